@@ -1,0 +1,72 @@
+"""The seven hooks. Each takes nothing and returns components; that is all pluggy does here.
+
+A component is a frozen dataclass: `name` first, every field with a default that is a JSON
+scalar or a tuple of them, and one method, its verb. Variants are instances of one class.
+Optional class variables: `quick` (field overrides that make the contract kit fast), and the
+facts listed below. Hooks are called once, at discovery, so they must be cheap: heavy libraries
+are imported inside the verbs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pluggy
+
+hookspec = pluggy.HookspecMarker("bench")
+
+
+@hookspec
+def bench_datasets() -> Sequence[Any]:
+    """Data sets: `load() -> Data`."""
+
+
+@hookspec
+def bench_teachers() -> Sequence[Any]:
+    """Teachers: `squeeze(task) -> nn.Module`, a trained `task.network()`.
+
+    Class variable `track` ("classification" or "generation").
+    """
+
+
+@hookspec
+def bench_methods() -> Sequence[Any]:
+    """Condensation methods: `condense(task) -> CondensedSet`.
+
+    Fields `teacher: str` and `scorer: str` name the networks that it uses; class variable
+    `ceiling = True` marks the full training set, which has no budget.
+    """
+
+
+@hookspec
+def bench_architectures() -> Sequence[Any]:
+    """Networks: `build(shape, classes) -> nn.Module`, [B, C, H, W] to logits [B, classes].
+
+    The last `nn.Linear` is the classifier. Class variable `track`; a generator is called as
+    `model(x, t, labels, extras)`.
+    """
+
+
+@hookspec
+def bench_attacks() -> Sequence[Any]:
+    """Attacks: `perturb(model, images, labels) -> Tensor`, images in [0, 1].
+
+    Field `eps` (radius, in pixels of [0, 1]) and class variable `norm` ("linf", "l2", or "" for
+    what stays in no ball) say which ball the result must lie in.
+    """
+
+
+@hookspec
+def bench_samplers() -> Sequence[Any]:
+    """Samplers: `sample(model, labels, extras, shape, generator) -> Tensor` [P, C, H, W]."""
+
+
+@hookspec
+def bench_metrics() -> Sequence[Any]:
+    """Metrics: `measure(trial, *siblings) -> float`; rates are fractions.
+
+    Class variables `of` ("set", "student" or "probe": what it looks at), `higher_is_better`,
+    `bounds` (lowest, highest; None where open), `track`, and `needs`: coordinates of sibling
+    cells, as in `({"method": "random"},)`.
+    """

@@ -1,0 +1,134 @@
+"""Names made of content: canonical JSON, cache keys, seeds, and the identity of a component.
+
+Law 5: the protocol number, torch's version and the type of device are part of every key.
+Law 6: a seed depends on stage, data set, architecture and seed, and on nothing else, so that
+seed s of any two methods trains students with the same initial weights and batch order.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import json
+from collections.abc import Collection
+from dataclasses import fields
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+PROTOCOL = 1
+"""Raised by one with every change of the harness that can change a measured number."""
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces. Raises ValueError for NaN and infinities."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """Sixteen hex digits of the SHA-256 of a JSON value."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
+
+
+@cache
+def platform(device: str) -> dict[str, Any]:
+    """What every key depends on: the protocol, torch, and the type of device ("cuda:1" -> "cuda")."""
+    return {"protocol": PROTOCOL, "torch": version("torch"), "device": device.split(":")[0]}
+
+
+def seed_of(stage: str, dataset: str, architecture: str, seed: int) -> int:
+    """The 63-bit seed of a stage (law 6)."""
+    text = canonical([stage, dataset, architecture, seed])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def parameters(component: Any) -> dict[str, Any]:
+    """The fields of a component, without its name: what makes two variants differ."""
+    values = {f.name: getattr(component, f.name) for f in fields(component) if f.name != "name"}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+
+def code_digest(module: str, packages: Collection[str]) -> str:
+    """Digest of the source of `module` and of what it imports from `packages`, at any depth.
+
+    `packages` are the top-level packages of plugin distributions. Comments, formatting and
+    docstrings do not count, so that only code that can change a result changes a key.
+    """
+    return _closure_digest(module, frozenset(packages))
+
+
+@cache
+def _closure_digest(module: str, packages: frozenset[str]) -> str:
+    found: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name.split(".")[0] not in packages:
+            continue
+        path = _source(name)
+        if path is None:
+            continue
+        tree, imports = _parsed(path, name)
+        found[name] = tree
+        waiting += imports
+    return digest(found)
+
+
+@cache
+def _source(module: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, AttributeError, ValueError):  # e.g. a function of a module, not a module
+        return None
+    origin = spec.origin if spec else None
+    return Path(origin) if origin and origin.endswith(".py") else None
+
+
+@cache
+def _parsed(path: Path, module: str) -> tuple[str, tuple[str, ...]]:
+    """(digest of the syntax tree without docstrings, modules that it may import)."""
+    tree = ast.parse(path.read_bytes())
+    is_package = path.name == "__init__.py"
+    imports: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imports += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = module.split(".")
+                parents = parents[: len(parents) - node.level + is_package]
+                base = ".".join([*parents, base] if base else parents)
+            imports += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and _is_docstring(node, body[0]):
+            del body[0]
+    parents_of = [m.rsplit(".", k)[0] for m in imports for k in range(1, m.count(".") + 1)]
+    text = ast.dump(tree, annotate_fields=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16], tuple({*imports, *parents_of})
+
+
+def _is_docstring(owner: ast.AST, statement: ast.stmt) -> bool:
+    return (
+        isinstance(owner, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
+
+
+def identity(component: Any, packages: Collection[str]) -> dict[str, Any]:
+    """What a component is, for keys: its class, its fields without the name, its code's digest.
+
+    The name is left out on purpose: two names for one thing share their work.
+    """
+    kind = type(component)
+    return {
+        "class": f"{kind.__module__}:{kind.__qualname__}",
+        "fields": parameters(component),
+        "code": code_digest(kind.__module__, packages),
+    }
+
+
