@@ -18,12 +18,12 @@ hookspec = pluggy.HookspecMarker("bench")
 
 
 @hookspec
-def bench_datasets() -> Sequence[Any]:
+def bench_datasets() -> Sequence[Any]:  # type: ignore[empty-body]
     """Data sets: `load() -> Data`."""
 
 
 @hookspec
-def bench_teachers() -> Sequence[Any]:
+def bench_teachers() -> Sequence[Any]:  # type: ignore[empty-body]
     """Teachers: `squeeze(task) -> nn.Module`, a trained `task.network()`.
 
     Class variable `track` ("classification" or "generation").
@@ -31,7 +31,7 @@ def bench_teachers() -> Sequence[Any]:
 
 
 @hookspec
-def bench_methods() -> Sequence[Any]:
+def bench_methods() -> Sequence[Any]:  # type: ignore[empty-body]
     """Condensation methods: `condense(task) -> CondensedSet`.
 
     Fields `teacher: str` and `scorer: str` name the networks that it uses; class variable
@@ -40,7 +40,7 @@ def bench_methods() -> Sequence[Any]:
 
 
 @hookspec
-def bench_architectures() -> Sequence[Any]:
+def bench_architectures() -> Sequence[Any]:  # type: ignore[empty-body]
     """Networks: `build(shape, classes) -> nn.Module`, [B, C, H, W] to logits [B, classes].
 
     The last `nn.Linear` is the classifier. Class variable `track`; a generator is called as
@@ -49,7 +49,7 @@ def bench_architectures() -> Sequence[Any]:
 
 
 @hookspec
-def bench_attacks() -> Sequence[Any]:
+def bench_attacks() -> Sequence[Any]:  # type: ignore[empty-body]
     """Attacks: `perturb(model, images, labels) -> Tensor`, images in [0, 1].
 
     Field `eps` (radius, in pixels of [0, 1]) and class variable `norm` ("linf", "l2", or "" for
@@ -58,12 +58,12 @@ def bench_attacks() -> Sequence[Any]:
 
 
 @hookspec
-def bench_samplers() -> Sequence[Any]:
+def bench_samplers() -> Sequence[Any]:  # type: ignore[empty-body]
     """Samplers: `sample(model, labels, extras, shape, generator) -> Tensor` [P, C, H, W]."""
 
 
 @hookspec
-def bench_metrics() -> Sequence[Any]:
+def bench_metrics() -> Sequence[Any]:  # type: ignore[empty-body]
     """Metrics: `measure(trial, *siblings) -> float`; rates are fractions.
 
     Class variables `of` ("set", "student" or "probe": what it looks at), `higher_is_better`,

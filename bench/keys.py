@@ -34,7 +34,7 @@ def digest(value: Any) -> str:
 
 @cache
 def platform(device: str) -> dict[str, Any]:
-    """What every key depends on: the protocol, torch, and the type of device ("cuda:1" -> "cuda")."""
+    """What every key depends on: protocol, torch, and the type of device ("cuda:1": "cuda")."""
     return {"protocol": PROTOCOL, "torch": version("torch"), "device": device.split(":")[0]}
 
 
@@ -130,5 +130,3 @@ def identity(component: Any, packages: Collection[str]) -> dict[str, Any]:
         "fields": parameters(component),
         "code": code_digest(kind.__module__, packages),
     }
-
-

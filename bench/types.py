@@ -13,7 +13,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
 
@@ -89,7 +88,6 @@ def crop_and_resize(images: Tensor, boxes: Tensor) -> Tensor:
 
     Each crop is resized bilinearly to [H, W], in one batched call.
     """
-    import torch
     from torch.nn import functional as F
 
     left, top, right, bottom = boxes.to(images).unbind(1)
@@ -97,9 +95,7 @@ def crop_and_resize(images: Tensor, boxes: Tensor) -> Tensor:
     theta[:, 0, 0], theta[:, 0, 2] = right - left, left + right - 1
     theta[:, 1, 1], theta[:, 1, 2] = bottom - top, top + bottom - 1
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    resized: torch.Tensor = F.grid_sample(
-        images, grid, padding_mode="border", align_corners=False
-    )
+    resized: Tensor = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     return resized.clamp(0, 1)
 
 
@@ -230,7 +226,7 @@ class Task:
         if role not in self.networks:
             raise BenchError(
                 f"this task has no {role}; expected a component field `{role}: str` that names "
-                f"one (or a board with a backbone), as in `{role}: str = \"...\"`"
+                f'one (or a board with a backbone), as in `{role}: str = "..."`'
             )
         return self.networks[role]()
 
@@ -270,6 +266,4 @@ class Trial:
         """
         if self.labels is None or self.logits is None or self.clean_logits is None:
             raise BenchError("this trial has no logits; `correct` needs a metric of = 'probe'")
-        return (self.clean_logits.argmax(1) == self.labels) & (
-            self.logits.argmax(1) == self.labels
-        )
+        return (self.clean_logits.argmax(1) == self.labels) & (self.logits.argmax(1) == self.labels)

@@ -1,0 +1,297 @@
+"""Discovery: every installed distribution with an entry point in group "bench".
+
+One broken plugin must not stop the others, so entry points are loaded one at a time, and what
+is wrong is kept in `Registry.broken` instead of being raised. `discover()` returns a value;
+there is no global state.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
+from typing import Any
+
+import pluggy
+
+from bench import hookspecs, keys
+from bench.types import BenchError
+
+VERBS = {
+    "dataset": "load",
+    "teacher": "squeeze",
+    "method": "condense",
+    "architecture": "build",
+    "attack": "perturb",
+    "sampler": "sample",
+    "metric": "measure",
+}
+"""The seven kinds of component, and the one method that each has."""
+
+KINDS = tuple(VERBS)
+TRACKS = ("classification", "generation")
+NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A component, and who provides it."""
+
+    kind: str
+    name: str
+    component: Any
+    distribution: str
+    version: str
+
+    @property
+    def about(self) -> str:
+        """The first line of the docstring: the footnote in tables."""
+        return about(self.component)
+
+    @property
+    def track(self) -> str:
+        """ "classification", "generation", or "" for what stands on either track."""
+        return str(getattr(self.component, "track", ""))
+
+
+@dataclass(frozen=True)
+class Broken:
+    """What could not be used, why, and which names (as (kind, name)) it takes down with it."""
+
+    distribution: str
+    version: str
+    reason: str
+    names: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Everything that is installed: `registry.methods["random"].component`."""
+
+    entries: tuple[Entry, ...]
+    broken: tuple[Broken, ...] = ()
+    packages: frozenset[str] = frozenset()  # top-level packages of plugin distributions
+
+    @cached_property
+    def _by_kind(self) -> Mapping[str, Mapping[str, Entry]]:
+        ordered = sorted(self.entries, key=lambda e: e.name)
+        return {k: MappingProxyType({e.name: e for e in ordered if e.kind == k}) for k in KINDS}
+
+    def of(self, kind: str) -> Mapping[str, Entry]:
+        """The entries of one kind, by name."""
+        return self._by_kind[kind]
+
+    datasets = property(lambda self: self.of("dataset"))
+    teachers = property(lambda self: self.of("teacher"))
+    methods = property(lambda self: self.of("method"))
+    architectures = property(lambda self: self.of("architecture"))
+    attacks = property(lambda self: self.of("attack"))
+    samplers = property(lambda self: self.of("sampler"))
+    metrics = property(lambda self: self.of("metric"))
+
+    def get(self, kind: str, name: str) -> Entry:
+        """The entry of that name. Raises BenchError with a suggestion, or with what is broken."""
+        found = self.of(kind).get(name)
+        if found:
+            return found
+        for broken in self.broken:
+            if (kind, name) in broken.names:
+                raise BenchError(f"{kind} '{name}' cannot be used: {broken.reason}")
+        message = f"there is no {kind} '{name}'{suggest(name, self.of(kind))}"
+        if self.broken:
+            which = "; ".join(f"{b.distribution} ({b.reason})" for b in self.broken)
+            message += f". Perhaps it is in a plugin that is broken: {which}"
+        raise BenchError(f"{message}. `bench plugins` lists what is installed")
+
+    def identity(self, component: Any) -> dict[str, Any]:
+        """See `keys.identity`."""
+        return keys.identity(component, self.packages)
+
+
+@dataclass(frozen=True)
+class _Found:
+    entries: list[Entry] = field(default_factory=list)
+    broken: list[Broken] = field(default_factory=list)
+
+
+def discover(points: Iterable[EntryPoint] | None = None) -> Registry:
+    """Load every plugin, one by one. `points` defaults to the installed entry points."""
+    chosen = entry_points(group="bench") if points is None else points
+    found = _Found()
+    packages: set[str] = set()
+    for point in sorted(set(chosen), key=lambda p: (_distribution(p), p.name)):
+        packages.add(point.module.split(".")[0])
+        _load(point, found)
+    entries, clashes = _without_clashes(found.entries)
+    return Registry(tuple(entries), tuple(found.broken + clashes), frozenset(packages))
+
+
+def registry_of(components: Mapping[str, Iterable[Any]], distribution: str = "here") -> Registry:
+    """A registry of given components, by kind: for tests and for a plugin under development."""
+    found = _Found()
+    for kind, members in components.items():
+        for component in members:
+            _admit(kind, component, distribution, "0", found)
+    if found.broken:
+        raise BenchError(found.broken[0].reason)
+    modules = {type(e.component).__module__.split(".")[0] for e in found.entries}
+    return Registry(tuple(found.entries), (), frozenset(modules))
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """ "; did you mean 'herding'?", or the list of what there is when nothing is close."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; expected one of: {', '.join(names)}" if names else ""
+
+
+def about(component: Any) -> str:
+    """The first line of a component's docstring."""
+    lines = (type(component).__doc__ or "").strip().splitlines()
+    return lines[0].strip() if lines else ""
+
+
+def replace(kind: str, component: Any, values: Mapping[str, Any], where: str) -> Any:
+    """The component with fields set, for `[define.*]` and `[[set]]`.
+
+    Raises BenchError for an unknown field (with a suggestion) or a value of another type than
+    the default's; `where` says where the values stand.
+    """
+    allowed = {f.name: getattr(component, f.name) for f in dataclasses.fields(component)}
+    clean = {}
+    for key, value in values.items():
+        if key not in allowed:
+            hint = suggest(key, set(allowed) - {"name"})
+            raise BenchError(f"{where}: {kind} '{component.name}' has no field '{key}'{hint}")
+        clean[key] = as_type_of(allowed[key], value, f"{where}: {key}")
+    try:
+        return dataclasses.replace(component, **clean)
+    except (ValueError, TypeError) as error:
+        raise BenchError(f"{where}: {kind} '{component.name}' refuses {clean}: {error}") from None
+
+
+def as_type_of(default: Any, value: Any, where: str) -> Any:
+    """`value` in the type of `default`: TOML has lists for tuples, and `1` is a fine float."""
+    if isinstance(default, bool) is isinstance(value, bool):
+        if isinstance(default, float) and isinstance(value, int):
+            return float(value)
+        if isinstance(default, tuple) and isinstance(value, list):
+            return tuple(value)
+        if isinstance(value, type(default)):
+            return value
+    raise BenchError(
+        f"{where} is {value!r} ({type(value).__name__}); expected {type(default).__name__}, "
+        f"like its default {default!r}"
+    )
+
+
+def _distribution(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else "unknown distribution"
+
+
+def _load(point: EntryPoint, found: _Found) -> None:
+    name, version = _distribution(point), point.dist.version if point.dist else "?"
+    manager = pluggy.PluginManager("bench")
+    manager.add_hookspecs(hookspecs)
+    try:
+        manager.register(point.load(), name=point.name)
+        manager.check_pending()
+    except (Exception, SystemExit) as error:
+        reason = f"entry point {point.name} = {point.value} of {name}: {_said(error)}"
+        found.broken.append(Broken(name, version, reason))
+        return
+    for kind in KINDS:
+        hook = f"bench_{kind}s"
+        try:
+            listed = [c for components in getattr(manager.hook, hook)() for c in components]
+        except (Exception, SystemExit) as error:
+            reason = f"{hook}() of {name} raised {_said(error)}"
+            found.broken.append(Broken(name, version, reason))
+            continue
+        for component in listed:
+            _admit(kind, component, name, version, found)
+
+
+def _said(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _admit(kind: str, component: Any, distribution: str, version: str, found: _Found) -> None:
+    fault = _fault(kind, component)
+    name = getattr(component, "name", None)
+    if fault:
+        shown = f"{kind} {name!r}" if isinstance(name, str) else f"a {kind}"
+        names = ((kind, name),) if isinstance(name, str) else ()
+        found.broken.append(
+            Broken(distribution, version, f"{shown} of {distribution}: {fault}", names)
+        )
+    else:
+        found.entries.append(Entry(kind, component.name, component, distribution, version))
+
+
+def _fault(kind: str, component: Any) -> str:
+    """What is wrong with a component as such, in words; empty if nothing is."""
+    cls = type(component)
+    if isinstance(component, type):
+        return f"{component.__name__} is a class; expected an instance: {component.__name__}()"
+    if not dataclasses.is_dataclass(cls) or not cls.__dataclass_params__.frozen:
+        return f"{cls.__name__} is not a frozen dataclass; decorate it with @dataclass(frozen=True)"
+    members = dataclasses.fields(component)
+    if not members or members[0].name != "name" or not isinstance(component.name, str):
+        return "its first field must be `name: str`"
+    if not NAME.fullmatch(component.name):
+        return f"its name {component.name!r} must be lower-case letters, digits, '-', '+' or '.'"
+    for member in members:
+        value = getattr(component, member.name)
+        if member.default is dataclasses.MISSING:
+            return f"its field `{member.name}` has no default"
+        if not _is_plain(value):
+            return f"its field `{member.name}` is {value!r}; expected a JSON scalar or a tuple"
+    if not callable(getattr(component, VERBS[kind], None)):
+        return f"it has no method `{VERBS[kind]}`, the verb of a {kind}"
+    track = getattr(component, "track", "")
+    if track not in ("", *TRACKS):
+        return f"its track is {track!r}; expected {' or '.join(map(repr, TRACKS))}"
+    if not _is_importable(cls):
+        return f"class {cls.__qualname__} must stand at the top level of an importable module"
+    return ""
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(_is_plain(v) for v in value)
+    return value is None or isinstance(value, str | bool | int | float)
+
+
+def _is_importable(cls: type) -> bool:
+    """Can a worker process find the class by its module and name?"""
+    try:
+        return getattr(importlib.import_module(cls.__module__), cls.__qualname__, None) is cls
+    except ImportError:
+        return False
+
+
+def _without_clashes(entries: list[Entry]) -> tuple[list[Entry], list[Broken]]:
+    """A name taken twice within a kind is refused: nobody can tell which one a board means."""
+    owners: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        owners.setdefault((entry.kind, entry.name), []).append(entry)
+    clashes = []
+    for (kind, name), group in owners.items():
+        if len(group) > 1:
+            both = " and ".join(f"{e.distribution} {e.version}" for e in group)
+            reason = f"{kind} '{name}' is provided by {both}; uninstall one, or rename it"
+            clashes.append(
+                Broken(group[-1].distribution, group[-1].version, reason, ((kind, name),))
+            )
+    kept = [group[0] for group in owners.values() if len(group) == 1]
+    return kept, clashes
