@@ -52,7 +52,7 @@ def check_pixels(images: Tensor, shape: tuple[int, ...], what: str) -> None:
     _require(images.dtype == torch.float32, f"{what} are {images.dtype}; expected float32 or uint8")
     _require(bool(images.isfinite().all()), f"{what} hold NaN or infinity")
     low, high = float(images.min()), float(images.max())
-    _require(0 <= low and high <= 1, f"{what} span {low:.4g}..{high:.4g}; expected [0, 1]")
+    _require(low >= 0 and high <= 1, f"{what} span {low:.4g}..{high:.4g}; expected [0, 1]")
 
 
 def check_condensed(
@@ -88,7 +88,7 @@ def check_condensed(
             low >= 0 and high < train_size,
             f"the selection spans {low}..{high}; the training split has {train_size} images",
         )
-        _require(len(index.unique()) == count, "the selection names an image twice")
+        _require(len(set(index.tolist())) == count, "the selection names an image twice")
     else:
         check_pixels(images, shape, "the condensed images")
     _require(

@@ -46,8 +46,13 @@ def seed_of(stage: str, dataset: str, architecture: str, seed: int) -> int:
 
 def parameters(component: Any) -> dict[str, Any]:
     """The fields of a component, without its name: what makes two variants differ."""
-    values = {f.name: getattr(component, f.name) for f in fields(component) if f.name != "name"}
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+    names = [f.name for f in fields(component) if f.name != "name"]
+    return {name: plain(getattr(component, name)) for name in names}
+
+
+def plain(value: Any) -> Any:
+    """A field's value as JSON gives it back: tuples become lists."""
+    return [plain(v) for v in value] if isinstance(value, tuple) else value
 
 
 def code_digest(module: str, packages: Collection[str]) -> str:

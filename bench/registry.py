@@ -243,7 +243,7 @@ def _fault(kind: str, component: Any) -> str:
     cls = type(component)
     if isinstance(component, type):
         return f"{component.__name__} is a class; expected an instance: {component.__name__}()"
-    if not dataclasses.is_dataclass(cls) or not cls.__dataclass_params__.frozen:
+    if not dataclasses.is_dataclass(cls) or not _is_frozen(cls):
         return f"{cls.__name__} is not a frozen dataclass; decorate it with @dataclass(frozen=True)"
     members = dataclasses.fields(component)
     if not members or members[0].name != "name" or not isinstance(component.name, str):
@@ -295,3 +295,7 @@ def _without_clashes(entries: list[Entry]) -> tuple[list[Entry], list[Broken]]:
             )
     kept = [group[0] for group in owners.values() if len(group) == 1]
     return kept, clashes
+
+
+def _is_frozen(cls: type) -> bool:
+    return bool(getattr(cls, "__dataclass_params__").frozen)  # noqa: B009  (typeshed hides it)

@@ -1,0 +1,92 @@
+"""The small worlds that components are checked in: two toy data sets and the networks on them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench import networks, toy
+from bench.checks.check import require
+from bench.store import Store
+from bench.types import Data, Split, Task
+
+SEED = 1
+CASES = ((toy.GRAY, 2), (toy.COLOR, 1))
+"""Data set and images per class."""
+
+
+def network(architecture: Any, data: Data, seed: int = SEED) -> nn.Module:
+    """A fresh network; a denoiser comes as it is, a classifier with its normalisation inside."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if getattr(architecture, "track", "") == "generation":
+            denoiser: nn.Module = architecture.build(data.shape, len(data.classes))
+            return denoiser
+        return networks.build(architecture, data.shape, len(data.classes), data.mean, data.std)
+
+
+def trained(dataset: toy.ToyData) -> nn.Module:
+    """A classifier that has learnt the data set, in eval mode; a new copy every time."""
+    teacher = network(toy.ToyConvNet(), dataset.load())
+    networks.load(teacher, _trained(dataset))
+    return teacher.eval()
+
+
+@cache
+def _trained(dataset: toy.ToyData) -> Mapping[str, Tensor]:
+    return networks.state(toy.ToyTeacher().squeeze(task(toy.ToyTeacher(), dataset, 0)))
+
+
+def task(component: Any, dataset: toy.ToyData, ipc: int) -> Task:
+    """What the harness would give: toy networks stand in for the teachers that a method names."""
+    data = dataset.load()
+    generation = getattr(component, "track", "") == "generation"
+    backbone: Any = toy.ToyDenoiser() if generation else toy.ToyConvNet()
+    made: dict[str, Callable[[], nn.Module]] = {
+        "backbone": lambda: network(backbone, data),
+        "teacher": lambda: trained(dataset),
+        "scorer": lambda: network(toy.ToyDenoiser(), data).eval(),
+    }
+    return Task(
+        train=data.train,
+        classes=data.classes,
+        shape=data.shape,
+        mean=data.mean,
+        std=data.std,
+        flip=data.flip,
+        ipc=ipc,
+        seed=SEED,
+        networks={k: v for k, v in made.items() if k == "backbone" or getattr(component, k, "")},
+    )
+
+
+def inputs(split: Split) -> dict[str, Tensor]:
+    """The tensors of a toy training split, by the names under which a method reaches them."""
+    pixels: Tensor = split.pixels  # type: ignore[attr-defined]
+    return {"task.train.pixels": pixels, "task.train.labels": split.labels}
+
+
+def stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors written to a store and read back."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        return store.read(store.publish("check", "key", {"result": tensors}, {}))
+
+
+def check_beats_chance(correct: Tensor, classes: int) -> str:
+    """Correctness [P] is four standard errors above guessing; returns the accuracy, in words."""
+    chance = 1 / classes
+    needed = chance + 4 * (chance * (1 - chance) / len(correct)) ** 0.5
+    accuracy = correct.double().mean().item()
+    require(
+        accuracy >= needed,
+        f"accuracy {accuracy:.2f} on {classes} classes that a tiny network learns in a second; "
+        f"expected {needed:.2f} or more; if `quick` does too little, let it do more",
+    )
+    return f"accuracy {accuracy:.2f}, chance {chance:.2f}"

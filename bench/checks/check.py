@@ -1,0 +1,71 @@
+"""What a check is, and the few words in which checks are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+from unittest import SkipTest
+
+from bench.types import BenchError, Unsupported
+
+T = TypeVar("T")
+C = TypeVar("C")
+Claims = dict[str, Callable[[], str | None]]
+"""What a component claims by being of its kind, and how that is tested."""
+
+
+class Skipped(Unsupported, SkipTest):
+    """A check that does not apply. pytest and unittest know it as a skip."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One claim about one component, such as "method 'x' beats chance".
+
+    `run()` returns a detail ("" where there is nothing to add). It raises BenchError where the
+    claim does not hold, Skipped (an Unsupported) where it does not apply, and whatever else the
+    component raises.
+    """
+
+    name: str
+    run: Callable[[], str]
+
+    def __str__(self) -> str:  # so that pytest takes `ids=str`
+        return self.name
+
+
+def require(ok: bool, message: str) -> None:
+    if not ok:
+        raise BenchError(message)
+
+
+def once(make: Callable[[], T]) -> Callable[[], T]:
+    """`make`, called on first use only: what it returned or raised comes back every time."""
+    kept: list[tuple[T | None, Exception | None]] = []
+
+    def get() -> T:
+        if not kept:
+            try:
+                kept.append((make(), None))
+            except Exception as error:
+                kept.append((None, error))
+        value, error = kept[0]
+        if error is not None:
+            raise error
+        return value  # type: ignore[return-value]
+
+    return get
+
+
+def on_each(cases: Iterable[C], run: Callable[[C], T]) -> list[T]:
+    """`run` on each case that the component takes. Raises Unsupported if it takes none."""
+    results, reasons = [], []
+    for case in cases:
+        try:
+            results.append(run(case))
+        except Unsupported as reason:
+            reasons.append(str(reason))
+    if not results:
+        raise Unsupported("; ".join(dict.fromkeys(reasons)))
+    return results

@@ -1,0 +1,258 @@
+"""The command line. Exit codes: 0 fine, 1 something failed, 2 bad input, 130 interrupted."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.types import BenchError
+
+app = typer.Typer(
+    name="bench",
+    help="Compare dataset-condensation methods: one matrix, plugins, leaderboards.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+
+def main() -> None:
+    """The `bench` command."""
+    try:
+        app()
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        print("bench: interrupted; what has finished is kept", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # `bench plugins | head`
+        sys.stderr.close()
+
+
+@app.command()
+def plugins(
+    strict: Annotated[bool, typer.Option(help="Exit 1 if a plugin is broken.")] = False,
+) -> None:
+    """List what is installed, who brings it, and what is broken."""
+    from rich.table import Table
+
+    from bench.display import console
+    from bench.registry import KINDS, discover
+
+    registry = discover()
+    for kind in KINDS:
+        entries = registry.of(kind)
+        if not entries:
+            continue
+        table = Table(title=f"{kind}s", title_justify="left", box=None, pad_edge=False)
+        for column in ("name", "what it is", "from"):
+            table.add_column(column, overflow="fold")
+        for entry in entries.values():
+            table.add_row(entry.name, entry.about, f"{entry.distribution} {entry.version}")
+        console.print(table, "")
+    for broken in registry.broken:
+        console.print(
+            f"broken: {broken.distribution} {broken.version}: {broken.reason}", style="red"
+        )
+    if not registry.entries and not registry.broken:
+        console.print("no plugin is installed; try: pip install -r ci/plugins.txt")
+    if strict and registry.broken:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def check(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Components; all that are installed if none.")
+    ] = None,
+) -> None:
+    """Check the contract on installed components."""
+    from bench.checks import checks_for, run_checks
+    from bench.display import console
+    from bench.registry import discover, suggest
+
+    registry = discover()
+    known = {entry.name for entry in registry.entries}
+    for name in names or ():
+        if name not in known:
+            raise BenchError(f"there is no component '{name}'{suggest(name, known)}")
+    failed = 0
+    for entry in registry.entries:
+        if names and entry.name not in names:
+            continue
+        console.print(f"{entry.kind} {entry.name} ({entry.distribution} {entry.version})")
+        for verdict in run_checks(checks_for(entry.kind, entry.component, registry)):
+            style = {"passed": "green", "failed": "bold red", "skipped": "yellow"}[verdict.status]
+            detail = f": {verdict.detail}" if verdict.detail else ""
+            console.print(f"  {verdict.status:7} {verdict.check}{detail}", style=style)
+            failed += verdict.status == "failed"
+    for broken in registry.broken if not names else ():
+        console.print(f"broken: {broken.distribution}: {broken.reason}", style="red")
+        failed += 1
+    console.print(f"{failed} failed" if failed else "every check passed")
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def run(
+    board: Annotated[Path, typer.Argument(help="A folder with a matrix.toml.")],
+    methods: Annotated[str, typer.Option(help="Only these methods, as A,B.")] = "",
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only part of an axis, as ipc=10 or seed=0,1.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Stages at a time; 0: one a core.", min=0)] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    store: Annotated[Path | None, typer.Option(help="Finished stages [.bench].")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Show and price the plan; run nothing.")] = False,
+    check: Annotated[
+        bool, typer.Option(help="Recompute; change nothing; exit 1 if records disagree.")
+    ] = False,
+    sample: Annotated[int, typer.Option(help="With --check: so many cells.", min=0)] = 0,
+) -> None:
+    """Run a board: what is missing of its stages, then its records and tables."""
+    from bench import display
+    from bench.components import resolve
+    from bench.engine import Engine
+    from bench.matrix import read
+    from bench.records import read as read_records
+    from bench.registry import discover
+    from bench.run import chosen_cells, disagreements, run, survey
+    from bench.run import sample as drawn
+    from bench.store import Store
+
+    matrix = read(board)
+    if sample and not check:
+        raise BenchError("--sample goes with --check")
+    components = resolve(matrix, discover())
+    cells = chosen_cells(matrix, _listed(methods), _filters(only))
+    _check_device(device)
+    records = read_records(board)
+    if check and sample:
+        cells = drawn(cells, sample, _salt(board))
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        # a check that read the store would only repeat what the store says
+        root = store or Path(scratch if check else ".bench")
+        count = jobs or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else jobs
+        with display.following() as listen:
+            engine = Engine(components, Store(root), count or os.cpu_count() or 1, device, listen)
+            plan = engine.plan(cells)
+            if dry_run:
+                display.show_survey(survey(plan, engine.store, device, records), plan, engine.jobs)
+                return
+            listen.expect(len(plan.stages))
+            ran = run(engine, plan)
+        display.show_failures(ran, engine.store)
+        if check:
+            wrong = disagreements(records, ran.records) + _stale(board)
+            display.show_list(wrong, f"{len(ran.records)} records recomputed: all hold")
+            raise typer.Exit(FAILED if wrong or ran.failures else 0)
+        _publish(board, records, list(ran.records))
+    if ran.interrupted:
+        display.console.print("interrupted; run the same command to go on")
+        raise typer.Exit(INTERRUPTED)
+    if ran.failures:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def leaderboard(
+    boards: Annotated[list[Path], typer.Argument(help="Folders with matrix.toml and records.")],
+    check: Annotated[bool, typer.Option(help="Exit 1 if a table is not up to date.")] = False,
+) -> None:
+    """Make the tables of boards from their records."""
+    from bench.display import console, show_list
+
+    wrong: list[str] = []
+    for board in boards:
+        if check:
+            wrong += _stale(board)
+        else:
+            for name in _write_tables(board):
+                console.print(f"wrote {board / name}")
+    if check:
+        show_list(wrong, "every table is up to date")
+        raise typer.Exit(FAILED if wrong else 0)
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _filters(only: Sequence[str] | None) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for item in only or ():
+        key, equals, values = item.partition("=")
+        if not equals or not _listed(values):
+            raise BenchError(f"--only {item}: expected KEY=VALUE, as in --only ipc=10")
+        found.setdefault(key.strip(), []).extend(_listed(values))
+    return found
+
+
+def _check_device(device: str) -> None:
+    if device == "cpu":
+        return
+    import torch
+
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise BenchError(f"--device {device} cannot be used here: {reason}") from None
+
+
+def _tables(board: Path) -> dict[str, str]:
+    from bench.matrix import read
+    from bench.records import read as read_records
+    from bench.report import render
+    from bench.run import board_of
+
+    return render(board_of(read(board)), read_records(board), board.resolve().name)
+
+
+def _stale(board: Path) -> list[str]:
+    from bench.report import check
+
+    command = f"run: bench leaderboard {board}"
+    return [
+        f"{board / name} is not what the records say; {command}"
+        for name in check(board, _tables(board))
+    ]
+
+
+def _write_tables(board: Path) -> list[str]:
+    from bench.report import write_files
+
+    files = _tables(board)
+    write_files(board, files)
+    return list(files)
+
+
+def _salt(board: Path) -> str:
+    """The commit that is checked out, so that nobody can choose which cells are recomputed."""
+    import subprocess
+
+    command = ["git", "-C", str(board), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _publish(board: Path, old: list[dict[str, object]], new: list[dict[str, object]]) -> None:
+    from bench.display import console, show_tables
+    from bench.records import merge, write
+
+    write(board, merge(old, new))
+    files = _write_tables(board)
+    show_tables(board)
+    console.print(f"wrote {', '.join(str(board / name) for name in files)} and {board / 'records'}")

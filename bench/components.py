@@ -1,0 +1,303 @@
+"""A board's names, resolved: which component stands where, with which fields.
+
+`[define.*]` derives a component, `[[set]]` sets fields for part of the matrix. What a value may
+depend on is limited to what lies above the component in the graph of stages: a recipe, for
+one, can never depend on the method (law 4).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.matrix import FULL, Matrix, Override, recipe_with
+from bench.recipe import Recipe
+from bench.registry import KINDS, Entry, Registry, replace, suggest
+from bench.types import BenchError
+
+DEPENDS_ON = {
+    "dataset": {"dataset"},
+    "teacher": {"teacher", "dataset", "method", "ipc"},
+    "method": {"method", "dataset", "ipc"},
+    "architecture": {"architecture", "dataset"},
+    "attack": {"attack", "dataset", "architecture"},
+    "sampler": {"sampler", "dataset", "architecture"},
+    "metric": {"metric", "dataset"},
+    "recipe": {"dataset", "ipc", "labels", "architecture"},
+}
+"""Coordinates that the fields of a component, or of the recipe, may depend on."""
+
+
+@dataclass(frozen=True)
+class Components:
+    """`components.get("method", "x", dataset="y", ipc=10)`: the component with its fields set.
+
+    Made by `resolve`, which has checked every name, field, type and track.
+    """
+
+    matrix: Matrix
+    registry: Registry
+    targets: tuple[tuple[Override, str, str, Any], ...] = ()  # override, kind, field, value
+    _known: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def get(self, kind: str, name: str, **coordinate: Any) -> Any:
+        coordinate = {k: v for k, v in coordinate.items() if k in DEPENDS_ON[kind]}
+        coordinate[kind] = name
+        key = (kind, *sorted(coordinate.items()))
+        if key not in self._known:
+            component = self.base(kind, name)
+            for override, values in self._matching(kind, coordinate):
+                component = replace(kind, component, values, override.place)
+            self._known[key] = component
+        return self._known[key]
+
+    def base(self, kind: str, name: str) -> Any:
+        """The component of that name before `[[set]]`: defined by the board, or installed."""
+        defined = self.matrix.define.get((kind, name))
+        if not defined:
+            return self.registry.get(kind, name).component
+        where = f"[define.{name}]"
+        installed = self.registry.get(kind, defined["base"]).component
+        return dataclasses.replace(replace(kind, installed, defined["fields"], where), name=name)
+
+    def entry(self, kind: str, name: str) -> Entry:
+        """Who provides the component of that name, or the one that it is derived from."""
+        defined = self.matrix.define.get((kind, name))
+        return self.registry.get(kind, defined["base"] if defined else name)
+
+    def recipe(self, **coordinate: Any) -> Recipe:
+        coordinate = {k: v for k, v in coordinate.items() if k in DEPENDS_ON["recipe"]}
+        key = ("recipe", *sorted(coordinate.items()))
+        if key not in self._known:
+            values = dict(self.matrix.recipe)
+            for override, changes in self._matching("recipe", coordinate):
+                values = recipe_with(values, changes, override.place)
+            self._known[key] = Recipe(**values)
+        found: Recipe = self._known[key]
+        return found
+
+    def differs(self, kind: str, component: Any) -> dict[str, Any]:
+        """Fields that differ from those of the installed component it comes from."""
+        origin = self.entry(kind, component.name).component
+        return {
+            f.name: getattr(component, f.name)
+            for f in dataclasses.fields(component)
+            if f.name != "name" and getattr(component, f.name) != getattr(origin, f.name)
+        }
+
+    def _matching(
+        self, kind: str, coordinate: Mapping[str, Any]
+    ) -> list[tuple[Override, dict[str, Any]]]:
+        found = []
+        for override in self.matrix.overrides:
+            if all(coordinate.get(k) in chosen for k, chosen in override.where.items()):
+                values = {f: v for o, k, f, v in self.targets if o is override and k == kind}
+                if values:
+                    found.append((override, values))
+        return found
+
+
+def resolve(matrix: Matrix, registry: Registry) -> Components:
+    """Check every name, field, type and track of a board, before any work.
+
+    Raises BenchError at the first fault.
+    """
+    plain = Components(matrix, registry)
+    for kind, name in matrix.define:
+        if name in registry.of(kind):
+            raise BenchError(
+                f"[define.{name}] takes the name of an installed {kind}; choose another name"
+            )
+        plain.base(kind, name)
+    _check_names(plain)
+    targets = tuple(t for override in matrix.overrides for t in _targets(plain, override))
+    components = Components(matrix, registry, targets)
+    _check_every_field(components)
+    return components
+
+
+def _check_names(components: Components) -> None:
+    matrix = components.matrix
+    for kind, names in _named(matrix):
+        for name in names:
+            component = components.base(kind, name)
+            track = getattr(component, "track", "")
+            if track and track != matrix.track and kind in ("architecture", "metric"):
+                raise BenchError(
+                    f"{kind} '{name}' belongs to the {track} track; this board is on the "
+                    f"{matrix.track} track"
+                )
+    for name in matrix.ceiling:
+        if not getattr(components.base("method", name), "ceiling", False):
+            raise BenchError(
+                f"ceiling '{name}' is a method with a budget; list it under methods or controls"
+            )
+    for name in (*matrix.methods, *matrix.controls):
+        if getattr(components.base("method", name), "ceiling", False):
+            raise BenchError(f"method '{name}' has no budget; list it as ceiling = \"{name}\"")
+    for role, wanted in (("backbone", "classification"), ("denoiser", "generation")):
+        name = getattr(matrix, role)
+        if name and getattr(components.base("architecture", name), "track", wanted) != wanted:
+            raise BenchError(f"{role} '{name}' is no {wanted} network; name another architecture")
+    for name in matrix.metrics:
+        _check_siblings(components, name)
+
+
+def _check_siblings(components: Components, metric: str) -> None:
+    matrix = components.matrix
+    axes = {
+        "dataset": matrix.datasets,
+        "method": (*matrix.methods, *matrix.controls, *matrix.ceiling),
+        "ipc": matrix.ipc,
+        "labels": matrix.labels,
+        "architecture": matrix.architectures,
+        "attack": matrix.attacks,
+        "seed": matrix.seeds,
+    }
+    for need in getattr(components.base("metric", metric), "needs", ()):
+        for key, value in need.items():
+            if value not in axes.get(key, ()):
+                raise BenchError(
+                    f"metric '{metric}' compares with {key} '{value}', which is not on this board"
+                )
+
+
+def _named(matrix: Matrix) -> list[tuple[str, tuple[str, ...]]]:
+    return [
+        ("dataset", matrix.datasets),
+        ("method", (*matrix.methods, *matrix.controls, *matrix.ceiling)),
+        (
+            "architecture",
+            (*matrix.architectures, *filter(None, (matrix.backbone, matrix.denoiser))),
+        ),
+        ("attack", matrix.attacks),
+        ("sampler", matrix.samplers),
+        ("metric", matrix.metrics),
+        ("teacher", tuple(filter(None, (matrix.teacher,)))),
+    ]
+
+
+def _targets(components: Components, override: Override) -> list[tuple[Override, str, str, Any]]:
+    """Whose fields an override sets: the one component that `where` names and that has them."""
+    named = [k for k in KINDS if k in override.where]
+    _check_where(components, override)
+    found = []
+    for kind, values in override.values.items():
+        for name, value in values.items():
+            owner = kind or _owner(components, override, named, name)
+            beyond = sorted(set(override.where) - DEPENDS_ON[owner])
+            if beyond:
+                raise BenchError(
+                    f"{override.place}: {owner} field '{name}' cannot depend on {beyond[0]}; "
+                    f"expected where with {', '.join(sorted(DEPENDS_ON[owner]))}"
+                )
+            if owner == "recipe" and name not in _recipe_fields():
+                hint = suggest(name, _recipe_fields())
+                raise BenchError(f"{override.place}: the recipe has no field '{name}'{hint}")
+            found.append((override, owner, name, value))
+    return found
+
+
+def _owner(components: Components, override: Override, kinds: list[str], name: str) -> str:
+    having = [
+        kind
+        for kind in kinds
+        if all(hasattr(components.base(kind, n), name) for n in override.where[kind])
+    ]
+    if set(override.where) <= DEPENDS_ON["recipe"] and name in _recipe_fields():
+        having.append("recipe")
+    if len(having) == 1:
+        return having[0]
+    if having:
+        raise BenchError(
+            f"{override.place}: '{name}' could be a field of {' or of '.join(having)}; "
+            f"write {having[0]}.{name} = ..."
+        )
+    fields = {f.name for k in kinds for n in override.where[k] for f in _fields(components, k, n)}
+    hint = suggest(name, fields - {"name"})
+    raise BenchError(f"{override.place}: nothing that where names has a field '{name}'{hint}")
+
+
+def _fields(components: Components, kind: str, name: str) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(components.base(kind, name))
+
+
+def _recipe_fields() -> set[str]:
+    return {f.name for f in dataclasses.fields(Recipe)}
+
+
+def _check_where(components: Components, override: Override) -> None:
+    """A where that selects nothing is a slip of the pen."""
+    matrix = components.matrix
+    axes: dict[str, tuple[Any, ...]] = dict(_named(matrix))
+    axes |= {"ipc": (*matrix.ipc, FULL), "labels": matrix.labels, "seed": matrix.seeds}
+    axes["teacher"] = tuple(sorted(_teachers(components)))
+    for key, chosen in override.where.items():
+        for value in chosen:
+            if value not in axes[key]:
+                known = ", ".join(map(str, axes[key])) or "nothing"
+                raise BenchError(
+                    f"{override.place}: where {key} = {value!r} selects no cell; this board "
+                    f"has {known}"
+                )
+
+
+def _teachers(components: Components) -> set[str]:
+    matrix = components.matrix
+    methods = (*matrix.methods, *matrix.controls, *matrix.ceiling)
+    bases = [components.base("method", m) for m in methods]
+    named = {getattr(b, role, "") for b in bases for role in ("teacher", "scorer")}
+    return {*named, matrix.teacher} - {""}
+
+
+def labeller(matrix: Matrix, method: Any) -> str:
+    """Who labels the views for a method when labels = "teacher"."""
+    return getattr(method, "teacher", "") or matrix.teacher
+
+
+def _check_every_field(components: Components) -> None:
+    """Set every override once, so that a wrong type or value shows before any work."""
+    matrix = components.matrix
+    for cell in {(c.dataset, c.method, c.ipc) for c in matrix.cells()}:
+        dataset, name, ipc = cell
+        method = components.get("method", name, dataset=dataset, ipc=ipc)
+        names = {getattr(method, "teacher", ""), getattr(method, "scorer", "")}
+        if "teacher" in matrix.labels:
+            names.add(labeller(matrix, method))
+            if not labeller(matrix, method):
+                raise BenchError(
+                    f"labels \"teacher\": method '{name}' names no teacher; add "
+                    'teacher = "..." to the board'
+                )
+        for teacher in names - {""}:
+            _check_teacher(
+                components, name, teacher, scorer=teacher == getattr(method, "scorer", "")
+            )
+            components.get("teacher", teacher, dataset=dataset, method=name, ipc=ipc)
+    for dataset in matrix.datasets:
+        for kind, names_of_kind in _named(matrix):
+            for n in names_of_kind:
+                if kind not in ("method", "teacher"):
+                    for a in matrix.architectures:
+                        components.get(kind, n, **{"dataset": dataset, "architecture": a, kind: n})
+        for ipc in (*matrix.ipc, FULL):
+            for labels in matrix.labels:
+                for a in matrix.architectures:
+                    components.recipe(dataset=dataset, ipc=ipc, labels=labels, architecture=a)
+
+
+def _check_teacher(components: Components, method: str, teacher: str, *, scorer: bool) -> None:
+    role, wanted = ("denoiser", "generation") if scorer else ("backbone", "classification")
+    if not getattr(components.matrix, role):
+        raise BenchError(
+            f"method '{method}' asks for {'scorer' if scorer else 'teacher'} '{teacher}', which "
+            f'needs a network; add {role} = "<architecture>" to the board'
+        )
+    track = getattr(components.base("teacher", teacher), "track", wanted)
+    if track and track != wanted:
+        raise BenchError(
+            f"method '{method}': teacher '{teacher}' belongs to the {track} track; "
+            f"expected one of the {wanted} track"
+        )

@@ -1,0 +1,135 @@
+"""What the command line shows: progress, failures, prices, tables."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from bench.engine import Step
+from bench.plan import Plan
+from bench.run import Ran, Survey
+from bench.store import Store
+
+console = Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
+
+EVERY = 10.0  # seconds between lines where there is no terminal
+
+
+class Following:
+    """Hears the steps of a run: bars on a terminal, elsewhere a line now and then."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.all = progress.add_task("all stages", total=None)
+        self.bars: dict[str, TaskID] = {}
+        self.counts: Counter[str] = Counter()
+        self.total = 0
+        self.started = self.spoken = time.monotonic()
+
+    def expect(self, stages: int) -> None:
+        """So many stages will end."""
+        self.total = stages
+        self.counts.clear()
+        self.started = time.monotonic()
+        self.progress.reset(self.all, total=stages)
+
+    def __call__(self, step: Step) -> None:
+        key = step.stage.id
+        match step.status:
+            case "started":
+                self.bars[key] = self.progress.add_task(f"  {step.stage.title}", total=None)
+            case "progress":
+                self.progress.update(self.bars[key], completed=step.done, total=step.total)
+            case _:
+                self.counts[step.status] += 1
+                if key in self.bars:
+                    self.progress.remove_task(self.bars.pop(key))
+                said = ", ".join(f"{n} {status}" for status, n in sorted(self.counts.items()))
+                self.progress.update(self.all, advance=1, description=said)
+                if step.status == "failed" and not step.reason.endswith(" failed"):
+                    console.print(f"failed: {step.stage.title}: {step.reason}", style="red")
+                self._speak(said)
+
+    def _speak(self, said: str) -> None:
+        now, ended = time.monotonic(), sum(self.counts.values())
+        if console.is_terminal or not self.total or now - self.spoken < EVERY:
+            return
+        self.spoken = now
+        worked = ended - self.counts["cached"]
+        left = (now - self.started) / worked * (self.total - ended) if worked else 0
+        console.print(f"{ended}/{self.total} stages ({said}); about {duration(left)} left")
+
+
+@contextmanager
+def following() -> Iterator[Following]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    with progress:
+        yield Following(progress)
+
+
+def duration(seconds: float) -> str:
+    """ "12 s", "3 min", "2.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def show_survey(surveys: Sequence[Survey], plan: Plan, jobs: int) -> None:
+    """The plan: how many stages of each kind, how many are cached, what the rest should take."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("stage", "total", "cached", "to run", "time of one process"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for s in surveys:
+        todo = s.total - s.cached
+        price = "" if not todo else "unknown" if s.unpriced == todo else duration(s.seconds)
+        table.add_row(s.kind, str(s.total), str(s.cached), str(todo), price)
+    console.print(table)
+    seconds, unpriced = sum(s.seconds for s in surveys), sum(s.unpriced for s in surveys)
+    said = f"{len(plan.cells)} cells; about {duration(seconds / jobs)} with {jobs} jobs"
+    if unpriced:
+        said += f", plus {unpriced} stages without a price (nothing like them has run yet)"
+    console.print(said)
+
+
+def show_failures(ran: Ran, store: Store) -> None:
+    """One sentence for each stage that failed, and how many cells it cost."""
+    for failure in ran.failures:
+        console.print(f"failed: {failure.stage.title}: {failure.reason}", style="red")
+    if ran.failures:
+        console.print(
+            f"{len(ran.failures)} stages failed, which costs {ran.cells_failed} cells; "
+            f"what the stages printed is in {store.root / 'logs'}"
+        )
+
+
+def show_list(wrong: Sequence[str], fine: str) -> None:
+    for line in wrong or [fine]:
+        console.print(line)
+
+
+def show_tables(board: Path) -> None:
+    """The tables of a board, as its README has them."""
+    lines = (board / "README.md").read_text(encoding="utf-8").splitlines()
+    console.print("\n".join(line for line in lines if line.startswith(("|", "#"))))

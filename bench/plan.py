@@ -1,0 +1,337 @@
+"""The graph of stages behind a board: what must run once, for whom, and under which key.
+
+A teacher is trained once for all methods that name it, a set condensed once for all students, a
+student trained once for all attacks. The key of a stage holds the *content* of the stages above
+it, so it is known only when they have finished; its `id`, made of the inputs alone, is known
+at once and says which stages are the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+from typing import Any
+
+from bench.components import Components, labeller
+from bench.keys import digest, parameters, platform, seed_of
+from bench.matrix import FULL, Cell
+from bench.store import Finished
+from bench.types import BenchError
+
+STAGES = ("load", "squeeze", "condense", "train", "probe", "measure")
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A loaded data set, as the plan needs it: `facts` is the value of its load stage."""
+
+    name: str
+    component: Any
+    load: str  # the key of its load stage
+    facts: Mapping[str, Any]
+
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """Law 11: the content, and the ordered class names."""
+        return {"data": self.facts["digest"], "classes": digest(self.facts["classes"])}
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """A node of the plan."""
+
+    id: str
+    kind: str  # one of STAGES
+    title: str  # for people
+    spec: Mapping[str, Any]  # JSON: what the key is made of, besides the contents above
+    above: Mapping[str, Stage]  # by role
+    parts: Mapping[str, Any]  # components and values for the worker
+    dataset: Dataset | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A cell, and the stages whose results make its record."""
+
+    cell: Cell
+    condensed: Stage
+    student: Stage
+    probe: Stage
+    measures: Mapping[str, Stage]  # by metric
+    teacher: Stage | None  # who labels the views, or else whom the method asks
+    components: Mapping[str, Any]  # by kind: what the record names
+
+
+@dataclass(frozen=True)
+class Plan:
+    cells: tuple[Planned, ...]
+    stages: tuple[Stage, ...]  # those above come first
+
+
+@dataclass(frozen=True)
+class Above:
+    """A finished stage above, as a worker finds it; `architecture` where it is a network."""
+
+    stage: str
+    key: str
+    architecture: Any = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """One stage, with all that a worker process needs to run it."""
+
+    kind: str
+    key: str
+    seed: int
+    device: str
+    store: str
+    parts: Mapping[str, Any]
+    above: Mapping[str, Above] = field(default_factory=dict)
+    data: str = ""  # key of the load stage
+    dataset: Any = None  # the component, for data that do not stay in memory
+    evaluate: str = "test"
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def do(work: Work, *, progress: Callable[[int, int], None]) -> Finished:
+    """Run a stage: the function that worker processes are given. Torch is loaded there."""
+    from bench.stages import execute
+
+    return execute(work, progress=progress)
+
+
+def key_of(stage: Stage, contents: Mapping[str, str], device: str) -> str:
+    """The key of a stage, given the content hashes of the stages above it, by role."""
+    return digest(
+        {**platform(device), "stage": stage.kind, "spec": stage.spec, "above": dict(contents)}
+    )
+
+
+def load_stage(components: Components, name: str) -> Stage:
+    """The stage that loads a data set. What the rest of the plan looks like depends on it."""
+    component = components.get("dataset", name, dataset=name)
+    evaluate = components.matrix.evaluate
+    spec = {
+        "dataset": components.registry.identity(component),
+        "evaluate": evaluate,
+        "folder": os.environ.get("BENCH_DATA", ""),
+    }
+    parts = {"dataset": component, "evaluate": evaluate}
+    return Stage(digest(spec), "load", f"load {name}", spec, {}, parts)
+
+
+def is_current(loaded: Finished) -> bool:
+    """Are the files that a data set was read from as they were then?"""
+    for path, size, modified in loaded.value["sources"]:
+        try:
+            now = os.stat(path)
+        except OSError:
+            return False
+        if (now.st_size, now.st_mtime_ns) != (size, modified):
+            return False
+    return True
+
+
+def check_budgets(components: Components, datasets: Mapping[str, Dataset]) -> None:
+    """What can be said only when the data are known: is there enough for ipc and probe?"""
+    matrix = components.matrix
+    for name, dataset in datasets.items():
+        facts = dataset.facts
+        least = min(facts["counts"])
+        scarce = facts["classes"][facts["counts"].index(least)]
+        for ipc in matrix.ipc:
+            if ipc > least:
+                raise BenchError(
+                    f"ipc = {ipc} on {name}: class '{scarce}' has only {least} training images; "
+                    f"expected at most {least}"
+                )
+        if matrix.probe.images > facts["test"]:
+            raise BenchError(
+                f"[probe] images = {matrix.probe.images}: {name} has {facts['test']} test images; "
+                "expected at most that, or 0 for all"
+            )
+
+
+def plan(components: Components, datasets: Mapping[str, Dataset], cells: Iterable[Cell]) -> Plan:
+    """The graph for some cells of a board."""
+    matrix = components.matrix
+    made: dict[str, Stage] = {}
+
+    @cache
+    def identity(component: Any) -> str:
+        return digest(components.registry.identity(component))
+
+    def stage(
+        kind: str,
+        title: str,
+        spec: Mapping[str, Any],
+        above: Mapping[str, Stage],
+        parts: Mapping[str, Any],
+        dataset: Dataset,
+        architecture: str,
+        seed: int,
+    ) -> Stage:
+        number = seed_of(kind, dataset.name, architecture, seed)
+        spec = {**spec, **dataset.identity, "seed": number}
+        stage_id = digest([kind, spec, {role: s.id for role, s in above.items()}])
+        if stage_id not in made:
+            full = f"{title}, {dataset.name}, seed {seed}"
+            made[stage_id] = Stage(stage_id, kind, full, spec, above, parts, dataset, number)
+        return made[stage_id]
+
+    @cache
+    def squeezed(
+        dataset: str, method: str, ipc: int, teacher: str, network: str, seed: int
+    ) -> Stage:
+        component = components.get("teacher", teacher, dataset=dataset, method=method, ipc=ipc)
+        backbone = components.get("architecture", network, dataset=dataset)
+        return stage(
+            "squeeze",
+            f"teacher {teacher} ({network})",
+            {"teacher": identity(component), "backbone": identity(backbone)},
+            {},
+            {"teacher": component, "backbone": backbone, "architecture": backbone},
+            datasets[dataset],
+            network,
+            seed,
+        )
+
+    @cache
+    def condensed(dataset: str, method: str, ipc: int, seed: int) -> Stage:
+        component = components.get("method", method, dataset=dataset, ipc=ipc)
+        roles = {"teacher": matrix.backbone, "scorer": matrix.denoiser}
+        above = {
+            role: squeezed(dataset, method, ipc, getattr(component, role), network, seed)
+            for role, network in roles.items()
+            if getattr(component, role, "")
+        }
+        return stage(
+            "condense",
+            f"{method}, ipc {ipc or 'full'}",
+            {"method": identity(component), "ipc": ipc},
+            above,
+            {"method": component, "ipc": ipc},
+            datasets[dataset],
+            matrix.backbone,
+            seed,
+        )
+
+    def labelled_by(dataset: str, method: str, ipc: int, seed: int) -> Stage | None:
+        name = labeller(matrix, components.get("method", method, dataset=dataset, ipc=ipc))
+        if not name or not matrix.backbone:
+            return None
+        return squeezed(dataset, method, ipc, name, matrix.backbone, seed)
+
+    @cache
+    def trained(
+        dataset: str, method: str, ipc: int, labels: str, architecture: str, seed: int
+    ) -> Stage:
+        component = components.get("architecture", architecture, dataset=dataset)
+        where = {"dataset": dataset, "ipc": ipc, "labels": labels, "architecture": architecture}
+        recipe = components.recipe(**where)
+        above = {"set": condensed(dataset, method, ipc, seed)}
+        teacher = labelled_by(dataset, method, ipc, seed) if labels == "teacher" else None
+        if teacher:
+            above["teacher"] = teacher
+        return stage(
+            "train",
+            f"student {architecture} of {method}, ipc {ipc or 'full'}, {labels} labels",
+            {"architecture": identity(component), "recipe": parameters(recipe), "labels": labels},
+            above,
+            {"architecture": component, "recipe": recipe, "labels": labels},
+            datasets[dataset],
+            architecture,
+            seed,
+        )
+
+    @cache
+    def probed(student: Stage, dataset: str, architecture: str, attack: str, seed: int) -> Stage:
+        component = components.get("attack", attack, dataset=dataset, architecture=architecture)
+        return stage(
+            "probe",
+            f"{attack} on {student.title.removesuffix(f', {dataset}, seed {seed}')}",
+            {"attack": identity(component), "images": matrix.probe.images},
+            {"student": student},
+            {"attack": component, "images": matrix.probe.images},
+            datasets[dataset],
+            architecture,
+            seed,
+        )
+
+    def looked_at(cell: Cell, of: str) -> dict[str, Stage]:
+        """The stages above a metric of the cell, by role, as far as the metric looks."""
+        above = {"set": condensed(cell.dataset, cell.method, cell.ipc, cell.seed)}
+        teacher = labelled_by(cell.dataset, cell.method, cell.ipc, cell.seed)
+        if teacher and _is_needed(teacher, above["set"], cell):
+            above["teacher"] = teacher
+        if of in ("student", "probe"):
+            where = (cell.dataset, cell.method, cell.ipc, cell.labels, cell.architecture)
+            above["student"] = trained(*where, cell.seed)
+        if of == "probe":
+            where_probed = (cell.dataset, cell.architecture, cell.attack, cell.seed)
+            above["probe"] = probed(above["student"], *where_probed)
+        return above
+
+    def measured(cell: Cell, metric: str) -> Stage | None:
+        component = components.get("metric", metric, dataset=cell.dataset)
+        of = getattr(component, "of", "probe")
+        above = looked_at(cell, of)
+        needs = getattr(component, "needs", ())
+        for number, need in enumerate(needs):
+            sibling = _sibling(cell, need, matrix.ceiling)
+            if sibling is None:
+                return None
+            above |= {f"{number}.{role}": s for role, s in looked_at(sibling, of).items()}
+        return stage(
+            "measure",
+            f"{metric} of {above.get('probe', above.get('student', above['set'])).title}",
+            {"metric": identity(component)},
+            above,
+            {"metric": component, "siblings": len(needs)},
+            datasets[cell.dataset],
+            cell.architecture if of != "set" else matrix.backbone,
+            cell.seed,
+        )
+
+    planned = []
+    for cell in cells:
+        above = looked_at(cell, "probe")
+        method = components.get("method", cell.method, dataset=cell.dataset, ipc=cell.ipc)
+        kinds = {
+            "dataset": datasets[cell.dataset].component,
+            "method": method,
+            "architecture": above["student"].parts["architecture"],
+            "attack": above["probe"].parts["attack"],
+        }
+        teacher = above.get("teacher")
+        if teacher:
+            kinds |= {"teacher": teacher.parts["teacher"], "backbone": teacher.parts["backbone"]}
+        planned.append(
+            Planned(
+                cell,
+                above["set"],
+                above["student"],
+                above["probe"],
+                {name: found for name in matrix.metrics if (found := measured(cell, name))},
+                teacher,
+                kinds,
+            )
+        )
+    return Plan(tuple(planned), tuple(made.values()))
+
+
+def _is_needed(teacher: Stage, condensed: Stage, cell: Cell) -> bool:
+    """Is the teacher trained anyhow? A metric may look at it, but not have it trained."""
+    return cell.labels == "teacher" or teacher in condensed.above.values()
+
+
+def _sibling(cell: Cell, need: Mapping[str, Any], ceiling: tuple[str, ...]) -> Cell | None:
+    """The cell that a metric compares with; None for a method with a budget beside a ceiling."""
+    sibling = replace(cell, **need)
+    if sibling.method in ceiling:
+        return replace(sibling, ipc=FULL)
+    return None if sibling.ipc == FULL else sibling

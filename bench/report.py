@@ -1,0 +1,312 @@
+"""Numbers -> pages: `README.md` and `table.csv` of a board, the same bytes on every machine.
+
+A page is a pure function of the board and its records. It holds no date, no seconds and no name
+of a machine, so that a regenerated page differs only where a result does.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.leaderboard import Board, ball, best, columns, display, on_board, scales, tidy
+from bench.records import COORDINATE, Record, write_text
+
+Cells = Mapping[tuple[int, str, str], Any]
+"""What is known of the cells of one table, by (ipc, method, column)."""
+
+MISSING = "–"
+
+
+def render(board: Board, records: Sequence[Record], folder_name: str) -> dict[str, str]:
+    """The files of a board, by name. `folder_name` is the last part of the board's path."""
+    shown = on_board(board, records)
+    table = tidy(board, shown)
+    csv = table.to_csv(index=False, float_format="%.6f", lineterminator="\n")
+    lines = [
+        *_head(board, folder_name),
+        *(_tables(board, shown, table) or ["No records yet.", ""]),
+        *_components(board, shown),
+    ]
+    return {"README.md": "\n".join(lines).rstrip("\n") + "\n", "table.csv": csv}
+
+
+def check(folder: Path, files: Mapping[str, str]) -> list[str]:
+    """The names of the files that are missing in `folder` or hold anything else."""
+    return [
+        name
+        for name, text in files.items()
+        if not (folder / name).is_file() or (folder / name).read_bytes() != text.encode()
+    ]
+
+
+def write_files(folder: Path, files: Mapping[str, str]) -> None:
+    """Write files, each atomically; those whose bytes stay the same are not touched."""
+    for name, text in files.items():
+        write_text(folder / name, text)
+
+
+def _head(board: Board, folder_name: str) -> list[str]:
+    n = len(board.seeds)
+    spread = (
+        f"Figures are means; ± is the standard deviation over n = {n} seeds; no claim of "
+        "significance is made."
+        if n > 1
+        else "Every figure is of one seed; no claim of significance is made."
+    )
+    folder = f"leaderboards/{folder_name}"
+    return [
+        f"# {_text(board.title)}",
+        "",
+        "Generated from `matrix.toml` and `records/`; edits here are overwritten. To regenerate:",
+        "",
+        "```sh",
+        f"bench run {folder}          # measure the cells that are missing",
+        f"bench leaderboard {folder}  # rebuild this page and table.csv",
+        "```",
+        "",
+        spread,
+        "",
+        "- IPC: images per class. Images, Bytes: what the condensed set weighs.",
+        "- **Bold**: the best of its IPC as displayed. Ties share it; the full set is left out.",
+        "- *Italics*: controls.",
+        f"- {MISSING}: not measured. n/a: declined, for the reason in the footnote.",
+        "",
+    ]
+
+
+def _tables(board: Board, records: Sequence[Record], table: pd.DataFrame) -> list[str]:
+    """The sections of all metrics; empty if there is nothing to show."""
+    scale = scales(board, records)
+    table = table.assign(best=best(table, scale))
+    measured: dict[tuple[str, ...], dict[tuple[int, str, str], Any]] = defaultdict(dict)
+    for row in table.to_dict("records"):
+        place = (row["metric"], row["dataset"], row["architecture"], row["labels"])
+        measured[place][row["ipc"], row["method"], row["column"]] = row
+    evidence: dict[tuple[str, ...], dict[tuple[int, str, str], list[Record]]] = {}
+    for record in records:
+        section_of = (record["dataset"], record["architecture"], record["labels"])
+        cell = (record["ipc"], record["method"], record["attack"])
+        evidence.setdefault(section_of, defaultdict(list))[cell].append(record)
+    of_dataset = columns(board, records)
+
+    lines = []
+    for metric in board.metrics:
+        section = []
+        for dataset, architecture, labels in (
+            (d, a, r) for d in board.datasets for a in board.architectures for r in board.labels
+        ):
+            cells = measured.get((metric, dataset, architecture, labels), {})
+            found = evidence.get((dataset, architecture, labels), {})
+            if not cells and not (found and metric == board.metrics[0]):
+                continue
+            section += [f"### {dataset} · {architecture} · {labels} labels", ""]
+            filled = {column for _, _, column in cells}
+            heads = {
+                column: attacks
+                for column, attacks in of_dataset[dataset].items()
+                if column in board.attacks or column in filled
+            }
+            section += _table(board, heads, cells, found, scale.get(metric, {}))
+        if section:
+            lines += [f"## {_heading(metric, scale.get(metric, {}))}", "", *section]
+    return lines
+
+
+def _heading(metric: str, scale: Mapping[str, Any]) -> str:
+    unit = ", in percent" if scale.get("rate") else ""
+    return f"{metric}{unit}" + (f" ({scale['better']} is better)" if scale else "")
+
+
+def _table(
+    board: Board,
+    heads: Mapping[str, tuple[str, ...]],
+    cells: Cells,
+    found: Mapping[tuple[int, str, str], list[Record]],
+    scale: Mapping[str, Any],
+) -> list[str]:
+    """Caption, table and footnotes of one metric, data set, architecture and regime of labels.
+
+    `heads` are the columns and their attacks, several in a robust one; `cells` are the rows of
+    `tidy`, `found` all records.
+    """
+    notes: dict[str, int] = {}
+
+    def mark(texts: Iterable[str]) -> str:
+        return "".join(f" [{notes.setdefault(text, len(notes) + 1)}]" for text in texts)
+
+    records = [record for group in found.values() for record in group]
+    header = ["IPC", "Method", "Images", "Bytes"]
+    varies = set()
+    for column, attacks in heads.items():
+        if column not in board.attacks:
+            texts = [f"share of the images that are right under all of {', '.join(attacks)}"]
+        else:
+            texts = _distinct(_attack(r) for r in records if r["attack"] == column)
+            if len(texts) > 1:
+                varies.add(column)
+                texts = []
+        header.append(column + mark(texts))
+
+    rows = []
+    last = None
+    for ipc, method in _rows(board, found):
+        line = [record for column in heads for record in found.get((ipc, method, column), ())]
+        of_row = [cells[ipc, method, column] for column in heads if (ipc, method, column) in cells]
+        settings = mark(_distinct(_settings(record, _of_method(record)) for record in line))
+        rows.append(
+            [
+                "" if ipc == last else str(ipc) if ipc else "full set",
+                (f"*{method}*" if board.role(method) == "control" else method) + settings,
+                f"{of_row[0]['size']:,}" if of_row else MISSING,
+                f"{of_row[0]['bytes']:,}" if of_row else MISSING,
+            ]
+        )
+        last = ipc
+        for column in heads:
+            cell = cells.get((ipc, method, column))
+            group = found.get((ipc, method, column), [])
+            text = _cell(cell, scale) if cell else "n/a" if _reasons(group) else MISSING
+            rows[-1].append(text + mark(_remarks(board, cell, group, column in varies)))
+
+    return [
+        _caption(board, cells, records),
+        "",
+        *_markdown(header, rows),
+        "",
+        *(f"- [{number}] {_text(text)}" for text, number in notes.items()),
+        *([""] if notes else []),
+    ]
+
+
+def _rows(board: Board, found: Iterable[tuple[int, str, str]]) -> list[tuple[int, str]]:
+    """(ipc, method) of all rows: each method at each budget, and the ceilings that were run."""
+    present = {(ipc, method) for ipc, method, _ in found}
+    return [
+        *((i, m) for i in board.ipc for m in (*board.methods, *board.controls)),
+        *((0, method) for method in board.ceiling if (0, method) in present),
+    ]
+
+
+def _cell(row: Mapping[Any, Any], scale: Mapping[str, Any]) -> str:
+    text = display(row["mean"], scale["rate"])
+    if row["n"] > 1:
+        text += f" ± {display(row['sd'], True) if scale['rate'] else format(row['sd'], '.2g')}"
+    return f"**{text}**" if row["best"] else text
+
+
+def _remarks(
+    board: Board, cell: Mapping[Any, Any] | None, group: Sequence[Record], settings: bool
+) -> list[str]:
+    """The footnotes of one cell."""
+    remarks = _reasons(group)
+    if cell:
+        if settings:
+            remarks += _distinct(_attack(record) for record in group)
+        if cell["n"] < len(board.seeds):
+            remarks.append(f"{cell['n']} of {len(board.seeds)} seeds")
+        flags = (flag for record in group for flag in record.get("flags", ()))
+        remarks += _distinct(f"flag: {flag}" for flag in flags)
+    return remarks
+
+
+def _reasons(group: Iterable[Record]) -> list[str]:
+    return _distinct(record["reason"] for record in group)
+
+
+def _caption(board: Board, cells: Cells, records: Sequence[Record]) -> str:
+    n = len(board.seeds)
+    parts = [f"n = {n} seeds" if n > 1 else "n = 1 seed"]
+    images = {row["images"] for row in cells.values() if row["images"]}
+    if images:
+        least_and_most = sorted({min(images), max(images)})
+        parts.append(f"{' to '.join(map(str, least_and_most))} test images")
+    settings = _distinct(_settings(record, ("dataset", "architecture")) for record in records)
+    return f"{', '.join([*parts, *map(_text, settings)])}."
+
+
+def _attack(record: Record) -> str:
+    """The ball of a record's attack and what differs from its defaults; "" if it never ran."""
+    if record["status"] != "ok":
+        return ""
+    return "; ".join(filter(None, (ball(record), _settings(record, ("attack", "sampler")))))
+
+
+def _of_method(record: Record) -> list[str]:
+    """The kinds of parameters that belong to a row: all but those of columns and captions."""
+    others = ("attack", "sampler", "dataset", "architecture")
+    return [kind for kind in sorted(record["parameters"]) if kind not in others]
+
+
+def _settings(record: Record, kinds: Iterable[str]) -> str:
+    return ", ".join(
+        f"{kind}.{name} = {json.dumps(value)}"
+        for kind in kinds
+        for name, value in sorted(record["parameters"].get(kind, {}).items())
+    )
+
+
+def _distinct(texts: Iterable[str]) -> list[str]:
+    """The texts that say something, sorted, each once: records come in any order."""
+    return sorted({text for text in texts if text})
+
+
+def _components(board: Board, records: Sequence[Record]) -> list[str]:
+    """What the components of the tables are: the first lines of their docstrings."""
+    order = {
+        "method": (*board.methods, *board.controls, *board.ceiling),
+        "attack": board.attacks,
+        "architecture": board.architectures,
+        "dataset": board.datasets,
+    }
+    about: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for record in records:
+        for kind, text in record["about"].items():
+            if kind in COORDINATE and text:
+                about[kind, record[kind]].add(text)
+    lines = [
+        f"- {kind} **{name}**: {_text(' / '.join(sorted(about[kind, name])))}"
+        for kind, names in order.items()
+        for name in names
+        if (kind, name) in about
+    ]
+    return ["## Components", "", *lines, ""] if lines else []
+
+
+def _text(text: str) -> str:
+    """Foreign text as one line of Markdown that means itself."""
+    return "".join(f"\\{c}" if c in "\\<*" else c for c in " ".join(text.split()))
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table whose columns line up in plain text too; all but the second are right-aligned."""
+    left = 1
+    lines = [[text.replace("|", "\\|") for text in line] for line in (header, *rows)]
+    widths = [max(3, *map(_width, column)) for column in zip(*lines, strict=True)]
+    rule = [
+        f":{'-' * (width - 1)}" if k == left else f"{'-' * (width - 1)}:"
+        for k, width in enumerate(widths)
+    ]
+
+    def pad(text: str, k: int) -> str:
+        space = " " * (widths[k] - _width(text))
+        return text + space if k == left else space + text
+
+    return [
+        f"| {' | '.join(pad(text, k) for k, text in enumerate(line))} |"
+        for line in (lines[0], rule, *lines[1:])
+    ]
+
+
+def _width(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)

@@ -1,0 +1,276 @@
+"""From a board to its records: which cells, what each record says, and whether it still holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from bench import keys
+from bench.components import Components
+from bench.engine import Engine, Failure, Outcome, price_key
+from bench.leaderboard import Board
+from bench.matrix import Cell, Matrix
+from bench.plan import STAGES, Plan, Planned, Stage, key_of
+from bench.records import COORDINATE, Record, coordinate
+from bench.registry import about, suggest
+from bench.store import Store
+from bench.types import BenchError
+
+STANDARD_ERRORS = 4  # how far a rate recomputed on another machine may lie from the committed one
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run has given: records, and one failure for each stage that began one."""
+
+    records: tuple[Record, ...]
+    failures: tuple[Failure, ...]
+    cells_failed: int
+    interrupted: bool = False
+
+
+def board_of(matrix: Matrix) -> Board:
+    """What the tables need to know of a board."""
+    names = {f.name for f in dataclasses.fields(Board)}
+    return Board(**{name: getattr(matrix, name) for name in names})
+
+
+def chosen_cells(
+    matrix: Matrix, methods: Sequence[str] = (), only: Mapping[str, Sequence[str]] | None = None
+) -> tuple[Cell, ...]:
+    """The cells of a board that `--methods` and `--only` leave. Raises BenchError if none is."""
+    limits = dict(only or {})
+    if methods:
+        limits["method"] = [*limits.get("method", ()), *methods]
+    cells = matrix.cells()
+    for key, values in limits.items():
+        if key not in COORDINATE:
+            raise BenchError(f"--only {key}: there is no such axis{suggest(key, COORDINATE)}")
+        known = {str(getattr(cell, key)) for cell in matrix.cells()}
+        for value in values:
+            if value not in known:
+                hint = suggest(value, known)
+                raise BenchError(f"{key} '{value}' is not on this board{hint}")
+        cells = tuple(cell for cell in cells if str(getattr(cell, key)) in values)
+    if not cells:
+        raise BenchError("no cell is left; widen --methods or --only")
+    return cells
+
+
+def run(engine: Engine, plan: Plan) -> Ran:
+    """Run a plan and make the records of its cells."""
+    return ran(engine.components, plan, engine.execute(plan.stages))
+
+
+def ran(components: Components, plan: Plan, outcome: Outcome) -> Ran:
+    """The records of a plan's cells, as far as its stages have finished."""
+    made = [record_of(components, planned, outcome) for planned in plan.cells]
+    failures = {id(f): f for f in outcome.failed.values() if not f.unsupported}
+    spoilt = [
+        planned
+        for planned in plan.cells
+        if any(
+            s.id in outcome.failed and not outcome.failed[s.id].unsupported
+            for s in (planned.probe, *planned.measures.values())
+        )
+    ]
+    return Ran(
+        tuple(r for r in made if r), tuple(failures.values()), len(spoilt), outcome.interrupted
+    )
+
+
+def record_of(components: Components, planned: Planned, outcome: Outcome) -> Record | None:
+    """The record of a cell; None if a stage of it failed, since a failure is not published."""
+    failure = outcome.failed.get(planned.probe.id)
+    if failure and not failure.unsupported:
+        return None
+    if planned.probe.id not in outcome.finished and not failure:
+        return None  # interrupted
+    common = _described(components, planned)
+    if failure:
+        return {**common, "status": "unsupported", "reason": failure.reason}
+    stages = {
+        "teacher": planned.teacher,
+        "set": planned.condensed,
+        "student": planned.student,
+        "probe": planned.probe,
+    }
+    done = {role: outcome.finished[s.id] for role, s in stages.items() if s}
+    metrics, scales, flags = {}, {}, []
+    for name, stage in planned.measures.items():
+        metric = stage.parts["metric"]
+        if found := outcome.finished.get(stage.id):
+            metrics[name] = found.value["value"]
+            scales[name] = {
+                "better": "higher" if getattr(metric, "higher_is_better", True) else "lower",
+                "rate": tuple(getattr(metric, "bounds", None) or ()) == (0, 1),
+            }
+        elif (refused := outcome.failed.get(stage.id)) and refused.unsupported:
+            flags.append(f"{name}: {refused.reason}")
+    probe = done["probe"].value
+    seconds = {f.stage: f.cost.get("seconds", 0.0) for f in done.values()}
+    return {
+        **common,
+        "status": "ok",
+        "reason": "",
+        "metrics": metrics,
+        "scales": scales,
+        **{name: probe[name] for name in ("correct", "images", "images_hash", "norm", "eps")},
+        "perturbation": probe["perturbation"],
+        "size": done["set"].value["size"],
+        "bytes": {
+            **done["set"].value["bytes"],
+            **({"teacher": done["teacher"].value["bytes"]} if "teacher" in done else {}),
+        },
+        "cost": {
+            "seconds": seconds,
+            "peak_mb": max(f.cost.get("peak_mb", 0.0) for f in done.values()),
+        },
+        "content": {role: f.content for role, f in done.items()},
+        "flags": flags,
+        "environment": dict(done["probe"].environment),
+    }
+
+
+def _described(components: Components, planned: Planned) -> Record:
+    """What a record says of a cell whatever came of it."""
+    cell, registry, matrix = planned.cell, components.registry, components.matrix
+    recipe = planned.student.parts["recipe"]
+    plain = {k: keys.plain(v) for k, v in dataclasses.asdict(recipe).items()}
+    base = components.recipe()
+    parameters = {
+        kind: {k: keys.plain(v) for k, v in components.differs(_kind(kind), c).items()}
+        for kind, c in planned.components.items()
+    }
+    parameters["recipe"] = {k: v for k, v in plain.items() if keys.plain(getattr(base, k)) != v}
+    versions = {"condensation-bench": version("condensation-bench"), "torch": version("torch")}
+    for kind, component in planned.components.items():
+        entry = components.entry(_kind(kind), component.name)
+        versions[entry.distribution] = entry.version
+    dataset = planned.condensed.dataset
+    assert dataset is not None
+    return {
+        **dataclasses.asdict(cell),
+        "parameters": {kind: values for kind, values in parameters.items() if values},
+        "about": {kind: about(c) for kind, c in planned.components.items()},
+        "recipe": plain,
+        "versions": versions,
+        "code": {kind: registry.identity(c)["code"] for kind, c in planned.components.items()},
+        "data": {"digest": dataset.facts["digest"], "classes": dataset.identity["classes"]},
+        **({"evaluate": matrix.evaluate} if matrix.evaluate != "test" else {}),
+    }
+
+
+def _kind(role: str) -> str:
+    return "architecture" if role == "backbone" else role
+
+
+# ---- what a run would do
+
+
+@dataclass(frozen=True)
+class Survey:
+    """One kind of stage in a plan: how many, how many are cached, what the rest should take."""
+
+    kind: str
+    total: int
+    cached: int
+    seconds: float  # of one process, for those with a price
+    unpriced: int  # stages that nothing like has run yet
+
+
+def survey(
+    plan: Plan, store: Store, device: str, records: Iterable[Record] = ()
+) -> tuple[Survey, ...]:
+    """What `--dry-run` shows. Prices are medians: of like stages in the store, else of the kind
+    in the store, else of the kind in the board's records."""
+    like: dict[str, list[float]] = {}
+    for finished in store.finished():
+        seconds = finished.cost.get("seconds", 0.0)
+        for name in (str(finished.inputs.get("price")), finished.stage):
+            like.setdefault(name, []).append(seconds)
+    published: dict[str, list[float]] = {}
+    for record in records:
+        for kind, seconds in record.get("cost", {}).get("seconds", {}).items():
+            published.setdefault(kind, []).append(seconds)
+
+    def price(stage: Stage) -> float | None:
+        for known in (like.get(price_key(stage)), like.get(stage.kind), published.get(stage.kind)):
+            if known:
+                return statistics.median(known)
+        return None
+
+    contents: dict[str, str] = {}
+    total, cached, unpriced = Counter[str](), Counter[str](), Counter[str]()
+    expected: dict[str, float] = {}
+    for stage in plan.stages:
+        total[stage.kind] += 1
+        if all(s.id in contents for s in stage.above.values()):
+            above = {role: contents[s.id] for role, s in stage.above.items()}
+            if found := store.find(stage.kind, key_of(stage, above, device)):
+                cached[stage.kind] += 1
+                contents[stage.id] = found.content
+                continue
+        expected_here = price(stage)
+        unpriced[stage.kind] += expected_here is None
+        expected[stage.kind] = expected.get(stage.kind, 0.0) + (expected_here or 0.0)
+    return tuple(
+        Survey(kind, total[kind], cached[kind], expected.get(kind, 0.0), unpriced[kind])
+        for kind in STAGES
+        if total[kind]
+    )
+
+
+# ---- do the committed records still hold?
+
+
+def sample(cells: Sequence[Cell], count: int, salt: str) -> tuple[Cell, ...]:
+    """`count` cells, drawn by a hash of the coordinate and `salt`: nobody can choose them."""
+    drawn = sorted(cells, key=lambda cell: keys.digest([salt, *dataclasses.astuple(cell)]))
+    return tuple(sorted(drawn[:count], key=cells.index))
+
+
+def disagreements(committed: Iterable[Record], recomputed: Iterable[Record]) -> list[str]:
+    """One sentence for every committed record that a recomputation does not bear out.
+
+    On a machine like the one that a record comes from, every metric must be equal; elsewhere
+    (other processors round differently, and training amplifies that) a rate must lie within
+    `STANDARD_ERRORS` of the difference of two proportions, any other number within a tenth.
+    """
+    known = {coordinate(r): r for r in committed}
+    found = []
+    for new in recomputed:
+        words = " ".join(map(str, coordinate(new)))
+        old = known.get(coordinate(new))
+        if old is None:
+            found.append(f"{words}: has no committed record")
+            continue
+        if old["status"] != new["status"]:
+            found.append(f"{words}: is {old['status']}; recomputed, it is {new['status']}")
+            continue
+        names = {**old.get("metrics", {}), **new.get("metrics", {})}
+        for name in names:
+            a, b = old.get("metrics", {}).get(name), new.get("metrics", {}).get(name)
+            if a is None or b is None or abs(a - b) > _allowed(old, new, name) + 1e-6:
+                found.append(f"{words}: {name} is {_shown(a)}; recomputed, it is {_shown(b)}")
+    return found
+
+
+def _allowed(old: Record, new: Record, metric: str) -> float:
+    if old["environment"] == new["environment"]:
+        return 0.0
+    a, b = float(old["metrics"][metric]), float(new["metrics"][metric])
+    if not old["scales"].get(metric, {}).get("rate"):
+        return 0.1 * abs(a)
+    count = int(old["images"])
+    middle = min(max((a + b) / 2, 1 / count), 1 - 1 / count)
+    return STANDARD_ERRORS * math.sqrt(2 * middle * (1 - middle) / count)
+
+
+def _shown(value: float | None) -> str:
+    return "missing" if value is None else f"{value:.6g}"

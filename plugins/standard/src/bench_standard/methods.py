@@ -1,0 +1,163 @@
+"""Coresets: methods that select real images, class by class, and the full set as a ceiling.
+
+Every one orders a class and takes the first `ipc` of it, so the set of a small budget is part
+of the set of a larger one. Labels are one-hot; the field `teacher` also names the network that
+labels the views where a board asks for teacher labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from bench import CondensedSet, Selection, Task
+from bench.types import BenchError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BATCH = 256  # images whose features are computed at once
+SPACES = ("features", "pixels")
+
+
+@dataclass(frozen=True)
+class Random:
+    """Images drawn uniformly from each class."""
+
+    name: str = "random"
+    teacher: str = "standard"
+
+    def condense(self, task: Task) -> CondensedSet:
+        import torch
+
+        generator = torch.Generator().manual_seed(task.seed)
+        return _coreset(task, lambda members: torch.randperm(len(members), generator=generator))
+
+
+@dataclass(frozen=True)
+class KCenter:
+    """Greedy k-center in each class, by features of the teacher (Sener and Savarese, 2018).
+
+    The first image is the one nearest to the mean of its class; each further one is the
+    farthest from all picked before.
+    """
+
+    name: str = "kcenter"
+    teacher: str = "standard"
+    space: str = "features"  # "features" (what the classifier sees) | "pixels"
+
+    def __post_init__(self) -> None:
+        if self.space not in SPACES:
+            raise BenchError(
+                f"{self.name}: space is {self.space!r}; expected one of {', '.join(SPACES)}"
+            )
+
+    def condense(self, task: Task) -> CondensedSet:
+        embed = _features if self.space == "features" else _pixels
+        return _coreset(task, lambda members: greedy_k_center(embed(task, members), task.ipc))
+
+
+@dataclass(frozen=True)
+class Herding:
+    """Herding in each class (Welling, 2009), by unit-length features (iCaRL, Rebuffi et al., 2017).
+
+    Each image is the one that brings the mean of those picked nearest to the mean of its class.
+    """
+
+    name: str = "herding"
+    teacher: str = "standard"
+
+    def condense(self, task: Task) -> CondensedSet:
+        return _coreset(task, lambda members: herd(_features(task, members), task.ipc))
+
+
+@dataclass(frozen=True)
+class Full:
+    """The whole training split."""
+
+    name: str = "full"
+    teacher: str = "standard"
+    ceiling: ClassVar[bool] = True
+
+    def condense(self, task: Task) -> CondensedSet:
+        import torch
+
+        return _selected(task, torch.arange(len(task.train.labels)))
+
+
+def greedy_k_center(points: Tensor, count: int) -> Tensor:
+    """Positions [count] in `points` [n, D], in the order picked: a 2-approximation of k-center.
+
+    Ties go to the lower position.
+    """
+    import torch
+
+    distance = (points - points.mean(0)).square().sum(1)  # [n]
+    picked = [int(distance.argmin())]
+    distance = torch.full_like(distance, torch.inf)  # squared, to the nearest picked
+    while len(picked) < count:
+        distance = distance.minimum((points - points[picked[-1]]).square().sum(1))
+        distance[picked] = -1  # never twice, not even where all that is left are duplicates
+        picked.append(int(distance.argmax()))
+    return torch.tensor(picked)
+
+
+def herd(points: Tensor, count: int) -> Tensor:
+    """Positions [count] in `points` [n, D], in the order picked, none twice.
+
+    On vectors of unit length, the one that brings the running mean nearest to `mean` is the one
+    with the largest inner product with what the sum still lacks: Welling's update.
+    """
+    import torch
+
+    unit = torch.nn.functional.normalize(points.double(), dim=1)
+    mean = unit.mean(0)
+    lacking = mean.clone()  # k * mean - sum of the k - 1 picked so far
+    picked: list[int] = []
+    for _ in range(count):
+        score = unit @ lacking  # [n]
+        score[picked] = -torch.inf
+        picked.append(int(score.argmax()))
+        lacking += mean - unit[picked[-1]]
+    return torch.tensor(picked)
+
+
+def _coreset(task: Task, order: Callable[[Tensor], Tensor]) -> CondensedSet:
+    """The first `task.ipc` of each class, by `order`: indices [n] of a class to positions."""
+    import torch
+
+    chosen = []
+    for label, name in enumerate(task.classes):
+        members = (task.train.labels == label).nonzero().squeeze(1)
+        if not 1 <= task.ipc <= len(members):
+            raise BenchError(
+                f"ipc is {task.ipc} but class {name!r} has {len(members)} training images; "
+                "expected 1 or more, and no more than the smallest class holds; change `ipc`"
+            )
+        chosen.append(members[order(members)[: task.ipc]])
+        task.progress(label + 1, len(task.classes))
+    return _selected(task, torch.cat(chosen))
+
+
+def _selected(task: Task, index: Tensor) -> CondensedSet:
+    from torch.nn import functional as F
+
+    one_hot = F.one_hot(task.train.labels[index], len(task.classes)).float()
+    return CondensedSet(Selection(index), one_hot)
+
+
+def _features(task: Task, index: Tensor) -> Tensor:
+    """What the teacher's classifier sees of the images at `index`: [n, D]."""
+    import torch
+
+    from bench.networks import features
+
+    with torch.no_grad():
+        batches = [task.train.images(part).to(task.device) for part in torch.split(index, BATCH)]
+        return torch.cat([features(task.teacher, images)[0].cpu() for images in batches])
+
+
+def _pixels(task: Task, index: Tensor) -> Tensor:
+    """The images at `index`, flattened: [n, C * H * W]."""
+    return task.train.images(index).flatten(1)

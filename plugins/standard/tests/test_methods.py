@@ -1,0 +1,160 @@
+import numpy as np
+import pytest
+import torch
+from bench_standard.methods import Full, Herding, KCenter, Random, greedy_k_center, herd
+from torch import nn
+
+from bench import Selection, Task, TensorSplit
+from bench.types import BenchError
+
+CLASSES, SIZES = 3, (20, 300, 40)  # more than one batch of features in the second class
+
+
+def split():
+    labels = torch.repeat_interleave(torch.arange(CLASSES), torch.tensor(SIZES))
+    generator = torch.Generator().manual_seed(0)
+    labels = labels[torch.randperm(len(labels), generator=generator)]
+    return TensorSplit(torch.rand(len(labels), 1, 4, 4, generator=generator), labels)
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, CLASSES)).eval()
+
+
+def task(ipc, seed=0, networks=None):
+    return Task(
+        train=split(),
+        classes=("a", "b", "c"),
+        shape=(1, 4, 4),
+        mean=(0.5,),
+        std=(0.3,),
+        flip=False,
+        ipc=ipc,
+        seed=seed,
+        networks={"teacher": network} if networks is None else networks,
+    )
+
+
+def picked(method, ipc, **given):
+    """The indices picked, [CLASSES, ipc]."""
+    return method.condense(task(ipc, **given)).images.indices.view(CLASSES, ipc)
+
+
+def brute_k_center(points, count):
+    """By the definition: the point whose nearest picked one is farthest, from the start again."""
+    centre = points.mean(0)
+    chosen = [min(range(len(points)), key=lambda i: np.linalg.norm(points[i] - centre))]
+    while len(chosen) < count:
+        rest = [i for i in range(len(points)) if i not in chosen]
+        nearest = {i: min(np.linalg.norm(points[i] - points[j]) for j in chosen) for i in rest}
+        chosen.append(max(rest, key=nearest.__getitem__))
+    return chosen
+
+
+def brute_herding(points, count):
+    """By the definition: the running mean that lies nearest to the mean of the class."""
+    unit = points / np.linalg.norm(points, axis=1, keepdims=True)
+    chosen = []
+    for _ in range(count):
+        rest = [i for i in range(len(points)) if i not in chosen]
+        gap = {i: np.linalg.norm(unit[[*chosen, i]].mean(0) - unit.mean(0)) for i in rest}
+        chosen.append(min(rest, key=gap.__getitem__))
+    return chosen
+
+
+@pytest.mark.parametrize(
+    ("fast", "brute"), [(greedy_k_center, brute_k_center), (herd, brute_herding)]
+)
+@pytest.mark.parametrize("seed", range(5))
+def test_a_greedy_pick_is_that_of_its_definition(fast, brute, seed):
+    points = np.random.default_rng(seed).normal(0.3, 1, size=(40, 5))
+    assert fast(torch.from_numpy(points), 15).tolist() == brute(points, 15)
+
+
+@pytest.mark.parametrize("greedy", [greedy_k_center, herd])
+def test_duplicates_are_picked_once_each(greedy):
+    points = torch.ones(6, 3)
+    assert sorted(greedy(points, 6).tolist()) == list(range(6))
+
+
+def test_k_center_covers_clusters_before_it_goes_into_one():
+    clusters = torch.tensor([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0], [9.0, 9.0]])
+    points = clusters.repeat_interleave(10, 0) + 0.1 * torch.rand(40, 2)
+    assert sorted((greedy_k_center(points, 4) // 10).tolist()) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("method", [Random(), KCenter(), KCenter(space="pixels"), Herding()])
+def test_a_coreset_takes_ipc_images_of_each_class_with_their_labels(method):
+    condensed = method.condense(task(7))
+    assert isinstance(condensed.images, Selection)
+    index = condensed.images.indices
+    assert len(index.unique()) == 7 * CLASSES
+    labels = torch.arange(CLASSES).repeat_interleave(7)
+    assert torch.equal(split().labels[index], labels)
+    assert torch.equal(condensed.labels, torch.eye(CLASSES)[labels])
+    assert condensed.labels.dtype == torch.float32
+
+
+@pytest.mark.parametrize("method", [Random(), KCenter(), KCenter(space="pixels"), Herding()])
+def test_a_small_coreset_is_the_beginning_of_a_large_one(method):
+    assert torch.equal(picked(method, 2), picked(method, 20)[:, :2])
+
+
+def test_random_follows_the_seed():
+    assert torch.equal(picked(Random(), 5, seed=3), picked(Random(), 5, seed=3))
+    assert not torch.equal(picked(Random(), 5, seed=3), picked(Random(), 5, seed=4))
+
+
+def test_random_is_uniform_within_a_class():
+    """Over 200 seeds, each of the 20 images of class a is drawn 5 / 20 of the time."""
+    counts = torch.zeros(len(split().labels))
+    for seed in range(200):
+        counts[picked(Random(), 5, seed=seed)[0]] += 1
+    rates = counts[split().labels == 0] / 200
+    assert rates.mean() == pytest.approx(0.25)
+    assert (rates - 0.25).abs().max() < 4 * (0.25 * 0.75 / 200) ** 0.5
+
+
+@pytest.mark.parametrize("method", [Random(), KCenter(space="pixels"), Full()])
+def test_who_needs_no_features_loads_no_teacher(method):
+    def refuse():
+        raise AssertionError("the teacher was loaded")
+
+    assert len(method.condense(task(2, networks={"teacher": refuse})))
+
+
+def test_features_and_pixels_are_different_spaces():
+    assert not torch.equal(picked(KCenter(), 5), picked(KCenter(space="pixels"), 5))
+
+
+def test_features_are_those_that_the_last_linear_layer_sees():
+    members = (split().labels == 1).nonzero().squeeze(1)
+    with torch.no_grad():
+        hidden = network()[:3](split().images(members))
+    assert torch.equal(picked(KCenter(), 9)[1], members[brute_k_center(hidden.numpy(), 9)])
+
+
+@pytest.mark.parametrize("ipc", [0, 21])
+def test_a_budget_that_a_class_cannot_fill_is_refused(ipc):
+    with pytest.raises(BenchError, match=f"ipc is {ipc} but class 'a' has 20 training images"):
+        Random().condense(task(ipc))
+
+
+def test_an_unknown_space_is_refused():
+    with pytest.raises(BenchError, match="space is 'logits'; expected one of features, pixels"):
+        KCenter(space="logits")
+
+
+def test_the_full_set_is_every_training_image_in_order():
+    condensed = Full().condense(task(0))
+    assert condensed.images.indices.tolist() == list(range(sum(SIZES)))
+    assert torch.equal(condensed.labels.argmax(1), split().labels)
+    assert Full.ceiling
+
+
+def test_the_last_progress_says_that_all_is_done():
+    seen = []
+    given = task(2)
+    Random().condense(Task(**{**vars(given), "progress": lambda *now: seen.append(now)}))
+    assert seen == [(1, 3), (2, 3), (3, 3)]

@@ -1,0 +1,35 @@
+import subprocess
+import sys
+from importlib.metadata import entry_points
+
+import bench_standard
+
+HOOKS = {
+    "bench_datasets": ["digits"],
+    "bench_teachers": ["standard"],
+    "bench_methods": ["random", "kcenter", "herding", "full"],
+    "bench_architectures": ["convnet", "convnet-bn"],
+    "bench_attacks": ["clean", "fgsm", "pgd"],
+    "bench_metrics": ["accuracy", "worst-class"],
+}
+
+
+def test_the_entry_point_leads_to_the_module():
+    [entry] = [e for e in entry_points(group="bench") if e.name == "standard"]
+    assert entry.load() is bench_standard
+
+
+def test_the_hooks_return_these_components():
+    names = {hook: [c.name for c in getattr(bench_standard, hook)()] for hook in HOOKS}
+    assert names == HOOKS
+
+
+def test_discovery_imports_nothing_heavy():
+    code = (
+        "import sys, bench_standard as s\n"
+        "for hook in [h for h in dir(s) if h.startswith('bench_')]:\n"
+        "    if callable(getattr(s, hook)): getattr(s, hook)()\n"
+        "print(sorted({'torch', 'sklearn', 'torchattacks', 'scipy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,55 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from bench_standard.architectures import ConvNet
+from bench_standard.datasets import Digits
+from bench_standard.teachers import Standard
+
+from bench import Task
+from bench.networks import build, predict
+from bench.types import BenchError
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return Digits().load()
+
+
+def task(data, seed=0, progress=None):
+    def backbone():
+        torch.manual_seed(seed)
+        return build(ConvNet(width=16, depth=2), data.shape, 10, data.mean, data.std)
+
+    return Task(
+        **{f: getattr(data, f) for f in ("train", "classes", "shape", "mean", "std", "flip")},
+        ipc=0,
+        seed=seed,
+        networks={"backbone": backbone},
+        progress=progress or (lambda done, total: None),
+    )
+
+
+def test_a_standard_teacher_learns_the_digits(digits):
+    steps = []
+    network = Standard(epochs=10).squeeze(task(digits, progress=lambda *now: steps.append(now)))
+    logits = predict(network, digits.test, torch.arange(len(digits.test)))
+    assert (logits.argmax(1) == digits.test.labels).double().mean() > 0.93
+    assert not network.training
+    done, total = steps[-1]
+    assert done == total == 10 * 19  # 1,198 images in batches of 64
+
+
+def test_the_same_seed_gives_the_same_teacher_and_another_seed_another(digits):
+    quick = replace(Standard(), **Standard.quick)
+    weights = [
+        torch.cat([p.detach().flatten() for p in quick.squeeze(task(digits, seed)).parameters()])
+        for seed in (0, 0, 1)
+    ]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_a_setting_that_no_recipe_knows_is_refused(digits):
+    with pytest.raises(BenchError, match="optimizer is 'lion'"):
+        Standard(optimizer="lion").squeeze(task(digits))
