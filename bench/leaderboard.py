@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,7 @@ def ball(record: Record) -> str:
     return f"{record['norm']} {radius(record['eps'])}" if record["norm"] else ""
 
 
+@cache
 def radius(eps: float) -> str:
     """A radius in pixels of [0, 1], as people write it: "8/255" where that is it, or "0.123"."""
     steps = round(eps * 255)

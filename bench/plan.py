@@ -179,8 +179,9 @@ def plan(components: Components, datasets: Mapping[str, Dataset], cells: Iterabl
         spec = {**spec, **dataset.identity, "seed": number}
         stage_id = digest([kind, spec, {role: s.id for role, s in above.items()}])
         if stage_id not in made:
-            full = f"{title}, {dataset.name}, seed {seed}"
-            made[stage_id] = Stage(stage_id, kind, full, spec, above, parts, dataset, number)
+            where = f", {dataset.name}, seed {seed}"
+            title = title.replace(where, "") + where
+            made[stage_id] = Stage(stage_id, kind, title, spec, above, parts, dataset, number)
         return made[stage_id]
 
     @cache
@@ -253,7 +254,7 @@ def plan(components: Components, datasets: Mapping[str, Dataset], cells: Iterabl
         component = components.get("attack", attack, dataset=dataset, architecture=architecture)
         return stage(
             "probe",
-            f"{attack} on {student.title.removesuffix(f', {dataset}, seed {seed}')}",
+            f"{attack} on {student.title}",
             {"attack": identity(component), "images": matrix.probe.images},
             {"student": student},
             {"attack": component, "images": matrix.probe.images},

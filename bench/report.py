@@ -148,10 +148,11 @@ def _table(
         if column not in board.attacks:
             texts = [f"share of the images that are right under all of {', '.join(attacks)}"]
         else:
-            texts = _distinct(_attack(r) for r in records if r["attack"] == column)
-            if len(texts) > 1:
+            ran = (r for r in records if r["attack"] == column and r["status"] == "ok")
+            settings = {_attack(record) for record in ran}
+            if len(settings) > 1:
                 varies.add(column)
-                texts = []
+            texts = _distinct(settings) if column not in varies else []
         header.append(column + mark(texts))
 
     rows = []
@@ -159,11 +160,11 @@ def _table(
     for ipc, method in _rows(board, found):
         line = [record for column in heads for record in found.get((ipc, method, column), ())]
         of_row = [cells[ipc, method, column] for column in heads if (ipc, method, column) in cells]
-        settings = mark(_distinct(_settings(record, _of_method(record)) for record in line))
+        of_method = _distinct(_settings(record, _of_method(record)) for record in line)
         rows.append(
             [
                 "" if ipc == last else str(ipc) if ipc else "full set",
-                (f"*{method}*" if board.role(method) == "control" else method) + settings,
+                (f"*{method}*" if board.role(method) == "control" else method) + mark(of_method),
                 f"{of_row[0]['size']:,}" if of_row else MISSING,
                 f"{of_row[0]['bytes']:,}" if of_row else MISSING,
             ]
@@ -245,10 +246,12 @@ def _of_method(record: Record) -> list[str]:
 
 
 def _settings(record: Record, kinds: Iterable[str]) -> str:
+    parameters = record["parameters"]
     return ", ".join(
         f"{kind}.{name} = {json.dumps(value)}"
         for kind in kinds
-        for name, value in sorted(record["parameters"].get(kind, {}).items())
+        if parameters.get(kind)
+        for name, value in sorted(parameters[kind].items())
     )
 
 

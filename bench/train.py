@@ -187,7 +187,7 @@ def _check_finite(
     last = done == total  # the last update can break weights after a loss that was fine
     if not loss.isfinite() or (last and not all(p.isfinite().all() for p in parameters)):
         raise BenchError(
-            f"training diverged: the loss is {loss.item():g} at step {done} of {total} "
+            f"training diverged: the loss is {loss.item():g} by step {done} of {total} "
             f"(learning rate {lr:g}); expected finite losses and weights; "
             "lower recipe.lr, or set recipe.clip or recipe.warmup"
         )

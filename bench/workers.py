@@ -1,99 +1,43 @@
-"""A process for every job, forked from a warm server, so that a plugin that fails fails alone.
+"""A process for every job, so that a plugin that crashes, hangs or eats the memory fails alone.
 
-The server is a process that has torch loaded and does nothing but fork (the standard library's
-`forkserver`); a fork of it is ready in milliseconds and shares its pages. One bundle of jobs
-runs in one process and the process is used for nothing else. However a bundle ends, by its last
-outcome, by a crash, at a limit or by `close`, its process is killed together with all that it
-started. The server starts with the first job and ends with this process.
+One bundle of jobs runs in one process, which is used for nothing else. However a bundle ends, by
+its last outcome, by a crash, at a limit or by `close`, its process is killed together with all
+that it has started.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import multiprocessing.connection
 import pickle
+import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
 
 import psutil
 
+from bench.fork import Done, Event, Failed, Job, Progress, fork, packed, sentence
 from bench.types import BenchError
 
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "PYTHONHASHSEED": "0",  # or the order of a set of strings differs between two runs
-    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # cuBLAS is deterministic only with a fixed workspace
-    # glibc returns large blocks to the kernel at once, and each batch pays the page faults again
-    "MALLOC_MMAP_THRESHOLD_": "2000000000",
-    "MALLOC_TRIM_THRESHOLD_": "4000000000",
-}
-"""What workers (the server and all that it forks) have in their environment, whatever we have."""
+__all__ = ["Done", "Event", "Failed", "Job", "Limits", "Progress", "Workers"]
 
-# torch alone is not enough: the first optimizer of a process imports torch._dynamo, 1.5 s.
-PRELOAD = ("torch", "torch.optim", "torch._dynamo", "torch.nn.functional", "safetensors.torch")
-
-SAMPLE = 0.2  # seconds between two looks at the processes
+LOOK = 0.2  # seconds between two looks at the processes
 GRACE = 0.25  # seconds past the time limit, in which a hung job writes its traceback to the log
-PROGRESS = 0.1  # seconds between two reports of progress
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one job: seconds on the clock; memory in GB (10^9 bytes) beyond what the server has."""
+    """Of one job: seconds on the clock, and GB (10^9 bytes) that its process may hold.
+
+    What the server has (torch, a few hundred MB) is shared by all and charged to nobody.
+    """
 
     seconds: float = 3600
     memory_gb: float = 8
-
-
-@dataclass(frozen=True)
-class Job:
-    """A call `function(*arguments, progress=callable(done, total))`.
-
-    `function` and the classes of `arguments` are importable, and not from `__main__`, which
-    workers do not have. What the job prints goes to the file `log`, which is deleted if empty.
-    """
-
-    id: str
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...] = ()
-    log: Path | None = None
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a job returned, its wall time, and by how much memory (10^6 bytes) grew at most."""
-
-    id: str
-    value: Any
-    seconds: float
-    peak_mb: float
-
-
-@dataclass(frozen=True)
-class Failed:
-    """Why a job has no value, in one sentence. `unsupported`: a component declined."""
-
-    id: str
-    reason: str
-    unsupported: bool = False
-    seconds: float = 0
-
-
-@dataclass(frozen=True)
-class Progress:
-    id: str
-    done: int
-    total: int
-
-
-Event = Done | Failed | Progress
 
 
 @dataclass
@@ -101,54 +45,65 @@ class _Bundle:
     jobs: list[Job]  # still to be done; the first of them runs now
     process: ForkServerProcess
     pipe: Connection
-    root: psutil.Process | None  # None: died before we could look at it
-    baseline: int  # bytes that the server has
-    since: float  # when the first job began
+    since: float  # when the running job began
+    root: psutil.Process | None = None  # None: it died before we could look at it
     helpers: list[psutil.Process] = field(default_factory=list)  # descendants, when last seen
-    peak: int = 0  # bytes of the tree beyond the baseline, in this job
-
-    def end_job(self) -> Job:
-        self.since, self.peak = time.monotonic(), 0
-        return self.jobs.pop(0)
+    baseline: int = 0  # bytes that the server has, shared with the process
+    peak: int = 0  # the most bytes that the process tree had beyond those
 
 
 class Workers:
-    """At most `jobs` processes at a time, each with its limits and `threads` threads of torch.
+    """At most `jobs` processes at a time, with `threads` threads of torch and these limits.
 
-    A context manager, for one thread: `start` bundles while some are `free`, then read `events`.
+    A context manager, for use from one thread: `start` bundles while some are `free`, then read
+    `events`.
     """
 
     def __init__(self, jobs: int, limits: Limits, threads: int = 1) -> None:
         if jobs < 1:
-            raise BenchError(f"{jobs} workers; expected at least 1, as in `--jobs 1`")
+            raise BenchError(f"{jobs} workers cannot do anything; expected at least 1")
         self.jobs, self.limits, self.threads = jobs, limits, threads
         self._bundles: list[_Bundle] = []
         self._events: list[Event] = []
-        self._next_look = 0.0
+        self._next_look = self._next_search = 0.0
 
     @property
     def free(self) -> int:
-        """How many more bundles may be started now."""
+        """How many bundles may be started now."""
         return self.jobs - len(self._bundles)
 
     def start(self, jobs: Sequence[Job]) -> None:
         """Run a bundle: its jobs one after another in one fresh process.
 
         A job that takes the process down fails alone; those after it go on in another process.
-        Raises RuntimeError if no worker is free, BenchError if no process can be forked.
+        Raises RuntimeError if no worker is free, BenchError if there is nothing to fork from.
         """
         if not self.free:
             raise RuntimeError(f"all {self.jobs} workers are busy; start bundles while `free` > 0")
-        self._launch(jobs)
+        calls: list[tuple[Job, bytes]] = []
+        for job in jobs:
+            try:
+                calls.append((job, packed(job)))
+            except BenchError as error:
+                self._events.append(Failed(job.id, str(error)))
+        if not calls:
+            return
+        process, pipe = fork(calls, self.threads, self.limits.seconds)
+        bundle = _Bundle([job for job, _ in calls], process, pipe, time.monotonic())
+        self._bundles.append(bundle)
+        with suppress(psutil.Error):  # it may be dead already
+            bundle.root = psutil.Process(process.pid)
+            server = bundle.root.parent()
+            bundle.baseline = _private_bytes([server]) if server else 0
 
     def events(self, timeout: float = 0.1) -> list[Event]:
         """What has happened, in order; waits up to `timeout` seconds for something to happen."""
         until = time.monotonic() + timeout
         while True:
-            left = 0.0 if self._events else max(0.0, until - time.monotonic())
             if self._bundles:
+                left = 0.0 if self._events else max(0.0, until - time.monotonic())
                 ends = [end for b in self._bundles for end in (b.pipe, b.process.sentinel)]
-                multiprocessing.connection.wait(ends, min(left, SAMPLE))
+                multiprocessing.connection.wait(ends, min(left, LOOK))
             for bundle in tuple(self._bundles):
                 self._listen(bundle)
             if time.monotonic() >= self._next_look:
@@ -158,11 +113,11 @@ class Workers:
                 return events
 
     def close(self) -> None:
-        """End all that runs. Nothing is left behind but the server, which waits for more."""
+        """End all that runs; its jobs have no outcome. The server stays, for other workers."""
         running = tuple(self._bundles)
         self._end(*running)
-        for bundle in running:
-            _delete_if_empty(bundle.jobs[0].log)
+        for job in (job for bundle in running for job in bundle.jobs[:1]):
+            _delete_if_empty(job.log)
 
     def __enter__(self) -> Workers:
         return self
@@ -170,24 +125,113 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _launch(self, jobs: Sequence[Job]) -> None:
-        calls: dict[Job, bytes] = {}
-        ready: list[Job] = []
-        payloads: list[bytes] = []
-        for job in jobs:
+    def _listen(self, bundle: _Bundle) -> None:
+        """Take in what a process has said, and whether it has died."""
+        dead = bundle.process.exitcode is not None  # asked first: its last words are in the pipe
+        while bundle.jobs and bundle.pipe.poll():
             try:
-                payloads.append(pickle.dumps((job.function, job.arguments)))
+                message = bundle.pipe.recv_bytes()
+            except (EOFError, OSError):
+                bundle.process.join(1)
+                dead = True
+                break
+            try:
+                event: Event = pickle.loads(message)
             except Exception as error:
-                reason = f"its arguments cannot be sent to a worker: {_sentence(error)}"
-                self._events.append(Failed(job.id, reason))
-            else:
-                ready.append(job)
-        if not ready:
-            return
-        calls = [(j.id, p, j.log) for j, p in zip(ready, payloads, strict=True)]
-        process, pipe = _fork(calls, self.limits.seconds, self.threads)
-        root, baseline = None, 0
+                reason = f"the result cannot be read back: {sentence(error)}"
+                event = Failed(bundle.jobs[0].id, reason)
+            if isinstance(event, Done):
+                event = replace(event, peak_mb=max(event.peak_mb, bundle.peak / 1e6))
+            if not isinstance(event, Progress):
+                _delete_if_empty(bundle.jobs.pop(0).log)
+                bundle.since = time.monotonic()
+            self._events.append(event)
+        if not bundle.jobs:
+            self._end(bundle)
+        elif dead:
+            self._fail(bundle, _death(bundle.process.exitcode))
+
+    def _look(self) -> None:
+        """Hold all that runs to its limits."""
+        now = time.monotonic()
+        seconds, memory_gb = self.limits.seconds, self.limits.memory_gb
+        if now >= self._next_search:
+            for bundle in self._bundles:
+                bundle.helpers = _descendants(bundle.root)
+            # Slow where there are thousands of processes: never more than a tenth of our time.
+            self._next_search = now + 10 * (time.monotonic() - now)
+        for bundle in tuple(self._bundles):
+            tree = [bundle.root, *bundle.helpers] if bundle.root else bundle.helpers
+            used = _private_bytes(tree) - bundle.baseline
+            if bundle.helpers:  # which that figure charges in full for what they share
+                used = min(used, _proportional_bytes(tree))
+            bundle.peak = max(bundle.peak, used)
+            if now - bundle.since > seconds + GRACE:
+                self._fail(bundle, f"passed its time limit of {seconds:g} s")
+            elif used > memory_gb * 1e9:
+                self._fail(bundle, f"passed its memory limit of {memory_gb:g} GB")
+        self._next_look = now + LOOK
+
+    def _fail(self, bundle: _Bundle, reason: str) -> None:
+        """The running job is at fault; those after it go on in a fresh process."""
+        seconds = time.monotonic() - bundle.since
+        self._end(bundle)
+        _delete_if_empty(bundle.jobs[0].log)
+        self._events.append(Failed(bundle.jobs[0].id, reason, seconds=seconds))
+        self.start(bundle.jobs[1:])
+
+    def _end(self, *bundles: _Bundle) -> None:
+        for bundle in bundles:
+            # Those seen earlier count, too: what a dead process leaves is nobody's descendant.
+            for process in (*_descendants(bundle.root), bundle.root, *bundle.helpers):
+                with suppress(psutil.Error):
+                    if process:
+                        process.kill()
+            self._bundles.remove(bundle)
+        for bundle in bundles:
+            bundle.process.join(5)  # not for ever: a driver can hold a process that was killed
+            if bundle.process.exitcode is not None:
+                bundle.process.close()
+            bundle.pipe.close()
+
+
+def _descendants(root: psutil.Process | None) -> list[psutil.Process]:
+    with suppress(psutil.Error):
+        return root.children(recursive=True) if root else []
+    return []
+
+
+def _private_bytes(processes: Iterable[psutil.Process]) -> int:
+    """Resident memory but for files and what is explicitly shared; costs microseconds."""
+    total = 0
+    for process in processes:
         with suppress(psutil.Error):
-            root = psutil.Process(process.pid)
-            baseline = _private_bytes([server]) if (server := root.parent()) else 0
-        self._bundles.append(_Bundle(ready, process, pipe, root, baseline, time.monotonic()))
+            memory = process.memory_info()
+            total += memory.rss - getattr(memory, "shared", 0)
+    return total
+
+
+def _proportional_bytes(processes: Iterable[psutil.Process]) -> int:
+    """Resident memory, a page divided among those that share it; costs many milliseconds."""
+    total = 0
+    for process in processes:
+        with suppress(psutil.Error):
+            memory = process.memory_full_info()
+            total += getattr(memory, "pss", memory.uss)
+    return total
+
+
+def _death(code: int | None) -> str:
+    if code is None:
+        return "the process closed its pipe before the job was done"
+    if code >= 0:
+        return f"the process exited with code {code} before the job was done"
+    hint = " (out of memory?)" if -code == signal.SIGKILL else ""
+    name = next((s.name for s in signal.Signals if s == -code), f"signal {-code}")
+    return f"the process died of {name}{hint}"
+
+
+def _delete_if_empty(log: Path | None) -> None:
+    with suppress(OSError):
+        if log and not log.stat().st_size:
+            log.unlink()

@@ -65,7 +65,7 @@ def test_views_leave_the_global_generator_alone(images, name):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("name", set(VIEWS) - {"resized_crop"})
+@pytest.mark.parametrize("name", [name for name in VIEWS if name != "resized_crop"])
 def test_views_are_differentiable(name):
     images = (0.3 + 0.4 * torch.rand(2, 1, 6, 6, generator=generator(3))).double().requires_grad_()
     assert torch.autograd.gradcheck(lambda x: VIEWS[name](x, generator(5)), images)

@@ -190,6 +190,19 @@ def test_other_images_are_never_joined():
     assert robust(BOARD, records) == []
 
 
+def test_data_sets_are_never_joined():
+    attacks = ("none", "weak", "strong")
+    records = [record("1111", a, dataset=d) for d in ("blobs", "rings") for a in attacks]
+    assert [r["dataset"] for r in robust(BOARD, records)] == ["blobs", "rings"]
+
+
+def test_an_attack_in_another_ball_cannot_stand_in():
+    small = [record("1111", a) for a in ("none", "weak", "strong")]
+    large = [record("1111", a, architecture="large") for a in ("none", "weak", "strong")]
+    large[2]["eps"] = 4 / 255
+    assert [r["architecture"] for r in robust(BOARD, [*small, *large])] == ["small"]
+
+
 def test_other_radii_are_other_balls():
     records = [
         record("1111", "none"),
@@ -282,6 +295,7 @@ def test_what_looks_equal_shares_the_best():
 def test_the_ceiling_does_not_compete_but_controls_do():
     assert best_of([0.2, 0.3, 0.9], roles=["method", "control", "ceiling"]) == [False, True, False]
     assert best_of([0.9], roles=["ceiling"]) == [False]
+    assert best_of([0.9, 0.9], roles=["method", "ceiling"]) == [True, False]
 
 
 def test_budgets_do_not_compete_with_each_other():

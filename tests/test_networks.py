@@ -69,7 +69,7 @@ def test_features_are_differentiable(network, split):
 
 
 def test_a_network_without_a_linear_layer_has_no_features():
-    with pytest.raises(BenchError, match="Flatten has no nn.Linear"):
+    with pytest.raises(BenchError, match=r"Flatten has no nn\.Linear"):
         features(Normalized(nn.Flatten(), MEAN, STD), torch.rand(1, 3, 4, 4))
 
 

@@ -74,7 +74,7 @@ def records():
         record("alpha", 1, "none", 0, "11111110"),
         record("alpha", 1, "none", 1, "11111100"),
         record("alpha", 1, "weak", 0, "11110000", flags=["stronger than it should be"]),
-        record("alpha", 1, "weak", 1, "11110000"),
+        record("alpha", 1, "weak", 1, "11110000", flags=["a part of another"]),
         record("alpha", 1, "strong", 0, "00111100"),
         record("alpha", 1, "strong", 1, "00110000"),
         *(record("beta", 1, a, s, "") for a in BOARD.attacks for s in BOARD.seeds),
@@ -92,9 +92,90 @@ def records():
 
 
 README = """\
-"""
+# Toy \\<board>
+
+Generated from `matrix.toml` and `records/`; edits here are overwritten. To regenerate:
+
+```sh
+bench run leaderboards/toy          # measure the cells that are missing
+bench leaderboard leaderboards/toy  # rebuild this page and table.csv
+```
+
+Figures are means; ± is the standard deviation over n = 2 seeds; no claim of significance is made.
+
+- IPC: images per class. Images, Bytes: what the condensed set weighs.
+- **Bold**: the best of its IPC as displayed. Ties share it; the full set is left out.
+- *Italics*: controls.
+- –: not measured. n/a: declined, for the reason in the footnote.
+
+## right, in percent (higher is better)
+
+### blobs · small · hard labels
+
+n = 2 seeds, 8 test images.
+
+|      IPC | Method    | Images |  Bytes |            none |               weak [1] |      strong [2] | robust linf 8/255 [3] |
+| -------: | :-------- | -----: | -----: | --------------: | ---------------------: | --------------: | --------------------: |
+|        1 | alpha     |      2 |  1,234 |  **81.2 ± 8.8** | **50.0 ± 0.0** [4] [5] | **37.5 ± 17.7** |        **25.0 ± 0.0** |
+|          | beta      |      – |      – |         n/a [6] |                n/a [6] |         n/a [6] |                     – |
+|          | *dice*    |      2 |  1,234 |      75.0 ± 0.0 |           **50.0** [7] |               – |                     – |
+|       10 | alpha [8] |     20 | 10,234 | **100.0 ± 0.0** |                      – |               – |                     – |
+|          | beta      |     20 | 10,234 |      87.5 ± 0.0 |                      – |               – |                     – |
+|          | *dice*    |      – |      – |               – |                      – |               – |                     – |
+| full set | all       |  1,797 |    234 |     100.0 ± 0.0 |                      – |               – |                     – |
+
+- [1] linf 8/255
+- [2] linf 8/255; attack.steps = 100
+- [3] share of the images that are right under all of none, weak, strong
+- [4] flag: a part of another
+- [5] flag: stronger than it should be
+- [6] needs \\<BatchNorm>
+- [7] 1 of 2 seeds
+- [8] method.lam = 3.0, method.teacher = "guarded", teacher.k = 2
+
+## distance (lower is better)
+
+### blobs · small · hard labels
+
+n = 2 seeds, 8 test images.
+
+|      IPC | Method    | Images |  Bytes |             none | weak [1] | strong [2] |
+| -------: | :-------- | -----: | -----: | ---------------: | -------: | ---------: |
+|        1 | alpha     |      – |      – |                – |        – |          – |
+|          | beta      |      – |      – |          n/a [3] |  n/a [3] |    n/a [3] |
+|          | *dice*    |      – |      – |                – |        – |          – |
+|       10 | alpha [4] |     20 | 10,234 | **12.85 ± 0.71** |        – |          – |
+|          | beta      |      – |      – |                – |        – |          – |
+|          | *dice*    |      – |      – |                – |        – |          – |
+| full set | all       |      – |      – |                – |        – |          – |
+
+- [1] linf 8/255
+- [2] linf 8/255; attack.steps = 100
+- [3] needs \\<BatchNorm>
+- [4] method.lam = 3.0, method.teacher = "guarded", teacher.k = 2
+
+## Components
+
+- method **alpha**: Alpha | the first (Author, 2020).
+- method **beta**: Beta.
+- method **dice**: Real images by chance.
+- attack **none**: No attack.
+- attack **weak**: One step.
+- attack **strong**: Many steps.
+"""  # noqa: E501
 
 TABLE = """\
+dataset,architecture,labels,ipc,method,role,column,metric,mean,sd,n,images,size,bytes
+blobs,small,hard,1,alpha,method,none,right,0.812500,0.088388,2,8,2,1234
+blobs,small,hard,1,alpha,method,weak,right,0.500000,0.000000,2,8,2,1234
+blobs,small,hard,1,alpha,method,strong,right,0.375000,0.176777,2,8,2,1234
+blobs,small,hard,1,alpha,method,robust linf 8/255,right,0.250000,0.000000,2,8,2,1234
+blobs,small,hard,1,dice,control,none,right,0.750000,0.000000,2,8,2,1234
+blobs,small,hard,1,dice,control,weak,right,0.500000,,1,8,2,1234
+blobs,small,hard,10,alpha,method,none,right,1.000000,0.000000,2,8,20,10234
+blobs,small,hard,10,alpha,method,none,distance,12.845600,0.707107,2,8,20,10234
+blobs,small,hard,10,beta,method,none,right,0.875000,0.000000,2,8,20,10234
+blobs,small,hard,0,all,ceiling,none,right,1.000000,0.000000,2,8,1797,234
 """
 
 
@@ -104,3 +185,134 @@ def test_a_small_board_has_this_page():
 
 def test_a_small_board_has_this_table():
     assert render(BOARD, records(), "toy")["table.csv"] == TABLE
+
+
+def page(made, **changes):
+    return render(Board(**{**vars(BOARD), **changes}), made, "toy")["README.md"]
+
+
+def table_rows(text):
+    """The cells of the first table of a page, without its rule."""
+    lines = [line for line in text.split("\n\n## ")[1].splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_order_of_records_changes_no_byte(seed):
+    shuffled = records()
+    random.Random(seed).shuffle(shuffled)
+    assert render(BOARD, shuffled, "toy") == render(BOARD, records(), "toy")
+
+
+def test_time_and_place_change_no_byte():
+    elsewhere = [
+        one | {"cost": {"seconds": {"train": 9.9}}, "environment": {"machine": "other"}}
+        for one in records()
+    ]
+    assert render(BOARD, elsewhere, "toy") == render(BOARD, records(), "toy")
+
+
+def test_a_board_without_records_says_so():
+    files = render(BOARD, [], "toy")
+    assert files["README.md"].endswith("\n\nNo records yet.\n")
+    assert files["table.csv"] == TABLE.splitlines()[0] + "\n"
+
+
+def test_records_off_the_board_change_no_byte():
+    stranger = record("gamma", 1, "none", 0, "11111111")
+    assert render(BOARD, [*records(), stranger], "toy") == render(BOARD, records(), "toy")
+
+
+def test_one_seed_shows_no_spread():
+    text = page(records(), seeds=(0,))
+    assert "±" not in text
+    assert "n = 1 seed, 8 test images." in text
+    assert "Every figure is of one seed" in text
+
+
+def test_ties_share_the_bold():
+    made = [record(m, 1, "none", 0, "1110") for m in ("alpha", "beta")]
+    made.append(record("dice", 1, "none", 0, "1100"))
+    rows = table_rows(page(made, seeds=(0,), ipc=(1,), attacks=("none",)))
+    assert [row[-1] for row in rows[2:]] == ["**75.0**", "**75.0**", "50.0"]
+
+
+def test_a_seed_that_is_declined_leaves_the_others_with_two_footnotes():
+    made = [record("alpha", 1, "none", 0, "1110"), record("alpha", 1, "none", 1, "")]
+    text = page(made)
+    assert "**75.0** [1] [2]" in text
+    assert "- [1] needs \\<BatchNorm>\n- [2] 1 of 2 seeds\n" in text
+
+
+def test_a_board_where_all_is_declined_says_why():
+    text = page([record("alpha", 1, "none", 0, "")])
+    assert "n/a [1]" in text
+    assert "- [1] needs \\<BatchNorm>\n" in text
+    assert "## right\n" in text
+
+
+def test_settings_of_an_attack_that_differ_by_cell_stand_on_the_cells():
+    made = [
+        record("alpha", 1, "weak", 0, "1110"),
+        record("beta", 1, "weak", 0, "1100", eps=0.3, parameters={"attack": {"eps": 0.3}}),
+    ]
+    text = page(made, seeds=(0,), attacks=("weak",), ipc=(1,))
+    header, _, alpha, beta, _ = table_rows(text)
+    assert header[-1] == "weak"
+    assert (alpha[-1], beta[-1]) == ("**75.0** [1]", "50.0 [2]")
+    assert "- [1] linf 8/255\n- [2] linf 0.3; attack.eps = 0.3\n" in text
+
+
+def test_a_default_beside_a_setting_is_not_footnoted_as_that_setting():
+    made = [
+        record("alpha", 1, "none", 0, "1110"),
+        record("beta", 1, "none", 0, "1100", parameters={"attack": {"k": 1}}),
+    ]
+    header, _, alpha, beta, _ = table_rows(page(made, seeds=(0,), attacks=("none",), ipc=(1,)))
+    assert (header[-1], alpha[-1], beta[-1]) == ("none", "**75.0**", "50.0 [1]")
+
+
+def test_a_board_without_test_images_counts_none():
+    made = [
+        record("alpha", 1, "none", s, "1", images=0, images_hash="", correct="") for s in (0, 1)
+    ]
+    assert "\nn = 2 seeds.\n" in page(made)
+
+
+def test_settings_of_the_architecture_stand_in_the_caption():
+    made = [record("alpha", 1, "none", 0, "1110", parameters={"architecture": {"width": 32}})]
+    assert "n = 2 seeds, 4 test images, architecture.width = 32.\n" in page(made)
+
+
+def test_columns_line_up_in_plain_text_whatever_the_alphabet():
+    made = [record(m, 1, "none", s, "1110") for m in ("方法", "me\u0301thode") for s in (0, 1)]
+    text = page(made, methods=("方法", "me\u0301thode"))
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    widths = {len(line) + line.count("方法") * 2 - line.count("\u0301") for line in lines}
+    assert len(widths) == 1
+
+
+def test_a_bar_in_a_name_breaks_no_table():
+    made = [record("a|b", 1, "none", 0, "1110")]
+    text = page(made, methods=("a|b",), controls=())
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert {line.replace("\\|", "").count("|") for line in lines} == {8}
+
+
+def test_check_names_the_files_that_differ_or_are_missing(tmp_path):
+    files = render(BOARD, records(), "toy")
+    assert check(tmp_path, files) == ["README.md", "table.csv"]
+    write_files(tmp_path, files)
+    assert check(tmp_path, files) == []
+    (tmp_path / "README.md").write_bytes(files["README.md"].replace("\n", "\r\n").encode())
+    assert check(tmp_path, files) == ["README.md"]
+
+
+def test_files_that_stay_the_same_are_not_touched(tmp_path):
+    write_files(tmp_path, {"a": "one", "b": "two"})
+    before = {path.name: path.stat().st_ino for path in tmp_path.iterdir()}
+    write_files(tmp_path, {"a": "one", "b": "three"})
+    after = {path.name: path.stat().st_ino for path in tmp_path.iterdir()}
+    assert before["a"] == after["a"]
+    assert before["b"] != after["b"]
+    assert (tmp_path / "b").read_text() == "three"

@@ -42,7 +42,8 @@ def elsewhere(function: Callable[[Any], Any], component: Any) -> Any:
         "path": sys.path,
     }
     helper = _helper()
-    assert helper.stdin and helper.stdout
+    assert helper.stdin
+    assert helper.stdout
     helper.stdin.write(json.dumps(request) + "\n")
     helper.stdin.flush()
     line = helper.stdout.readline()

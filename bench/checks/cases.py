@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from bench import networks, toy
 from bench.checks.check import require
 from bench.store import Store
-from bench.types import Data, Split, Task
+from bench.types import BenchError, Data, Split, Task
+
+T = TypeVar("T")
 
 SEED = 1
 CASES = ((toy.GRAY, 2), (toy.COLOR, 1))
@@ -46,6 +48,8 @@ def _trained(dataset: toy.ToyData) -> Mapping[str, Tensor]:
 def task(component: Any, dataset: toy.ToyData, ipc: int) -> Task:
     """What the harness would give: toy networks stand in for the teachers that a method names."""
     data = dataset.load()
+    if getattr(component, "teacher", ""):
+        _trained(dataset)  # now, and not wherever a method first asks, say under no_grad
     generation = getattr(component, "track", "") == "generation"
     backbone: Any = toy.ToyDenoiser() if generation else toy.ToyConvNet()
     made: dict[str, Callable[[], nn.Module]] = {
@@ -62,7 +66,9 @@ def task(component: Any, dataset: toy.ToyData, ipc: int) -> Task:
         flip=data.flip,
         ipc=ipc,
         seed=SEED,
-        networks={k: v for k, v in made.items() if k == "backbone" or getattr(component, k, "")},
+        networks={
+            k: v for k, v in made.items() if k == "backbone" or bool(getattr(component, k, None))
+        },
     )
 
 
@@ -77,6 +83,14 @@ def stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         return store.read(store.publish("check", "key", {"result": tensors}, {}))
+
+
+def naming(case: str, check: Callable[[], T]) -> T:
+    """`check()`, with the case in front of what it has to say."""
+    try:
+        return check()
+    except BenchError as error:
+        raise BenchError(f"on {case}: {error}") from None
 
 
 def check_beats_chance(correct: Tensor, classes: int) -> str:

@@ -50,9 +50,9 @@ def once(make: Callable[[], T]) -> Callable[[], T]:
                 kept.append((make(), None))
             except Exception as error:
                 kept.append((None, error))
-        value, error = kept[0]
-        if error is not None:
-            raise error
+        value, fault = kept[0]
+        if fault is not None:
+            raise fault
         return value  # type: ignore[return-value]
 
     return get

@@ -42,8 +42,8 @@ SHARED = (
     ),
     Shared(
         "numpy's global generator",
-        np.random.get_state,  # noqa: NPY002
-        np.random.set_state,  # noqa: NPY002
+        np.random.get_state,
+        np.random.set_state,
         "draw from np.random.default_rng(seed)",
     ),
     Shared(
@@ -124,7 +124,7 @@ def watch(
         process = [
             f"it changed {shared.name}; expected as found; {shared.instead}"
             for shared, before in zip(SHARED, states, strict=True)
-            if not _equal(before, shared.get()) and not (draws and shared is SHARED[0])
+            if not equal(before, shared.get()) and not (draws and shared is SHARED[0])
         ]
     inputs = [
         f"it changed {name} in place; expected as found; work on a clone"
@@ -204,9 +204,10 @@ def _offline() -> Iterator[list[str]]:
         socket.getaddrinfo = getaddrinfo
 
 
-def _equal(before: Any, after: Any) -> bool:
+def equal(before: Any, after: Any) -> bool:
+    """Are two states of something shared the same?"""
     if isinstance(before, Tensor):
         return torch.equal(before, after)
     if isinstance(before, tuple):
-        return all(_equal(a, b) for a, b in zip(before, after, strict=True))
+        return all(equal(a, b) for a, b in zip(before, after, strict=True))
     return bool(np.array_equal(before, after))

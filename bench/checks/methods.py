@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from bench import networks, stages, toy
 from bench.checks import cases, guards
@@ -12,7 +13,7 @@ from bench.checks.again import check_same, elsewhere
 from bench.checks.check import Claims, on_each, once, require
 from bench.checks.guards import Watched, watch
 from bench.recipe import Recipe
-from bench.types import BenchError, CondensedSet, Data, digest_of_tensors
+from bench.types import BenchError, CondensedSet, Data, Selection, digest_of_tensors
 
 STUDENT = Recipe(steps=100, batch=32, lr=0.1)
 REGIMES = ("soft", "hard", "teacher")
@@ -26,13 +27,13 @@ def claims(method: Any) -> Claims:
         "makes the same bytes of the same seed in another process": lambda: check_same(
             digests(made()), elsewhere(outcome, method)
         ),
-        "survives the store": lambda: [check_stored(w.result) for w in made()] and None,
+        "survives the store": lambda: check_stored(made()),
         "beats chance": lambda: check_trains_a_student(method, made()),
     }
 
 
 def run(method: Any) -> list[Watched]:
-    """`condense` as its stage calls it (with the gates on what it returns), on each toy data set."""
+    """`condense` as its stage calls it, with the gates on what it returns, on each toy data set."""
 
     def on(case: tuple[toy.ToyData, int]) -> Watched:
         dataset, ipc = case
@@ -60,27 +61,43 @@ def digests(made: list[Watched]) -> dict[str, str]:
     return found
 
 
-def check_stored(condensed: CondensedSet) -> None:
-    """Raise BenchError unless a set comes back from the store as it went in."""
-    tensors = stages.set_to_tensors(condensed)
-    back = stages.set_to_tensors(stages.set_from_tensors(cases.stored(tensors)))
-    for name, tensor in tensors.items():
-        same = name in back and back[name].dtype == tensor.dtype
-        require(
-            same and torch.equal(back[name], tensor),
-            f"`{name}` of the set came back from the store changed; expected plain tensors",
-        )
+def check_stored(made: list[Watched]) -> None:
+    """Raise BenchError unless each set comes back from the store as it went in."""
+    for watched in made:
+        tensors = stages.set_to_tensors(watched.result)
+        back = stages.set_from_tensors(cases.stored(tensors))
+        for name, before, after in _pairs(watched.result, back):
+            require(
+                before.dtype == after.dtype and torch.equal(before, after),
+                f"on {watched.case}: {name} of the set came back from the store as {after.dtype} "
+                f"{list(after.shape)}, changed; expected plain tensors",
+            )
+
+
+def _pairs(one: CondensedSet, two: CondensedSet) -> list[tuple[str, Tensor, Tensor]]:
+    a, b = _parts(one), _parts(two)
+    return [(name, tensor, b.get(name, torch.empty(0))) for name, tensor in a.items()]
+
+
+def _parts(condensed: CondensedSet) -> dict[str, Tensor]:
+    images = condensed.images
+    parts = {"images": images.indices if isinstance(images, Selection) else images}
+    parts["labels"] = condensed.labels
+    if condensed.weights is not None:
+        parts["weights"] = condensed.weights
+    return parts | {f"extra {name!r}": tensor for name, tensor in condensed.extras.items()}
 
 
 def check_trains_a_student(method: Any, made: list[Watched]) -> str:
-    """Raise BenchError unless a student beats chance in one of the regimes that a board may have."""
+    """Raise BenchError unless a student beats chance, in one of the regimes that boards have."""
     by_name = {dataset.name: dataset for dataset, _ in cases.CASES}
     return "; ".join(_student(method, by_name[w.case], w.result) for w in made)
 
 
 def _student(method: Any, dataset: toy.ToyData, condensed: CondensedSet) -> str:
     data = dataset.load()
-    regimes = [r for r in REGIMES if r != "teacher" or getattr(method, "teacher", "")]
+    faults: list[str] = []
+    regimes = [r for r in REGIMES if r != "teacher" or bool(getattr(method, "teacher", None))]
     for regime in regimes:
         student = stages.train(
             cases.network(toy.ToyConvNet(), data),
@@ -95,11 +112,11 @@ def _student(method: Any, dataset: toy.ToyData, condensed: CondensedSet) -> str:
         try:
             return cases.check_beats_chance(_correct(student, data), len(data.classes))
         except BenchError as error:
-            fault = error
-    raise BenchError(f"on {dataset.name}, with labels {', '.join(regimes)}: {fault}")
+            faults.append(f"on {dataset.name}, with {regime} labels: {error}")
+    raise BenchError(faults[0])
 
 
-def _correct(student: torch.nn.Module, data: Data) -> torch.Tensor:
+def _correct(student: nn.Module, data: Data) -> Tensor:
     labels = data.test.labels
     logits = networks.predict(student, data.test, torch.arange(len(labels)))
     return logits.argmax(1) == labels

@@ -17,7 +17,7 @@ from bench.types import BenchError, Unsupported, digest_of_tensors
 def claims(teacher: Any) -> Claims:
     made = once(lambda: run(teacher))
     return {
-        "returns its task's network, with finite weights": lambda: made() and None,
+        "returns its task's network, with finite weights": lambda: f"{len(made())} data sets",
         **guards.claims(made),
         "makes the same bytes of the same seed in another process": lambda: check_same(
             digests(made()), elsewhere(outcome, teacher)

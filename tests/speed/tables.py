@@ -1,7 +1,8 @@
 """How long do the tables of 10,000 records take? `python tests/speed/tables.py`
 
 Makes a board of 10,000 records (500 test images each) in a temporary folder and times what
-`bench leaderboard --check` does, with the import of pandas. Target: under 3 s in all.
+`bench leaderboard --check` does, with the import of pandas. Target: under 3 s in all. Times are
+of the processor, since other work on the machine would stretch those of the wall clock.
 """
 
 import tempfile
@@ -9,13 +10,13 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-started = time.perf_counter()
+started = time.process_time()
 
 import numpy as np  # noqa: E402
 
 from bench import leaderboard, records, report  # noqa: E402
 
-imported = time.perf_counter()
+imported = time.process_time()
 
 IMAGES = 500
 BOARD = leaderboard.Board(
@@ -89,13 +90,13 @@ def main() -> None:
     made = make()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        at = [time.perf_counter()]
+        at = [time.process_time()]
         records.write(folder, made)
-        at.append(time.perf_counter())
+        at.append(time.process_time())
         found = records.read(folder)
-        at.append(time.perf_counter())
+        at.append(time.process_time())
         files = report.render(BOARD, found, "speed")
-        at.append(time.perf_counter())
+        at.append(time.process_time())
         report.write_files(folder, files)
         assert report.check(folder, files) == []
         assert len(found) == len(made)

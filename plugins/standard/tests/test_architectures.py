@@ -37,13 +37,18 @@ def test_every_variant_trains_and_ends_in_the_only_linear_layer(norm, pooling):
     assert linear == [network[-1]]
 
 
-def test_instance_norm_ignores_the_contrast_of_an_image_and_none_does_not():
-    images = torch.rand(2, 1, 8, 8)
-    for norm, same in (("instance", True), ("none", False)):
-        convolution, layer = ConvNet(width=8, norm=norm).build((1, 8, 8), 10)[:2]
-        nn.init.zeros_(convolution.bias)
-        maps = layer(convolution(images)), layer(convolution(9 * images))
-        assert torch.allclose(*maps, atol=2e-2) == same
+# the finest cut of maps [B, 4 groups, 2 channels, H, W] of which every part has mean 0
+CUTS = {"instance": (3, 4), "group": (2, 3, 4), "layer": (1, 2, 3, 4), "batch": (0, 3, 4)}
+
+
+@pytest.mark.parametrize("norm", CUTS)
+def test_a_norm_centers_what_it_is_named_after_and_nothing_finer(norm):
+    torch.manual_seed(0)
+    convolution, layer = ConvNet(width=8, norm=norm).build((1, 8, 8), 10)[:2]
+    maps = layer(convolution(torch.rand(3, 1, 8, 8))).view(3, 4, 2, 8, 8)
+    assert maps.mean(CUTS[norm]).abs().max() < 1e-5
+    finer = [cut for cut in CUTS.values() if set(cut) < set(CUTS[norm])]
+    assert all(maps.mean(cut).abs().max() > 0.01 for cut in finer)
 
 
 @pytest.mark.parametrize("depth", [4, 9])

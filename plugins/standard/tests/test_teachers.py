@@ -18,7 +18,7 @@ def digits():
 
 def task(data, seed=0, progress=None):
     def backbone():
-        torch.manual_seed(seed)
+        torch.manual_seed(0)  # always: what the seed of the task changes is the training
         return build(ConvNet(width=16, depth=2), data.shape, 10, data.mean, data.std)
 
     return Task(

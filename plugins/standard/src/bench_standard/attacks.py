@@ -91,6 +91,6 @@ def _in_batches(
 
     device = next(model.parameters()).device
     gpus = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=gpus):
+    with torch.enable_grad(), torch.random.fork_rng(devices=gpus):
         batches = zip(torch.split(images, BATCH), torch.split(labels, BATCH), strict=True)
         return torch.cat([attack(*batch) for batch in batches])

@@ -1,0 +1,134 @@
+"""The contract of components, as a list of checks: for `bench check`, and for a plugin's tests.
+
+    @pytest.mark.parametrize("check", checks_for("method", MyMethod()), ids=str)
+    def test_contract(check):
+        check.run()
+
+Every check works on toy data and toy networks, on the CPU and in seconds; the class variable
+`quick` of a component sets the fields that would make it slow.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bench.checks import architectures, attacks, datasets, methods, metrics, samplers, teachers
+from bench.checks.check import Check, Claims, Skipped, require
+from bench.registry import KINDS, Registry, about, registry_of, replace, suggest
+from bench.types import BenchError, Unsupported
+
+__all__ = ["Check", "Skipped", "Verdict", "checks_for", "run_checks"]
+
+CLAIMS: dict[str, Callable[[Any], Claims]] = {
+    "dataset": datasets.claims,
+    "teacher": teachers.claims,
+    "method": methods.claims,
+    "architecture": architectures.claims,
+    "attack": attacks.claims,
+    "sampler": samplers.claims,
+    "metric": metrics.claims,
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a check went, and why, in a sentence."""
+
+    check: str
+    status: Literal["passed", "failed", "skipped"]
+    detail: str
+
+
+def checks_for(kind: str, component: Any, registry: Registry | None = None) -> tuple[Check, ...]:
+    """The contract of a component: checks that share one run of its verb.
+
+    With a `registry`, names of other components in its fields are looked up too. Nothing runs
+    yet. Raises BenchError for an unknown kind.
+    """
+    if kind not in CLAIMS:
+        raise BenchError(f"there is no kind '{kind}'{suggest(kind, KINDS)}")
+    claims: Claims = {"is well formed": lambda: check_form(kind, component)}
+    try:
+        check_form(kind, component)
+    except BenchError:  # the first check says so; the others would make no sense
+        pass
+    else:
+        if registry is not None:
+            claims["names only what is installed"] = lambda: check_names(component, registry)
+        claims |= CLAIMS[kind](_quick(kind, component))
+    name = getattr(component, "name", component)
+    return tuple(Check(f"{kind} '{name}' {claim}", _run(test)) for claim, test in claims.items())
+
+
+def run_checks(checks: Iterable[Check]) -> list[Verdict]:
+    """Run them all. Whatever a component raises is a failure, told in a sentence.
+
+    Where one fault keeps several checks from being made, the first fails and the rest are skipped.
+    """
+    verdicts: list[Verdict] = []
+    seen: dict[
+        int, tuple[str, BaseException]
+    ] = {}  # keeps the exception, so that its id is its own
+    for check in checks:
+        try:
+            verdicts.append(Verdict(check.name, "passed", check.run()))
+        except Unsupported as reason:
+            verdicts.append(Verdict(check.name, "skipped", str(reason)))
+        except (Exception, SystemExit) as error:
+            if id(error) in seen:
+                why = f"not checked, for {seen[id(error)][0]} failed"
+                verdicts.append(Verdict(check.name, "skipped", why))
+                continue
+            seen[id(error)] = (f'"{check.name}"', error)
+            verdicts.append(Verdict(check.name, "failed", said(error)))
+    return verdicts
+
+
+def said(error: BaseException) -> str:
+    """An exception as a sentence; one that nobody worded also says where it was raised."""
+    text = " ".join(str(error).split())
+    if isinstance(error, BenchError):
+        return text
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" (in {frames[-1].name}, {frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {text}{place}"
+
+
+def check_form(kind: str, component: Any) -> None:
+    """A frozen dataclass of plain fields, with a verb, a docstring, and a `quick` that fits it."""
+    registry_of({kind: [component]})
+    cls = type(component)
+    require(
+        not about(component).startswith(f"{cls.__name__}("),  # what @dataclass writes
+        f"{cls.__name__} has no docstring; expected one: its first line is the footnote in tables",
+    )
+    _quick(kind, component)
+
+
+def check_names(component: Any, registry: Registry) -> None:
+    """The teachers and the sibling cells that it names are components of the registry."""
+    for role in ("teacher", "scorer"):
+        if name := getattr(component, role, ""):
+            registry.get("teacher", name)
+    for need in getattr(component, "needs", ()):
+        for kind, name in need.items():
+            if kind in KINDS:
+                registry.get(kind, name)
+
+
+def _quick(kind: str, component: Any) -> Any:
+    cls = type(component).__name__
+    return replace(kind, component, getattr(component, "quick", {}), f"{cls}.quick")
+
+
+def _run(test: Callable[[], str | None]) -> Callable[[], str]:
+    def run() -> str:
+        try:
+            return test() or ""
+        except Unsupported as reason:
+            raise Skipped(str(reason)) from None
+
+    return run

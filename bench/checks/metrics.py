@@ -1,0 +1,136 @@
+"""The contract of a metric: perfect and constant predictions, bounds, and the direction."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from bench import gates, toy
+from bench.checks import cases, guards
+from bench.checks.again import check_same, elsewhere
+from bench.checks.check import Claims, on_each, once, require
+from bench.checks.guards import Watched, watch
+from bench.types import Trial, Unsupported
+
+LOOKS_AT = ("set", "student", "probe")
+PREDICTIONS = ("perfect", "constant")
+
+
+def claims(metric: Any) -> Claims:
+    made = once(lambda: run(metric))
+    return {
+        "declares what it looks at, its direction and its bounds": lambda: check_declared(metric),
+        "scores perfect and constant predictions inside its bounds": lambda: check_scores(
+            metric, made()
+        ),
+        "ranks perfect predictions above constant ones": lambda: check_order(metric, made()),
+        **guards.claims(made),
+        "makes the same number of the same trial in another process": lambda: check_same(
+            {w.case: repr(w.result) for w in made()}, elsewhere(outcome, metric)
+        ),
+    }
+
+
+def run(metric: Any) -> list[Watched]:
+    """`measure` on a trial with perfect and on one with constant predictions."""
+    return on_each(PREDICTIONS, lambda predictions: _measured(metric, predictions))
+
+
+def outcome(metric: Any) -> dict[str, str]:
+    return {w.case: repr(w.result) for w in run(metric)}
+
+
+def trial(metric: Any, predictions: str) -> Trial:
+    """A toy trial; what lies below the thing that the metric looks at is None, as on a board."""
+    dataset, ipc = cases.CASES[0]
+    data = dataset.load()
+    condensed = toy.ToyMeans().condense(cases.task(toy.ToyMeans(), dataset, ipc))
+    bare = Trial(data, condensed, networks={"teacher": lambda: cases.trained(dataset)})
+    if getattr(metric, "of", "") == "set":
+        return bare
+    student = cases.trained(dataset)  # one network, so that what is done to it can be seen
+    known = replace(bare, networks={**bare.networks, "student": lambda: student})
+    if getattr(metric, "of", "") == "student":
+        return known
+    labels = data.test.labels
+    index = torch.arange(len(labels))
+    perfect = predictions == "perfect"
+    if getattr(metric, "track", "") == "generation":
+        real = data.test.images(index)
+        samples = real if perfect else torch.full_like(real, 0.5)
+        return replace(known, labels=labels, index=index, samples=samples)
+    said = labels if perfect else torch.zeros_like(labels)
+    logits = 10 * F.one_hot(said, len(data.classes)).float()
+    return replace(known, labels=labels, index=index, clean_logits=logits, logits=logits.clone())
+
+
+def _measured(metric: Any, predictions: str) -> Watched:
+    one = trial(metric, predictions)
+    siblings = [trial(metric, predictions) for _ in getattr(metric, "needs", ())]
+    tensors = {
+        f"trial.{name}": getattr(one, name)
+        for name in ("labels", "index", "clean_logits", "logits", "samples")
+        if getattr(one, name) is not None
+    }
+    models = {} if one.student is None else {"trial.student": one.student}
+    return watch(
+        f"{predictions} predictions",
+        lambda: metric.measure(one, *siblings),
+        tensors={**tensors, **cases.inputs(one.data.train)},
+        models=models,
+    )
+
+
+def check_declared(metric: Any) -> None:
+    """The class variables by which a board memoises, renders and ranks."""
+    of = getattr(metric, "of", None)
+    require(
+        of in LOOKS_AT,
+        f"its `of` is {of!r}; expected a class variable, one of {', '.join(map(repr, LOOKS_AT))}",
+    )
+    direction = getattr(metric, "higher_is_better", None)
+    require(
+        isinstance(direction, bool),
+        f"its `higher_is_better` is {direction!r}; expected a class variable, True or False",
+    )
+    bounds = getattr(metric, "bounds", None)
+    pair = isinstance(bounds, tuple) and len(bounds) == 2
+    require(
+        pair and all(b is None or isinstance(b, int | float) for b in bounds or ()),
+        f"its `bounds` are {bounds!r}; expected (lowest, highest), None where open",
+    )
+    require(
+        bounds != (0, 100),
+        f"its bounds are {bounds}; expected a rate as a fraction in [0, 1]; "
+        "tables turn it into percent",
+    )
+    needs = getattr(metric, "needs", ())
+    require(
+        isinstance(needs, tuple) and all(isinstance(need, dict) for need in needs),
+        f'its `needs` are {needs!r}; expected a tuple of coordinates, as in ({{"method": "..."}},)',
+    )
+
+
+def check_scores(metric: Any, made: list[Watched]) -> str:
+    """Finite numbers inside the bounds."""
+    bounds = getattr(metric, "bounds", None)
+    for watched in made:
+        cases.naming(watched.case, lambda w=watched: gates.check_score(w.result, bounds))  # type: ignore[misc]
+    return ", ".join(f"{w.case} {w.result:.4g}" for w in made)
+
+
+def check_order(metric: Any, made: list[Watched]) -> None:
+    """Perfect predictions are better than constant ones, by the metric's own direction."""
+    if getattr(metric, "of", "") != "probe" or len(made) < len(PREDICTIONS):
+        raise Unsupported("it does not look at predictions")
+    perfect, constant = (w.result for w in made)
+    better = perfect > constant if metric.higher_is_better else perfect < constant
+    # a sensitivity, such as the drop under an attack, may call both alike
+    require(
+        better or perfect == constant,
+        f"perfect predictions score {perfect:.6g} and constant ones {constant:.6g}, with "
+        f"higher_is_better = {metric.higher_is_better}; expected perfect to be the better",
+    )

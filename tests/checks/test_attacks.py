@@ -1,0 +1,223 @@
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench import toy
+from bench.checks import checks_for, run_checks
+
+BALL = "stays in its ball"
+ONE = "takes a batch of one"
+ZERO = "with eps = 0 is the identity"
+PROCESS = "leaves the process as found"
+INPUTS = "leaves its inputs as found"
+SAME = "same seed in another process"
+LINEAR = "agrees with the closed form"
+
+
+def gradient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    x = images.clone().requires_grad_()
+    return torch.autograd.grad(F.cross_entropy(model(x), labels, reduction="sum"), x)[0]
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """One signed gradient step with one thing wrong."""
+
+    name: str = "wrong"
+    how: str = ""
+    eps: float = 8 / 255
+    norm: ClassVar[str] = "linf"
+    exact_on_linear: ClassVar[bool] = True
+
+    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        return globals()[self.how](self, model, images, labels)
+
+
+def too_far(self, model, images, labels):
+    return (images + 2 * self.eps * gradient(model, images, labels).sign()).clamp(0, 1)
+
+
+def out_of_range(self, model, images, labels):
+    return images + self.eps * gradient(model, images, labels).sign()
+
+
+def not_a_number(self, model, images, labels):
+    step = gradient(model, images, labels)
+    return images + 0 * step / step.abs().amin()
+
+
+def squeezed(self, model, images, labels):
+    return toy.ToyStep(eps=self.eps).perturb(model, images, labels).squeeze()
+
+
+def doubled(self, model, images, labels):
+    return toy.ToyStep(eps=self.eps).perturb(model, images, labels).double()
+
+
+def fixed_step(self, model, images, labels):
+    return toy.ToyStep().perturb(model, images, labels)
+
+
+def downhill(self, model, images, labels):
+    return toy.ToyStep(eps=self.eps).perturb(model, images, 1 - labels.clamp(max=1))
+
+
+def half_way(self, model, images, labels):
+    return toy.ToyStep(eps=self.eps / 2).perturb(model, images, labels)
+
+
+def in_train_mode(self, model, images, labels):
+    return toy.ToyStep(eps=self.eps).perturb(model.train(), images, labels)
+
+
+def counts_batches(self, model, images, labels):
+    adversarial = toy.ToyStep(eps=self.eps).perturb(model.train(), images, labels)
+    model.eval()
+    return adversarial
+
+
+def leaves_gradients(self, model, images, labels):
+    F.cross_entropy(model(images), labels).backward()
+    return toy.ToyStep(eps=self.eps).perturb(model, images, labels)
+
+
+def in_place(self, model, images, labels):
+    step = self.eps * gradient(model, images, labels).sign()
+    return images.add_(step).clamp_(0, 1)
+
+
+def noisy(self, model, images, labels):
+    return (images + self.eps * (2 * torch.rand(images.shape) - 1)).clamp(0, 1)
+
+
+def forks(self, model, images, labels):
+    with torch.random.fork_rng():
+        return noisy(self, model, images, labels)
+
+
+def unseeded(self, model, images, labels):
+    generator = torch.Generator()
+    generator.seed()
+    noise = 2 * torch.rand(images.shape, generator=generator) - 1
+    return (images + self.eps * noise).clamp(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("how", "claim", "words"),
+    [
+        ("too_far", BALL, "on toy-data: the attack moves an image by 0.0627"),
+        ("out_of_range", BALL, "expected [0, 1]"),
+        ("not_a_number", BALL, "NaN or infinity"),
+        ("squeezed", BALL, "have shape [12, 8, 8]"),
+        ("doubled", BALL, "torch.float64"),
+        ("squeezed", ONE, "have shape [8, 8]"),
+        ("fixed_step", ZERO, "with eps = 0 it moves a pixel by 0.03137"),
+        ("downhill", LINEAR, "it helps the model"),
+        ("half_way", LINEAR, "it declares exact_on_linear; expected 99%"),
+        ("too_far", LINEAR, "the result is outside its ball"),
+        ("in_train_mode", INPUTS, "its train or eval mode (model)"),
+        ("counts_batches", INPUTS, "its weights or buffers (model)"),
+        ("leaves_gradients", INPUTS, "its gradients of parameters (model)"),
+        ("in_place", INPUTS, "it changed images in place"),
+        ("noisy", PROCESS, "torch's global generator"),
+        ("unseeded", SAME, "two processes"),
+    ],
+)
+def test_an_attack_with_one_fault_fails_the_check_that_is_for_it(
+    verdict, how, claim, words
+) -> None:
+    found = verdict("attack", Wrong(how=how), claim)
+    assert found.status == "failed", found.detail
+    assert words in found.detail
+
+
+@dataclass(frozen=True)
+class Noise(Wrong):
+    """Noise, a control that claims no optimum."""
+
+    name: str = "noise"
+    how: str = "forks"
+    exact_on_linear: ClassVar[bool] = False
+
+
+def test_noise_drawn_from_the_seed_of_the_stage_keeps_the_contract() -> None:
+    assert {v.status for v in run_checks(checks_for("attack", Noise()))} == {"passed"}
+
+
+@dataclass(frozen=True)
+class Sphere:
+    """One normalised gradient step: the optimum in the L2 ball of a linear model."""
+
+    name: str = "sphere"
+    eps: float = 0.5
+    norm: ClassVar[str] = "l2"
+    exact_on_linear: ClassVar[bool] = True
+
+    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        step = F.normalize(gradient(model, images, labels).flatten(1), eps=1e-30).view_as(images)
+        return (images + self.eps * step).clamp(0, 1)
+
+
+def test_an_attack_in_the_l2_ball_reaches_its_closed_form(verdict) -> None:
+    assert {v.status for v in run_checks(checks_for("attack", Sphere()))} == {"passed"}
+    assert verdict("attack", Sphere(), LINEAR).detail.startswith("goes 100.0% of the way")
+
+
+def test_a_corner_of_the_cube_is_outside_the_l2_ball(verdict) -> None:
+    @dataclass(frozen=True)
+    class Corner(Sphere):
+        """A signed step where a normalised one was promised."""
+
+        def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+            return toy.ToyStep(eps=self.eps).perturb(model, images, labels)
+
+    from bench.checks.attacks import check_linear
+    from bench.types import BenchError
+
+    with pytest.raises(BenchError, match="outside its ball"):
+        check_linear(Corner(eps=0.1))
+
+
+@dataclass(frozen=True)
+class Unbounded(Sphere):
+    """As far as it takes."""
+
+    name: str = "unbounded"
+    eps: float = math.inf
+
+    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        return images if self.eps == 0 else 1 - images
+
+
+def test_an_attack_without_a_finite_radius_has_no_closed_form(verdict) -> None:
+    assert verdict("attack", Unbounded(), LINEAR).status == "skipped"
+    assert verdict("attack", Unbounded(), BALL).status == "passed"
+
+
+@dataclass(frozen=True)
+class Nowhere(toy.ToyStep):
+    """An attack in a ball that nobody knows."""
+
+    name: str = "nowhere"
+    norm: ClassVar[str] = "l7"
+
+
+@dataclass(frozen=True)
+class NoRadius:
+    """An attack in a ball without a radius."""
+
+    name: str = "no-radius"
+    norm: ClassVar[str] = "l2"
+
+    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        return images
+
+
+def test_a_ball_needs_a_known_norm_and_a_radius(verdict) -> None:
+    assert "its norm is 'l7'; expected" in verdict("attack", Nowhere(), BALL).detail
+    assert "expected a field `eps: float`" in verdict("attack", NoRadius(), BALL).detail

@@ -1,0 +1,231 @@
+import os
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+
+from bench import toy
+from bench.checks import checks_for, run_checks
+from bench.types import Trial
+
+DECLARED = "declares what it looks at"
+SCORES = "inside its bounds"
+ORDER = "ranks perfect predictions"
+INPUTS = "leaves its inputs as found"
+
+
+@dataclass(frozen=True)
+class Percent(toy.ToyAccuracy):
+    """A percentage that says it is a fraction."""
+
+    name: str = "percent"
+
+    def measure(self, trial: Trial) -> float:
+        return 100 * super().measure(trial)
+
+
+@dataclass(frozen=True)
+class OpenPercent(Percent):
+    """A percentage that says so."""
+
+    name: str = "open-percent"
+    bounds: ClassVar = (0, 100)
+
+
+@dataclass(frozen=True)
+class Undecided(toy.ToyAccuracy):
+    """No direction."""
+
+    name: str = "undecided"
+    higher_is_better: ClassVar = None
+
+
+@dataclass(frozen=True)
+class Aimless(toy.ToyAccuracy):
+    """Looks at something that there is not."""
+
+    name: str = "aimless"
+    of: ClassVar = "logits"
+
+
+@dataclass(frozen=True)
+class Unbounded(toy.ToyAccuracy):
+    """No bounds."""
+
+    name: str = "unbounded"
+    bounds: ClassVar = None
+
+
+@dataclass(frozen=True)
+class BadNeeds(toy.ToyAccuracy):
+    """Needs that are no coordinates."""
+
+    name: str = "bad-needs"
+    needs: ClassVar = ("a sibling",)
+
+
+@dataclass(frozen=True)
+class Errors(toy.ToyAccuracy):
+    """The share of images that are wrong, in the wrong direction."""
+
+    name: str = "errors"
+
+    def measure(self, trial: Trial) -> float:
+        return 1 - super().measure(trial)
+
+
+@dataclass(frozen=True)
+class Loss(Errors):
+    """The share of images that are wrong."""
+
+    name: str = "loss"
+    higher_is_better: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class Tensorial(toy.ToyAccuracy):
+    """A tensor where a float was promised."""
+
+    name: str = "tensorial"
+
+    def measure(self, trial: Trial) -> float:
+        return trial.correct.double().mean()
+
+
+@dataclass(frozen=True)
+class Nan(toy.ToyAccuracy):
+    """Nothing, divided by nothing."""
+
+    name: str = "nan"
+
+    def measure(self, trial: Trial) -> float:
+        return float("nan")
+
+
+@dataclass(frozen=True)
+class InPlace(toy.ToyAccuracy):
+    """Softens the logits in place."""
+
+    name: str = "in-place"
+
+    def measure(self, trial: Trial) -> float:
+        trial.logits.div_(2)
+        return super().measure(trial)
+
+
+@dataclass(frozen=True)
+class Retrains(toy.ToyAccuracy):
+    """Counts a batch."""
+
+    name: str = "retrains"
+
+    def measure(self, trial: Trial) -> float:
+        trial.student.train()(torch.rand(2, 1, 8, 8))
+        trial.student.eval()
+        return super().measure(trial)
+
+
+@dataclass(frozen=True)
+class ByProcess(toy.ToyAccuracy):
+    """Another number in every process."""
+
+    name: str = "by-process"
+
+    def measure(self, trial: Trial) -> float:
+        return super().measure(trial) / (1 + os.getpid() / 1e9)
+
+
+@pytest.mark.parametrize(
+    ("metric", "claim", "words"),
+    [
+        (Percent(), SCORES, "on perfect predictions: measure() returned 100; the metric declares"),
+        (OpenPercent(), DECLARED, "expected a rate as a fraction in [0, 1]"),
+        (Undecided(), DECLARED, "`higher_is_better` is None"),
+        (Aimless(), DECLARED, "its `of` is 'logits'"),
+        (Unbounded(), DECLARED, "its `bounds` are None"),
+        (BadNeeds(), DECLARED, "its `needs` are ('a sibling',)"),
+        (Errors(), ORDER, "perfect predictions score 0 and constant ones 0.75"),
+        (Tensorial(), SCORES, "expected a float"),
+        (Nan(), SCORES, "expected a finite number"),
+        (InPlace(), INPUTS, "trial.logits"),
+        (Retrains(), INPUTS, "(trial.student)"),
+        (ByProcess(), "same trial in another process", "on constant predictions: two processes"),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_a_metric_with_one_fault_fails_the_check_that_is_for_it(
+    verdict, metric, claim, words
+) -> None:
+    found = verdict("metric", metric, claim)
+    assert found.status == "failed", found.detail
+    assert words in found.detail
+
+
+@dataclass(frozen=True)
+class Size:
+    """Number of condensed images; sees neither student nor predictions."""
+
+    name: str = "size"
+    of: ClassVar[str] = "set"
+    higher_is_better: ClassVar[bool] = False
+    bounds: ClassVar = (0, None)
+
+    def measure(self, trial: Trial) -> float:
+        assert trial.student is None
+        assert trial.labels is None
+        return float(len(trial.condensed))
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Number of the student's parameters; sees no predictions."""
+
+    name: str = "parameters"
+    of: ClassVar[str] = "student"
+    higher_is_better: ClassVar[bool] = False
+    bounds: ClassVar = (1, None)
+
+    def measure(self, trial: Trial) -> float:
+        assert trial.logits is None
+        return float(sum(p.numel() for p in trial.student.parameters()))
+
+
+@pytest.mark.parametrize("metric", [Size(), Parameters()], ids=["set", "student"])
+def test_a_metric_sees_what_it_declares_and_no_more(metric) -> None:
+    verdicts = {v.check: v for v in run_checks(checks_for("metric", metric))}
+    skipped = [v for v in verdicts.values() if v.status == "skipped"]
+    assert [ORDER in v.check for v in skipped] == [True]
+    assert {v.status for v in verdicts.values()} == {"passed", "skipped"}
+
+
+@dataclass(frozen=True)
+class Gain(toy.ToyAccuracy):
+    """Accuracy above that of a sibling cell."""
+
+    name: str = "gain"
+    bounds: ClassVar = (-1.0, 1.0)
+    needs: ClassVar = ({"method": "toy-first"},)
+
+    def measure(self, trial: Trial, sibling: Trial) -> float:
+        return super().measure(trial) - super().measure(sibling)
+
+
+@dataclass(frozen=True)
+class PixelError:
+    """Mean distance of the samples from the mean test image."""
+
+    name: str = "pixel-error"
+    of: ClassVar[str] = "probe"
+    track: ClassVar[str] = "generation"
+    higher_is_better: ClassVar[bool] = False
+    bounds: ClassVar = (0.0, None)
+
+    def measure(self, trial: Trial) -> float:
+        real = trial.data.test.images(trial.index)
+        return (trial.samples - real).abs().mean().item()
+
+
+@pytest.mark.parametrize("metric", [Loss(), Gain(), PixelError()], ids=lambda m: m.name)
+def test_metrics_of_every_form_keep_the_contract(metric) -> None:
+    assert {v.status for v in run_checks(checks_for("metric", metric))} == {"passed"}

@@ -1,0 +1,64 @@
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from bench import toy
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A sampler with one thing wrong."""
+
+    name: str = "wrong"
+    how: str = ""
+
+    def sample(self, model, labels, extras, shape, generator):
+        right = toy.ToySampler().sample(model, labels, extras, shape, generator)
+        return globals()[self.how](right, model, shape)
+
+
+def unbounded(right, model, shape):
+    return 3 * right
+
+
+def flat(right, model, shape):
+    return right.flatten(1)
+
+
+def one_short(right, model, shape):
+    return right[1:]
+
+
+def draws(right, model, shape):
+    return (right + torch.rand(right.shape)) / 2
+
+
+def unseeded(right, model, shape):
+    generator = torch.Generator()
+    generator.seed()
+    return (right + torch.rand(right.shape, generator=generator)) / 2
+
+
+def trains(right, model, shape):
+    model.train()
+    return right
+
+
+@pytest.mark.parametrize(
+    ("how", "claim", "words"),
+    [
+        ("unbounded", "returns an image", "expected [0, 1]"),
+        ("flat", "returns an image", "the samples have shape [5, 64]"),
+        ("one_short", "returns an image", "4 samples for 5 labels"),
+        ("draws", "leaves the process as found", "on 5 labels: it changed torch's global gen"),
+        ("trains", "leaves its inputs as found", "train or eval mode"),
+        ("unseeded", "same seed in another process", "two processes"),
+    ],
+)
+def test_a_sampler_with_one_fault_fails_the_check_that_is_for_it(
+    verdict, how, claim, words
+) -> None:
+    found = verdict("sampler", Wrong(how=how), claim)
+    assert found.status == "failed", found.detail
+    assert words in found.detail
