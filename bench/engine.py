@@ -22,7 +22,6 @@ from bench.plan import (
     Stage,
     Work,
     check_budgets,
-    do,
     is_current,
     key_of,
     load_stage,
@@ -69,6 +68,13 @@ Listener = Callable[[Step], None]
 
 
 def silent(step: Step) -> None: ...
+
+
+def do(work: Work, *, progress: Callable[[int, int], None]) -> Finished:
+    """Run a stage: the function that worker processes are given. Torch is loaded there."""
+    from bench.stages import execute
+
+    return execute(work, progress=progress)
 
 
 @dataclass(frozen=True)

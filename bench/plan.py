@@ -9,7 +9,7 @@ at once and says which stages are the same.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any
@@ -95,13 +95,6 @@ class Work:
     dataset: Any = None  # the component, for data that do not stay in memory
     evaluate: str = "test"
     inputs: Mapping[str, Any] = field(default_factory=dict)
-
-
-def do(work: Work, *, progress: Callable[[int, int], None]) -> Finished:
-    """Run a stage: the function that worker processes are given. Torch is loaded there."""
-    from bench.stages import execute
-
-    return execute(work, progress=progress)
 
 
 def key_of(stage: Stage, contents: Mapping[str, str], device: str) -> str:

@@ -91,7 +91,7 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Rec
         return None
     if planned.probe.id not in outcome.finished and not failure:
         return None  # interrupted
-    common = _described(components, planned)
+    cell, common = planned.cell, _described(components, planned)
     if failure:
         return {**common, "status": "unsupported", "reason": failure.reason}
     stages = {
@@ -101,7 +101,7 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Rec
         "probe": planned.probe,
     }
     done = {role: outcome.finished[s.id] for role, s in stages.items() if s}
-    metrics, scales, flags = {}, {}, []
+    metrics, scales, refused = {}, {}, {}
     for name, stage in planned.measures.items():
         metric = stage.parts["metric"]
         if found := outcome.finished.get(stage.id):
@@ -110,8 +110,8 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Rec
                 "better": "higher" if getattr(metric, "higher_is_better", True) else "lower",
                 "rate": tuple(getattr(metric, "bounds", None) or ()) == (0, 1),
             }
-        elif (refused := outcome.failed.get(stage.id)) and refused.unsupported:
-            flags.append(f"{name}: {refused.reason}")
+        elif (declined := outcome.failed.get(stage.id)) and declined.unsupported:
+            refused[name] = declined.reason
     probe = done["probe"].value
     seconds = {f.stage: f.cost.get("seconds", 0.0) for f in done.values()}
     return {
@@ -125,14 +125,16 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Rec
         "size": done["set"].value["size"],
         "bytes": {
             **done["set"].value["bytes"],
-            **({"teacher": done["teacher"].value["bytes"]} if "teacher" in done else {}),
+            # whoever trains on the set needs the teacher only where it labels the views
+            **({"teacher": done["teacher"].value["bytes"]} if cell.labels == "teacher" else {}),
         },
         "cost": {
             "seconds": seconds,
             "peak_mb": max(f.cost.get("peak_mb", 0.0) for f in done.values()),
         },
         "content": {role: f.content for role, f in done.items()},
-        "flags": flags,
+        "refused": refused,
+        "flags": [],
         "environment": dict(done["probe"].environment),
     }
 

@@ -22,7 +22,7 @@ class ToyData:
 
     name: str = "toy-data"
     shape: tuple[int, ...] = (1, 8, 8)  # C, H, W
-    classes: int = 4
+    classes: int = 8
     train: int = 40  # images per class
     test: int = 20  # images per class
     noise: float = 0.15  # standard deviation, in pixels of [0, 1]
@@ -264,7 +264,7 @@ class ToyAccuracy:
 
 
 GRAY = ToyData()
-COLOR = ToyData("toy-color", shape=(3, 16, 16), classes=3, uint8=True, seed=1)
+COLOR = ToyData("toy-color", shape=(3, 16, 16), classes=10, uint8=True, seed=1)
 
 COMPONENTS: dict[str, tuple[Any, ...]] = {
     "dataset": (GRAY, COLOR),

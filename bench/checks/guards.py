@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -111,6 +112,7 @@ def watch(
         torch.manual_seed(seed)
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True)
+        modules = len(sys.modules)
         states = [shared.get() for shared in SHARED]
         digests = {name: digest_of_tensors(tensor) for name, tensor in tensors.items()}
         prints = {name: gates.fingerprint(model) for name, model in models.items()}
@@ -121,22 +123,42 @@ def watch(
                 if tried:
                     raise BenchError(f"on {case}: it {tried[0]}") from error
                 raise
-        process = [
-            f"it changed {shared.name}; expected as found; {shared.instead}"
-            for shared, before in zip(SHARED, states, strict=True)
-            if not equal(before, shared.get()) and not (draws and shared is SHARED[0])
-        ]
-    inputs = [
+            process = _moved(states, draws)
+            inputs = _touched(tensors, digests, models, prints)
+            if process and len(sys.modules) > modules:
+                # Some libraries draw when they are imported, which happens once: look again.
+                for shared, state in zip(SHARED, states, strict=True):
+                    shared.put(state)
+                verb()
+                process = _moved(states, draws)
+    return Watched(case, result, tuple(process), tuple(inputs), tuple(tried))
+
+
+def _moved(states: Sequence[Any], draws: bool) -> list[str]:
+    return [
+        f"it changed {shared.name}; expected as found; {shared.instead}"
+        for shared, before in zip(SHARED, states, strict=True)
+        if not equal(before, shared.get()) and not (draws and shared is SHARED[0])
+    ]
+
+
+def _touched(
+    tensors: Mapping[str, Tensor],
+    digests: Mapping[str, str],
+    models: Mapping[str, nn.Module],
+    prints: Mapping[str, tuple[Any, ...]],
+) -> list[str]:
+    faults = [
         f"it changed {name} in place; expected as found; work on a clone"
         for name, before in digests.items()
         if digest_of_tensors(tensors[name]) != before
     ]
-    for name, print_ in prints.items():
+    for name, before in prints.items():
         try:
-            gates.check_untouched(print_, models[name], "it")
+            gates.check_untouched(before, models[name], "it")
         except BenchError as error:
-            inputs.append(f"{error} ({name}); expected as found; put it back, or work on a copy")
-    return Watched(case, result, tuple(process), tuple(inputs), tuple(tried))
+            faults.append(f"{error} ({name}); expected as found; put it back, or work on a copy")
+    return faults
 
 
 def claims(watched: Callable[[], Sequence[Watched]]) -> Claims:

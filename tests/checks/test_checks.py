@@ -79,7 +79,7 @@ class OnlyColor:
 def test_a_component_that_declines_a_case_is_checked_on_the_others() -> None:
     verdicts = run_checks(checks_for("method", OnlyColor()))
     assert {v.status for v in verdicts} == {"passed"}
-    assert verdicts[1].detail == "3 images of toy-color"
+    assert verdicts[1].detail == "10 images of toy-color"
 
 
 @dataclass(frozen=True)

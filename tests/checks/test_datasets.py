@@ -43,7 +43,7 @@ def class_missing(data):
 
 
 def same_names(data):
-    return replace(data, classes=("a", "b", "b", "c"))
+    return replace(data, classes=("a", "b", "b", "c", "d", "e", "f", "g"))
 
 
 def no_spread(data):
@@ -89,7 +89,7 @@ def downloads(data):
     [
         ("bytes_as_floats", SPLITS, "expected [0, 1]"),
         ("other_shape", SPLITS, "mean and std need one value a channel"),
-        ("unknown_class", SPLITS, "the train labels span 1..4, with 4 classes"),
+        ("unknown_class", SPLITS, "the train labels span 1..8, with 8 classes"),
         ("class_missing", SPLITS, "no test image of class ['template 2']"),
         ("same_names", SPLITS, "expected distinct strings"),
         ("no_spread", SPLITS, "expected more than 0 everywhere"),
@@ -117,7 +117,7 @@ def test_test_images_that_also_stand_in_train_are_counted(verdict) -> None:
     found = verdict("dataset", Wrong(how="repeats"), TWINS)
     assert (found.status, found.detail) == (
         "passed",
-        "3 of 80 test images also stand in train",
+        "3 of 160 test images also stand in train",
     )
 
 
@@ -126,5 +126,5 @@ def test_a_data_set_too_large_to_count_is_skipped(verdict, monkeypatch) -> None:
     found = verdict("dataset", toy.GRAY, TWINS)
     assert (found.status, found.detail) == (
         "skipped",
-        "not counted: 240 images are many to read",
+        "not counted: 480 images are many to read",
     )

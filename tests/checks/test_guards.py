@@ -1,3 +1,4 @@
+import importlib
 import random
 import socket
 
@@ -64,6 +65,19 @@ def test_the_process_is_put_back_when_a_verb_raises() -> None:
 def test_a_build_may_draw_its_weights_from_the_global_generator_of_torch_alone() -> None:
     assert faults(lambda: torch.rand(1), draws=True) == ""
     assert "`random`" in faults(random.random, draws=True)
+
+
+def test_a_library_may_draw_when_it_is_first_imported(tmp_path, monkeypatch) -> None:
+    for name in ("draws_at_import_1", "draws_at_import_2"):
+        (tmp_path / f"{name}.py").write_text("import random; random.random()")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def imports_and_draws() -> None:
+        importlib.import_module("draws_at_import_2")
+        random.random()
+
+    assert faults(lambda: importlib.import_module("draws_at_import_1")) == ""
+    assert "`random`" in faults(imports_and_draws)
 
 
 def test_a_verb_starts_from_generators_seeded_by_the_task() -> None:

@@ -139,11 +139,11 @@ def wrong_labels(task, right):
 @pytest.mark.parametrize(
     ("how", "claim", "words"),
     [
-        ("too_many", LEGAL, "has 16 images; at most 8 are allowed (2 per class, 4 classes)"),
+        ("too_many", LEGAL, "has 32 images; at most 16 are allowed (2 per class, 8 classes)"),
         ("out_of_range", LEGAL, "expected [0, 1]"),
         ("bytes_as_floats", LEGAL, "expected [0, 1]"),
         ("normalised", LEGAL, "expected [0, 1]"),
-        ("integers", LEGAL, "expected a tensor [8, 4] of distributions"),
+        ("integers", LEGAL, "expected a tensor [16, 8] of distributions"),
         ("logits", LEGAL, "labels are not distributions"),
         ("class_missing", LEGAL, "no image of class [0]"),
         ("picked_twice", LEGAL, "names an image twice"),
@@ -159,7 +159,7 @@ def wrong_labels(task, right):
         ("scales_train", INPUTS, "it changed task.train.pixels in place"),
         ("shuffles_labels", INPUTS, "it changed task.train.labels in place"),
         ("downloads", NETWORK, "tried to reach 'example.org'"),
-        ("noise", CHANCE, "expected 0.44 or more"),
+        ("noise", CHANCE, "expected 0.48 or more"),
         ("wrong_labels", CHANCE, "on toy-data, with soft labels: accuracy 0."),
     ],
 )
@@ -176,7 +176,7 @@ def test_a_fault_that_does_not_show_in_the_set_leaves_the_set_legal(verdict, how
 
 def test_a_method_that_names_a_teacher_gets_one_that_has_learnt(verdict) -> None:
     assert verdict("method", Wrong(how="asks_teacher", teacher="any-name"), LEGAL).detail == (
-        "8 images of toy-data; 3 images of toy-color"
+        "16 images of toy-data; 10 images of toy-color"
     )
 
 
@@ -215,8 +215,8 @@ class Everything(toy.ToyFull):
 
 
 def test_the_ceiling_has_no_budget_and_everyone_else_has(verdict) -> None:
-    assert verdict("method", toy.ToyFull(), LEGAL).detail.startswith("160 images")
-    assert "at most 8 are allowed" in verdict("method", Everything(), LEGAL).detail
+    assert verdict("method", toy.ToyFull(), LEGAL).detail.startswith("320 images")
+    assert "at most 16 are allowed" in verdict("method", Everything(), LEGAL).detail
 
 
 def test_a_set_with_weights_and_extras_survives_the_store() -> None:

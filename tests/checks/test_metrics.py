@@ -145,7 +145,7 @@ class ByProcess(toy.ToyAccuracy):
         (Aimless(), DECLARED, "its `of` is 'logits'"),
         (Unbounded(), DECLARED, "its `bounds` are None"),
         (BadNeeds(), DECLARED, "its `needs` are ('a sibling',)"),
-        (Errors(), ORDER, "perfect predictions score 0 and constant ones 0.75"),
+        (Errors(), ORDER, "perfect predictions score 0 and constant ones 0.875"),
         (Tensorial(), SCORES, "expected a float"),
         (Nan(), SCORES, "expected a finite number"),
         (InPlace(), INPUTS, "trial.logits"),

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from bench_standard.architectures import NORMS, POOLINGS, ConvNet
 from torch import nn
 
 from bench import Unsupported
 from bench.types import BenchError
+from bench_standard.architectures import NORMS, POOLINGS, ConvNet
 
 
 def parameters(network):

@@ -1,9 +1,10 @@
 import pytest
 import torch
 import torchattacks
+from torch import nn
+
 from bench_standard.architectures import ConvNet
 from bench_standard.attacks import BATCH, FGSM, PGD, Clean
-from torch import nn
 
 EPS = 0.1
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from bench_standard.datasets import Digits
 
 

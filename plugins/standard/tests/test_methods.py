@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from bench_standard.methods import Full, Herding, KCenter, Random, greedy_k_center, herd
 from torch import nn
 
 from bench import Selection, Task, TensorSplit
 from bench.types import BenchError
+from bench_standard.methods import Full, Herding, KCenter, Random, greedy_k_center, herd
 
 CLASSES, SIZES = 3, (20, 300, 40)  # more than one batch of features in the second class
 

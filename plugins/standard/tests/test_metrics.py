@@ -1,9 +1,9 @@
 import pytest
 import torch
-from bench_standard.metrics import Accuracy, WorstClass
 
 from bench import CondensedSet, Selection, Trial
 from bench.types import BenchError
+from bench_standard.metrics import Accuracy, WorstClass
 
 
 def trial(labels, clean, attacked, classes=4):

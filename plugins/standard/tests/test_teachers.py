@@ -2,13 +2,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from bench_standard.architectures import ConvNet
-from bench_standard.datasets import Digits
-from bench_standard.teachers import Standard
 
 from bench import Task
 from bench.networks import build, predict
 from bench.types import BenchError
+from bench_standard.architectures import ConvNet
+from bench_standard.datasets import Digits
+from bench_standard.teachers import Standard
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ class Random:
     """Images drawn uniformly from each class."""
 
     name: str = "random"
-    teacher: str = "standard"
+    teacher: str = ""  # labels the views where a board asks for it; empty: the board's choice
 
     def condense(self, task: Task) -> CondensedSet:
         import torch
@@ -77,7 +77,7 @@ class Full:
     """The whole training split."""
 
     name: str = "full"
-    teacher: str = "standard"
+    teacher: str = ""  # as for `random`
     ceiling: ClassVar[bool] = True
 
     def condense(self, task: Task) -> CondensedSet:
