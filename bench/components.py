@@ -122,9 +122,11 @@ def _check_names(components: Components) -> None:
     matrix = components.matrix
     for kind, names in _named(matrix):
         for name in names:
-            component = components.base(kind, name)
-            track = getattr(component, "track", "")
-            if track and track != matrix.track and kind in ("architecture", "metric"):
+            components.base(kind, name)
+    for kind, names in (("architecture", matrix.architectures), ("metric", matrix.metrics)):
+        for name in names:
+            track = getattr(components.base(kind, name), "track", "")
+            if track and track != matrix.track:
                 raise BenchError(
                     f"{kind} '{name}' belongs to the {track} track; this board is on the "
                     f"{matrix.track} track"
@@ -249,7 +251,9 @@ def _teachers(components: Components) -> set[str]:
     methods = (*matrix.methods, *matrix.controls, *matrix.ceiling)
     bases = [components.base("method", m) for m in methods]
     named = {getattr(b, role, "") for b in bases for role in ("teacher", "scorer")}
-    return {*named, matrix.teacher} - {""}
+    tables = [o.values.get(k, {}) for o in matrix.overrides for k in ("", "method")]
+    set_later = {str(t[role]) for t in tables for role in ("teacher", "scorer") if role in t}
+    return {*named, *set_later, matrix.teacher} - {""}
 
 
 def labeller(matrix: Matrix, method: Any) -> str:

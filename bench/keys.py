@@ -14,6 +14,7 @@ import json
 from collections.abc import Collection
 from dataclasses import fields
 from functools import cache
+from importlib.machinery import PathFinder
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,8 @@ def code_digest(module: str, packages: Collection[str]) -> str:
     """Digest of the source of `module` and of what it imports from `packages`, at any depth.
 
     `packages` are the top-level packages of plugin distributions. Comments, formatting and
-    docstrings do not count, so that only code that can change a result changes a key.
+    docstrings do not count, so that only code that can change a result changes a key; nor does
+    the `__init__` of a package whose modules are imported, since it lists all components.
     """
     return _closure_digest(module, frozenset(packages))
 
@@ -77,42 +79,51 @@ def _closure_digest(module: str, packages: frozenset[str]) -> str:
             continue
         tree, imports = _parsed(path, name)
         found[name] = tree
-        waiting += imports
+        for choices in imports:
+            inside = (c for c in choices if c.split(".")[0] in packages and _source(c))
+            waiting += [next(inside, "")]
     return digest(found)
 
 
 @cache
 def _source(module: str) -> Path | None:
+    """The source file of a module, found without importing its package."""
+    top, *rest = module.split(".")
     try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, AttributeError, ValueError):  # e.g. a function of a module, not a module
+        spec = importlib.util.find_spec(top)
+    except ValueError:  # a module made by hand
         return None
+    name = top
+    for part in rest:
+        if spec is None or spec.submodule_search_locations is None:  # a function, not a module
+            return None
+        name = f"{name}.{part}"
+        spec = PathFinder.find_spec(name, spec.submodule_search_locations)
     origin = spec.origin if spec else None
     return Path(origin) if origin and origin.endswith(".py") else None
 
 
 @cache
-def _parsed(path: Path, module: str) -> tuple[str, tuple[str, ...]]:
-    """(digest of the syntax tree without docstrings, modules that it may import)."""
+def _parsed(path: Path, module: str) -> tuple[str, tuple[tuple[str, ...], ...]]:
+    """(digest of the syntax tree without docstrings, what each import may mean: first that is)."""
     tree = ast.parse(path.read_bytes())
     is_package = path.name == "__init__.py"
-    imports: list[str] = []
+    imports: list[tuple[str, ...]] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            imports += [alias.name for alias in node.names]
+            imports += [(alias.name,) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 parents = module.split(".")
                 parents = parents[: len(parents) - node.level + is_package]
                 base = ".".join([*parents, base] if base else parents)
-            imports += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+            imports += [(f"{base}.{alias.name}", base) for alias in node.names]
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and _is_docstring(node, body[0]):
             del body[0]
-    parents_of = [m.rsplit(".", k)[0] for m in imports for k in range(1, m.count(".") + 1)]
     text = ast.dump(tree, annotate_fields=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16], tuple({*imports, *parents_of})
+    return hashlib.sha256(text.encode()).hexdigest()[:16], tuple(imports)
 
 
 def _is_docstring(owner: ast.AST, statement: ast.stmt) -> bool:

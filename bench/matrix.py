@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.recipe import Recipe
 from bench.records import COORDINATE, REGIMES
-from bench.registry import KINDS, TRACKS, as_type_of, suggest
+from bench.registry import KINDS, NAME, TRACKS, as_type_of, suggest
 from bench.types import BenchError
 from bench.workers import Limits
 
@@ -273,6 +273,8 @@ def _definitions(table: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str,
     found: dict[tuple[str, str], Mapping[str, Any]] = {}
     for name, body in table.items():
         where = f"[define.{name}]"
+        if not NAME.fullmatch(name):  # names of methods are names of files
+            raise BenchError(f"{where}: a name must be lower-case letters, digits, '-', '+' or '.'")
         kinds = [k for k in KINDS if isinstance(body, Mapping) and k in body]
         if not kinds:
             raise BenchError(f'{where} does not say what it derives; add e.g. attack = "..."')
@@ -300,6 +302,9 @@ def _overrides(tables: Any) -> tuple[Override, ...]:
             where, dict.fromkeys((*COORDINATE, "teacher", "metric", "sampler")), f"{place} where"
         )
         chosen = {k: tuple(v) if isinstance(v, list) else (v,) for k, v in where.items()}
+        for key, wanted in chosen.items():
+            if not wanted:
+                raise BenchError(f"{place}: where {key} = [] selects no cell; name what it selects")
         values: dict[str, dict[str, Any]] = {}
         for key, value in table.items():
             if key == "where":
@@ -309,7 +314,7 @@ def _overrides(tables: Any) -> tuple[Override, ...]:
                 values.setdefault(key, {}).update(value)
             else:
                 values.setdefault("", {})[key] = value
-        if not values:
+        if not any(values.values()):
             raise BenchError(f"{place} sets nothing; add a field, as in lam = 3.0")
         found.append(Override(chosen, values, place))
     return tuple(found)

@@ -214,10 +214,12 @@ def plan(components: Components, datasets: Mapping[str, Dataset], cells: Iterabl
             seed,
         )
 
-    def labelled_by(dataset: str, method: str, ipc: int, seed: int) -> Stage | None:
-        name = labeller(matrix, components.get("method", method, dataset=dataset, ipc=ipc))
-        if not name or not matrix.backbone:
+    def teacher_of(dataset: str, method: str, ipc: int, labels: str, seed: int) -> Stage | None:
+        """Who labels the views, or whom the method asks. None is trained for a metric's sake."""
+        component = components.get("method", method, dataset=dataset, ipc=ipc)
+        if labels != "teacher" and not getattr(component, "teacher", ""):
             return None
+        name = labeller(matrix, component)
         return squeezed(dataset, method, ipc, name, matrix.backbone, seed)
 
     @cache
@@ -228,8 +230,8 @@ def plan(components: Components, datasets: Mapping[str, Dataset], cells: Iterabl
         where = {"dataset": dataset, "ipc": ipc, "labels": labels, "architecture": architecture}
         recipe = components.recipe(**where)
         above = {"set": condensed(dataset, method, ipc, seed)}
-        teacher = labelled_by(dataset, method, ipc, seed) if labels == "teacher" else None
-        if teacher:
+        teacher = teacher_of(dataset, method, ipc, labels, seed)
+        if teacher and labels == "teacher":
             above["teacher"] = teacher
         return stage(
             "train",
@@ -259,8 +261,8 @@ def plan(components: Components, datasets: Mapping[str, Dataset], cells: Iterabl
     def looked_at(cell: Cell, of: str) -> dict[str, Stage]:
         """The stages above a metric of the cell, by role, as far as the metric looks."""
         above = {"set": condensed(cell.dataset, cell.method, cell.ipc, cell.seed)}
-        teacher = labelled_by(cell.dataset, cell.method, cell.ipc, cell.seed)
-        if teacher and _is_needed(teacher, above["set"], cell):
+        teacher = teacher_of(cell.dataset, cell.method, cell.ipc, cell.labels, cell.seed)
+        if teacher:
             above["teacher"] = teacher
         if of in ("student", "probe"):
             where = (cell.dataset, cell.method, cell.ipc, cell.labels, cell.architecture)
@@ -316,11 +318,6 @@ def plan(components: Components, datasets: Mapping[str, Dataset], cells: Iterabl
             )
         )
     return Plan(tuple(planned), tuple(made.values()))
-
-
-def _is_needed(teacher: Stage, condensed: Stage, cell: Cell) -> bool:
-    """Is the teacher trained anyhow? A metric may look at it, but not have it trained."""
-    return cell.labels == "teacher" or teacher in condensed.above.values()
 
 
 def _sibling(cell: Cell, need: Mapping[str, Any], ceiling: tuple[str, ...]) -> Cell | None:

@@ -39,7 +39,7 @@ class Recipe:
     temperature: float = 20.0  # of the teacher's labels (labels = "teacher")
     clip: float = 0.0  # largest gradient norm; 0: off
     channels_last: bool = False  # faster with BatchNorm on a CPU; other bytes
-    bf16: bool = False  # autocast; faster, other bytes, never exact
+    bf16: bool = False  # autocast; faster where the processor has bf16 units; never exact
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -60,10 +60,12 @@ class Recipe:
         self._check("batch", self.batch >= 2, "2 or more (BatchNorm has no batch of one)")
         self._check("momentum", 0 <= self.momentum < 1, "in [0, 1)")
         self._check("warmup", 0 <= self.warmup < 1, "a fraction of the run, in [0, 1)")
-        self._check("betas", len(self.betas) == 2, "two numbers")
+        betas = len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas)
+        self._check("betas", betas, "two numbers in [0, 1)")
         self._check("milestones", all(0 < m < 1 for m in self.milestones), "fractions in (0, 1)")
         area = self.resized_crop
-        ok = not area or (len(area) == 2 and 0 < area[0] <= area[1] <= 1)
+        numbers = all(isinstance(a, int | float) for a in area)
+        ok = not area or (numbers and len(area) == 2 and 0 < area[0] <= area[1] <= 1)
         self._check("resized_crop", ok, "two areas with 0 < smallest <= largest <= 1, or empty")
         unknown = set(filter(None, self.dsa.split("_"))) - set(DSA_OPERATIONS)
         self._check("dsa", not unknown, f"operations out of {', '.join(DSA_OPERATIONS)}, by '_'")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -125,8 +126,9 @@ def discover(points: Iterable[EntryPoint] | None = None) -> Registry:
     chosen = entry_points(group="bench") if points is None else points
     found = _Found()
     packages: set[str] = set()
-    for point in sorted(set(chosen), key=lambda p: (_distribution(p), p.name)):
-        packages.add(point.module.split(".")[0])
+    distinct = {(_distribution(p), p.name, p.value): p for p in chosen}
+    for _, point in sorted(distinct.items()):
+        packages.add(re.split(r"[.:\s]", point.value)[0])
         _load(point, found)
     entries, clashes = _without_clashes(found.entries)
     return Registry(tuple(entries), tuple(found.broken + clashes), frozenset(packages))
@@ -165,27 +167,33 @@ def replace(kind: str, component: Any, values: Mapping[str, Any], where: str) ->
     Raises BenchError for an unknown field (with a suggestion) or a value of another type than
     the default's; `where` says where the values stand.
     """
-    allowed = {f.name: getattr(component, f.name) for f in dataclasses.fields(component)}
+    names = [f.name for f in dataclasses.fields(component) if f.name != "name"]
+    allowed = {name: getattr(component, name) for name in names}
     clean = {}
     for key, value in values.items():
         if key not in allowed:
-            hint = suggest(key, set(allowed) - {"name"})
+            hint = suggest(key, allowed)
             raise BenchError(f"{where}: {kind} '{component.name}' has no field '{key}'{hint}")
         clean[key] = as_type_of(allowed[key], value, f"{where}: {key}")
     try:
         return dataclasses.replace(component, **clean)
-    except (ValueError, TypeError) as error:
+    except Exception as error:
         raise BenchError(f"{where}: {kind} '{component.name}' refuses {clean}: {error}") from None
 
 
 def as_type_of(default: Any, value: Any, where: str) -> Any:
-    """`value` in the type of `default`: TOML has lists for tuples, and `1` is a fine float."""
+    """`value` in the type of `default`: TOML has lists for tuples, and `1` is a fine float.
+
+    The entries of a list must be like those of the default, if it has any.
+    """
+    if isinstance(default, tuple) and isinstance(value, list | tuple):
+        like = next((d for d in default if isinstance(d, float)), default[0] if default else None)
+        entries = (as_type_of(v if like is None else like, v, f"{where}: entry") for v in value)
+        return tuple(entries)
     if isinstance(default, bool) is isinstance(value, bool):
         if isinstance(default, float) and isinstance(value, int):
-            return float(value)
-        if isinstance(default, tuple) and isinstance(value, list):
-            return tuple(value)
-        if isinstance(value, type(default)):
+            value = _as_float(value)
+        if isinstance(value, type(default)) and _is_plain(value):
             return value
     raise BenchError(
         f"{where} is {value!r} ({type(value).__name__}); expected {type(default).__name__}, "
@@ -201,23 +209,26 @@ def _load(point: EntryPoint, found: _Found) -> None:
     name, version = _distribution(point), point.dist.version if point.dist else "?"
     manager = pluggy.PluginManager("bench")
     manager.add_hookspecs(hookspecs)
+    place = f"entry point {point.name} = {point.value} of {name}"
     try:
-        manager.register(point.load(), name=point.name)
+        plugin = point.load()
+        manager.register(plugin, name=point.name)
         manager.check_pending()
     except (Exception, SystemExit) as error:
-        reason = f"entry point {point.name} = {point.value} of {name}: {_said(error)}"
-        found.broken.append(Broken(name, version, reason))
+        found.broken.append(Broken(name, version, f"{place}: {_said(error)}"))
         return
+    if not manager.get_hookcallers(plugin):
+        reason = f"{place} has no hooks; expected functions with @hookimpl, as bench_methods"
+        found.broken.append(Broken(name, version, reason))
     for kind in KINDS:
         hook = f"bench_{kind}s"
         try:
             listed = [c for components in getattr(manager.hook, hook)() for c in components]
+            for component in listed:
+                _admit(kind, component, name, version, found)
         except (Exception, SystemExit) as error:
             reason = f"{hook}() of {name} raised {_said(error)}"
             found.broken.append(Broken(name, version, reason))
-            continue
-        for component in listed:
-            _admit(kind, component, name, version, found)
 
 
 def _said(error: BaseException) -> str:
@@ -251,9 +262,9 @@ def _fault(kind: str, component: Any) -> str:
     if not NAME.fullmatch(component.name):
         return f"its name {component.name!r} must be lower-case letters, digits, '-', '+' or '.'"
     for member in members:
-        value = getattr(component, member.name)
         if member.default is dataclasses.MISSING:
             return f"its field `{member.name}` has no default"
+        value = getattr(component, member.name)
         if not _is_plain(value):
             return f"its field `{member.name}` is {value!r}; expected a JSON scalar or a tuple"
     if not callable(getattr(component, VERBS[kind], None)):
@@ -267,9 +278,19 @@ def _fault(kind: str, component: Any) -> str:
 
 
 def _is_plain(value: Any) -> bool:
+    """Is it a JSON scalar, or a tuple of them? JSON has no NaN and no infinity."""
     if isinstance(value, tuple):
         return all(_is_plain(v) for v in value)
-    return value is None or isinstance(value, str | bool | int | float)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or isinstance(value, str | bool | int)
+
+
+def _as_float(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _is_importable(cls: type) -> bool:

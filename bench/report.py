@@ -22,6 +22,7 @@ Cells = Mapping[tuple[int, str, str], Any]
 """What is known of the cells of one table, by (ipc, method, column)."""
 
 MISSING = "–"
+OF_TABLE = ("dataset", "architecture", "backbone")  # whose settings stand in a table's caption
 
 
 def render(board: Board, records: Sequence[Record], folder_name: str) -> dict[str, str]:
@@ -113,7 +114,7 @@ def _tables(board: Board, records: Sequence[Record], table: pd.DataFrame) -> lis
                 for column, attacks in of_dataset[dataset].items()
                 if column in board.attacks or column in filled
             }
-            section += _table(board, heads, cells, found, scale.get(metric, {}))
+            section += _table(board, metric, heads, cells, found, scale.get(metric, {}))
         if section:
             lines += [f"## {_heading(metric, scale.get(metric, {}))}", "", *section]
     return lines
@@ -126,6 +127,7 @@ def _heading(metric: str, scale: Mapping[str, Any]) -> str:
 
 def _table(
     board: Board,
+    metric: str,
     heads: Mapping[str, tuple[str, ...]],
     cells: Cells,
     found: Mapping[tuple[int, str, str], list[Record]],
@@ -160,7 +162,7 @@ def _table(
     for ipc, method in _rows(board, found):
         line = [record for column in heads for record in found.get((ipc, method, column), ())]
         of_row = [cells[ipc, method, column] for column in heads if (ipc, method, column) in cells]
-        of_method = _distinct(_settings(record, _of_method(record)) for record in line)
+        of_method = _distinct(", ".join(_settings(record, _of_method(record))) for record in line)
         rows.append(
             [
                 "" if ipc == last else str(ipc) if ipc else "full set",
@@ -173,8 +175,10 @@ def _table(
         for column in heads:
             cell = cells.get((ipc, method, column))
             group = found.get((ipc, method, column), [])
-            text = _cell(cell, scale) if cell else "n/a" if _reasons(group) else MISSING
-            rows[-1].append(text + mark(_remarks(board, cell, group, column in varies)))
+            reasons = _reasons(group, metric)
+            text = _cell(cell, scale) if cell else "n/a" if reasons else MISSING
+            remarks = _remarks(board, cell, group, column in varies)
+            rows[-1].append(text + mark([*reasons, *remarks]))
 
     return [
         _caption(board, cells, records),
@@ -205,8 +209,8 @@ def _cell(row: Mapping[Any, Any], scale: Mapping[str, Any]) -> str:
 def _remarks(
     board: Board, cell: Mapping[Any, Any] | None, group: Sequence[Record], settings: bool
 ) -> list[str]:
-    """The footnotes of one cell."""
-    remarks = _reasons(group)
+    """The footnotes of a cell that has a figure."""
+    remarks = []
     if cell:
         if settings:
             remarks += _distinct(_attack(record) for record in group)
@@ -217,8 +221,10 @@ def _remarks(
     return remarks
 
 
-def _reasons(group: Iterable[Record]) -> list[str]:
-    return _distinct(record["reason"] for record in group)
+def _reasons(group: Iterable[Record], metric: str) -> list[str]:
+    """Why a cell, or one metric of it, has no figure."""
+    refused = (record.get("refused", {}).get(metric, "") for record in group)
+    return _distinct([*(record["reason"] for record in group), *refused])
 
 
 def _caption(board: Board, cells: Cells, records: Sequence[Record]) -> str:
@@ -228,7 +234,7 @@ def _caption(board: Board, cells: Cells, records: Sequence[Record]) -> str:
     if images:
         least_and_most = sorted({min(images), max(images)})
         parts.append(f"{' to '.join(map(str, least_and_most))} test images")
-    settings = _distinct(_settings(record, ("dataset", "architecture")) for record in records)
+    settings = _distinct(setting for record in records for setting in _settings(record, OF_TABLE))
     return f"{', '.join([*parts, *map(_text, settings)])}."
 
 
@@ -236,23 +242,26 @@ def _attack(record: Record) -> str:
     """The ball of a record's attack and what differs from its defaults; "" if it never ran."""
     if record["status"] != "ok":
         return ""
-    return "; ".join(filter(None, (ball(record), _settings(record, ("attack", "sampler")))))
+    where = ball(record)  # says what its eps is
+    settings = _settings(record, ("attack", "sampler"), without="eps" if where else "")
+    return "; ".join(filter(None, (where, ", ".join(settings))))
 
 
 def _of_method(record: Record) -> list[str]:
     """The kinds of parameters that belong to a row: all but those of columns and captions."""
-    others = ("attack", "sampler", "dataset", "architecture")
+    others = ("attack", "sampler", *OF_TABLE)
     return [kind for kind in sorted(record["parameters"]) if kind not in others]
 
 
-def _settings(record: Record, kinds: Iterable[str]) -> str:
+def _settings(record: Record, kinds: Iterable[str], without: str = "") -> list[str]:
+    """Fields that differ from their defaults, as "attack.steps = 100"."""
     parameters = record["parameters"]
-    return ", ".join(
+    return [
         f"{kind}.{name} = {json.dumps(value)}"
         for kind in kinds
-        if parameters.get(kind)
-        for name, value in sorted(parameters[kind].items())
-    )
+        for name, value in sorted(parameters.get(kind, {}).items())
+        if name != without
+    ]
 
 
 def _distinct(texts: Iterable[str]) -> list[str]:

@@ -59,9 +59,10 @@ class Store:
         """The finished stage, or None. A folder that cannot be read counts as not there."""
         try:
             text = (self.folder(stage, key) / DONE).read_text()
-            return Finished(**json.loads(text))
+            found = Finished(**json.loads(text))
         except (OSError, ValueError, TypeError):
             return None
+        return found if (found.stage, found.key) == (stage, key) else None
 
     def read(self, finished: Finished, name: str = "result") -> dict[str, Tensor]:
         """The tensors of a finished stage, checked against their hash.
@@ -97,7 +98,8 @@ class Store:
         try:
             files = {}
             for name, content in tensors.items():
-                blob = save({k: v.contiguous() for k, v in content.items()})
+                # clones, since safetensors refuses tensors that share memory
+                blob = save({k: v.contiguous().clone() for k, v in content.items()})
                 (temporary / f"{name}.safetensors").write_bytes(blob)
                 files[f"{name}.safetensors"] = hashlib.sha256(blob).hexdigest()
             content_hash = digest({"files": files, "value": value})
@@ -129,7 +131,7 @@ class Store:
             already = self.find(finished.stage, finished.key)
             if already:  # another run was faster, with the same inputs
                 return already
-            shutil.rmtree(target)  # half a folder, from a disk that failed
+            shutil.rmtree(target, ignore_errors=True)  # half a folder, from a disk that failed
             os.rename(temporary, target)
         return finished
 

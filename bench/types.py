@@ -29,7 +29,10 @@ class Unsupported(Exception):
 
 @runtime_checkable
 class Split(Protocol):
-    """Labelled images, in memory or on disk. Nobody may assume that all of them fit in memory."""
+    """Labelled images, in memory or on disk. Nobody may assume that all of them fit in memory.
+
+    Several threads may ask for images at once.
+    """
 
     @property
     def labels(self) -> Tensor:

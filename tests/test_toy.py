@@ -74,8 +74,7 @@ def test_toy_sampling_ends_near_what_the_denoiser_says() -> None:
     data = toy.GRAY.load()
     denoiser = cases.network(toy.ToyDenoiser(), data)
     labels = torch.arange(8)
-    samples = toy.ToySampler(steps=20).sample(
-        denoiser, labels, {}, data.shape, torch.Generator().manual_seed(0)
-    )
+    generator = torch.Generator().manual_seed(0)
+    samples = toy.ToySampler(steps=20).sample(denoiser, labels, {}, data.shape, generator)
     said = denoiser.images.weight.view(8, *data.shape).sigmoid()
     assert (samples - said).abs().max() < 0.01

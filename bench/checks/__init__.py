@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
+
 from bench.checks import architectures, attacks, datasets, methods, metrics, samplers, teachers
 from bench.checks.check import Check, Claims, Skipped, require
 from bench.registry import KINDS, Registry, about, registry_of, replace, suggest
@@ -126,9 +128,13 @@ def _quick(kind: str, component: Any) -> Any:
 
 def _run(test: Callable[[], str | None]) -> Callable[[], str]:
     def run() -> str:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # as a stage has, so that bytes can be compared
         try:
             return test() or ""
         except Unsupported as reason:
             raise Skipped(str(reason)) from None
+        finally:
+            torch.set_num_threads(threads)
 
     return run

@@ -17,7 +17,6 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import cache
-from types import ModuleType
 from typing import Any
 
 from bench.checks.check import require
@@ -36,7 +35,7 @@ def elsewhere(function: Callable[[Any], Any], component: Any) -> Any:
     """
     cls = type(component)
     request = {
-        "function": [function.__module__, function.__name__],
+        "function": [function.__module__, function.__name__, inspect.getfile(function)],
         "class": [cls.__module__, cls.__qualname__, inspect.getfile(cls)],
         "fields": {f.name: getattr(component, f.name) for f in fields(component)},
         "path": sys.path,
@@ -110,27 +109,24 @@ def serve() -> None:
 def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
     sys.path[:] = request["path"]
     try:
-        module, name = request["function"]
-        function = getattr(importlib.import_module(module), name)
-        module, name, file = request["class"]
+        function, cls = (_named(*request[key]) for key in ("function", "class"))
         values = {key: _as_tuple(value) for key, value in request["fields"].items()}
-        return {"value": function(getattr(_module(module, file), name)(**values))}
+        return {"value": function(cls(**values))}
     except BaseException as error:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-def _module(name: str, file: str) -> ModuleType:
-    """The module of that name; or, as pytest may hide it from the path, the one in that file."""
+def _named(module: str, name: str, file: str) -> Any:
+    """The function or class; from its file where pytest has hidden the module from the path."""
     try:
-        return importlib.import_module(name)
+        return getattr(importlib.import_module(module), name)
     except ImportError:
-        spec = importlib.util.spec_from_file_location(name, file)
+        spec = importlib.util.spec_from_file_location(module, file)
         if spec is None or spec.loader is None:
             raise
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-        return module
+        sys.modules[module] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[module])
+        return getattr(sys.modules[module], name)
 
 
 def _as_tuple(value: Any) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bench import gates, networks
 from bench.checks import cases, guards
 from bench.checks.again import check_same, elsewhere
-from bench.checks.check import Claims, on_each, once, require
+from bench.checks.check import Claims, naming, on_each, once, require
 from bench.checks.guards import Watched, watch
 from bench.types import digest_of_tensors
 
@@ -204,4 +204,5 @@ def _images(case: Case) -> Tensor:
 
 def _all(built: list[Built], check: Callable[[Watched, Any, Case], None]) -> None:
     for watched, architecture, case in built:
-        cases.naming(watched.case, lambda w=watched, a=architecture, c=case: check(w, a, c))  # type: ignore[misc]
+        with naming(watched.case):
+            check(watched, architecture, case)

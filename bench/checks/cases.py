@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from bench import networks, toy
 from bench.checks.check import require
 from bench.store import Store
-from bench.types import BenchError, Data, Split, Task
-
-T = TypeVar("T")
+from bench.types import Data, Split, Task
 
 SEED = 1
 CASES = ((toy.GRAY, 2), (toy.COLOR, 1))
@@ -83,14 +81,6 @@ def stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         return store.read(store.publish("check", "key", {"result": tensors}, {}))
-
-
-def naming(case: str, check: Callable[[], T]) -> T:
-    """`check()`, with the case in front of what it has to say."""
-    try:
-        return check()
-    except BenchError as error:
-        raise BenchError(f"on {case}: {error}") from None
 
 
 def check_beats_chance(correct: Tensor, classes: int) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 from unittest import SkipTest
@@ -38,6 +39,15 @@ class Check:
 def require(ok: bool, message: str) -> None:
     if not ok:
         raise BenchError(message)
+
+
+@contextmanager
+def naming(case: str) -> Iterator[None]:
+    """Put the case in front of what is raised inside."""
+    try:
+        yield
+    except BenchError as error:
+        raise BenchError(f"on {case}: {error}") from None
 
 
 def once(make: Callable[[], T]) -> Callable[[], T]:

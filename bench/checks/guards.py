@@ -100,7 +100,7 @@ def watch(
     models: Mapping[str, nn.Module] | None = None,
     draws: bool = False,
 ) -> Watched:
-    """Call a verb as a stage would, with seeded generators and one thread, and look on.
+    """Call a verb as a stage would, with seeded generators, and look on.
 
     `tensors` and `models` are its inputs, by the name that the author knows them by. `draws`
     allows torch's global generator to move. Afterwards the process is put back as it was.
@@ -110,7 +110,6 @@ def watch(
         random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002
         torch.manual_seed(seed)
-        torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True)
         modules = len(sys.modules)
         states = [shared.get() for shared in SHARED]

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from bench import gates, toy
 from bench.checks import cases, guards
 from bench.checks.again import check_same, elsewhere
-from bench.checks.check import Claims, on_each, once, require
+from bench.checks.check import Claims, naming, on_each, once, require
 from bench.checks.guards import Watched, watch
 from bench.types import Trial, Unsupported
 
@@ -118,7 +118,8 @@ def check_scores(metric: Any, made: list[Watched]) -> str:
     """Finite numbers inside the bounds."""
     bounds = getattr(metric, "bounds", None)
     for watched in made:
-        cases.naming(watched.case, lambda w=watched: gates.check_score(w.result, bounds))  # type: ignore[misc]
+        with naming(watched.case):
+            gates.check_score(watched.result, bounds)
     return ", ".join(f"{w.case} {w.result:.4g}" for w in made)
 
 

@@ -9,9 +9,9 @@ import torch
 from bench import networks, stages, toy
 from bench.checks import cases, guards
 from bench.checks.again import check_same, elsewhere
-from bench.checks.check import Claims, on_each, once
+from bench.checks.check import Claims, naming, on_each, once
 from bench.checks.guards import Watched, watch
-from bench.types import BenchError, Unsupported, digest_of_tensors
+from bench.types import Unsupported, digest_of_tensors
 
 
 def claims(teacher: Any) -> Claims:
@@ -69,9 +69,7 @@ def check_learns(teacher: Any, made: list[Watched]) -> str:
         networks.load(network, watched.result)
         labels = data.test.labels
         logits = networks.predict(network, data.test, torch.arange(len(labels)))
-        try:
+        with naming(dataset.name):
             correct = logits.argmax(1) == labels
             details.append(cases.check_beats_chance(correct, len(data.classes)))
-        except BenchError as error:
-            raise BenchError(f"on {dataset.name}: {error}") from None
     return "; ".join(details)

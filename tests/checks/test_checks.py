@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
+import torch
 
 from bench import toy
 from bench.checks import Check, Skipped, checks_for, run_checks
@@ -203,3 +204,24 @@ class Compares(toy.ToyAccuracy):
 def test_siblings_are_looked_up_where_there_is_a_registry() -> None:
     verdicts = run_checks(checks_for("metric", Compares(), REGISTRY)[:2])
     assert "no method 'toy-meens'; did you mean 'toy-means'" in verdicts[1].detail
+
+
+def test_checks_run_in_one_thread_and_put_the_number_back() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        seen = checks_for("method", CountsThreads())[1].run()
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen == "8 images of toy-data; 10 images of toy-color"
+
+
+@dataclass(frozen=True)
+class CountsThreads(toy.ToyMeans):
+    """One image a class, if there is one thread."""
+
+    name: str = "counts-threads"
+
+    def condense(self, task: Task) -> CondensedSet:
+        return super().condense(dataclasses.replace(task, ipc=torch.get_num_threads()))

@@ -38,7 +38,7 @@ def test_a_verb_that_leaves_everything_alone_is_not_blamed() -> None:
         (random.random, "the generator of `random`"),
         (lambda: torch.set_default_dtype(torch.float64), "default dtype"),
         (lambda: torch.set_grad_enabled(False), "grad mode"),
-        (lambda: torch.set_num_threads(2), "the number of threads"),
+        (lambda: torch.set_num_threads(torch.get_num_threads() + 1), "the number of threads"),
         (lambda: torch.use_deterministic_algorithms(False), "deterministic mode"),
     ],
 )
