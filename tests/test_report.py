@@ -260,7 +260,7 @@ def test_settings_of_an_attack_that_differ_by_cell_stand_on_the_cells():
     header, _, alpha, beta, _ = table_rows(text)
     assert header[-1] == "weak"
     assert (alpha[-1], beta[-1]) == ("**75.0** [1]", "50.0 [2]")
-    assert "- [1] linf 8/255\n- [2] linf 0.3; attack.eps = 0.3\n" in text
+    assert "- [1] linf 8/255\n- [2] linf 0.3\n" in text
 
 
 def test_a_default_beside_a_setting_is_not_footnoted_as_that_setting():

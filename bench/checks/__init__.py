@@ -71,21 +71,20 @@ def run_checks(checks: Iterable[Check]) -> list[Verdict]:
     Where one fault keeps several checks from being made, the first fails and the rest are skipped.
     """
     verdicts: list[Verdict] = []
-    seen: dict[
-        int, tuple[str, BaseException]
-    ] = {}  # keeps the exception, so that its id is its own
+    seen: list[tuple[BaseException, str]] = []  # what was raised, and by which check first
     for check in checks:
         try:
             verdicts.append(Verdict(check.name, "passed", check.run()))
         except Unsupported as reason:
             verdicts.append(Verdict(check.name, "skipped", str(reason)))
         except (Exception, SystemExit) as error:
-            if id(error) in seen:
-                why = f"not checked, for {seen[id(error)][0]} failed"
+            first = next((name for other, name in seen if other is error), None)
+            if first:
+                why = f'not checked, for "{first}" failed'
                 verdicts.append(Verdict(check.name, "skipped", why))
-                continue
-            seen[id(error)] = (f'"{check.name}"', error)
-            verdicts.append(Verdict(check.name, "failed", said(error)))
+            else:
+                seen.append((error, check.name))
+                verdicts.append(Verdict(check.name, "failed", said(error)))
     return verdicts
 
 

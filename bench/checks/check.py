@@ -52,13 +52,13 @@ def naming(case: str) -> Iterator[None]:
 
 def once(make: Callable[[], T]) -> Callable[[], T]:
     """`make`, called on first use only: what it returned or raised comes back every time."""
-    kept: list[tuple[T | None, Exception | None]] = []
+    kept: list[tuple[T | None, BaseException | None]] = []
 
     def get() -> T:
         if not kept:
             try:
                 kept.append((make(), None))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 kept.append((None, error))
         value, fault = kept[0]
         if fault is not None:

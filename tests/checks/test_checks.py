@@ -124,7 +124,9 @@ class Exits:
 
 
 def test_a_component_that_exits_does_not_end_the_kit() -> None:
-    assert run_checks(checks_for("method", Exits()))[1].detail.startswith("SystemExit: enough")
+    verdicts = run_checks(checks_for("method", Exits()))
+    assert verdicts[1].detail.startswith("SystemExit: enough")
+    assert [v.status for v in verdicts].count("failed") == 1
 
 
 @dataclass
