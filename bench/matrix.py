@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.recipe import Recipe
 from bench.records import COORDINATE, REGIMES
-from bench.registry import KINDS, NAME, TRACKS, as_type_of, suggest
+from bench.registry import KINDS, NAME, TRACKS, as_type_of, suggest, values_of
 from bench.types import BenchError
 from bench.workers import Limits
 
@@ -263,9 +263,9 @@ def recipe_with(recipe: Mapping[str, Any], values: Mapping[str, Any], where: str
 
 
 def _fields_of(default: Any, table: Mapping[str, Any], where: str) -> Any:
-    known = {f.name: f for f in dataclasses.fields(default)}
+    known = values_of(default)
     _known(table, known, where)
-    values = {k: as_type_of(getattr(default, k), v, f"{where} {k}") for k, v in table.items()}
+    values = {k: as_type_of(known[k], v, f"{where} {k}") for k, v in table.items()}
     return dataclasses.replace(default, **values)
 
 

@@ -167,8 +167,7 @@ def replace(kind: str, component: Any, values: Mapping[str, Any], where: str) ->
     Raises BenchError for an unknown field (with a suggestion) or a value of another type than
     the default's; `where` says where the values stand.
     """
-    names = [f.name for f in dataclasses.fields(component) if f.name != "name"]
-    allowed = {name: getattr(component, name) for name in names}
+    allowed = values_of(component)
     clean = {}
     for key, value in values.items():
         if key not in allowed:
@@ -181,20 +180,28 @@ def replace(kind: str, component: Any, values: Mapping[str, Any], where: str) ->
         raise BenchError(f"{where}: {kind} '{component.name}' refuses {clean}: {error}") from None
 
 
+def values_of(component: Any) -> dict[str, Any]:
+    """The fields but the name, and their values: a float where `lam: float = 1` says so."""
+    found = {f.name: getattr(component, f.name) for f in dataclasses.fields(component)}
+    floats = {f.name for f in dataclasses.fields(component) if f.type in (float, "float")}
+    wide = {k: float(v) for k, v in found.items() if k in floats and isinstance(v, int)}
+    return {k: v for k, v in (found | wide).items() if k != "name"}
+
+
 def as_type_of(default: Any, value: Any, where: str) -> Any:
     """`value` in the type of `default`: TOML has lists for tuples, and `1` is a fine float.
 
     The entries of a list must be like those of the default, if it has any.
     """
-    if isinstance(default, tuple) and isinstance(value, list | tuple):
-        like = next((d for d in default if isinstance(d, float)), default[0] if default else None)
-        entries = (as_type_of(v if like is None else like, v, f"{where}: entry") for v in value)
-        return tuple(entries)
+    fitting = _tuples(value)
+    if isinstance(default, tuple) and isinstance(fitting, tuple) and default:
+        like = next((d for d in default if isinstance(d, float)), default[0])
+        return tuple(as_type_of(like, entry, f"{where}: entry") for entry in value)
     if isinstance(default, bool) is isinstance(value, bool):
         if isinstance(default, float) and isinstance(value, int):
-            value = _as_float(value)
-        if isinstance(value, type(default)) and _is_plain(value):
-            return value
+            fitting = _as_float(value)
+        if isinstance(fitting, type(default)) and _is_plain(fitting):
+            return fitting
     raise BenchError(
         f"{where} is {value!r} ({type(value).__name__}); expected {type(default).__name__}, "
         f"like its default {default!r}"
@@ -284,6 +291,10 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     return value is None or isinstance(value, str | bool | int)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def _as_float(value: int) -> float:

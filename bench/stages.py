@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -222,8 +223,8 @@ def _task(work: Work, store: Store, progress: Progress, ipc: int) -> Task:
         for role, above in work.above.items()
     }
     if "backbone" in work.parts:
-        backbone = work.parts["backbone"]
-        made["backbone"] = lambda: _built(backbone, facts, work.seed).to(work.device)
+        backbone, calls = work.parts["backbone"], count()
+        made["backbone"] = lambda: _built(backbone, facts, work.seed + next(calls)).to(work.device)
     return Task(
         train=source.split("train"),
         ipc=ipc,

@@ -199,7 +199,8 @@ class Task:
 
     `teacher` and `scorer` are the networks that the component's fields of those names ask for,
     in eval mode with normalisation inside, loaded on first use. `network()` builds a fresh
-    backbone, also with normalisation inside, whose last `nn.Linear` is the classifier.
+    backbone, also with normalisation inside, whose last `nn.Linear` is the classifier; each call
+    gives other initial weights, and the seed decides which.
     """
 
     train: Split

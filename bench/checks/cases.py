@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,9 @@ def task(component: Any, dataset: toy.ToyData, ipc: int) -> Task:
         _trained(dataset)  # now, and not wherever a method first asks, say under no_grad
     generation = getattr(component, "track", "") == "generation"
     backbone: Any = toy.ToyDenoiser() if generation else toy.ToyConvNet()
+    calls = count()
     made: dict[str, Callable[[], nn.Module]] = {
-        "backbone": lambda: network(backbone, data),
+        "backbone": lambda: network(backbone, data, SEED + next(calls)),
         "teacher": lambda: trained(dataset),
         "scorer": lambda: network(toy.ToyDenoiser(), data).eval(),
     }

@@ -30,7 +30,7 @@ class Standard:
     warmup: float = 0.0
     crop: int = 0  # random shifts of up to this many pixels
     flip: bool = False  # mirror images, where that keeps the label
-    quick: ClassVar[dict[str, Any]] = {"epochs": 1}
+    quick: ClassVar[dict[str, Any]] = {"epochs": 3}
     track: ClassVar[str] = "classification"
 
     def squeeze(self, task: Task) -> nn.Module:
