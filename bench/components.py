@@ -78,6 +78,14 @@ class Components:
         found: Recipe = self._known[key]
         return found
 
+    @property
+    def preload(self) -> tuple[str, ...]:
+        """The modules of the board's components, and those that they ask to find loaded."""
+        bases = [self.base(kind, name) for kind, names in _named(self.matrix) for name in names]
+        wanted = [type(base).__module__ for base in bases]
+        wanted += [module for base in bases for module in getattr(base, "preload", ())]
+        return tuple(dict.fromkeys(wanted))
+
     def differs(self, kind: str, component: Any) -> dict[str, Any]:
         """Fields that differ from those of the installed component it comes from."""
         origin = self.entry(kind, component.name).component
@@ -264,7 +272,7 @@ def labeller(matrix: Matrix, method: Any) -> str:
 def _check_every_field(components: Components) -> None:
     """Set every override once, so that a wrong type or value shows before any work."""
     matrix = components.matrix
-    for cell in {(c.dataset, c.method, c.ipc) for c in matrix.cells()}:
+    for cell in dict.fromkeys((c.dataset, c.method, c.ipc) for c in matrix.cells()):
         dataset, name, ipc = cell
         method = components.get("method", name, dataset=dataset, ipc=ipc)
         names = {getattr(method, "teacher", ""), getattr(method, "scorer", "")}
@@ -275,7 +283,7 @@ def _check_every_field(components: Components) -> None:
                     f"labels \"teacher\": method '{name}' names no teacher; add "
                     'teacher = "..." to the board'
                 )
-        for teacher in names - {""}:
+        for teacher in sorted(names - {""}):
             _check_teacher(
                 components, name, teacher, scorer=teacher == getattr(method, "scorer", "")
             )

@@ -245,7 +245,8 @@ class _Run:
     def _submit(self, bundle: list[Stage]) -> None:
         if self.workers is None:
             limits = self.engine.components.matrix.limits
-            self.workers = Workers(self.engine.jobs, limits)
+            preload = ("bench.stages", *self.engine.components.preload)
+            self.workers = Workers(self.engine.jobs, limits, preload=preload)
         jobs = []
         for stage in bundle:
             work = self.engine.work(stage, self.keys[stage.id], self.keys)

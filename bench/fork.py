@@ -113,16 +113,21 @@ def packed(job: Job) -> bytes:
 
 
 def fork(
-    calls: Sequence[tuple[Job, bytes]], threads: int, seconds: float
+    calls: Sequence[tuple[Job, bytes]],
+    threads: int,
+    seconds: float,
+    preload: Sequence[str] = (),
 ) -> tuple[ForkServerProcess, Connection]:
     """A process that makes the packed calls, and a pipe out of which come pickled events.
 
     When a call has taken `seconds`, its log shows where it is. After the last event the process
-    waits to be killed, so that what it started can still be found. Raises BenchError if there is
-    no server to fork from.
+    waits to be killed, so that what it started can still be found. `preload` names modules that
+    the server imports when it starts, beside torch. Raises BenchError if there is no server to
+    fork from.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*PRELOAD, __name__, calls[0][0].function.__module__])
+    function = calls[0][0].function
+    context.set_forkserver_preload([*PRELOAD, __name__, function.__module__, *preload])
     here, there = context.Pipe(duplex=False)
     sent = [(job.id, job.log, payload) for job, payload in calls]
     process = context.Process(target=_work, args=(sent, there, threads, seconds))

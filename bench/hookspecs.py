@@ -2,7 +2,8 @@
 
 A component is a frozen dataclass: `name` first, every field with a default that is a JSON
 scalar or a tuple of them, and one method, its verb. Variants are instances of one class.
-Optional class variables: `quick` (field overrides that make the contract kit fast), and the
+Optional class variables: `quick` (field overrides that make the contract kit fast), `preload`
+(names of slow modules that the verb imports; worker processes then find them loaded), and the
 facts listed below. Hooks are called once, at discovery, so they must be cheap: heavy libraries
 are imported inside the verbs.
 """

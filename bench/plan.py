@@ -205,7 +205,7 @@ def plan(components: Components, datasets: Mapping[str, Dataset], cells: Iterabl
         }
         return stage(
             "condense",
-            f"{method}, ipc {ipc or 'full'}",
+            f"{method}, ipc {ipc or 'all'}",
             {"method": identity(component), "ipc": ipc},
             above,
             {"method": component, "ipc": ipc},
@@ -235,7 +235,7 @@ def plan(components: Components, datasets: Mapping[str, Dataset], cells: Iterabl
             above["teacher"] = teacher
         return stage(
             "train",
-            f"student {architecture} of {method}, ipc {ipc or 'full'}, {labels} labels",
+            f"student {architecture} of {method}, ipc {ipc or 'all'}, {labels} labels",
             {"architecture": identity(component), "recipe": parameters(recipe), "labels": labels},
             above,
             {"architecture": component, "recipe": recipe, "labels": labels},

@@ -55,14 +55,19 @@ class _Bundle:
 class Workers:
     """At most `jobs` processes at a time, with `threads` threads of torch and these limits.
 
+    `preload` names modules that jobs will want; the server that forks them imports each once.
+
     A context manager, for use from one thread: `start` bundles while some are `free`, then read
     `events`.
     """
 
-    def __init__(self, jobs: int, limits: Limits, threads: int = 1) -> None:
+    def __init__(
+        self, jobs: int, limits: Limits, threads: int = 1, preload: Sequence[str] = ()
+    ) -> None:
         if jobs < 1:
             raise BenchError(f"{jobs} workers cannot do anything; expected at least 1")
         self.jobs, self.limits, self.threads = jobs, limits, threads
+        self.preload = tuple(preload)
         self._bundles: list[_Bundle] = []
         self._events: list[Event] = []
         self._next_look = self._next_search = 0.0
@@ -88,7 +93,7 @@ class Workers:
                 self._events.append(Failed(job.id, str(error)))
         if not calls:
             return
-        process, pipe = fork(calls, self.threads, self.limits.seconds)
+        process, pipe = fork(calls, self.threads, self.limits.seconds, self.preload)
         bundle = _Bundle([job for job, _ in calls], process, pipe, time.monotonic())
         self._bundles.append(bundle)
         with suppress(psutil.Error):  # it may be dead already

@@ -98,3 +98,13 @@ def test_the_example_tests_of_the_plugin_pass(
 
 def test_the_plugin_of_the_readme_is_that_of_contributing() -> None:
     assert files("README.md")["bench_averages.py"] == files("CONTRIBUTING.md")["bench_averages.py"]
+
+
+def test_the_table_of_the_readme_is_that_of_the_demo_board() -> None:
+    readme, board = (
+        (ROOT / page).read_text(encoding="utf-8").splitlines()
+        for page in ("README.md", "leaderboards/demo/README.md")
+    )
+    table = [line for line in readme if line.startswith("|")]
+    assert len(table) > 5
+    assert set(table) <= set(board)

@@ -37,6 +37,7 @@ class FGSM:
     eps: float = 8 / 255  # radius, in pixels of [0, 1]
     norm: ClassVar[str] = "linf"
     exact_on_linear: ClassVar[bool] = True  # reaches the closed form, which the kit checks
+    preload: ClassVar[tuple[str, ...]] = ("torchattacks",)
 
     def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         import torchattacks
@@ -60,6 +61,7 @@ class PGD:
     quick: ClassVar[dict[str, Any]] = {"steps": 2}
     norm: ClassVar[str] = "linf"
     exact_on_linear: ClassVar[bool] = True  # reaches the closed form, which the kit checks
+    preload: ClassVar[tuple[str, ...]] = ("torchattacks",)
 
     def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         import torch

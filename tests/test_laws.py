@@ -1,0 +1,250 @@
+"""The laws of the harness that no single module can keep on its own."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bench
+from bench import cli
+
+ROOT = Path(__file__).parents[1]
+BENCH = Path(bench.__file__).parent
+SOURCES = sorted(BENCH.rglob("*.py"))
+PLUGIN_SOURCES = sorted((ROOT / "plugins").glob("*/src/**/*.py"))
+HEAVY = ("torch", "torchvision", "diffusers", "timm", "torchattacks", "ot", "sklearn", "scipy")
+WITH_TORCH = ("augment", "checks", "gates", "networks", "stages", "train")  # at module level
+
+
+def outcome(code: str, *arguments: str) -> Any:
+    """What a fresh process prints on its last line, as JSON."""
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+RUN = """
+import json, sys
+from bench.cli import main
+try:
+    main()
+    code = 0
+except SystemExit as error:
+    code = error.code or 0
+print()
+print(json.dumps([code, sorted({name.split(".")[0] for name in sys.modules})]))
+"""
+
+
+def loaded_by(*arguments: str) -> set[str]:
+    """Top-level modules that a command has loaded when it ends well."""
+    code, modules = outcome(RUN, *arguments)
+    assert code == 0
+    return set(modules)
+
+
+@pytest.fixture(scope="module")
+def installed() -> dict[str, list[str]]:
+    """Names of components and packages of the plugins that are installed here."""
+    code = """
+import json
+from bench.registry import discover
+found = discover()
+names = sorted({entry.name for entry in found.entries})
+print(json.dumps({"names": names, "packages": sorted(found.packages)}))
+"""
+    found: dict[str, list[str]] = outcome(code)
+    if not found["names"]:
+        pytest.skip("no plugin is installed")
+    return found
+
+
+def nodes(path: Path) -> Iterator[ast.AST]:
+    return ast.walk(ast.parse(path.read_bytes()))
+
+
+def imported(path: Path) -> set[str]:
+    found = set()
+    for node in nodes(path):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+# ---- 1: bench names nobody
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.relative_to(BENCH).as_posix())
+def test_bench_names_no_installed_component(path: Path, installed: dict[str, list[str]]) -> None:
+    constants = {
+        node.value
+        for node in nodes(path)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert not constants & {*installed["names"], *installed["packages"]}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.relative_to(BENCH).as_posix())
+def test_bench_imports_no_plugin(path: Path, installed: dict[str, list[str]]) -> None:
+    assert not imported(path) & {*installed["packages"], *HEAVY} - {"torch"}
+
+
+# ---- 7: imports run down one way, and discovery is light
+
+
+def test_imports_run_down_one_way() -> None:
+    pytest.importorskip("importlinter")
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stdout
+    assert "0 broken" in done.stdout
+
+
+def test_every_module_stands_on_a_floor() -> None:
+    contracts = (ROOT / "pyproject.toml").read_text().split("[tool.importlinter]")[1]
+    modules = {p.stem for p in BENCH.glob("*.py")} | {p.parent.name for p in BENCH.glob("*/*.py")}
+    homeless = {
+        m for m in modules - {"__init__"} if f"bench.{m} " not in contracts.replace('"', " ")
+    }
+    assert homeless == set()
+
+
+def test_only_what_computes_imports_torch_at_module_level() -> None:
+    modules = {p.stem for p in BENCH.glob("*.py")} - {"__init__", *WITH_TORCH}
+    code = f"""
+import importlib, json, sys
+import bench
+heavy = {{"bench": [m for m in {HEAVY!r} if m in sys.modules]}}
+for name in {sorted(modules)!r}:
+    importlib.import_module("bench." + name)
+    heavy[name] = [m for m in {HEAVY!r} if m in sys.modules]
+print(json.dumps(heavy))
+"""
+    found = outcome(code)
+    assert len(found) > 15
+    assert {name for name, heavy in found.items() if heavy} == set()
+
+
+def test_discovery_loads_no_heavy_library(installed: dict[str, list[str]]) -> None:
+    loaded = loaded_by("plugins")
+    assert set(installed["packages"]) <= loaded
+    assert not loaded & set(HEAVY)
+
+
+# ---- 8: the table path
+
+
+def test_tables_are_made_without_torch_and_plugins(
+    tmp_path: Path, installed: dict[str, list[str]]
+) -> None:
+    (tmp_path / "matrix.toml").write_text(
+        'title = "Empty"\ndatasets = ["d"]\nmethods = ["m"]\nipc = [1]\n'
+        'architectures = ["a"]\nattacks = ["x"]\nmetrics = ["y"]\n'
+    )
+    loaded = loaded_by("leaderboard", str(tmp_path))
+    assert "pandas" in loaded
+    assert not loaded & {*HEAVY, *installed["packages"]}
+    assert (tmp_path / "table.csv").exists()
+
+
+# ---- 10: nothing from outside is unpickled
+
+OWN_PIPE = {"fork.py", "workers.py"}  # pickles go to and from processes that we have started
+UNPICKLERS = {
+    "pickle",
+    "cPickle",
+    "dill",
+    "cloudpickle",
+    "joblib",
+    "shelve",
+    "marshal",
+    "jsonpickle",
+}
+BUILTINS = {"eval", "exec", "compile", "__import__"}
+
+
+def unsafe(tree: ast.AST) -> list[str]:
+    """Whatever runs code out of data, by the name that it is called by."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [a.name for a in node.names if a.name.split(".")[0] in UNPICKLERS]
+        elif isinstance(node, ast.ImportFrom):
+            found += [node.module] if (node.module or "").split(".")[0] in UNPICKLERS else []
+        elif isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            if isinstance(node.func, ast.Name) and called in BUILTINS:
+                found.append(called)
+            if called in ("torch.load", "torch.jit.load", "yaml.load") or "read_pickle" in called:
+                found.append(called)
+            if any(k.arg == "allow_pickle" for k in node.keywords):
+                found.append("allow_pickle")
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", [*SOURCES, *PLUGIN_SOURCES], ids=lambda p: p.relative_to(ROOT).as_posix()
+)
+def test_nothing_from_outside_is_unpickled(path: Path) -> None:
+    allowed = {"pickle"} if path.parent == BENCH and path.name in OWN_PIPE else set()
+    assert set(unsafe(ast.parse(path.read_bytes()))) <= allowed
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from joblib import load",
+        "import torch\ntorch.load(path)",
+        "eval(text)",
+        "exec(text)",
+        "np.load(path, allow_pickle=True)",
+        "pd.read_pickle(path)",
+    ],
+)
+def test_the_scan_for_unpickling_sees(source: str) -> None:
+    assert unsafe(ast.parse(source))
+
+
+@pytest.mark.parametrize(
+    "source", ["model.eval()", "re.compile(x)", "np.load(path)", "json.load(f)"]
+)
+def test_the_scan_for_unpickling_leaves_alone(source: str) -> None:
+    assert not unsafe(ast.parse(source))
+
+
+def test_pickles_are_read_off_the_pipe_alone() -> None:
+    """What is unpickled are the bytes that a process of ours has sent, never a file."""
+    reads = {}
+    for name in OWN_PIPE:
+        calls = [n for n in nodes(BENCH / name) if isinstance(n, ast.Call)]
+        reads[name] = [ast.unparse(c) for c in calls if "pickle.load" in ast.unparse(c.func)]
+    assert reads == {
+        "fork.py": ["pickle.loads(payload)"],
+        "workers.py": ["pickle.loads(message)"],
+    }
+
+
+# ---- the command line
+
+
+def test_the_verbs_are_few_and_frozen() -> None:
+    verbs = [c.name or getattr(c.callback, "__name__", "") for c in cli.app.registered_commands]
+    assert verbs == ["plugins", "check", "run", "leaderboard"]
+    assert cli.app.registered_groups == []
+
+
+def test_bench_exports_what_an_author_imports() -> None:
+    assert set(bench.__all__) >= {"CondensedSet", "Selection", "Task", "Trial", "Unsupported"}
+    assert "hookimpl" in bench.__all__
+    assert all(hasattr(bench, name) for name in bench.__all__)

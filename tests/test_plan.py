@@ -1,0 +1,565 @@
+"""What must run once, for whom, and what each key depends on."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from bench import toy
+from bench.components import resolve
+from bench.matrix import FULL, Cell, parse
+from bench.plan import STAGES, Dataset, Plan, Stage, check_budgets, is_current, key_of, load_stage
+from bench.plan import plan as plan_of
+from bench.registry import registry_of
+from bench.store import Finished
+from bench.types import BenchError
+
+NOTHING = object()
+BOARD: dict[str, Any] = {
+    "title": "Toys",
+    "datasets": ["toy-data"],
+    "methods": ["toy-means", "toy-soft"],
+    "ipc": [1, 2],
+    "architectures": ["toy-convnet"],
+    "attacks": ["toy-clean"],
+    "metrics": ["toy-accuracy"],
+    "backbone": "toy-convnet",
+}
+
+
+@dataclass(frozen=True)
+class OfSet(toy.ToyAccuracy):
+    """A metric that looks at the set alone."""
+
+    name: str = "of-set"
+    of: ClassVar[str] = "set"
+
+
+@dataclass(frozen=True)
+class OfStudent(toy.ToyAccuracy):
+    """A metric that looks at the student."""
+
+    name: str = "of-student"
+    of: ClassVar[str] = "student"
+
+
+@dataclass(frozen=True)
+class Gain(toy.ToyAccuracy):
+    """The gain over another method."""
+
+    name: str = "gain"
+    needs: ClassVar[tuple[Any, ...]] = ({"method": "toy-first"},)
+
+
+@dataclass(frozen=True)
+class Gap(toy.ToyAccuracy):
+    """What is missing to the full set."""
+
+    name: str = "gap"
+    needs: ClassVar[tuple[Any, ...]] = ({"method": "toy-full"},)
+
+
+@dataclass(frozen=True)
+class Both(toy.ToyAccuracy):
+    """A metric with two siblings."""
+
+    name: str = "both"
+    needs: ClassVar[tuple[Any, ...]] = ({"method": "toy-first"}, {"attack": "toy-clean"})
+
+
+TOYS = registry_of(
+    {**toy.COMPONENTS, "metric": (toy.ToyAccuracy(), OfSet(), OfStudent(), Gain(), Gap(), Both())}
+)
+FACTS = {"digest": "d1", "classes": ["a", "b", "c"], "counts": [40, 30, 40], "test": 60}
+
+
+def components_of(**changes: Any):
+    document = {k: v for k, v in (BOARD | changes).items() if v is not NOTHING}
+    return resolve(parse(document), TOYS)
+
+
+def planned(
+    *, cells: Iterable[Cell] | None = None, facts: Mapping[str, Any] = FACTS, **changes: Any
+) -> Plan:
+    components = components_of(**changes)
+    datasets = {
+        name: Dataset(name, components.get("dataset", name, dataset=name), "load", facts)
+        for name in components.matrix.datasets
+    }
+    chosen = components.matrix.cells() if cells is None else cells
+    return plan_of(components, datasets, chosen)
+
+
+def count(plan: Plan) -> dict[str, int]:
+    kinds = [stage.kind for stage in plan.stages]
+    return {kind: kinds.count(kind) for kind in STAGES if kind in kinds}
+
+
+def override(where: dict[str, Any], **values: Any) -> dict[str, Any]:
+    return {"where": where, **values}
+
+
+def of_kind(plan: Plan, kind: str) -> list[Stage]:
+    return [stage for stage in plan.stages if stage.kind == kind]
+
+
+# ---- what is shared
+
+
+def test_a_cell_is_a_chain_of_stages() -> None:
+    plan = planned(methods=["toy-means"], ipc=[1])
+    (cell,) = plan.cells
+    assert count(plan) == {"condense": 1, "train": 1, "probe": 1, "measure": 1}
+    assert cell.probe.above == {"student": cell.student}
+    assert cell.student.above == {"set": cell.condensed}
+    assert cell.condensed.above == {}
+    assert cell.measures["toy-accuracy"].above == {
+        "set": cell.condensed,
+        "student": cell.student,
+        "probe": cell.probe,
+    }
+    assert cell.teacher is None
+
+
+def test_those_above_come_first() -> None:
+    plan = planned(
+        labels=["hard", "teacher"], teacher="toy-teacher", metrics=["toy-accuracy", "of-set"]
+    )
+    seen: set[str] = set()
+    for stage in plan.stages:
+        assert {s.id for s in stage.above.values()} <= seen
+        seen.add(stage.id)
+    assert len(seen) == len(plan.stages)
+
+
+def test_a_teacher_is_trained_once_for_all_methods_and_ipcs_that_name_it() -> None:
+    changes = {"define": {"soft-2": {"method": "toy-first"}}, "ipc": [1, 2, 5]}
+    plan = planned(
+        methods=["toy-means", "toy-soft", "soft-2"],
+        labels=["teacher", "hard"],
+        teacher="toy-teacher",
+        **changes,
+    )
+    assert count(plan)["squeeze"] == 1
+    assert {cell.teacher for cell in plan.cells if cell.cell.method == "toy-soft"} == set(
+        of_kind(plan, "squeeze")
+    )
+
+
+def test_a_teacher_is_trained_for_every_seed_and_dataset() -> None:
+    plan = planned(methods=["toy-soft"], seeds=[0, 1, 2], datasets=["toy-data", "toy-color"])
+    assert count(plan)["squeeze"] == 6
+
+
+def test_a_teacher_that_nobody_needs_is_not_trained() -> None:
+    plan = planned(methods=["toy-means"], labels=["hard", "soft"], teacher="toy-teacher")
+    assert "squeeze" not in count(plan)
+    assert all(cell.teacher is None for cell in plan.cells)
+
+
+def test_a_teacher_whose_fields_depend_on_ipc_is_trained_for_each_value() -> None:
+    plan = planned(
+        methods=["toy-soft"],
+        ipc=[1, 2, 5],
+        set=[override({"teacher": "toy-teacher", "ipc": [1]}, steps=3)],
+    )
+    assert sorted(s.parts["teacher"].steps for s in of_kind(plan, "squeeze")) == [3, 60]
+    teachers = {cell.cell.ipc: cell.teacher for cell in plan.cells}
+    assert teachers[2] is teachers[5] is not teachers[1]
+
+
+def test_a_set_is_condensed_once_for_all_students() -> None:
+    plan = planned(
+        methods=["toy-soft"],
+        ipc=[2],
+        labels=["hard", "soft", "teacher"],
+        architectures=["toy-convnet", "toy-linear"],
+    )
+    assert count(plan) == {"squeeze": 1, "condense": 1, "train": 6, "probe": 6, "measure": 6}
+
+
+def test_a_student_is_trained_once_for_all_attacks() -> None:
+    plan = planned(methods=["toy-means"], ipc=[2], attacks=["toy-clean", "toy-step"])
+    assert count(plan) == {"condense": 1, "train": 1, "probe": 2, "measure": 2}
+
+
+def test_the_probe_and_a_metric_of_the_set_do_not_look_further_than_they_say() -> None:
+    plan = planned(
+        methods=["toy-means"],
+        ipc=[2],
+        attacks=["toy-clean", "toy-step"],
+        labels=["hard", "soft"],
+        metrics=["of-set", "of-student", "toy-accuracy"],
+    )
+    measures = of_kind(plan, "measure")
+    looks = {s.parts["metric"].name: set(s.above) for s in measures}
+    assert looks == {
+        "of-set": {"set"},
+        "of-student": {"set", "student"},
+        "toy-accuracy": {"set", "student", "probe"},
+    }
+    names = [s.parts["metric"].name for s in measures]
+    assert {n: names.count(n) for n in looks} == {"of-set": 1, "of-student": 2, "toy-accuracy": 4}
+
+
+def test_two_names_for_one_thing_share_their_work() -> None:
+    define = {
+        "means-2": {"method": "toy-means"},
+        "convnet-2": {"architecture": "toy-convnet"},
+        "clean-2": {"attack": "toy-clean"},
+    }
+    plan = planned(
+        define=define,
+        methods=["toy-means", "means-2"],
+        architectures=["toy-convnet", "convnet-2"],
+        attacks=["toy-clean", "clean-2"],
+        ipc=[1],
+    )
+    assert len(plan.cells) == 8
+    # the name of an architecture is in the seed (law 6), that of a method or an attack is not
+    assert count(plan) == {"condense": 1, "train": 2, "probe": 2, "measure": 2}
+
+
+def test_a_field_makes_a_variant() -> None:
+    define = {"step-2": {"attack": "toy-step", "eps": 0.5}}
+    plan = planned(define=define, methods=["toy-means"], ipc=[1], attacks=["toy-step", "step-2"])
+    assert count(plan)["probe"] == 2
+
+
+def test_what_the_record_names_is_what_was_used() -> None:
+    plan = planned(
+        define={"step-2": {"attack": "toy-step", "eps": 0.5}},
+        methods=["toy-soft"],
+        attacks=["step-2"],
+        set=[override({"teacher": "toy-teacher"}, steps=3)],
+    )
+    named = plan.cells[0].components
+    assert named["attack"] == toy.ToyStep("step-2", eps=0.5)
+    assert named["teacher"] == toy.ToyTeacher(steps=3)
+    assert named["method"].name == "toy-soft"
+    assert set(named) == {"dataset", "method", "architecture", "attack", "teacher", "backbone"}
+    assert "teacher" not in planned(methods=["toy-means"]).cells[0].components
+
+
+def test_a_title_tells_stage_dataset_and_seed_to_people() -> None:
+    plan = planned(methods=["toy-soft"], ipc=[2], seeds=[7])
+    titles = {stage.kind: stage.title for stage in plan.stages}
+    student = "student toy-convnet of toy-soft, ipc 2, hard labels"
+    assert titles == {
+        "squeeze": "teacher toy-teacher (toy-convnet), toy-data, seed 7",
+        "condense": "toy-soft, ipc 2, toy-data, seed 7",
+        "train": f"{student}, toy-data, seed 7",
+        "probe": f"toy-clean on {student}, toy-data, seed 7",
+        "measure": f"toy-accuracy of toy-clean on {student}, toy-data, seed 7",
+    }
+
+
+# ---- siblings
+
+
+def test_a_metric_gets_the_stages_of_its_sibling_by_number() -> None:
+    plan = planned(methods=["toy-means"], controls=["toy-first"], ipc=[1], metrics=["gain"])
+    mine, other = plan.cells
+    above = mine.measures["gain"].above
+    assert above["student"] is mine.student
+    assert above["0.student"] is other.student
+    assert above["0.probe"] is other.probe
+    assert mine.measures["gain"].parts["siblings"] == 1
+
+
+def test_a_sibling_has_every_other_coordinate_of_the_cell() -> None:
+    plan = planned(
+        methods=["toy-means"],
+        controls=["toy-first"],
+        attacks=["toy-step", "toy-clean"],
+        metrics=["both"],
+        ipc=[1],
+    )
+    cells = {(c.cell.method, c.cell.attack): c for c in plan.cells}
+    above = cells[("toy-means", "toy-step")].measures["both"].above
+    assert above["0.probe"] is cells[("toy-first", "toy-step")].probe
+    assert above["1.probe"] is cells[("toy-means", "toy-clean")].probe
+
+
+def test_the_sibling_of_a_cell_is_planned_though_nobody_chose_it() -> None:
+    changes = {"methods": ["toy-means"], "controls": ["toy-first"], "metrics": ["gain"]}
+    cells = [c for c in components_of(**changes).matrix.cells() if c.method == "toy-means"]
+    plan = planned(cells=cells[:1], **changes)
+    assert [c.cell.method for c in plan.cells] == ["toy-means"]
+    assert count(plan) == {"condense": 2, "train": 2, "probe": 2, "measure": 1}
+
+
+def test_a_ceiling_is_a_sibling_at_every_budget() -> None:
+    plan = planned(methods=["toy-means"], ceiling="toy-full", ipc=[1, 2], metrics=["gap"])
+    full = next(c for c in plan.cells if c.cell.ipc == FULL)
+    for cell in plan.cells:
+        assert cell.measures["gap"].above["0.student"] is full.student
+
+
+def test_a_ceiling_has_no_sibling_with_a_budget() -> None:
+    plan = planned(
+        methods=["toy-means"],
+        controls=["toy-first"],
+        ceiling="toy-full",
+        metrics=["gain", "toy-accuracy"],
+    )
+    full = next(c for c in plan.cells if c.cell.ipc == FULL)
+    assert set(full.measures) == {"toy-accuracy"}
+
+
+# ---- structure
+
+
+def structure(plan: Plan) -> set[tuple[Any, ...]]:
+    return {
+        (s.id, s.kind, tuple(sorted((role, a.id) for role, a in s.above.items())), s.seed)
+        for s in plan.stages
+    }
+
+
+def test_the_structure_does_not_depend_on_the_order_of_cells() -> None:
+    changes = {
+        "methods": ["toy-soft", "toy-means"],
+        "controls": ["toy-first"],
+        "ceiling": "toy-full",
+        "labels": ["hard", "teacher"],
+        "teacher": "toy-teacher",
+        "metrics": ["toy-accuracy", "gain", "of-set"],
+    }
+    cells = components_of(**changes).matrix.cells()
+    orders = [cells, cells[::-1], sorted(cells, key=lambda c: (c.labels, c.ipc, c.method))]
+    structures = [structure(planned(cells=order, **changes)) for order in orders]
+    assert structures[0] == structures[1] == structures[2]
+
+
+def test_part_of_the_cells_is_part_of_the_plan() -> None:
+    whole, part = planned(), planned(cells=components_of().matrix.cells()[1:2])
+    assert structure(part) < structure(whole)
+
+
+# ---- seeds (law 6)
+
+
+def test_students_of_any_two_methods_budgets_and_labels_have_the_same_seed() -> None:
+    plan = planned(labels=["hard", "soft", "teacher"], teacher="toy-teacher", ceiling="toy-full")
+    assert len(of_kind(plan, "train")) == 15
+    assert len({s.seed for s in of_kind(plan, "train")}) == 1
+    assert len({s.seed for s in of_kind(plan, "probe")}) == 1
+
+
+def test_seeds_differ_by_stage_dataset_architecture_and_seed() -> None:
+    plan = planned(
+        methods=["toy-means"],
+        ipc=[1],
+        datasets=["toy-data", "toy-color"],
+        architectures=["toy-convnet", "toy-linear"],
+        seeds=[0, 1],
+    )
+    students = of_kind(plan, "train")
+    assert len({s.seed for s in students}) == len(students) == 8
+    assert not {s.seed for s in students} & {s.seed for s in of_kind(plan, "probe")}
+
+
+# ---- keys
+
+
+def keys(plan: Plan, device: str = "cpu", contents: Mapping[str, str] | None = None) -> list[str]:
+    """Keys of all stages, were the content of each above its own title, or as given by kind."""
+    given = contents or {}
+    return [
+        key_of(s, {role: given.get(a.kind, a.title) for role, a in s.above.items()}, device)
+        for s in plan.stages
+    ]
+
+
+ONE = {"methods": ["toy-soft"], "ipc": [1]}
+
+
+def changed(before: Plan, after: Plan) -> set[str]:
+    """Kinds of stages that have another key, though the contents above them are the same."""
+    contents = dict.fromkeys(STAGES, "same")
+    pairs = zip(
+        before.stages,
+        keys(before, contents=contents),
+        keys(after, contents=contents),
+        strict=True,
+    )
+    return {stage.kind for stage, one, two in pairs if one != two}
+
+
+@pytest.mark.parametrize(
+    ("changes", "kinds"),
+    [
+        ({}, set()),
+        ({"title": "Another"}, set()),
+        ({"limits": {"seconds": 5}}, set()),
+        ({"set": [override({"teacher": "toy-teacher"}, steps=3)]}, {"squeeze"}),
+        ({"recipe": {"lr": 0.5}}, {"train"}),
+        ({"probe": {"images": 8}}, {"probe"}),
+        ({"ipc": [2]}, {"condense"}),
+        ({"labels": ["soft"]}, {"train"}),
+        ({"set": [override({"attack": "toy-clean"}, eps=0.5)]}, {"probe"}),
+        (
+            {"set": [override({"architecture": "toy-convnet"}, width=4)]},
+            {"squeeze", "train"},
+        ),
+        ({"seeds": [1]}, {"squeeze", "condense", "train", "probe", "measure"}),
+    ],
+    ids=str,
+)
+def test_a_change_gives_a_new_key_where_it_matters_and_nowhere_else(
+    changes: dict[str, Any], kinds: set[str]
+) -> None:
+    assert changed(planned(**ONE), planned(**(ONE | changes))) == kinds
+
+
+@pytest.mark.parametrize(
+    "facts", [FACTS | {"digest": "d2"}, FACTS | {"classes": ["b", "a", "c"]}], ids=["data", "names"]
+)
+def test_other_data_give_every_stage_another_key(facts: Mapping[str, Any]) -> None:
+    assert changed(planned(**ONE), planned(**ONE, facts=facts)) == set(STAGES) - {"load"}
+
+
+def test_the_key_of_a_stage_follows_the_content_above_and_not_how_it_was_made() -> None:
+    one, two = planned(methods=["toy-means"], ipc=[1]), planned(methods=["toy-first"], ipc=[1])
+    student, other = one.cells[0].student, two.cells[0].student
+    assert student.id != other.id
+    same = {"set": "c1"}
+    assert key_of(student, same, "cpu") == key_of(other, same, "cpu")
+    assert key_of(student, same, "cpu") != key_of(student, {"set": "c2"}, "cpu")
+
+
+def test_the_key_of_a_stage_knows_which_role_a_content_has() -> None:
+    stage = planned(methods=["toy-soft"], labels=["teacher"]).cells[0].student
+    assert key_of(stage, {"set": "a", "teacher": "b"}, "cpu") != key_of(
+        stage, {"set": "b", "teacher": "a"}, "cpu"
+    )
+
+
+def test_the_type_of_device_is_in_every_key() -> None:
+    plan = planned(**ONE)
+    cpu, cuda = keys(plan, "cpu"), keys(plan, "cuda:0")
+    assert not set(cpu) & set(cuda)
+    assert cuda == keys(plan, "cuda:1")
+
+
+def test_all_stages_of_a_plan_have_keys_of_their_own() -> None:
+    plan = planned(labels=["hard", "soft", "teacher"], teacher="toy-teacher", ceiling="toy-full")
+    assert len(set(keys(plan))) == len(plan.stages)
+    assert len({s.id for s in plan.stages}) == len(plan.stages)
+
+
+# ---- loading
+
+
+def test_validation_is_another_load_than_test() -> None:
+    test = load_stage(components_of(), "toy-data")
+    validation = load_stage(components_of(evaluate="validation"), "toy-data")
+    assert key_of(test, {}, "cpu") != key_of(validation, {}, "cpu")
+    assert validation.parts["evaluate"] == "validation"
+
+
+def test_validation_data_are_other_data_below() -> None:
+    from bench.stages import carved
+
+    data = toy.GRAY.load()
+    assert carved(data).digest != data.digest
+
+
+def test_the_folder_of_data_sets_is_in_the_key_of_a_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    components = components_of()
+    monkeypatch.setenv("BENCH_DATA", "one")
+    one = load_stage(components, "toy-data")
+    monkeypatch.setenv("BENCH_DATA", "two")
+    assert key_of(one, {}, "cpu") != key_of(load_stage(components, "toy-data"), {}, "cpu")
+
+
+def test_a_field_of_a_data_set_is_in_the_key_of_its_load() -> None:
+    other = components_of(set=[override({"dataset": "toy-data"}, noise=0.5)])
+    stages = [load_stage(c, "toy-data") for c in (components_of(), other)]
+    assert stages[0].id != stages[1].id
+    assert stages[1].parts["dataset"].noise == 0.5
+
+
+def loaded(*paths: Path) -> Finished:
+    facts = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
+    return Finished("load", "k", "c", {"sources": facts})
+
+
+def test_data_are_current_until_a_file_that_they_came_from_changes(tmp_path: Path) -> None:
+    files = [tmp_path / "a", tmp_path / "b"]
+    for file in files:
+        file.write_text("one")
+    found = loaded(*files)
+    assert is_current(found)
+    files[1].write_text("longer")
+    assert not is_current(found)
+
+
+def test_data_are_not_current_when_a_file_is_touched_or_gone(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    file.write_text("one")
+    found = loaded(file)
+    os.utime(file, ns=(1, 1))
+    assert not is_current(found)
+    found = loaded(file)
+    assert is_current(found)
+    file.unlink()
+    assert not is_current(found)
+
+
+def test_data_from_no_file_are_always_current() -> None:
+    assert is_current(loaded())
+
+
+# ---- budgets
+
+
+def budget(facts: Mapping[str, Any], **changes: Any) -> None:
+    components = components_of(**changes)
+    check_budgets(components, {"toy-data": Dataset("toy-data", toy.GRAY, "load", facts)})
+
+
+def test_a_budget_that_a_class_cannot_give_names_the_class() -> None:
+    with pytest.raises(BenchError) as caught:
+        budget(FACTS, ipc=[30, 31])
+    assert str(caught.value) == (
+        "ipc = 31 on toy-data: class 'b' has only 30 training images; expected at most 30"
+    )
+
+
+def test_more_images_to_probe_than_there_are_is_refused() -> None:
+    with pytest.raises(BenchError) as caught:
+        budget(FACTS, probe={"images": 61})
+    assert str(caught.value) == (
+        "[probe] images = 61: toy-data has 60 test images; expected at most that, or 0 for all"
+    )
+
+
+def test_budgets_up_to_what_there_is_are_fine() -> None:
+    budget(FACTS, ipc=[30], probe={"images": 60})
+    budget(FACTS, methods=NOTHING, ipc=NOTHING, ceiling="toy-full")
+
+
+def test_no_two_coordinates_of_a_cell_are_mixed_up() -> None:
+    """Every axis shows in some stage: changing one coordinate changes the chain of stages."""
+    changes = {
+        "datasets": ["toy-data", "toy-color"],
+        "labels": ["hard", "soft"],
+        "architectures": ["toy-convnet", "toy-linear"],
+        "attacks": ["toy-clean", "toy-step"],
+        "seeds": [0, 1],
+    }
+    plan = planned(**changes)
+    chains = {c.cell: (c.condensed.id, c.student.id, c.probe.id) for c in plan.cells}
+    for one, two in itertools.combinations(chains, 2):
+        assert chains[one] != chains[two]
+    base = plan.cells[0].cell
+    only_attack = chains[replace(base, attack="toy-step")]
+    assert only_attack[:2] == chains[base][:2]
