@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.types import BenchError
+
+if TYPE_CHECKING:
+    from bench.records import Record
 
 app = typer.Typer(
     name="bench",
@@ -28,14 +31,14 @@ def main() -> None:
     """The `bench` command."""
     try:
         app()
-    except BenchError as error:
+    except (BenchError, OSError) as error:  # no room, no permission: its text names the file
         print(f"bench: {error}", file=sys.stderr)
         sys.exit(BAD_INPUT)
-    except KeyboardInterrupt:
-        print("bench: interrupted; what has finished is kept", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # `bench plugins | head`
-        sys.stderr.close()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # typer makes this of a KeyboardInterrupt
+            said = "interrupted; what has finished is kept; run the same command to go on"
+            print(f"bench: {said}", file=sys.stderr)
+        raise
 
 
 @app.command()
@@ -153,12 +156,13 @@ def run(
             ran = run(engine, plan)
         display.show_failures(ran, engine.store)
         if check:
+            if ran.interrupted:
+                raise typer.Exit(INTERRUPTED)
             wrong = disagreements(records, ran.records) + _stale(board)
             display.show_list(wrong, f"{len(ran.records)} records recomputed: all hold")
             raise typer.Exit(FAILED if wrong or ran.failures else 0)
-        _publish(board, records, list(ran.records))
+        _publish(board, ran.records)
     if ran.interrupted:
-        display.console.print("interrupted; run the same command to go on")
         raise typer.Exit(INTERRUPTED)
     if ran.failures:
         raise typer.Exit(FAILED)
@@ -248,11 +252,11 @@ def _salt(board: Path) -> str:
         return ""
 
 
-def _publish(board: Path, old: list[dict[str, object]], new: list[dict[str, object]]) -> None:
+def _publish(board: Path, new: Iterable[Record]) -> None:
     from bench.display import console, show_tables
-    from bench.records import merge, write
+    from bench.records import merge, read, write
 
-    write(board, merge(old, new))
+    write(board, merge(read(board), new))  # read now: another run may have written meanwhile
     files = _write_tables(board)
     show_tables(board)
     console.print(f"wrote {', '.join(str(board / name) for name in files)} and {board / 'records'}")

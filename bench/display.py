@@ -61,7 +61,7 @@ class Following:
                     self.progress.remove_task(self.bars.pop(key))
                 said = ", ".join(f"{n} {status}" for status, n in sorted(self.counts.items()))
                 self.progress.update(self.all, advance=1, description=said)
-                if step.status == "failed" and not step.reason.endswith(" failed"):
+                if step.status == "failed":
                     console.print(f"failed: {step.stage.title}: {step.reason}", style="red")
                 self._speak(said)
 
@@ -114,13 +114,11 @@ def show_survey(surveys: Sequence[Survey], plan: Plan, jobs: int) -> None:
 
 
 def show_failures(ran: Ran, store: Store) -> None:
-    """One sentence for each stage that failed, and how many cells it cost."""
-    for failure in ran.failures:
-        console.print(f"failed: {failure.stage.title}: {failure.reason}", style="red")
+    """How many stages failed (each has been said when it did), and how many cells that costs."""
     if ran.failures:
         console.print(
             f"{len(ran.failures)} stages failed, which costs {ran.cells_failed} cells; "
-            f"what the stages printed is in {store.root / 'logs'}"
+            f"what they printed is in {store.root / 'logs'}"
         )
 
 
@@ -131,5 +129,6 @@ def show_list(wrong: Sequence[str], fine: str) -> None:
 
 def show_tables(board: Path) -> None:
     """The tables of a board, as its README has them."""
-    lines = (board / "README.md").read_text(encoding="utf-8").splitlines()
-    console.print("\n".join(line for line in lines if line.startswith(("|", "#"))))
+    page = (board / "README.md").read_text(encoding="utf-8").split("\n## Components")[0]
+    shown = [line for line in page.splitlines() if line.startswith(("|", "#", "- ["))]
+    console.print("\n".join(shown))

@@ -40,7 +40,7 @@ class Step:
     """What a listener hears: a stage has begun, advances, or has ended."""
 
     stage: Stage
-    status: str  # "started" | "progress" | "done" | "cached" | "failed" | "unsupported"
+    status: str  # "started" | "progress" | "done" | "cached" | "failed" | "unsupported" | "blocked"
     done: int = 0
     total: int = 0
     reason: str = ""
@@ -278,8 +278,9 @@ class _Run:
     def _fail(self, stage: Stage, failure: Failure) -> None:
         self.failed[stage.id] = failure
         status = "unsupported" if failure.unsupported else "failed"
-        reason = failure.reason if failure.stage is stage else f"{failure.stage.title} failed"
-        self.engine.listen(Step(stage, status, reason=reason))
+        if failure.stage is not stage:
+            status = "blocked"  # by a stage above
+        self.engine.listen(Step(stage, status, reason=failure.reason))
         self._release_below(stage)
 
     def _release_below(self, stage: Stage) -> None:

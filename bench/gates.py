@@ -7,7 +7,7 @@ stages call them on every result, and the contract kit on small ones.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,13 +18,17 @@ from bench.types import BenchError, CondensedSet, Data, Selection
 BALL_TOLERANCE = 1e-6  # float32 rounding of x + delta, in pixels of [0, 1]
 
 
-def check_data(data: Data) -> None:
-    """A data set: shapes agree, labels index the classes, sample pixels lie in [0, 1]."""
+def check_data(data: Data, splits: Sequence[str] = ("train", "test")) -> None:
+    """A data set: shapes agree, labels index the classes, sample pixels lie in [0, 1].
+
+    No other split than `splits` is looked into.
+    """
     _require(isinstance(data, Data), f"load() returned {_named(data)}; expected bench.Data")
     channels, height, width = data.shape
     _require(len(data.mean) == channels == len(data.std), "mean and std need one value a channel")
     _require(bool(data.digest), "the digest is empty; it must name the content")
-    for name, split in (("train", data.train), ("test", data.test)):
+    for name in splits:
+        split = getattr(data, name)
         labels = split.labels
         _require(
             labels.dtype == torch.int64 and labels.ndim == 1 and len(labels) > 0,

@@ -230,9 +230,10 @@ def _load(point: EntryPoint, found: _Found) -> None:
     for kind in KINDS:
         hook = f"bench_{kind}s"
         try:
-            listed = [c for components in getattr(manager.hook, hook)() for c in components]
-            for component in listed:
-                _admit(kind, component, name, version, found)
+            for implementation in getattr(manager.hook, hook).get_hookimpls():
+                # called directly: pluggy would drop the None of a forgotten `return`
+                for component in list(implementation.function()):
+                    _admit(kind, component, name, version, found)
         except (Exception, SystemExit) as error:
             reason = f"{hook}() of {name} raised {_said(error)}"
             found.broken.append(Broken(name, version, reason))

@@ -44,6 +44,11 @@ def chosen_cells(
     matrix: Matrix, methods: Sequence[str] = (), only: Mapping[str, Sequence[str]] | None = None
 ) -> tuple[Cell, ...]:
     """The cells of a board that `--methods` and `--only` leave. Raises BenchError if none is."""
+    if matrix.track != "classification":
+        raise BenchError(
+            f"this version runs boards of the classification track; a board of the "
+            f"{matrix.track} track can be written, but not run yet"
+        )
     limits = dict(only or {})
     if methods:
         limits["method"] = [*limits.get("method", ()), *methods]

@@ -189,6 +189,13 @@ def test_an_entry_point_that_is_no_module_name_is_broken_alone(install: Install)
     assert "entry point acme_bad = acme-bad of acme-bad" in only_reason(registry)
 
 
+def test_a_hook_that_forgets_its_return_is_broken(install: Install) -> None:
+    points = install("acme", HEAD + "@hookimpl\ndef bench_methods(): [Method()]\n")
+    (broken,) = discover(points).broken
+    assert "bench_methods() of acme" in broken.reason
+    assert "None" in broken.reason
+
+
 def test_a_hook_that_raises_takes_only_its_kind_away(install: Install) -> None:
     source = GOOD + "@hookimpl\ndef bench_attacks(): raise ValueError('attacks')\n"
     registry = discover(install("acme", source))

@@ -1,0 +1,283 @@
+"""A plugin for tests: toys that write down when they are called, and toys that misbehave.
+
+`conftest.py` makes a distribution of it, for command lines; in-process tests import it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bench import CondensedSet, Data, Selection, Task, Trial, Unsupported, hookimpl, toy
+
+
+def note(*words: Any) -> None:
+    """One line for a call, in the file that TOYPLUG_CALLS names."""
+    if path := os.environ.get("TOYPLUG_CALLS"):
+        with open(path, "a") as file:
+            file.write(" ".join(map(str, words)) + "\n")
+
+
+def healed() -> bool:
+    """Has the test put an end to what keeps flaky and slow components from finishing?"""
+    return Path(os.environ.get("TOYPLUG_HEALED", "/nowhere")).exists()
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """A split that says where its images are, and gives them one batch at a time."""
+
+    split: Any
+    closed: bool = False
+
+    def opened(self) -> Any:
+        if self.closed:
+            raise RuntimeError("the test split was opened")
+        return self.split
+
+    @property
+    def labels(self) -> Any:
+        return self.opened().labels
+
+    def images(self, index: Any, boxes: Any = None) -> Any:
+        return self.opened().images(index, boxes)
+
+
+@dataclass(frozen=True)
+class Closed(toy.ToyData):
+    """Images that do not stay in memory, and a test split that nobody may open."""
+
+    name: str = "closed"
+
+    def load(self) -> Data:
+        data = super().load()
+        return replace(data, train=OnDisk(data.train), test=OnDisk(data.test, closed=True))
+
+
+@dataclass(frozen=True)
+class SlowData(toy.ToyData):
+    """Images that take a minute to come."""
+
+    name: str = "slow-data"
+
+    def load(self) -> Data:
+        note("load", self.name)
+        _wait()
+        return super().load()
+
+
+def _wait() -> None:
+    until = time.monotonic() + 60
+    while not healed() and time.monotonic() < until:
+        time.sleep(0.02)
+
+
+@dataclass(frozen=True)
+class Noted(toy.ToyMeans):
+    """Mean images, and a note of each call."""
+
+    name: str = "noted"
+
+    def condense(self, task: Task) -> CondensedSet:
+        note("condense", self.name, task.ipc, task.seed)
+        return super().condense(task)
+
+
+@dataclass(frozen=True)
+class NotedStep(toy.ToyStep):
+    """One signed gradient step, and a note of each call."""
+
+    name: str = "noted-step"
+
+    def perturb(self, model: Any, images: Any, labels: Any) -> Any:
+        note("perturb", self.name, _sum(images), _sum(next(model.parameters())))
+        return super().perturb(model, images, labels)
+
+
+def _sum(tensor: Any) -> float:
+    return float(tensor.detach().double().sum())
+
+
+@dataclass(frozen=True)
+class Slow(toy.ToyFirst):
+    """The first images, after a minute."""
+
+    name: str = "slow"
+
+    def condense(self, task: Task) -> CondensedSet:
+        note("condense", self.name)
+        _wait()
+        return super().condense(task)
+
+
+@dataclass(frozen=True)
+class Faulty(toy.ToyFirst):
+    """A method that goes wrong in one way."""
+
+    name: str = "faulty"
+    how: str = ""
+
+    def condense(self, task: Task) -> CondensedSet:
+        import torch
+
+        note("condense", self.name)
+        good = super().condense(task)
+        assert isinstance(good.images, Selection)
+        pixels = task.train.images(good.images.indices)
+        match self.how:
+            case "shape":
+                return replace(good, images=pixels[:, :, :-1])
+            case "nan":
+                return replace(good, images=pixels * float("nan"))
+            case "many":
+                rows = torch.arange(len(pixels) + 1) % len(pixels)
+                return replace(good, images=pixels[rows], labels=good.labels[rows])
+            case "loop":
+                while True:
+                    time.sleep(0.01)
+            case "abort":
+                os.abort()
+            case "exit":
+                sys.exit(3)
+            case "memory":
+                hoard = []
+                for _ in range(60):  # 3 GB
+                    hoard.append(b"x" * 50_000_000)
+                    time.sleep(0.02)
+                time.sleep(5)
+            case "raise":
+                raise FileNotFoundError("no weights at weights.bin")
+            case "refuse":
+                raise Unsupported("needs images in color")
+            case "flaky" if not healed():
+                raise RuntimeError("the moon is full")
+        return good
+
+
+FAULTS = ("shape", "nan", "many", "loop", "abort", "exit", "memory", "raise", "refuse", "flaky")
+
+
+@dataclass(frozen=True)
+class BrokenTeacher(toy.ToyTeacher):
+    """A teacher that raises."""
+
+    name: str = "broken-teacher"
+
+    def squeeze(self, task: Task) -> Any:
+        raise ValueError("no batch of one")
+
+
+@dataclass(frozen=True)
+class Stranger(toy.ToyTeacher):
+    """A teacher that returns a network of its own."""
+
+    name: str = "stranger"
+
+    def squeeze(self, task: Task) -> Any:
+        from torch import nn
+
+        return nn.Sequential(nn.Flatten(), nn.Linear(3, 2))
+
+
+@dataclass(frozen=True)
+class Declining(toy.ToyLinear):
+    """A network that declines."""
+
+    name: str = "declining"
+
+    def build(self, shape: tuple[int, int, int], classes: int) -> Any:
+        raise Unsupported("needs images of 32 pixels")
+
+
+@dataclass(frozen=True)
+class Leaving(toy.ToyStep):
+    """An attack that leaves its ball."""
+
+    name: str = "leaving"
+
+    def perturb(self, model: Any, images: Any, labels: Any) -> Any:
+        return 1 - images
+
+
+@dataclass(frozen=True)
+class Wrong(toy.ToyAccuracy):
+    """Fraction of the test images that are wrong."""
+
+    name: str = "wrong"
+    higher_is_better: ClassVar[bool] = False
+
+    def measure(self, trial: Trial) -> float:
+        return 1 - super().measure(trial)
+
+
+@dataclass(frozen=True)
+class BrokenMetric(toy.ToyAccuracy):
+    """A metric that raises."""
+
+    name: str = "broken-metric"
+
+    def measure(self, trial: Trial) -> float:
+        raise ZeroDivisionError("no image is wrong")
+
+
+@dataclass(frozen=True)
+class Gain(toy.ToyAccuracy):
+    """How much more than the first images."""
+
+    name: str = "gain"
+    needs: ClassVar[tuple[dict[str, Any], ...]] = ({"method": "toy-first"},)
+    bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+
+    def measure(self, trial: Trial, first: Trial) -> float:
+        return super().measure(trial) - super().measure(first)
+
+
+COMPONENTS: dict[str, tuple[Any, ...]] = {
+    "dataset": (*toy.COMPONENTS["dataset"], Closed(), SlowData()),
+    "teacher": (*toy.COMPONENTS["teacher"], BrokenTeacher(), Stranger()),
+    "method": (
+        *toy.COMPONENTS["method"],
+        Noted(),
+        Slow(),
+        *(Faulty(how, how) for how in FAULTS),
+        toy.ToyMeans("taught", teacher="broken-teacher"),
+        toy.ToyMeans("estranged", teacher="stranger"),
+    ),
+    "architecture": (*toy.COMPONENTS["architecture"], Declining()),
+    "attack": (*toy.COMPONENTS["attack"], NotedStep(), Leaving()),
+    "metric": (*toy.COMPONENTS["metric"], Wrong(), BrokenMetric(), Gain()),
+}
+
+
+@hookimpl
+def bench_datasets() -> Any:
+    return COMPONENTS["dataset"]
+
+
+@hookimpl
+def bench_teachers() -> Any:
+    return COMPONENTS["teacher"]
+
+
+@hookimpl
+def bench_methods() -> Any:
+    return COMPONENTS["method"]
+
+
+@hookimpl
+def bench_architectures() -> Any:
+    return COMPONENTS["architecture"]
+
+
+@hookimpl
+def bench_attacks() -> Any:
+    return COMPONENTS["attack"]
+
+
+@hookimpl
+def bench_metrics() -> Any:
+    return COMPONENTS["metric"]
