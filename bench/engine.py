@@ -166,7 +166,8 @@ class _Run:
     ready: list[tuple[int, Stage]] = field(default_factory=list)  # heap, in the plan's order
     waiting: dict[str, int] = field(default_factory=dict)  # stages above that have not ended
     below: dict[str, list[Stage]] = field(default_factory=dict)
-    runnable: list[tuple[bool, int, Stage]] = field(default_factory=list)  # heap; not in the store
+    runnable: list[tuple[int, Stage]] = field(default_factory=list)  # heap; not in the store
+    metrics: list[tuple[int, Stage]] = field(default_factory=list)  # heap; likewise, to be bundled
     elsewhere: list[Stage] = field(default_factory=list)  # another run is at it
     looked: float = 0.0
     running: dict[str, tuple[Stage, FileLock]] = field(default_factory=dict)
@@ -195,7 +196,7 @@ class _Run:
                 self._hear()
             elif self.elsewhere:
                 time.sleep(RETRY / 4)
-            elif not self.ready and not self.runnable:
+            elif not (self.ready or self.runnable or self.metrics):
                 return
 
     def _settle_ready(self) -> None:
@@ -212,8 +213,9 @@ class _Run:
                 self._queue(stage)
 
     def _queue(self, stage: Stage) -> None:
-        """In the plan's order, so that cells are completed one by one; metrics last, bundled."""
-        heapq.heappush(self.runnable, (stage.kind == "measure", self.rank[stage.id], stage))
+        """In the plan's order, so that cells are completed one by one."""
+        queue = self.metrics if stage.kind == "measure" else self.runnable
+        heapq.heappush(queue, (self.rank[stage.id], stage))
 
     def _cached(self, stage: Stage) -> bool:
         found = self.engine.store.find(stage.kind, self.keys[stage.id])
@@ -226,11 +228,15 @@ class _Run:
         return True
 
     def _start(self) -> None:
-        while self.runnable and not self.ready and (self.workers is None or self.workers.free):
+        while not self.ready and (self.workers is None or self.workers.free):
+            queue, size = self.runnable, 1
+            if len(self.metrics) >= BUNDLE or not self.runnable:
+                queue, size = self.metrics, min(BUNDLE, -(-len(self.metrics) // self.engine.jobs))
+            if not queue:
+                return
             bundle: list[Stage] = []
-            size = min(BUNDLE, -(-len(self.runnable) // self.engine.jobs))
-            while self.runnable and (not bundle or (self.runnable[0][0] and len(bundle) < size)):
-                stage = heapq.heappop(self.runnable)[-1]
+            while queue and len(bundle) < size:
+                stage = heapq.heappop(queue)[-1]
                 lock = self.engine.store.lock(stage.kind, self.keys[stage.id])
                 if lock is None:
                     self.elsewhere.append(stage)

@@ -94,8 +94,9 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Rec
     failure = outcome.failed.get(planned.probe.id)
     if failure and not failure.unsupported:
         return None
-    if planned.probe.id not in outcome.finished and not failure:
-        return None  # interrupted
+    for stage in (planned.probe, *planned.measures.values()):
+        if stage.id not in outcome.finished and stage.id not in outcome.failed:
+            return None  # interrupted: an earlier record of the cell may be whole
     cell, common = planned.cell, _described(components, planned)
     if failure:
         return {**common, "status": "unsupported", "reason": failure.reason}

@@ -1,0 +1,309 @@
+"""A run can be killed, doubled and repeated: what it says in the end is the same."""
+
+from __future__ import annotations
+
+import json
+import platform
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support import (
+    BOARD,
+    SMALL,
+    Ended,
+    Shell,
+    comes_to,
+    contents,
+    ended,
+    records,
+    signal_all,
+    stages,
+    tables,
+)
+
+from bench.matrix import Cell, parse
+from bench.records import COORDINATE, unpack
+from bench.run import board_of, chosen_cells, disagreements, sample
+from bench.types import BenchError
+
+Bench = Callable[..., Ended]
+STAGES = {"condense": 10, "load": 1, "measure": 20, "probe": 20, "train": 10}
+
+
+# ---- kill -9, Ctrl-C
+
+
+def test_a_run_that_is_killed_three_times_ends_as_if_it_had_not_been(
+    reference: Any, shell: Shell, bench: Bench, board: Callable[..., Path]
+) -> None:
+    folder, store = board(), shell.folder / "store"
+    command = ("run", folder, "--store", store, "--jobs", 2)
+    for moment in (1, 12, 35):  # stages that have finished when it is killed
+        with shell.begun(*command) as process:
+            comes_to(process, lambda moment=moment: sum(stages(store).values()) >= moment)
+            signal_all(process, signal.SIGKILL)
+            assert process.wait() == -signal.SIGKILL
+        assert not (folder / "README.md").exists()
+        assert sum(stages(store).values()) < sum(STAGES.values())
+    assert bench(*command).code == 0
+    assert stages(store) == STAGES
+    assert tables(folder) == tables(reference.board)
+    assert contents(folder) == contents(reference.board)
+
+
+def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
+    shell: Shell, bench: Bench, board: Callable[..., Path], heal: Callable[[], None]
+) -> None:
+    folder, store = board(methods=["slow"], **SMALL), shell.folder / "store"
+    command = ("run", folder, "--store", store, "--jobs", 2)
+    with shell.begun(*command) as process:
+        comes_to(process, lambda: "measure" in stages(store))
+        signal_all(process, signal.SIGINT)
+        stopped = ended(process)
+    assert stopped.code == 130
+    assert "interrupted" in stopped.err
+    assert "run the same command to go on" in stopped.err
+    assert "Traceback" not in stopped.out + stopped.err
+    assert [record["method"] for record in records(folder)] == ["toy-first"]
+    assert "toy-first" in (folder / "README.md").read_text()
+    heal()
+    assert bench(*command).code == 0
+    assert {record["method"] for record in records(folder)} == {"slow", "toy-first"}
+
+
+def test_ctrl_c_while_data_are_loaded_leaves_nothing_half_done(
+    shell: Shell, board: Callable[..., Path]
+) -> None:
+    folder, store = board(datasets=["slow-data"], **SMALL), shell.folder / "store"
+    with shell.begun("run", folder, "--store", store) as process:
+        comes_to(process, lambda: shell.calls == ["load slow-data"])
+        signal_all(process, signal.SIGINT)
+        stopped = ended(process)
+    assert stopped.code == 130
+    assert stopped.err.startswith("bench: interrupted")
+    assert stopped.err.count("\n") == 1
+    assert stages(store) == {}
+    assert [path.name for path in folder.iterdir()] == ["matrix.toml"]
+
+
+# ---- jobs, and two runs at once
+
+
+def test_the_reference_run_computed_every_stage_once(reference: Any) -> None:
+    assert stages(reference.store) == STAGES
+    assert len(reference.shell.calls) == 4 + 10  # sets by noted, students under noted-step
+    assert len(set(reference.shell.calls)) == 14
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_the_number_of_jobs_changes_no_byte(
+    jobs: int, reference: Any, bench: Bench, board: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = board()
+    assert bench("run", folder, "--store", tmp_path / "store", "--jobs", jobs).code == 0
+    assert contents(folder) == contents(reference.board)
+    assert tables(folder) == tables(reference.board)
+
+
+def test_two_runs_at_once_share_the_work(
+    reference: Any, shell: Shell, board: Callable[..., Path]
+) -> None:
+    folder, store = board(), shell.folder / "store"
+    command = ("run", folder, "--store", store, "--jobs", 2)
+    with shell.begun(*command) as one, shell.begun(*command) as other:
+        both = [ended(one), ended(other)]
+    assert [run.code for run in both] == [0, 0], both
+    assert stages(store) == STAGES
+    assert shell.calls == reference.shell.calls
+    assert tables(folder) == tables(reference.board)
+    assert contents(folder) == contents(reference.board)
+
+
+def test_a_run_keeps_the_records_that_another_has_written_meanwhile(
+    shell: Shell, bench: Bench, board: Callable[..., Path], heal: Callable[[], None]
+) -> None:
+    folder = board(methods=["slow"], controls=None, **{**SMALL, "seeds": [0, 1]})
+    store = shell.folder / "store"
+    with shell.begun("run", folder, "--only", "seed=0", "--store", store) as slower:
+        comes_to(slower, lambda: bool(shell.calls))
+        heal()  # those of this process
+        assert bench("run", folder, "--only", "seed=1", "--store", store).code == 0
+        (shell.folder / "healed").touch()
+        assert ended(slower).code == 0
+    assert [record["seed"] for record in records(folder)] == [0, 1]
+
+
+# ---- what is finished is not done again
+
+
+def test_a_finished_board_starts_no_worker_and_loads_no_torch(
+    reference: Any, tmp_path: Path
+) -> None:
+    code = """
+import sys
+from multiprocessing import forkserver
+from bench.cli import main
+try:
+    main()
+finally:
+    print("torch" in sys.modules, forkserver._forkserver._forkserver_pid)
+"""
+    folder, before = reference.copied(tmp_path), reference.shell.calls
+    again = reference.shell("run", folder, "--store", reference.store, code=code)
+    assert again.code == 0
+    assert again.out.splitlines()[-1] == "False None"
+    assert reference.shell.calls == before
+    assert tables(folder) == tables(reference.board)
+
+
+# ---- which cells
+
+
+def cells(methods: Any = (), only: Any = None, **changes: Any) -> tuple[Cell, ...]:
+    return chosen_cells(parse({k: v for k, v in {**BOARD, **changes}.items() if v}), methods, only)
+
+
+def test_filters_leave_part_of_an_axis() -> None:
+    assert len(cells()) == 20
+    assert {c.method for c in cells(methods=["noted", "toy-full"])} == {"noted", "toy-full"}
+    assert {c.ipc for c in cells(only={"ipc": ["2"]})} == {2}
+    assert {c.seed for c in cells(only={"seed": ["0", "1"]})} == {0, 1}
+    both = cells(methods=["noted"], only={"method": ["toy-first"], "attack": ["toy-clean"]})
+    assert {c.method for c in both} == {"noted", "toy-first"}
+    assert {c.attack for c in both} == {"toy-clean"}
+
+
+@pytest.mark.parametrize(
+    ("methods", "only", "said"),
+    [
+        (["notd"], None, "method 'notd' is not on this board; did you mean 'noted'?"),
+        ([], {"ipc": ["5"]}, "ipc '5' is not on this board; expected one of: 0, 1, 2"),
+        ([], {"atack": ["toy-clean"]}, "--only atack: there is no such axis; did you mean 'attack"),
+        (["toy-full"], {"ipc": ["1"]}, "no cell is left; widen --methods or --only"),
+    ],
+)
+def test_a_filter_that_selects_nothing_is_refused(methods: Any, only: Any, said: str) -> None:
+    with pytest.raises(BenchError) as caught:
+        cells(methods, only)
+    assert said in str(caught.value)
+
+
+@given(st.integers(0, 30), st.text(max_size=5))
+def test_a_sample_is_drawn_by_its_salt_alone(count: int, salt: str) -> None:
+    every = cells()
+    drawn = sample(every, count, salt)
+    assert drawn == sample(every, count, salt)
+    assert len(drawn) == min(count, len(every))
+    assert list(drawn) == [cell for cell in every if cell in drawn]
+    assert set(sample(every, max(0, count - 1), salt)) <= set(drawn)
+    assert set(drawn) == set(sample(every[::-1], count, salt))
+
+
+def test_other_salts_draw_other_cells() -> None:
+    assert len({sample(cells(), 2, str(salt)) for salt in range(20)}) > 5
+
+
+def test_tables_know_a_board_by_its_axes() -> None:
+    matrix = parse(BOARD)
+    board = board_of(matrix)
+    assert (board.methods, board.ceiling, board.seeds) == (("noted",), ("toy-full",), (0, 1))
+
+
+# ---- do records hold?
+
+
+def a_record(**changes: Any) -> dict[str, Any]:
+    where = dict(zip(COORDINATE, ("d", "m", 1, "hard", "a", "x", 0), strict=True))
+    ok = {
+        "status": "ok",
+        "metrics": {"right": 0.5, "distance": 10.0},
+        "scales": {"right": {"rate": True}, "distance": {"rate": False}},
+        "images": 400,
+        "environment": {"cpu": "one"},
+    }
+    return {**where, **ok, **changes}
+
+
+OTHER = {"environment": {"cpu": "another"}}
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        {},
+        {"metrics": {"right": 0.5 + 5e-7, "distance": 10.0}},  # records are rounded
+        {**OTHER, "metrics": {"right": 0.6, "distance": 10.9}},
+        {**OTHER, "metrics": {"right": 0.5, "distance": 9.1}},
+    ],
+    ids=["same", "rounded", "elsewhere", "elsewhere, below"],
+)
+def test_a_record_that_holds_is_not_mentioned(new: dict[str, Any]) -> None:
+    assert disagreements([a_record()], [a_record(**new)]) == []
+
+
+@pytest.mark.parametrize(
+    ("new", "said"),
+    [
+        ({"metrics": {"right": 0.5025, "distance": 10.0}}, "right is 0.5; recomputed, it is 0.502"),
+        ({"metrics": {"right": 0.5}}, "distance is 10; recomputed, it is missing"),
+        ({"metrics": {"right": 0.5, "distance": 10.0, "new": 1.0}}, "new is missing; recomputed"),
+        ({"status": "unsupported"}, "is ok; recomputed, it is unsupported"),
+        ({"seed": 7}, "d m 1 hard a x 7: has no committed record"),
+        ({**OTHER, "metrics": {"right": 0.65, "distance": 10.0}}, "right is 0.5; recomputed"),
+        ({**OTHER, "metrics": {"right": 0.5, "distance": 11.5}}, "distance is 10; recomputed"),
+    ],
+)
+def test_a_record_that_does_not_hold_is_named(new: dict[str, Any], said: str) -> None:
+    (told,) = disagreements([a_record()], [a_record(**new)])
+    assert said in told
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_a_rate_at_its_bound_may_still_differ_elsewhere_by_chance(rate: float) -> None:
+    near, far = abs(rate - 0.002), abs(rate - 0.1)
+    old = a_record(metrics={"right": rate})
+    assert disagreements([old], [a_record(**OTHER, metrics={"right": near})]) == []
+    assert disagreements([old], [a_record(**OTHER, metrics={"right": far})])
+
+
+# ---- records, in detail
+
+
+def test_records_say_how_a_cell_came_about(reference: Any) -> None:
+    found = {(r["method"], r["ipc"], r["attack"], r["seed"]): r for r in records(reference.board)}
+    assert len(found) == 20
+    record = found["noted", 2, "noted-step", 1]
+    assert record["status"] == "ok"
+    assert record["versions"]["toyplug"] == "1.0"
+    assert set(record["code"]) == {"dataset", "method", "architecture", "attack"}
+    assert set(record["content"]) == {"set", "student", "probe"}
+    assert record["about"]["method"] == "Mean images, and a note of each call."
+    assert record["recipe"]["steps"] == 5
+    assert (record["images"], record["size"]) == (64, 16)
+    assert record["bytes"] == {"images": 16 * 64 * 4, "labels": 16 * 8, "weights": 0, "extras": 0}
+    assert record["norm"] == "linf"
+    assert record["perturbation"]["linf"]["max"] == pytest.approx(8 / 255, abs=1e-5)
+    assert {r["images_hash"] for r in found.values()} == {record["images_hash"]}
+    right = unpack(record["correct"], 64)
+    assert record["metrics"]["toy-accuracy"] == pytest.approx(right.mean(), abs=1e-6)
+
+
+def test_what_the_record_keeps_of_the_machine_is_no_name_and_no_path(reference: Any) -> None:
+    text = json.dumps(records(reference.board))
+    assert str(reference.store.parent) not in text
+    assert platform.node() not in text
+
+
+def test_two_methods_of_one_seed_are_probed_on_the_same_images(reference: Any) -> None:
+    by_method = {
+        (r["method"], r["seed"]): r["images_hash"]
+        for r in records(reference.board)
+        if r["attack"] == "toy-clean"
+    }
+    assert len(by_method) == 6
+    assert len(set(by_method.values())) == 1
