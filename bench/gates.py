@@ -31,9 +31,11 @@ def check_data(data: Data, splits: Sequence[str] = ("train", "test")) -> None:
         split = getattr(data, name)
         labels = split.labels
         _require(
-            labels.dtype == torch.int64 and labels.ndim == 1 and len(labels) > 0,
-            f"the {name} labels are {labels.dtype} of shape {tuple(labels.shape)}; "
-            "expected int64 [T], not empty",
+            isinstance(labels, Tensor)
+            and labels.dtype == torch.int64
+            and labels.ndim == 1
+            and len(labels) > 0,
+            f"the {name} labels are {_named(labels)}; expected int64 [T], not empty",
         )
         low, high = int(labels.min()), int(labels.max())
         _require(
@@ -84,8 +86,8 @@ def check_condensed(
     if isinstance(images, Selection):
         index = images.indices
         _require(
-            index.dtype == torch.int64 and index.ndim == 1,
-            f"the selection is {index.dtype} of shape {list(index.shape)}; expected int64 [N]",
+            isinstance(index, Tensor) and index.dtype == torch.int64 and index.ndim == 1,
+            f"the selection is {_named(index)}; expected int64 [N]",
         )
         low, high = int(index.min()), int(index.max())
         _require(
@@ -112,7 +114,9 @@ def check_condensed(
     weights = condensed.weights
     if weights is not None:
         _require(
-            tuple(weights.shape) == (count,) and weights.dtype == torch.float32,
+            isinstance(weights, Tensor)
+            and tuple(weights.shape) == (count,)
+            and weights.dtype == torch.float32,
             f"the weights are {_named(weights)}; expected float32 [{count}]",
         )
         _require(
@@ -212,4 +216,5 @@ def _require(ok: bool, message: str) -> None:
 def _named(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
-    return f"{type(value).__name__} {value!r}"[:80]
+    is_short = value is None or isinstance(value, str | int | float)
+    return f"{type(value).__name__} {value!r}"[:80] if is_short else type(value).__name__
