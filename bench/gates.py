@@ -53,11 +53,12 @@ def check_pixels(images: Tensor, shape: tuple[int, ...], what: str) -> None:
         tuple(images.shape[1:]) == tuple(shape) and images.ndim == 4,
         f"{what} have shape {list(images.shape)}; expected [N, {', '.join(map(str, shape))}]",
     )
+    _require(images.numel() > 0, f"{what} are none; expected at least one")
     if images.dtype == torch.uint8:
         return
     _require(images.dtype == torch.float32, f"{what} are {images.dtype}; expected float32 or uint8")
     _require(bool(images.isfinite().all()), f"{what} hold NaN or infinity")
-    low, high = float(images.min()), float(images.max())
+    low, high = (float(x) for x in images.detach().aminmax())
     _require(low >= 0 and high <= 1, f"{what} span {low:.4g}..{high:.4g}; expected [0, 1]")
 
 
@@ -103,7 +104,7 @@ def check_condensed(
     )
     _require(labels.dtype == torch.float32, f"the labels are {labels.dtype}; expected float32")
     _require(bool(labels.isfinite().all()), "the labels hold NaN or infinity")
-    sums = labels.double().sum(1)
+    sums = labels.detach().double().sum(1)
     _require(
         bool((labels >= 0).all()) and bool(((sums - 1).abs() < 1e-4).all()),
         "the labels are not distributions: every row must be 0 or more and sum to 1 "

@@ -59,6 +59,18 @@ class Closed(toy.ToyData):
 
 
 @dataclass(frozen=True)
+class FromFile(toy.ToyData):
+    """Images whose seed stands in a file."""
+
+    name: str = "from-file"
+    path: str = ""
+
+    def load(self) -> Data:
+        data = replace(self, seed=int(Path(self.path).read_text()))
+        return replace(super(FromFile, data).load(), sources=(self.path,))
+
+
+@dataclass(frozen=True)
 class SlowData(toy.ToyData):
     """Images that take a minute to come."""
 
@@ -232,12 +244,20 @@ class Gain(toy.ToyAccuracy):
     needs: ClassVar[tuple[dict[str, Any], ...]] = ({"method": "toy-first"},)
     bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 
-    def measure(self, trial: Trial, first: Trial) -> float:
-        return super().measure(trial) - super().measure(first)
+    def measure(self, trial: Trial, *others: Trial) -> float:
+        return super().measure(trial) - super().measure(others[0])
+
+
+@dataclass(frozen=True)
+class Between(Gain):
+    """Compares with a method that fails and with one that declines."""
+
+    name: str = "between"
+    needs: ClassVar[tuple[dict[str, Any], ...]] = ({"method": "raise"}, {"method": "refuse"})
 
 
 COMPONENTS: dict[str, tuple[Any, ...]] = {
-    "dataset": (*toy.COMPONENTS["dataset"], Closed(), SlowData()),
+    "dataset": (*toy.COMPONENTS["dataset"], Closed(), FromFile(), SlowData()),
     "teacher": (*toy.COMPONENTS["teacher"], BrokenTeacher(), Stranger()),
     "method": (
         *toy.COMPONENTS["method"],
@@ -249,7 +269,7 @@ COMPONENTS: dict[str, tuple[Any, ...]] = {
     ),
     "architecture": (*toy.COMPONENTS["architecture"], Declining()),
     "attack": (*toy.COMPONENTS["attack"], NotedStep(), Leaving()),
-    "metric": (*toy.COMPONENTS["metric"], Wrong(), BrokenMetric(), Gain()),
+    "metric": (*toy.COMPONENTS["metric"], Wrong(), BrokenMetric(), Gain(), Between()),
 }
 
 

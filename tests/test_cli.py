@@ -1,0 +1,443 @@
+"""What a user sees: one clear sentence for a fault, an exit code, and nobody else's loss."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import BOARD, SMALL, Ended, records, snapshot, stages, tables, write_board
+
+Bench = Callable[..., Ended]
+Boards = Callable[..., Path]
+
+
+def one_line(ended: Ended, code: int = 2) -> str:
+    """What a command that refuses has to say: one line on stderr, without a traceback."""
+    assert ended.code == code, ended
+    assert ended.err.startswith("bench: "), ended
+    assert ended.err.count("\n") == 1, ended
+    assert "Traceback" not in ended.out + ended.err
+    return ended.err
+
+
+# ---- plugins that misbehave
+
+WRONG = {
+    "shape, ipc 1": "the condensed images have shape [8, 1, 7, 8]; expected [N, 1, 8, 8]",
+    "nan, ipc 1": "the condensed images hold NaN or infinity",
+    "many, ipc 1": "the condensed set has 9 images; at most 8 are allowed (1 per class, 8 classes)",
+    "loop, ipc 1": "passed its time limit of 8 s",
+    "abort, ipc 1": "the process died of SIGABRT",
+    "exit, ipc 1": "the process exited with code 3 before the job was done",
+    "memory, ipc 1": "passed its memory limit of 0.6 GB",
+    "raise, ipc 1": "FileNotFoundError: no weights at weights.bin (toyplug.py, line ",
+    "flaky, ipc 1": "RuntimeError: the moon is full (toyplug.py, line ",
+    "teacher broken-teacher (toy-linear)": "ValueError: no batch of one (toyplug.py, line ",
+    "teacher stranger (toy-linear)": "the saved state has",
+    "leaving on student toy-linear of toy-first, ipc 1, hard labels": "the attack moves an image",
+    "leaving on student toy-linear of toy-means, ipc 1, hard labels": "the attack moves an image",
+    "broken-metric of toy-clean on student toy-linear of toy-first, ipc 1, hard labels": (
+        "ZeroDivisionError: no image is wrong (toyplug.py, line "
+    ),
+    "broken-metric of toy-clean on student toy-linear of toy-means, ipc 1, hard labels": (
+        "ZeroDivisionError: no image is wrong (toyplug.py, line "
+    ),
+}
+"""Every stage that fails on the board of faults, and why."""
+
+FAULTS = {
+    "methods": [
+        *("shape", "nan", "many", "loop", "abort", "exit", "memory", "raise", "flaky"),
+        *("refuse", "taught", "estranged", "toy-means"),
+    ],
+    "ceiling": None,
+    "ipc": [1],
+    "architectures": ["toy-linear", "declining"],
+    "attacks": ["toy-clean", "leaving"],
+    "metrics": ["toy-accuracy", "broken-metric"],
+    "seeds": [0],
+    "backbone": "toy-linear",
+    "limits": {"seconds": 8, "memory_gb": 0.6},
+}
+
+
+@pytest.fixture(scope="module")
+def faulty(
+    tmp_path_factory: pytest.TempPathFactory, site: Path
+) -> Callable[[Bench], tuple[Path, Path, Ended]]:
+    """The board of faults, its store, and how its one run ended."""
+    folder = tmp_path_factory.mktemp("faults")
+    board, store = write_board(folder / "board", **FAULTS), folder / "store"
+    found: list[Ended] = []
+
+    def once(bench: Bench) -> tuple[Path, Path, Ended]:
+        if not found:
+            found.append(bench("run", board, "--store", store, "--jobs", 3))
+        return board, store, found[0]
+
+    return once
+
+
+def failures(text: str) -> dict[str, str]:
+    """Stage and reason of each line that tells of a failure; each is told once."""
+    told = re.findall(r"^failed: (.*), toy-data, seed 0: (.*)$", text, re.M)
+    assert len(dict(told)) == len(told)
+    return dict(told)
+
+
+def test_each_fault_is_one_sentence_with_its_stage_and_its_reason(
+    faulty: Any, bench: Bench
+) -> None:
+    _, _, ended = faulty(bench)
+    told = failures(ended.out)
+    assert set(told) == set(WRONG)
+    assert {stage: told[stage] for stage in told if WRONG[stage] not in told[stage]} == {}
+
+
+def test_faults_are_counted_and_no_traceback_is_shown(faulty: Any, bench: Bench) -> None:
+    _, store, ended = faulty(bench)
+    assert ended.code == 1
+    assert "Traceback" not in ended.out + ended.err
+    assert f"{len(WRONG)} stages failed" in ended.out
+    assert str(store / "logs") in ended.out
+    logs = [path.read_text() for path in (store / "logs").iterdir()]
+    assert any("FileNotFoundError: no weights at weights.bin" in log for log in logs)
+
+
+def test_the_cells_of_everybody_else_are_finished(faulty: Any, bench: Bench) -> None:
+    board, _, _ = faulty(bench)
+    found = {(r["method"], r["architecture"], r["attack"]): r for r in records(board)}
+    for method in ("toy-first", "toy-means"):
+        record = found[method, "toy-linear", "toy-clean"]
+        assert record["status"] == "ok"
+        assert record["metrics"]["toy-accuracy"] > 0.5
+
+
+def test_failures_are_neither_recorded_nor_kept(faulty: Any, bench: Bench) -> None:
+    board, store, _ = faulty(bench)
+    assert {r["method"] for r in records(board)} == {"toy-first", "toy-means", "refuse"}
+    assert "broken-metric" not in json.dumps([r.get("metrics", {}) for r in records(board)])
+    for record in records(board):
+        assert record["attack"] == "toy-clean" or record["status"] == "unsupported"
+    assert stages(store) == {"condense": 2, "load": 1, "measure": 2, "probe": 2, "train": 2}
+    assert not list((store / "tmp").iterdir())
+
+
+def test_what_has_failed_is_tried_again_and_can_heal(
+    faulty: Any, bench: Bench, heal: Callable[[], None]
+) -> None:
+    board, store, _ = faulty(bench)
+    heal()
+    again = bench("run", board, "--store", store, "--methods", "flaky,shape", "--only", ONLY)
+    assert again.code == 1
+    told = failures(again.out)
+    assert set(told) == {"shape, ipc 1", BROKEN_AGAIN}
+    assert {"flaky", "toy-first", "toy-means", "refuse"} == {r["method"] for r in records(board)}
+
+
+ONLY = "attack=toy-clean"
+BROKEN_AGAIN = "broken-metric of toy-clean on student toy-linear of flaky, ipc 1, hard labels"
+
+
+def test_a_refusal_alone_is_no_failure_but_a_footnote(
+    bench: Bench, board: Boards, tmp_path: Path
+) -> None:
+    folder = board(**{**SMALL, "architectures": ["toy-linear", "declining"], "methods": ["refuse"]})
+    ended = bench("run", folder, "--store", tmp_path / "store")
+    assert ended.code == 0
+    assert "failed" not in ended.out
+    page = (folder / "README.md").read_text()
+    assert "] needs images in color" in page
+    assert "] needs images of 32 pixels" in page
+    assert "n/a" in page
+    assert "needs images in color" in ended.out
+
+
+def test_a_plugin_that_cannot_be_imported_stops_the_boards_that_need_it(
+    bench: Bench, board: Boards, tmp_path: Path
+) -> None:
+    folder = board(methods=["from-shattered"])
+    said = one_line(bench("run", folder, "--store", tmp_path / "store"))
+    assert "there is no method 'from-shattered'" in said
+    assert "Perhaps it is in a plugin that is broken: shattered" in said
+    assert "ModuleNotFoundError: No module named 'no_such_library'" in said
+    assert not (tmp_path / "store").exists()
+    listed = bench("plugins")
+    assert listed.code == 0
+    assert "broken: shattered 1.0: entry point shattered = shattered" in listed.out
+    assert "toy-means" in listed.out
+    assert bench("plugins", "--strict").code == 1
+
+
+# ---- bad input
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"titel": "Toys"}, "matrix.toml has an unknown key 'titel'; did you mean 'title'?"),
+        ({"methods": ["noted", "noted"]}, "'noted' stands there twice"),
+        ({"methods": ["notde"]}, "there is no method 'notde'; did you mean 'noted'?"),
+        ({"datasets": []}, "datasets is empty or not given"),
+        ({"ipc": [0]}, "ipc holds 0; expected whole numbers of 1 or more"),
+        ({"track": "regression"}, "track is 'regression'"),
+        ({"labels": ["teacher"]}, 'labels "teacher" need a backbone'),
+        ({"recipe": {"lr": "fast"}}, "[recipe]: lr is 'fast'"),
+        ({"recipe": {"lr": -1.0}}, "recipe.lr is -1.0; expected more than 0"),
+        ({"limits": {"seconds": 0}}, "[limits] seconds is 0"),
+        ({"ceiling": "toy-means"}, "ceiling 'toy-means' is a method with a budget"),
+        ({"define": {"x": {"attack": "toy-step", "epps": 1}}}, "has no field 'epps'; did you mean"),
+        ({"methods": ["taught"]}, "asks for teacher 'broken-teacher', which needs a network"),
+        ({"metrics": ["between"]}, "metric 'between' compares with method 'raise', which is not"),
+    ],
+)
+def test_a_faulty_board_is_one_sentence(
+    bench: Bench, board: Boards, changes: dict[str, Any], said: str
+) -> None:
+    assert said in one_line(bench("run", board(**changes)))
+
+
+def test_a_board_that_cannot_be_read_is_one_sentence(
+    bench: Bench, board: Boards, tmp_path: Path
+) -> None:
+    said = one_line(bench("run", tmp_path / "nowhere"))
+    assert "nowhere/matrix.toml: No such file or directory; a board is a folder" in said
+    folder = board()
+    assert "Not a directory" in one_line(bench("run", folder / "matrix.toml"))
+    (folder / "matrix.toml").write_text("title = \n")
+    assert "matrix.toml: not TOML: " in one_line(bench("run", folder))
+    one_line(bench("leaderboard", folder))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--methods", "notde"], "method 'notde' is not on this board; did you mean 'noted'?"),
+        (["--only", "ipc=7"], "ipc '7' is not on this board"),
+        (["--only", "ipc"], "--only ipc: expected KEY=VALUE, as in --only ipc=10"),
+        (["--only", "ipc="], "--only ipc=: expected KEY=VALUE"),
+        (["--only", "budget=1"], "--only budget: there is no such axis"),
+        (["--sample", "3"], "--sample goes with --check"),
+        (["--device", "abacus"], "--device abacus cannot be used here"),
+        (["--store", "matrix"], "matrix"),
+    ],
+)
+def test_a_faulty_option_is_one_sentence(
+    bench: Bench, board: Boards, tmp_path: Path, options: list[str], said: str
+) -> None:
+    (tmp_path / "matrix").write_text("a file, where a folder of finished stages should be")
+    assert said in one_line(bench("run", board(), *options))
+    assert not (tmp_path / ".bench").exists()
+
+
+def test_a_budget_beyond_the_data_is_one_sentence(
+    bench: Bench, board: Boards, reference: Any
+) -> None:
+    said = one_line(bench("run", board(ipc=[41]), "--store", reference.store))
+    assert "class 'template 0' has only 40 training images; expected at most 40" in said
+
+
+def test_a_record_that_is_not_sound_is_one_sentence(
+    bench: Bench, reference: Any, tmp_path: Path
+) -> None:
+    folder = reference.copied(tmp_path)
+    path = folder / "records" / "noted.jsonl"
+    path.write_text(path.read_text().replace('"status":"ok"', '"status":"fine"', 1))
+    before = snapshot(folder)
+    for command in (("run", folder), ("leaderboard", folder), ("leaderboard", folder, "--check")):
+        said = one_line(bench(*command, *(["--store", reference.store] * (command[0] == "run"))))
+        assert "noted.jsonl:1: status is 'fine'; expected 'ok' or 'unsupported'" in said
+    assert snapshot(folder) == before
+
+
+# ---- part of a board
+
+
+def test_a_run_of_a_part_keeps_the_records_of_the_rest(
+    bench: Bench, board: Boards, reference: Any
+) -> None:
+    folder = board()
+    parts = (["--methods", "noted"], ["--only", "method=toy-first,toy-full"])
+    for number, part in enumerate(parts, 1):
+        assert bench("run", folder, "--store", reference.store, *part).code == 0
+        assert len(records(folder)) == (8, 20)[number - 1]
+    assert tables(folder) == tables(reference.board)
+
+
+# ---- --dry-run
+
+
+def test_a_dry_run_loads_the_data_and_changes_nothing_else(
+    bench: Bench, board: Boards, tmp_path: Path
+) -> None:
+    folder, store = board(), tmp_path / "store"
+    ended = bench("run", folder, "--store", store, "--dry-run", "--jobs", 2)
+    assert ended.code == 0
+    assert stages(store) == {"load": 1}
+    assert [path.name for path in folder.iterdir()] == ["matrix.toml"]
+    rows = priced(ended.out)
+    assert rows["condense"] == ["10", "0", "10", "unknown"]
+    assert "20 cells; about 0 s with 2 jobs, plus 60 stages without a price" in ended.out
+
+
+def priced(text: str) -> dict[str, list[str]]:
+    """The table of a dry run: total, cached, to run, time, by stage."""
+    lines = [re.split(r"\s{2,}", line.strip()) for line in text.splitlines()]
+    return {line[0]: line[1:] for line in lines if line[0] in (*ALL, "load")}
+
+
+ALL = ("condense", "train", "probe", "measure")
+
+
+def test_a_dry_run_prices_what_is_missing_by_what_the_store_knows(
+    bench: Bench, board: Boards, reference: Any
+) -> None:
+    folder, before = board(seeds=[0, 1, 2]), snapshot(reference.store)
+    ended = bench("run", folder, "--store", reference.store, "--dry-run")
+    assert priced(ended.out)["condense"][:3] == ["15", "10", "5"]
+    assert all(re.fullmatch(r"\d+ s", priced(ended.out)[kind][3]) for kind in ALL)
+    assert "30 cells" in ended.out
+    assert "without a price" not in ended.out
+    assert {path for path in snapshot(reference.store) if "locks" not in path} == {
+        path for path in before if "locks" not in path
+    }
+    assert not (folder / "records").exists()
+
+
+def test_a_dry_run_prices_by_the_records_where_the_store_is_empty(
+    bench: Bench, reference: Any, tmp_path: Path
+) -> None:
+    folder = reference.copied(tmp_path)
+    path = folder / "records" / "noted.jsonl"
+    slower = re.sub(r'"train":[0-9.e-]+', '"train":400', path.read_text())
+    path.write_text(slower)
+    for name in ("toy-first", "toy-full"):
+        (folder / "records" / f"{name}.jsonl").unlink()
+    store = tmp_path / "store"
+    shutil.copytree(reference.store / "load", store / "load")
+    before = snapshot(folder)
+    ended = bench("run", folder, "--store", store, "--dry-run", "--jobs", 2)
+    assert priced(ended.out)["train"] == ["10", "0", "10", "67 min"]
+    assert priced(ended.out)["measure"][3] == "unknown"  # records do not say
+    assert "about 33 min with 2 jobs, plus 20 stages without a price" in ended.out
+    assert snapshot(folder) == before
+
+
+def test_a_dry_run_of_a_finished_board_has_nothing_to_do(bench: Bench, reference: Any) -> None:
+    ended = bench("run", reference.board, "--store", reference.store, "--dry-run")
+    rows = priced(ended.out)
+    assert {kind: rows[kind][1:3] for kind in ALL} == {
+        "condense": ["10", "0"],
+        "train": ["10", "0"],
+        "probe": ["20", "0"],
+        "measure": ["20", "0"],
+    }
+    assert "20 cells; about 0 s" in ended.out
+
+
+# ---- --check
+
+
+def edited(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Edit the first record of `noted`, and make the tables follow."""
+    path = folder / "records" / "noted.jsonl"
+    first, *rest = path.read_text().splitlines()
+    record = json.loads(first)
+    change(record)
+    line = json.dumps(record, sort_keys=True, separators=(",", ":"))
+    path.write_text("\n".join([line, *rest]) + "\n")
+
+
+def raise_accuracy(record: dict[str, Any]) -> None:
+    record["metrics"]["toy-accuracy"] = 0.75
+
+
+def test_fresh_records_hold_when_they_are_recomputed(
+    bench: Bench, reference: Any, tmp_path: Path
+) -> None:
+    folder = reference.copied(tmp_path)
+    before = snapshot(folder)
+    ended = bench("run", folder, "--check", "--jobs", 2)
+    assert ended.code == 0, ended
+    assert "20 records recomputed: all hold" in ended.out
+    assert snapshot(folder) == before
+    assert not (tmp_path / ".bench").exists()  # what a store says would prove nothing
+
+
+def test_an_edited_record_does_not_hold(bench: Bench, reference: Any, tmp_path: Path) -> None:
+    folder = reference.copied(tmp_path)
+    edited(folder, raise_accuracy)
+    assert bench("leaderboard", folder).code == 0
+    before = snapshot(folder)
+    ended = bench("run", folder, "--check", "--store", reference.store)
+    assert ended.code == 1
+    words = "toy-data noted 1 hard toy-linear noted-step 0: toy-accuracy is 0.75; recomputed, it is"
+    assert [line for line in ended.out.splitlines() if "recomputed" in line] == [
+        next(line for line in ended.out.splitlines() if line.startswith(words))
+    ]
+    assert snapshot(folder) == before
+
+
+def test_a_check_wants_tables_that_follow_from_the_records(
+    bench: Bench, reference: Any, tmp_path: Path
+) -> None:
+    folder = reference.copied(tmp_path)
+    with (folder / "table.csv").open("a") as file:
+        file.write("mine,too\n")
+    ended = bench("run", folder, "--check", "--store", reference.store)
+    assert ended.code == 1
+    assert "table.csv is not what the records say; run: bench leaderboard" in ended.out
+
+
+def test_a_cell_without_a_record_does_not_hold(
+    bench: Bench, reference: Any, tmp_path: Path
+) -> None:
+    folder = reference.copied(tmp_path)
+    (folder / "records" / "toy-full.jsonl").unlink()
+    bench("leaderboard", folder)
+    ended = bench("run", folder, "--check", "--store", reference.store)
+    assert ended.code == 1
+    assert ended.out.count("has no committed record") == 4
+
+
+def test_a_sample_recomputes_so_many_cells(bench: Bench, reference: Any, tmp_path: Path) -> None:
+    folder = reference.copied(tmp_path)
+    ended = bench("run", folder, "--check", "--sample", 2, "--store", reference.store)
+    assert ended.code == 0
+    assert "2 records recomputed: all hold" in ended.out
+
+
+# ---- leaderboard
+
+
+def test_tables_that_follow_from_the_records_pass(bench: Bench, reference: Any) -> None:
+    ended = bench("leaderboard", reference.board, "--check")
+    assert (ended.code, ended.out) == (0, "every table is up to date\n")
+
+
+def test_a_stale_table_is_named_and_made_anew(bench: Bench, reference: Any, tmp_path: Path) -> None:
+    folder = reference.copied(tmp_path)
+    edited(folder, raise_accuracy)
+    before = snapshot(folder)
+    stale = bench("leaderboard", reference.board, folder, "--check")
+    assert stale.code == 1
+    assert stale.out.splitlines() == [
+        f"{folder / name} is not what the records say; run: bench leaderboard {folder}"
+        for name in ("README.md", "table.csv")
+    ]
+    assert snapshot(folder) == before
+    assert bench("leaderboard", folder).code == 0
+    assert bench("leaderboard", folder, "--check").code == 0
+    assert tables(folder) != tables(reference.board)
+
+
+def test_a_board_without_records_has_tables_that_say_so(bench: Bench, board: Boards) -> None:
+    folder = board(**BOARD)
+    assert bench("leaderboard", folder, "--check").code == 1
+    assert bench("leaderboard", folder).code == 0
+    assert "No records yet." in (folder / "README.md").read_text()
