@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from filelock import FileLock
 
@@ -87,26 +87,32 @@ class Engine:
     device: str = "cpu"
     listen: Listener = silent
 
-    def load(self, names: Iterable[str]) -> dict[str, Dataset]:
-        """Load the data sets of a board. Raises BenchError if one cannot be had."""
+    def load(self, names: Iterable[str]) -> tuple[dict[str, Dataset], dict[str, Failure]]:
+        """The data sets of a board, and why the others cannot be had."""
         stages = {name: load_stage(self.components, name) for name in names}
         outcome = self.execute(tuple(stages.values()))
         if outcome.interrupted:
             raise KeyboardInterrupt
-        for name, stage in stages.items():
-            if failure := outcome.failed.get(stage.id):
-                raise BenchError(f"dataset '{name}' cannot be loaded: {failure.reason}")
-        return {
+        loaded = {
             name: Dataset(name, stage.parts["dataset"], found.key, found.value)
             for name, stage in stages.items()
-            if (found := outcome.finished[stage.id])
+            if (found := outcome.finished.get(stage.id))
         }
+        lost = {n: outcome.failed[s.id] for n, s in stages.items() if s.id in outcome.failed}
+        return loaded, lost
 
     def plan(self, cells: Sequence[Cell]) -> Plan:
-        """The graph of some cells: their data are loaded, budgets checked, nothing else run."""
-        datasets = self.load(dict.fromkeys(cell.dataset for cell in cells))
+        """The graph of some cells: their data are loaded, budgets checked, nothing else run.
+
+        Cells whose data cannot be had are left out and counted. Raises BenchError if that is all.
+        """
+        datasets, lost = self.load(dict.fromkeys(cell.dataset for cell in cells))
+        if not datasets:
+            name, failure = next(iter(lost.items()))
+            raise BenchError(f"dataset '{name}' cannot be loaded: {failure.reason}")
         check_budgets(self.components, datasets)
-        return plan(self.components, datasets, cells)
+        kept = [cell for cell in cells if cell.dataset in datasets]
+        return replace(plan(self.components, datasets, kept), lost=len(cells) - len(kept))
 
     def execute(self, stages: Sequence[Stage]) -> Outcome:
         """Run what is not in the store yet. A stage that fails takes down those below, no more."""
@@ -217,12 +223,13 @@ class _Run:
         queue = self.metrics if stage.kind == "measure" else self.runnable
         heapq.heappush(queue, (self.rank[stage.id], stage))
 
-    def _cached(self, stage: Stage) -> bool:
+    def _cached(self, stage: Stage, *, locked: bool = False) -> bool:
         found = self.engine.store.find(stage.kind, self.keys[stage.id])
         if found is None:
             return False
         if stage.kind == "load" and not is_current(found):
-            self.engine.store.remove(found)
+            if locked:
+                self.engine.store.remove(found)
             return False
         self._done(stage, found, "cached")
         return True
@@ -240,7 +247,7 @@ class _Run:
                 lock = self.engine.store.lock(stage.kind, self.keys[stage.id])
                 if lock is None:
                     self.elsewhere.append(stage)
-                elif self._cached(stage):  # another run has just finished it
+                elif self._cached(stage, locked=True):  # another run has just finished it
                     lock.release()
                 else:
                     bundle.append(stage)

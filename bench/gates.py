@@ -168,23 +168,35 @@ def check_perturbed(adversarial: Tensor, images: Tensor, norm: str, eps: float) 
 
 
 def fingerprint(model: nn.Module) -> tuple[Any, ...]:
-    """What an attack or a metric must leave alone: weights, buffers, modes, gradients."""
+    """What an attack or a metric must leave alone: weights, buffers, modes, gradients, hooks."""
     return (
         tuple(m.training for m in model.modules()),
         tuple(p.requires_grad for p in model.parameters()),
         tuple(p.grad is None for p in model.parameters()),
+        tuple(_hooks(m) for m in model.modules()),
         tuple(t.detach().clone() for t in (*model.parameters(), *model.buffers())),
     )
 
 
 def check_untouched(before: tuple[Any, ...], model: nn.Module, who: str) -> None:
     """Raise unless `model` is as it was when `fingerprint(model)` gave `before`."""
-    after = fingerprint(model)
-    names = ("train or eval mode", "requires_grad of parameters", "gradients of parameters")
-    for name, old, new in zip(names, before[:3], after[:3], strict=True):
+    *facts, tensors = before
+    *facts_now, tensors_now = fingerprint(model)
+    names = (
+        "train or eval mode",
+        "requires_grad of parameters",
+        "gradients of parameters",
+        "hooks",
+    )
+    for name, old, new in zip(names, facts, facts_now, strict=True):
         _require(old == new, f"{who} changed the model: its {name}")
-    same = all(torch.equal(a, b) for a, b in zip(before[3], after[3], strict=True))
+    same = all(torch.equal(a, b) for a, b in zip(tensors, tensors_now, strict=True))
     _require(same, f"{who} changed the model: its weights or buffers")
+
+
+def _hooks(module: nn.Module) -> tuple[int, ...]:
+    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return tuple(len(getattr(module, name)) for name in names)
 
 
 def check_logits(logits: Tensor, count: int, classes: int) -> None:

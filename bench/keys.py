@@ -11,11 +11,11 @@ import ast
 import hashlib
 import importlib.util
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from functools import cache
 from importlib.machinery import PathFinder
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,9 @@ def canonical(value: Any) -> str:
 def digest(value: Any) -> str:
     """Sixteen hex digits of the SHA-256 of a JSON value."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
+
+
+OURS = {"bench", "torch", ""}  # PROTOCOL and `platform` speak for these
 
 
 @cache
@@ -63,16 +66,46 @@ def code_digest(module: str, packages: Collection[str]) -> str:
     docstrings do not count, so that only code that can change a result changes a key; nor does
     the `__init__` of a package whose modules are imported, since it lists all components.
     """
-    return _closure_digest(module, frozenset(packages))
+    return _closure(module, frozenset(packages))[0]
+
+
+def requirements(module: str, packages: Collection[str]) -> dict[str, str]:
+    """The distributions outside `packages` that the code of `module` imports: their versions.
+
+    An attack that a library computes is another attack when the library changes.
+    """
+    names = {name for top in _closure(module, frozenset(packages))[1] for name in owners(top)}
+    return {name: version(name) for name in sorted(names)}
+
+
+def owners(top: str) -> tuple[str, ...]:
+    """The distributions that provide a top-level package; none for the standard library."""
+    return tuple(dict.fromkeys(_owners().get(top, ())))
+
+
+def packages_of(distribution: str) -> frozenset[str]:
+    """The top-level packages that a distribution provides."""
+    return frozenset(top for top, names in _owners().items() if distribution in names)
 
 
 @cache
-def _closure_digest(module: str, packages: frozenset[str]) -> str:
+def _owners() -> Mapping[str, list[str]]:
+    return packages_distributions()
+
+
+@cache
+def _closure(module: str, packages: frozenset[str]) -> tuple[str, frozenset[str]]:
+    """(digest of the code, top-level packages that it imports from elsewhere)."""
     found: dict[str, str] = {}
+    outside: set[str] = set()
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name in found or name.split(".")[0] not in packages:
+        top = name.split(".")[0]
+        if name in found:
+            continue
+        if top not in packages and name != module:
+            outside |= {top} - OURS
             continue
         path = _source(name)
         if path is None:
@@ -81,8 +114,8 @@ def _closure_digest(module: str, packages: frozenset[str]) -> str:
         found[name] = tree
         for choices in imports:
             inside = (c for c in choices if c.split(".")[0] in packages and _source(c))
-            waiting += [next(inside, "")]
-    return digest(found)
+            waiting.append(next(inside, choices[0]))
+    return digest(found), frozenset(outside)
 
 
 @cache
@@ -145,4 +178,5 @@ def identity(component: Any, packages: Collection[str]) -> dict[str, Any]:
         "class": f"{kind.__module__}:{kind.__qualname__}",
         "fields": parameters(component),
         "code": code_digest(kind.__module__, packages),
+        "requires": requirements(kind.__module__, packages),
     }

@@ -34,8 +34,12 @@ class Dataset:
 
     @cached_property
     def identity(self) -> dict[str, str]:
-        """Law 11: the content, and the ordered class names."""
-        return {"data": self.facts["digest"], "classes": digest(self.facts["classes"])}
+        """Law 11: the content, the ordered class names, and what networks are built from."""
+        return {
+            "data": self.facts["digest"],
+            "classes": digest(self.facts["classes"]),
+            "facts": digest([self.facts[name] for name in ("shape", "mean", "std", "flip")]),
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +73,7 @@ class Planned:
 class Plan:
     cells: tuple[Planned, ...]
     stages: tuple[Stage, ...]  # those above come first
+    lost: int = 0  # cells left out because their data cannot be had
 
 
 @dataclass(frozen=True)
@@ -169,7 +174,13 @@ def plan(components: Components, datasets: Mapping[str, Dataset], cells: Iterabl
         seed: int,
     ) -> Stage:
         number = seed_of(kind, dataset.name, architecture, seed)
-        spec = {**spec, **dataset.identity, "seed": number}
+        # a state says what a network has learned, not what it computes with that
+        networks = {
+            role: identity(s.parts["architecture"])
+            for role, s in above.items()
+            if "architecture" in s.parts
+        }
+        spec = {**spec, **dataset.identity, "networks": networks, "seed": number}
         stage_id = digest([kind, spec, {role: s.id for role, s in above.items()}])
         if stage_id not in made:
             where = f", {dataset.name}, seed {seed}"
@@ -210,7 +221,7 @@ def plan(components: Components, datasets: Mapping[str, Dataset], cells: Iterabl
             above,
             {"method": component, "ipc": ipc},
             datasets[dataset],
-            matrix.backbone,
+            "",  # no network: a set is drawn alike on boards with other backbones
             seed,
         )
 

@@ -37,6 +37,7 @@ VERBS = {
 
 KINDS = tuple(VERBS)
 TRACKS = ("classification", "generation")
+NORMS = ("linf", "l2", "")  # balls of attacks; "": none
 NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 
@@ -77,7 +78,8 @@ class Registry:
 
     entries: tuple[Entry, ...]
     broken: tuple[Broken, ...] = ()
-    packages: frozenset[str] = frozenset()  # top-level packages of plugin distributions
+    packages: frozenset[str] = frozenset()  # top-level packages of entry points
+    distributions: frozenset[str] = frozenset()  # whose other packages are plugin code, too
 
     @cached_property
     def _by_kind(self) -> Mapping[str, Mapping[str, Entry]]:
@@ -112,7 +114,11 @@ class Registry:
 
     def identity(self, component: Any) -> dict[str, Any]:
         """See `keys.identity`."""
-        return keys.identity(component, self.packages)
+        return keys.identity(component, self._code)
+
+    @cached_property
+    def _code(self) -> frozenset[str]:
+        return self.packages.union(*map(keys.packages_of, self.distributions))
 
 
 @dataclass(frozen=True)
@@ -131,7 +137,9 @@ def discover(points: Iterable[EntryPoint] | None = None) -> Registry:
         packages.add(re.split(r"[.:\s]", point.value)[0])
         _load(point, found)
     entries, clashes = _without_clashes(found.entries)
-    return Registry(tuple(entries), tuple(found.broken + clashes), frozenset(packages))
+    distributions = frozenset(name for name, _, _ in distinct)
+    broken = tuple(found.broken + clashes)
+    return Registry(tuple(entries), broken, frozenset(packages), distributions)
 
 
 def registry_of(components: Mapping[str, Iterable[Any]], distribution: str = "here") -> Registry:
@@ -277,11 +285,24 @@ def _fault(kind: str, component: Any) -> str:
             return f"its field `{member.name}` is {value!r}; expected a JSON scalar or a tuple"
     if not callable(getattr(component, VERBS[kind], None)):
         return f"it has no method `{VERBS[kind]}`, the verb of a {kind}"
+    if kind == "attack" and (fault := _fault_of_ball(component)):
+        return fault
     track = getattr(component, "track", "")
     if track not in ("", *TRACKS):
         return f"its track is {track!r}; expected {' or '.join(map(repr, TRACKS))}"
     if not _is_importable(cls):
         return f"class {cls.__qualname__} must stand at the top level of an importable module"
+    return ""
+
+
+def _fault_of_ball(attack: Any) -> str:
+    norm = getattr(attack, "norm", None)
+    if norm not in NORMS:
+        return f"its class variable `norm` is {norm!r}; expected one of {NORMS}"
+    if norm and not hasattr(attack, "eps"):
+        return f"it has norm {norm!r} and no field `eps`, the radius of its ball"
+    if not norm and getattr(attack, "eps", None):
+        return f'it has eps = {attack.eps!r} and no `norm`; name the ball, as in norm = "linf"'
     return ""
 
 

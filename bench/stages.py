@@ -79,6 +79,9 @@ def _deterministic(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002  (a plugin may still draw from it)
     torch.manual_seed(seed)
+    torch.set_default_dtype(torch.float32)  # a bundle shares a process
+    torch.set_grad_enabled(True)
+    torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # slow
     torch.backends.cudnn.benchmark = False
@@ -183,7 +186,11 @@ class _Source:
         return _finished(self.store, "load", self.key).value
 
     def split(self, name: str) -> Split:
-        return _split(self, name)
+        """A copy: what one metric of a bundle does to it is nothing to the next."""
+        split = _split(self, name)
+        if isinstance(split, TensorSplit):
+            return TensorSplit(split.pixels.clone(), split.labels.clone())
+        return split
 
     @property
     def data(self) -> Data:
@@ -195,7 +202,10 @@ def _split(source: _Source, name: str) -> Split:  # cached: a bundle of metrics 
     finished = _finished(source.store, "load", source.key)
     if finished.value["in_memory"]:
         return TensorSplit(**source.store.read(finished, name))
-    split: Split = getattr(load(source.dataset, source.evaluate), name)
+    data = load(source.dataset, source.evaluate)
+    if data.digest != finished.value["digest"]:
+        raise BenchError("the files of the data set have changed since the run began; run again")
+    split: Split = getattr(data, name)
     return split
 
 
@@ -435,13 +445,14 @@ def probe(
     blocks = torch.split(index, BLOCK)
     for number, block in enumerate(blocks):
         images, labels = test.images(block).to(device), test.labels[block].to(device)
+        with torch.no_grad():
+            clean.append(student(images).float().cpu())
         torch.manual_seed(seed_of("block", "", "", seed) ^ number)
         adversarial = attack.perturb(student, images.clone(), labels.clone())
         gates.check_pixels(adversarial, tuple(images.shape[1:]), "the adversarial images")
         adversarial = adversarial.detach()
         sizes.append(gates.check_perturbed(adversarial, images, norm, eps))
         with torch.no_grad():
-            clean.append(student(images).float().cpu())
             attacked.append(student(adversarial).float().cpu())
         if progress:
             progress(number + 1, len(blocks))
@@ -511,7 +522,10 @@ def _trial(work: Work, store: Store, prefix: str) -> Trial:
         one = above[prefix + "probe"]
         results = dict(store.read(_finished(store, one.stage, one.key)))
         results["labels"] = source.split("test").labels[results["index"]]
-    return Trial(source.data, _condensed(work, store, prefix + "set"), networks=made, **results)
+    one = above[prefix + "set"]
+    cost = _finished(store, one.stage, one.key).value
+    condensed = _condensed(work, store, prefix + "set")
+    return Trial(source.data, condensed, cost=cost, networks=made, **results)
 
 
 _STAGES: Mapping[str, Callable[[Work, Store, Progress], Result]] = {

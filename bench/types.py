@@ -241,7 +241,8 @@ class Trial:
 
     `labels` [P] int64, `clean_logits` and `logits` (under the cell's attack) [P, K] float32
     belong to the test images at `index` [P]; `samples` [P, C, H, W] are a generator's.
-    `student` and `teacher` are loaded on first use.
+    `student` and `teacher` are loaded on first use. `cost` is counted, never timed: "size" (images
+    in the set) and "bytes" (of its images, labels, weights, extras).
     """
 
     data: Data

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from support import BOARD, SMALL, Ended, records, snapshot, stages, tables, write_board
 
+from bench.run import Ran
+
 Bench = Callable[..., Ended]
 Boards = Callable[..., Path]
 
@@ -410,6 +412,17 @@ def test_a_sample_recomputes_so_many_cells(bench: Bench, reference: Any, tmp_pat
     ended = bench("run", folder, "--check", "--sample", 2, "--store", reference.store)
     assert ended.code == 0
     assert "2 records recomputed: all hold" in ended.out
+
+
+def test_an_interrupted_check_does_not_say_that_records_hold(
+    bench: Bench, reference: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = reference.copied(tmp_path)
+    monkeypatch.setattr("bench.run.run", lambda engine, plan: Ran((), (), 0, interrupted=True))
+    ended = bench("run", folder, "--check", "--store", reference.store)
+    assert ended.code == 130
+    assert "hold" not in ended.out
+    assert "interrupted" in ended.err
 
 
 # ---- leaderboard

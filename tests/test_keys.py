@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import inspect
 import math
 import subprocess
@@ -108,7 +109,7 @@ def digest_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Diges
     before = set(sys.modules)
 
     def forget() -> None:
-        for function in (keys._closure_digest, keys._source, keys._parsed):
+        for function in (keys._closure, keys._source, keys._parsed):
             function.cache_clear()
         for name in set(sys.modules) - before:
             if name.split(".")[0].startswith("plug"):
@@ -262,3 +263,13 @@ def test_digesting_code_runs_none_of_it(digest_of: Digest) -> None:
         }
     )
     assert not {"plug", "pluglib", "pluglib.heavy"} & set(sys.modules)
+
+
+def test_the_versions_of_the_libraries_that_code_imports_belong_to_its_identity(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "needylib.py").write_text("import os, torch\ndef verb():\n    import filelock\n")
+    importlib.invalidate_caches()
+    found = keys.requirements("needylib", {"needylib"})
+    assert found == {"filelock": importlib.metadata.version("filelock")}

@@ -76,7 +76,16 @@ class Both(toy.ToyAccuracy):
 TOYS = registry_of(
     {**toy.COMPONENTS, "metric": (toy.ToyAccuracy(), OfSet(), OfStudent(), Gain(), Gap(), Both())}
 )
-FACTS = {"digest": "d1", "classes": ["a", "b", "c"], "counts": [40, 30, 40], "test": 60}
+FACTS = {
+    "digest": "d1",
+    "classes": ["a", "b", "c"],
+    "counts": [40, 30, 40],
+    "test": 60,
+    "shape": [1, 8, 8],
+    "mean": [0.5],
+    "std": [0.2],
+    "flip": False,
+}
 
 
 def components_of(**changes: Any):
@@ -407,7 +416,7 @@ def changed(before: Plan, after: Plan) -> set[str]:
         ({"set": [override({"attack": "toy-clean"}, eps=0.5)]}, {"probe"}),
         (
             {"set": [override({"architecture": "toy-convnet"}, width=4)]},
-            {"squeeze", "train"},
+            {"squeeze", "condense", "train", "probe", "measure"},  # all look through the network
         ),
         ({"seeds": [1]}, {"squeeze", "condense", "train", "probe", "measure"}),
     ],
@@ -420,7 +429,9 @@ def test_a_change_gives_a_new_key_where_it_matters_and_nowhere_else(
 
 
 @pytest.mark.parametrize(
-    "facts", [FACTS | {"digest": "d2"}, FACTS | {"classes": ["b", "a", "c"]}], ids=["data", "names"]
+    "facts",
+    [FACTS | {"digest": "d2"}, FACTS | {"classes": ["b", "a", "c"]}, FACTS | {"flip": True}],
+    ids=["data", "names", "flip"],
 )
 def test_other_data_give_every_stage_another_key(facts: Mapping[str, Any]) -> None:
     assert changed(planned(**ONE), planned(**ONE, facts=facts)) == set(STAGES) - {"load"}

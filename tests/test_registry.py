@@ -47,6 +47,7 @@ class Method:
 class Attack:
     name: str = "good"
     eps: float = 0.1
+    norm: ClassVar = "linf"
     def perturb(self, model, images, labels): ...
 """
 

@@ -76,6 +76,7 @@ def planning() -> None:
     components = resolve(matrix, registry)
     cells = matrix.cells()
     facts = {"digest": "0" * 16, "classes": ["a", "b"], "counts": [9, 9], "test": 9}
+    facts |= {"shape": [1, 8, 8], "mean": [0.5], "std": [0.2], "flip": False}
     component = registry.of("dataset")[kinds["dataset"]].component
     made = plan(
         components, {kinds["dataset"]: Dataset(kinds["dataset"], component, "0", facts)}, cells
