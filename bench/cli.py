@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,7 @@ from bench.types import BenchError
 
 if TYPE_CHECKING:
     from bench.records import Record
+    from bench.registry import Registry
 
 app = typer.Typer(
     name="bench",
@@ -77,30 +79,24 @@ def check(
     names: Annotated[
         list[str] | None, typer.Argument(help="Components; all that are installed if none.")
     ] = None,
+    jobs: Annotated[int, typer.Option(help="Components at a time; 0: one a core.", min=0)] = 0,
 ) -> None:
     """Check the contract on installed components."""
-    from bench.checks import checks_for, run_checks
-    from bench.display import console
-    from bench.registry import discover, suggest
+    from bench.checks.apart import check_apart
+    from bench.display import console, show_verdicts
+    from bench.registry import discover
 
     registry = discover()
-    known = {entry.name for entry in registry.entries}
-    for name in names or ():
-        if name not in known:
-            raise BenchError(f"there is no component '{name}'{suggest(name, known)}")
+    _check_names(names or (), registry)
+    entries = [e for e in registry.entries if not names or e.name in names]
     failed = 0
-    for entry in registry.entries:
-        if names and entry.name not in names:
-            continue
-        console.print(f"{entry.kind} {entry.name} ({entry.distribution} {entry.version})")
-        for verdict in run_checks(checks_for(entry.kind, entry.component, registry)):
-            style = {"passed": "green", "failed": "bold red", "skipped": "yellow"}[verdict.status]
-            detail = f": {verdict.detail}" if verdict.detail else ""
-            console.print(f"  {verdict.status:7} {verdict.check}{detail}", style=style)
-            failed += verdict.status == "failed"
-    for broken in registry.broken if not names else ():
-        console.print(f"broken: {broken.distribution}: {broken.reason}", style="red")
-        failed += 1
+    for entry, verdicts in check_apart(entries, jobs or _cores()):
+        show_verdicts(entry, verdicts)
+        failed += sum(verdict.status == "failed" for verdict in verdicts)
+    for broken in registry.broken:
+        if not names or any(name in names for _, name in broken.names):
+            console.print(f"broken: {broken.distribution}: {broken.reason}", style="red")
+            failed += 1
     console.print(f"{failed} failed" if failed else "every check passed")
     if failed:
         raise typer.Exit(FAILED)
@@ -160,11 +156,11 @@ def run(
                 raise typer.Exit(INTERRUPTED)
             wrong = disagreements(records, ran.records) + _stale(board)
             display.show_list(wrong, f"{len(ran.records)} records recomputed: all hold")
-            raise typer.Exit(FAILED if wrong or ran.failures else 0)
+            raise typer.Exit(FAILED if wrong or ran.cells_failed else 0)
         _publish(board, ran.records)
     if ran.interrupted:
         raise typer.Exit(INTERRUPTED)
-    if ran.failures:
+    if ran.cells_failed:
         raise typer.Exit(FAILED)
 
 
@@ -202,16 +198,40 @@ def _filters(only: Sequence[str] | None) -> dict[str, list[str]]:
     return found
 
 
+def _check_names(names: Sequence[str], registry: Registry) -> None:
+    """Raise BenchError for a name that no component has, not even a broken one."""
+    from bench.registry import suggest
+
+    known = {entry.name for entry in registry.entries}
+    known |= {name for broken in registry.broken for _, name in broken.names}
+    for name in names:
+        if name not in known:
+            hint = suggest(name, known)
+            if registry.broken:
+                which = "; ".join(f"{b.distribution} ({b.reason})" for b in registry.broken)
+                hint += f". Perhaps it is in a plugin that is broken: {which}"
+            raise BenchError(f"there is no component '{name}'{hint}")
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _check_device(device: str) -> None:
     if device == "cpu":
         return
+    refused = f"--device {device} cannot be used here"
+    if not re.fullmatch(r"mps|cuda(:\d+)?", device):
+        raise BenchError(f"{refused}; expected cpu, cuda, cuda:N (a number) or mps")
     import torch
 
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise BenchError(f"--device {device} cannot be used here: {reason}") from None
+        raise BenchError(f"{refused}: {str(error).splitlines()[0]}") from None
 
 
 def _tables(board: Path) -> dict[str, str]:

@@ -242,7 +242,11 @@ def _check_where(components: Components, override: Override) -> None:
     """A where that selects nothing is a slip of the pen."""
     matrix = components.matrix
     axes: dict[str, tuple[Any, ...]] = dict(_named(matrix))
-    axes |= {"ipc": (*matrix.ipc, *((FULL,) if matrix.ceiling else ())), "labels": matrix.labels, "seed": matrix.seeds}
+    axes |= {
+        "ipc": (*matrix.ipc, *((FULL,) if matrix.ceiling else ())),
+        "labels": matrix.labels,
+        "seed": matrix.seeds,
+    }
     axes["teacher"] = tuple(sorted(_teachers(components)))
     for key, chosen in override.where.items():
         for value in chosen:

@@ -20,8 +20,10 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from bench.checks import Verdict
 from bench.engine import Step
 from bench.plan import Plan
+from bench.registry import Entry
 from bench.run import Ran, Survey
 from bench.store import Store
 
@@ -114,12 +116,21 @@ def show_survey(surveys: Sequence[Survey], plan: Plan, jobs: int) -> None:
 
 
 def show_failures(ran: Ran, store: Store) -> None:
-    """How many stages failed (each has been said when it did), and how many cells that costs."""
-    if ran.failures:
+    """How many cells failed; the stages that cost them have been said when they failed."""
+    if ran.cells_failed:
         console.print(
-            f"{len(ran.failures)} stages failed, which costs {ran.cells_failed} cells; "
-            f"what they printed is in {store.root / 'logs'}"
+            f"{ran.cells_failed} cells failed; what their stages printed is in "
+            f"{store.root / 'logs'}"
         )
+
+
+def show_verdicts(entry: Entry, verdicts: Sequence[Verdict]) -> None:
+    """What `bench check` says of a component."""
+    console.print(f"{entry.kind} {entry.name} ({entry.distribution} {entry.version})")
+    for verdict in verdicts:
+        style = {"passed": "green", "failed": "bold red", "skipped": "yellow"}[verdict.status]
+        detail = f": {verdict.detail}" if verdict.detail else ""
+        console.print(f"  {verdict.status:7} {verdict.check}{detail}", style=style)
 
 
 def show_list(wrong: Sequence[str], fine: str) -> None:

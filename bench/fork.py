@@ -13,7 +13,6 @@ import math
 import multiprocessing
 import os
 import pickle
-import resource
 import signal
 import sys
 import threading
@@ -45,7 +44,11 @@ ENVIRONMENT = {
 """What the server and all that it forks have in their environment, whatever we have in ours."""
 
 # torch alone is not enough: the first optimizer of a process imports torch._dynamo, 1.5 s.
-PRELOAD = ("torch", "torch.optim", "torch._dynamo", "torch.nn.functional", "safetensors.torch")
+PRELOAD = (
+    *("torch", "torch.optim", "torch._dynamo", "torch.nn.functional", "safetensors.torch"),
+    *(__name__, "bench.preload"),
+)
+WANTED = "BENCH_PRELOAD"  # the variable that tells bench.preload what else to import
 
 INTERVAL = 0.1  # seconds between two reports of progress
 LONGEST = 300  # characters of a message
@@ -67,16 +70,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
-    """What a job returned, and how long it took.
-
-    `peak_mb` is the most memory (10^6 bytes) that its process has held so far, with all that it
-    started, beyond what the server has. Within a bundle it never falls: freed memory is kept.
-    """
+    """What a job returned."""
 
     id: str
     value: Any
-    seconds: float
-    peak_mb: float
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,6 @@ class Failed:
     id: str
     reason: str
     unsupported: bool = False
-    seconds: float = 0
 
 
 @dataclass(frozen=True)
@@ -113,30 +109,29 @@ def packed(job: Job) -> bytes:
 
 
 def fork(
-    calls: Sequence[tuple[Job, bytes]],
-    threads: int,
-    seconds: float,
-    preload: Sequence[str] = (),
+    calls: Sequence[tuple[Job, bytes]], seconds: float, preload: Sequence[str] = ()
 ) -> tuple[ForkServerProcess, Connection]:
     """A process that makes the packed calls, and a pipe out of which come pickled events.
 
     When a call has taken `seconds`, its log shows where it is. After the last event the process
     waits to be killed, so that what it started can still be found. `preload` names modules that
-    the server imports when it starts, beside torch. Raises BenchError if there is no server to
-    fork from.
+    the server imports when it starts, beside torch, as far as they can be imported. Raises
+    BenchError if there is no server to fork from.
     """
     context = multiprocessing.get_context("forkserver")
-    function = calls[0][0].function
-    context.set_forkserver_preload([*PRELOAD, __name__, function.__module__, *preload])
+    context.set_forkserver_preload(list(PRELOAD))
     here, there = context.Pipe(duplex=False)
     sent = [(job.id, job.log, payload) for job, payload in calls]
-    process = context.Process(target=_work, args=(sent, there, threads, seconds))
+    process = context.Process(target=_work, args=(sent, there, seconds))
     try:
         with _no_main():
-            _ensure_server()
+            _ensure_server([calls[0][0].function.__module__, *preload])
             process.start()
     except (EOFError, OSError) as error:
         here.close()
+        if preload:  # one of them may have taken the server down: try a server without them
+            time.sleep(INTERVAL)  # its pipe closes a moment before it can be seen to be dead
+            return fork(calls, seconds)
         raise BenchError(
             f"no process could be forked ({sentence(error)}); expected a server that imports "
             'torch; try `python -c "import torch._dynamo"`'
@@ -160,12 +155,13 @@ def sentence(error: BaseException) -> str:
     return f"{type(error).__name__}{': ' if text else ''}{text}{where}"
 
 
-def _ensure_server() -> None:
+def _ensure_server(preload: Sequence[str]) -> None:
     """Start the server if there is none, in ENVIRONMENT and deaf to Ctrl-C, which is for us."""
     resource_tracker.ensure_running()  # before SIGINT is blocked, since starting it unblocks it
-    ours = {name: os.environ.get(name) for name in ENVIRONMENT}
+    its = ENVIRONMENT | {WANTED: " ".join(map(str, preload))}
+    ours = {name: os.environ.get(name) for name in its}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    os.environ.update(ENVIRONMENT)
+    os.environ.update(its)
     try:
         forkserver.ensure_running()
     finally:
@@ -191,10 +187,7 @@ def _no_main() -> Iterator[None]:
 
 
 def _work(
-    calls: Sequence[tuple[str, Path | None, bytes]],
-    pipe: Connection,
-    threads: int,
-    seconds: float,
+    calls: Sequence[tuple[str, Path | None, bytes]], pipe: Connection, seconds: float
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     watch = threading.Thread(target=_die_with_parent, daemon=True)
@@ -204,20 +197,17 @@ def _work(
         sys.stdout.reconfigure(line_buffering=True)  # a crash must not swallow the last lines
     import torch
 
-    torch.set_num_threads(threads)
-    baseline = psutil.Process().memory_info().rss  # bytes
+    torch.set_num_threads(1)  # the order of a sum depends on it
     for id, log, payload in calls:
-        start = time.perf_counter()
         try:
             _redirect(log)
             faulthandler.dump_traceback_later(min(seconds, threading.TIMEOUT_MAX), file=2)
-            message = _call(id, payload, pipe, baseline)
+            message = _call(id, payload, pipe)
         except Exception as error:
             declined = isinstance(error, Unsupported)
             if not declined:
                 traceback.print_exc()
-            took = time.perf_counter() - start
-            message = pickle.dumps(Failed(id, sentence(error), declined, took))
+            message = pickle.dumps(Failed(id, sentence(error), declined))
         faulthandler.cancel_dump_traceback_later()
         for stream in (sys.stdout, sys.stderr):
             with suppress(AttributeError, ValueError):  # the call may have closed them
@@ -226,16 +216,12 @@ def _work(
     watch.join()
 
 
-def _call(id: str, payload: bytes, pipe: Connection, baseline: int) -> bytes:
+def _call(id: str, payload: bytes, pipe: Connection) -> bytes:
     function, arguments = pickle.loads(payload)
-    start = time.perf_counter()
     value = function(*arguments, progress=_reporter(id, pipe))
-    seconds = time.perf_counter() - start
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    largest *= 1 if sys.platform == "darwin" else 1024  # macOS counts bytes
     try:
         # Plain pickle: multiprocessing's sends a tensor as a file handle that dies with us.
-        return pickle.dumps(Done(id, value, seconds, max(0, largest - baseline) / 1e6))
+        return pickle.dumps(Done(id, value))
     except Exception as error:
         raise BenchError(f"the result cannot be sent back: {error}") from error
 

@@ -26,7 +26,10 @@ STANDARD_ERRORS = 4  # how far a rate recomputed on another machine may lie from
 
 @dataclass(frozen=True)
 class Ran:
-    """What a run has given: records, and one failure for each stage that began one."""
+    """What a run has given: records, and one failure for each stage that began one.
+
+    `cells_failed` counts those without their data, too.
+    """
 
     records: tuple[Record, ...]
     failures: tuple[Failure, ...]
@@ -85,7 +88,10 @@ def ran(components: Components, plan: Plan, outcome: Outcome) -> Ran:
         )
     ]
     return Ran(
-        tuple(r for r in made if r), tuple(failures.values()), len(spoilt), outcome.interrupted
+        tuple(r for r in made if r),
+        tuple(failures.values()),
+        len(spoilt) + plan.lost,
+        outcome.interrupted,
     )
 
 

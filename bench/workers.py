@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -49,25 +49,22 @@ class _Bundle:
     root: psutil.Process | None = None  # None: it died before we could look at it
     helpers: list[psutil.Process] = field(default_factory=list)  # descendants, when last seen
     baseline: int = 0  # bytes that the server has, shared with the process
-    peak: int = 0  # the most bytes that the process tree had beyond those
 
 
 class Workers:
-    """At most `jobs` processes at a time, with `threads` threads of torch and these limits.
+    """At most `jobs` processes at a time, with one thread of torch and these limits.
 
-    `preload` names modules that jobs will want; the server that forks them imports each once.
+    `preload` names modules that jobs will want; the server that forks them imports each once,
+    and leaves out those that cannot be imported.
 
     A context manager, for use from one thread: `start` bundles while some are `free`, then read
     `events`.
     """
 
-    def __init__(
-        self, jobs: int, limits: Limits, threads: int = 1, preload: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, jobs: int, limits: Limits, preload: Sequence[str] = ()) -> None:
         if jobs < 1:
             raise BenchError(f"{jobs} workers cannot do anything; expected at least 1")
-        self.jobs, self.limits, self.threads = jobs, limits, threads
-        self.preload = tuple(preload)
+        self.jobs, self.limits, self.preload = jobs, limits, tuple(preload)
         self._bundles: list[_Bundle] = []
         self._events: list[Event] = []
         self._next_look = self._next_search = 0.0
@@ -93,7 +90,7 @@ class Workers:
                 self._events.append(Failed(job.id, str(error)))
         if not calls:
             return
-        process, pipe = fork(calls, self.threads, self.limits.seconds, self.preload)
+        process, pipe = fork(calls, self.limits.seconds, self.preload)
         bundle = _Bundle([job for job, _ in calls], process, pipe, time.monotonic())
         self._bundles.append(bundle)
         with suppress(psutil.Error):  # it may be dead already
@@ -145,8 +142,6 @@ class Workers:
             except Exception as error:
                 reason = f"the result cannot be read back: {sentence(error)}"
                 event = Failed(bundle.jobs[0].id, reason)
-            if isinstance(event, Done):
-                event = replace(event, peak_mb=max(event.peak_mb, bundle.peak / 1e6))
             if not isinstance(event, Progress):
                 _delete_if_empty(bundle.jobs.pop(0).log)
                 bundle.since = time.monotonic()
@@ -170,7 +165,6 @@ class Workers:
             used = _private_bytes(tree) - bundle.baseline
             if bundle.helpers:  # which that figure charges in full for what they share
                 used = min(used, _proportional_bytes(tree))
-            bundle.peak = max(bundle.peak, used)
             if now - bundle.since > seconds + GRACE:
                 self._fail(bundle, f"passed its time limit of {seconds:g} s")
             elif used > memory_gb * 1e9:
@@ -179,10 +173,9 @@ class Workers:
 
     def _fail(self, bundle: _Bundle, reason: str) -> None:
         """The running job is at fault; those after it go on in a fresh process."""
-        seconds = time.monotonic() - bundle.since
         self._end(bundle)
         _delete_if_empty(bundle.jobs[0].log)
-        self._events.append(Failed(bundle.jobs[0].id, reason, seconds=seconds))
+        self._events.append(Failed(bundle.jobs[0].id, reason))
         self.start(bundle.jobs[1:])
 
     def _end(self, *bundles: _Bundle) -> None:

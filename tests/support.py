@@ -78,6 +78,7 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
 def stages(store: Path) -> dict[str, int]:
     """How many stages of each kind a store has finished."""
     done = [path.parent.parent.name for path in store.glob("*/*/done.json")]
+    done = [kind for kind in done if kind != "tmp"]  # left by a run that was killed
     return {kind: done.count(kind) for kind in sorted(set(done))}
 
 

@@ -105,7 +105,8 @@ def test_faults_are_counted_and_no_traceback_is_shown(faulty: Any, bench: Bench)
     _, store, ended = faulty(bench)
     assert ended.code == 1
     assert "Traceback" not in ended.out + ended.err
-    assert f"{len(WRONG)} stages failed" in ended.out
+    # 11 methods on 2 networks under 2 attacks; of 2 others, what neither broken thing spares
+    assert "48 cells failed; what their stages printed is in" in ended.out
     assert str(store / "logs") in ended.out
     logs = [path.read_text() for path in (store / "logs").iterdir()]
     assert any("FileNotFoundError: no weights at weights.bin" in log for log in logs)
@@ -235,6 +236,20 @@ def test_a_faulty_option_is_one_sentence(
     (tmp_path / "matrix").write_text("a file, where a folder of finished stages should be")
     assert said in one_line(bench("run", board(), *options))
     assert not (tmp_path / ".bench").exists()
+
+
+def test_data_that_cannot_be_loaded_cost_their_own_cells(
+    bench: Bench, board: Boards, tmp_path: Path
+) -> None:
+    folder = board(datasets=["toy-data", "closed"], **SMALL)
+    ended = bench("run", folder, "--store", tmp_path / "store")
+    assert ended.code == 1
+    assert "failed: load closed: RuntimeError: the test split was opened (toyplug" in ended.out
+    assert "2 cells failed; what their stages printed is in" in ended.out
+    assert {record["dataset"] for record in records(folder)} == {"toy-data"}
+    folder = board(datasets=["closed"], **SMALL)
+    said = one_line(bench("run", folder, "--store", tmp_path / "store"))
+    assert "dataset 'closed' cannot be loaded: RuntimeError: the test split was opened" in said
 
 
 def test_a_budget_beyond_the_data_is_one_sentence(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,7 +18,7 @@ from bench import run as runs
 from bench.components import resolve
 from bench.engine import Engine, Outcome, Step, price_key
 from bench.matrix import parse
-from bench.plan import Plan
+from bench.plan import Plan, key_of
 from bench.registry import registry_of
 from bench.store import Store
 from bench.types import BenchError
@@ -145,10 +146,9 @@ def test_a_validation_board_never_opens_the_test_split(tmp_path: Path) -> None:
     _, ran, _ = carried_out(tmp_path, evaluate="validation", **changes)
     assert [record["status"] for record in ran.records] == ["ok", "ok"]
     assert {record["images"] for record in ran.records} == {64}
-    with pytest.raises(BenchError) as caught:
-        engine(tmp_path, **changes).load(["closed"])
-    said = str(caught.value)
-    assert said.startswith("dataset 'closed' cannot be loaded: RuntimeError: the test split was")
+    loaded, lost = engine(tmp_path, **changes).load(["closed"])
+    assert loaded == {}
+    assert lost["closed"].reason.startswith("RuntimeError: the test split was opened")
 
 
 def test_images_on_disk_and_in_memory_give_the_same_students(tmp_path: Path) -> None:
@@ -289,25 +289,32 @@ def test_an_interrupted_run_keeps_what_it_has_and_goes_on(tmp_path: Path, at: in
 # ---- several runs, files that change, prices
 
 
-def test_a_stage_that_another_run_holds_is_waited_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("done_there", [True, False], ids=["has finished", "has died"])
+def test_a_stage_that_another_run_holds_is_waited_for(
+    tmp_path: Path, finished: Path, done_there: bool
+) -> None:
     heard = Heard()
     one = engine(tmp_path, listen=heard, **SMALL)
     plan = one.plan(one.components.matrix.cells())
-    sets = [stage for stage in plan.stages if stage.kind == "condense"]
-    other = engine(tmp_path, **SMALL)
-    keys = {stage.id: runs.key_of(stage, {}, "cpu") for stage in sets}
-    lock = other.store.lock("condense", keys[sets[0].id])
+    held = next(stage for stage in plan.stages if stage.kind == "condense")
+    key = key_of(held, {}, "cpu")
+    lock = one.store.lock("condense", key)
     assert lock is not None
 
     def let_go(step: Step) -> None:
         heard(step)
         if step.status == "done" and step.stage.kind == "measure" and lock.is_locked:
-            lock.release()  # what does not wait for it is finished by now
+            if done_there:
+                there = finished / "condense" / key
+                shutil.copytree(there, one.store.folder("condense", key))
+            lock.release()
 
     whole = replace(one, listen=let_go).execute(plan.stages)
     assert len(whole.finished) == len(plan.stages)
-    order = [step.stage.title for step in heard if step.status == "done"]
-    assert order.index(sets[0].title) > order.index(sets[1].title)
+    ends = [step for step in heard if step.status in ENDS]
+    last = next(n for n, step in enumerate(ends) if step.stage is held)
+    assert any(step.stage.kind == "measure" for step in ends[:last])  # others did not wait
+    assert ends[last].status == ("cached" if done_there else "done")
 
 
 @pytest.fixture

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import random
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import toyplug
@@ -23,7 +25,7 @@ from bench.components import resolve
 from bench.engine import Engine
 from bench.keys import seed_of
 from bench.matrix import parse
-from bench.plan import Stage, Work
+from bench.plan import STAGES, Stage, Work
 from bench.recipe import Recipe
 from bench.records import unpack
 from bench.registry import registry_of
@@ -48,9 +50,10 @@ CLASSES = len(DATA.classes)
 def as_found() -> Iterator[None]:
     """Stages set the whole process up to be deterministic; tests after these are not to know."""
     strict = torch.are_deterministic_algorithms_enabled()
-    fill = deterministic.fill_uninitialized_memory
+    fill, threads = deterministic.fill_uninitialized_memory, torch.get_num_threads()
     with torch.random.fork_rng():
         yield
+    torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(strict)
     deterministic.fill_uninitialized_memory = fill
 
@@ -274,6 +277,23 @@ def test_a_teacher_that_is_not_the_tasks_network_is_refused(
     assert said in str(caught.value)
 
 
+def test_fresh_networks_differ_by_call_and_a_seed_decides_which(tmp_path: Path) -> None:
+    board = engine(tmp_path, methods=["toy-soft"], controls=None, backbone="toy-linear", ipc=[1])
+    done = executed(board, ("squeeze",))
+    of_seed = [work for work, made in done.values() if made.stage == "squeeze"]
+    assert len(of_seed) == 2
+
+    def fresh(work: Work) -> list[str]:
+        given = stages._task(work, board.store, lambda done, total: None, ipc=0)
+        torch.rand(3)  # whatever a teacher has drawn in between
+        states = [networks.state(given.network()) for _ in range(2)]
+        return [digest_of_tensors(*state.values()) for state in states]
+
+    one, other = map(fresh, of_seed)
+    assert fresh(of_seed[0]) == one
+    assert len({*one, *other}) == 4
+
+
 def test_a_condensed_set_goes_through_its_gate() -> None:
     assert len(stages.condense(toy.ToyMeans(), task())) == 2 * CLASSES
     faulty = Returning(lambda given: toy.ToyMeans().condense(replace(given, ipc=3)))
@@ -402,21 +422,25 @@ def test_one_seed_trains_the_students_of_all_methods_alike(
 
 
 def test_a_stage_run_again_gives_the_same_bytes(tmp_path: Path) -> None:
-    changes = {"ceiling": None, "ipc": [1], "seeds": [0], "backbone": "toy-convnet"}
-    changes |= {"methods": ["toy-soft"], "labels": ["teacher"], "architectures": ["toy-convnet"]}
-    changes |= {"controls": None, "attacks": ["noted-step"]}
-    changes |= {"recipe": {"steps": 5, "crop": 1, "cutmix": 1.0}}
+    changes = {
+        "methods": ["drawing", "toy-soft"],
+        "controls": None,
+        "ceiling": None,
+        "ipc": [1],
+        "labels": ["teacher"],
+        "architectures": ["toy-convnet"],
+        "attacks": ["noted-step"],
+        "seeds": [0],
+        "backbone": "toy-convnet",
+        "teacher": "toy-teacher",
+        "recipe": {"steps": 5, "crop": 1, "cutmix": 1.0},
+    }
     one = executed(engine(tmp_path / "one", **changes))
-    torch.rand(7)  # whatever has been drawn before
+    for draw in (torch.rand, np.random.rand):  # whatever has been drawn before
+        draw(7)
+    random.random()
     other = executed(engine(tmp_path / "other", **changes))
-    assert [work.kind for work, _ in one.values()] == [
-        "load",
-        "squeeze",
-        "condense",
-        "train",
-        "probe",
-        "measure",
-    ]
+    assert {work.kind for work, _ in one.values()} == set(STAGES)
     assert {title: (made.key, made.content) for title, (_, made) in one.items()} == {
         title: (made.key, made.content) for title, (_, made) in other.items()
     }

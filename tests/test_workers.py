@@ -25,12 +25,10 @@ jobs = importlib.import_module("worker_jobs")
 LIMITS = Limits(seconds=20, memory_gb=1)
 
 
-def events(
-    *bundles: Sequence[Job], limits: Limits = LIMITS, workers: int = 2, threads: int = 1
-) -> list[Event]:
+def events(*bundles: Sequence[Job], limits: Limits = LIMITS, workers: int = 2) -> list[Event]:
     """All that happens until every bundle has ended."""
     waiting, happened = list(bundles), []
-    with Workers(workers, limits, threads) as pool:
+    with Workers(workers, limits) as pool:
         while waiting or pool.free < workers:
             while waiting and pool.free:
                 pool.start(waiting.pop(0))
@@ -95,14 +93,8 @@ def test_the_same_job_gives_the_same_value_in_any_process() -> None:
 def test_progress_is_thinned_out_but_its_end_arrives() -> None:
     *progress, done = events([Job("count", jobs.count, (100_000,))])
     assert progress[-1] == Progress("count", 100_000, 100_000)
-    assert len(progress) <= 2 + done.seconds / 0.1  # the first, the last, ten a second
     assert isinstance(done, Done)
-
-
-def test_what_a_job_allocates_shows_in_its_peak_and_torch_does_not() -> None:
-    small, big = outcomes([Job("small", jobs.double, (1,)), Job("big", jobs.eat, (0.2, 0))])
-    assert small.peak_mb < 50
-    assert 190 <= big.peak_mb < 300
+    assert len(progress) <= 2 + done.value / 0.1  # the first, the last, ten a second
 
 
 # ---- failures
@@ -158,7 +150,7 @@ def test_arguments_that_cannot_be_pickled_fail_their_job_alone() -> None:
         [Job("bad", jobs.double, (lambda: None,)), Job("good", jobs.double, (1,))]
     )
     assert "cannot be sent to a process of its own" in failed.reason
-    assert done == Done("good", 2, done.seconds, done.peak_mb)
+    assert done == Done("good", 2)
 
 
 def test_a_bundle_that_cannot_be_sent_takes_no_worker() -> None:
@@ -204,7 +196,6 @@ def test_a_hung_job_ends_at_its_time_limit_and_its_log_says_where(tmp_path: Path
         limits=Limits(seconds=2, memory_gb=1),
     )
     assert hung.reason == "passed its time limit of 2 s"
-    assert hung.seconds >= 2
     assert after.value == 2
     assert "before" in log.read_text()
     assert "worker_jobs.py" in log.read_text()
@@ -229,9 +220,7 @@ def test_the_memory_that_the_server_has_is_not_charged() -> None:
 
 def test_memory_that_helpers_share_is_charged_once() -> None:
     limits = Limits(seconds=20, memory_gb=0.8)
-    done = outcome(Job("x", jobs.share, (0.3, 4)), limits)
-    assert isinstance(done, Done)
-    assert done.peak_mb < 800
+    assert isinstance(outcome(Job("x", jobs.share, (0.3, 4)), limits), Done)
 
 
 # ---- surroundings
@@ -246,11 +235,6 @@ def test_a_process_is_set_up_for_reproducible_work() -> None:
     assert found["environment"]["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert found["environment"]["PYTHONHASHSEED"] == "0"
     assert dict(os.environ) == before
-
-
-def test_more_threads_can_be_asked_for() -> None:
-    (done,) = outcomes([Job("x", jobs.surroundings)], threads=2)
-    assert done.value["threads"] == 2
 
 
 def test_a_process_may_have_children_and_leaves_interrupts_to_us() -> None:
@@ -407,3 +391,59 @@ def test_a_server_that_cannot_load_torch_is_explained(tmp_path: Path) -> None:
         err = parent.communicate(timeout=30)[1]
     assert "no driver" in err
     assert "BenchError: no process could be forked" in err
+
+
+# ---- what plugins ask the server to import
+
+PRELOADS = """
+    import sys
+    sys.path.insert(0, {folder!r})
+    import worker_jobs
+    from bench.workers import Job, Limits, Workers
+
+    wanted = {wanted!r}
+    with Workers(1, Limits(seconds=60), preload=wanted) as pool:
+        for name in wanted:
+            pool.start([Job(name, worker_jobs.is_loaded, (name,))])
+            while not (events := pool.events()):
+                pass
+            print(name, events[0].value)
+"""
+
+MODULES = {
+    "torch": "def set_num_threads(n): pass",  # stand-ins
+    "safetensors": "",
+    "fine": "print('fine speaks')",
+    "missing": "import no_such_library",
+    "faulty": "raise RuntimeError('told to nobody')",
+    "leaving": "import sys; sys.exit('bye')",
+    "also_fine": "import os; os.environ['OMP_NUM_THREADS'] = '7'",
+    "deadly": "import os; os.abort()",
+}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "loaded"),
+    [
+        (["fine", "missing", "faulty", "leaving", "also_fine"], {"fine", "also_fine"}),
+        (["fine", "deadly"], set()),  # a server that dies is replaced by one that loads nothing
+    ],
+    ids=["raise", "abort"],
+)
+def test_a_module_that_cannot_be_preloaded_costs_nobody_else(
+    tmp_path: Path, wanted: list[str], loaded: set[str]
+) -> None:
+    for name, text in MODULES.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    text = PRELOADS.format(folder=str(Path(__file__).parent), wanted=wanted)
+    (tmp_path / "script.py").write_text(textwrap.dedent(text))
+    ended = subprocess.run(
+        [sys.executable, tmp_path / "script.py"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parent.parent}"},
+    )
+    assert ended.stdout.splitlines() == [f"{name} {name in loaded}" for name in wanted]
+    assert ended.stderr == ""

@@ -159,6 +159,13 @@ def unloadable(*, progress: Report) -> Any:
     return Unloadable()
 
 
-def count(total: int, *, progress: Report) -> None:
+def count(total: int, *, progress: Report) -> float:
+    """Seconds that it took."""
+    since = time.monotonic()
     for i in range(total):
         progress(i + 1, total)
+    return time.monotonic() - since
+
+
+def is_loaded(module: str, *, progress: Report) -> bool:
+    return module in sys.modules

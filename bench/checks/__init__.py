@@ -5,34 +5,25 @@
         check.run()
 
 Every check works on toy data and toy networks, on the CPU and in seconds; the class variable
-`quick` of a component sets the fields that would make it slow.
+`quick` of a component sets the fields that would make it slow. The claims of each kind are in a
+module of its own; they import torch, this module does not.
 """
 
 from __future__ import annotations
 
+import importlib
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
-
-from bench.checks import architectures, attacks, datasets, methods, metrics, samplers, teachers
 from bench.checks.check import Check, Claims, Skipped, require
 from bench.registry import KINDS, Registry, about, registry_of, replace, suggest
 from bench.types import BenchError, Unsupported
 
 __all__ = ["Check", "Skipped", "Verdict", "checks_for", "run_checks"]
 
-CLAIMS: dict[str, Callable[[Any], Claims]] = {
-    "dataset": datasets.claims,
-    "teacher": teachers.claims,
-    "method": methods.claims,
-    "architecture": architectures.claims,
-    "attack": attacks.claims,
-    "sampler": samplers.claims,
-    "metric": metrics.claims,
-}
+CLAIMS = {kind: f"bench.checks.{kind}s" for kind in KINDS}  # the modules with `claims`
 
 
 @dataclass(frozen=True)
@@ -60,7 +51,7 @@ def checks_for(kind: str, component: Any, registry: Registry | None = None) -> t
     else:
         if registry is not None:
             claims["names only what is installed"] = lambda: check_names(component, registry)
-        claims |= CLAIMS[kind](_quick(kind, component))
+        claims |= importlib.import_module(CLAIMS[kind]).claims(_quick(kind, component))
     name = getattr(component, "name", component)
     return tuple(Check(f"{kind} '{name}' {claim}", _run(test)) for claim, test in claims.items())
 
@@ -127,6 +118,8 @@ def _quick(kind: str, component: Any) -> Any:
 
 def _run(test: Callable[[], str | None]) -> Callable[[], str]:
     def run() -> str:
+        import torch
+
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # as a stage has, so that bytes can be compared
         try:

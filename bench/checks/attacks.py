@@ -16,7 +16,6 @@ from bench.checks.check import Claims, naming, on_each, once, require
 from bench.checks.guards import Watched, watch
 from bench.types import Unsupported, digest_of_tensors
 
-NORMS = ("linf", "l2", "")
 IMAGES = 12
 EXACT = 0.01  # share of the way from the clean loss to the largest, that an exact attack may miss
 HARM = 0.05  # share of it by which an attack may lower the loss: what noise does
@@ -132,17 +131,13 @@ def check_linear(attack: Any) -> str:
 
 
 def _ball(attack: Any) -> tuple[str, float]:
-    norm = getattr(attack, "norm", None)
-    require(
-        norm in NORMS,
-        f"its norm is {norm!r}; expected a class variable `norm` of {NORMS}, '' for no ball",
-    )
-    eps = getattr(attack, "eps", None if norm else 0.0)
+    """Norm and radius; the first check has looked at the norm, and that there is a radius."""
+    eps = getattr(attack, "eps", 0.0)
     require(
         isinstance(eps, int | float) and eps >= 0,
         f"its eps is {eps!r}; expected a field `eps: float`, the radius in pixels of [0, 1]",
     )
-    return str(norm), float(eps)  # type: ignore[arg-type]
+    return str(attack.norm), float(eps)
 
 
 def _linear() -> tuple[nn.Module, Tensor, Tensor]:

@@ -11,6 +11,7 @@ from bench.checks import checks_for, run_checks
 
 BALL = "stays in its ball"
 ONE = "takes a batch of one"
+FORM = "is well formed"
 ZERO = "with eps = 0 is the identity"
 PROCESS = "leaves the process as found"
 INPUTS = "leaves its inputs as found"
@@ -219,5 +220,7 @@ class NoRadius:
 
 
 def test_a_ball_needs_a_known_norm_and_a_radius(verdict) -> None:
-    assert "its norm is 'l7'; expected" in verdict("attack", Nowhere(), BALL).detail
-    assert "expected a field `eps: float`" in verdict("attack", NoRadius(), BALL).detail
+    assert "`norm` is 'l7'; expected one of" in verdict("attack", Nowhere(), FORM).detail
+    assert "no field `eps`, the radius" in verdict("attack", NoRadius(), FORM).detail
+    inside_out = verdict("attack", toy.ToyStep(eps=-0.1), BALL).detail
+    assert "its eps is -0.1; expected a field `eps: float`" in inside_out

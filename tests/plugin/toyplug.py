@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -97,6 +98,22 @@ class Noted(toy.ToyMeans):
     def condense(self, task: Task) -> CondensedSet:
         note("condense", self.name, task.ipc, task.seed)
         return super().condense(task)
+
+
+@dataclass(frozen=True)
+class Drawing(toy.ToyMeans):
+    """Mean images with noise from every global generator, which is bad manners."""
+
+    name: str = "drawing"
+
+    def condense(self, task: Task) -> CondensedSet:
+        import numpy as np
+        import torch
+
+        means = super().condense(task)
+        assert isinstance(means.images, torch.Tensor)
+        noise = (torch.rand(1).item(), float(np.random.rand()), random.random())  # noqa: NPY002
+        return replace(means, images=means.images * (1 - sum(noise) / 30))
 
 
 @dataclass(frozen=True)
@@ -262,6 +279,7 @@ COMPONENTS: dict[str, tuple[Any, ...]] = {
     "method": (
         *toy.COMPONENTS["method"],
         Noted(),
+        Drawing(),
         Slow(),
         *(Faulty(how, how) for how in FAULTS),
         toy.ToyMeans("taught", teacher="broken-teacher"),

@@ -3,6 +3,7 @@ import torch
 import torchattacks
 from torch import nn
 
+from bench.types import BenchError
 from bench_standard.architectures import ConvNet
 from bench_standard.attacks import BATCH, FGSM, PGD, Clean
 
@@ -139,3 +140,21 @@ def test_pgd_is_stronger_than_fgsm_and_fgsm_than_nothing():
     ]
     assert left[0] == 1
     assert left[0] > left[1] > left[2]
+
+
+@pytest.mark.parametrize(
+    ("attack", "field", "value", "least"),
+    [
+        (FGSM, "eps", -0.1, 0),
+        (PGD, "eps", -0.1, 0),
+        (PGD, "eps", float("nan"), 0),
+        (PGD, "eps", float("inf"), 0),
+        (PGD, "alpha", -0.01, 0),
+        (PGD, "steps", 0, 1),
+        (PGD, "restarts", 0, 1),
+    ],
+)
+def test_a_field_without_meaning_is_refused(attack, field, value, least):
+    told = f"{attack.name}: {field} is {value}; expected a number of at least {least}"
+    with pytest.raises(BenchError, match=told):
+        attack(**{field: value})

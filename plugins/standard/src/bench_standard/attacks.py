@@ -7,9 +7,12 @@ is found in, so they follow the seed of the stage, and the state is put back aft
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from bench.types import BenchError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -39,6 +42,9 @@ class FGSM:
     exact_on_linear: ClassVar[bool] = True  # reaches the closed form, which the kit checks
     preload: ClassVar[tuple[str, ...]] = ("torchattacks",)
 
+    def __post_init__(self) -> None:
+        _check(self, eps=0)
+
     def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         import torchattacks
 
@@ -63,6 +69,9 @@ class PGD:
     exact_on_linear: ClassVar[bool] = True  # reaches the closed form, which the kit checks
     preload: ClassVar[tuple[str, ...]] = ("torchattacks",)
 
+    def __post_init__(self) -> None:
+        _check(self, eps=0, steps=1, alpha=0, restarts=1)
+
     def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         import torch
         import torchattacks
@@ -85,6 +94,17 @@ class PGD:
             return adversarial
 
         return _in_batches(with_restarts, model, images, labels)
+
+
+def _check(attack: Any, **lowest: float) -> None:
+    """Raise BenchError for a field that is less than its lowest value, infinite or NaN."""
+    for field, least in lowest.items():
+        value = getattr(attack, field)
+        if not least <= value < math.inf:
+            raise BenchError(
+                f"{attack.name}: {field} is {value}; expected a number of at least {least}; "
+                f"set {field} in the board, or leave it at its default"
+            )
 
 
 def _in_batches(
