@@ -7,6 +7,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,7 @@ from bench.types import BenchError
 if TYPE_CHECKING:
     from bench.records import Record
     from bench.registry import Registry
+    from bench.store import Store
 
 app = typer.Typer(
     name="bench",
@@ -125,7 +127,7 @@ def run(
     from bench.matrix import read
     from bench.records import read as read_records
     from bench.registry import discover
-    from bench.run import chosen_cells, disagreements, run, survey
+    from bench.run import chosen_cells, disagreements, missing, run, survey
     from bench.run import sample as drawn
     from bench.store import Store
 
@@ -136,14 +138,15 @@ def run(
     cells = chosen_cells(matrix, _listed(methods), _filters(only))
     _check_device(device)
     records = read_records(board)
+    lost = missing(cells, records)
     if check and sample:
         cells = drawn(cells, sample, _salt(board))
-    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
-        # a check that read the store would only repeat what the store says
-        root = store or Path(scratch if check else ".bench")
-        count = jobs or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else jobs
+    with ExitStack() as stack:
+        root = store or Path(".bench")
+        if check and not store:  # the store would only repeat what it has said before
+            root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         with display.following() as listen:
-            engine = Engine(components, Store(root), count or os.cpu_count() or 1, device, listen)
+            engine = Engine(components, Store(root), jobs or _cores(), device, listen)
             plan = engine.plan(cells)
             if dry_run:
                 display.show_survey(survey(plan, engine.store, device, records), plan, engine.jobs)
@@ -154,10 +157,11 @@ def run(
         if check:
             if ran.interrupted:
                 raise typer.Exit(INTERRUPTED)
-            wrong = disagreements(records, ran.records) + _stale(board)
+            wrong = lost + disagreements(records, ran.records) + _stale(board)
             display.show_list(wrong, f"{len(ran.records)} records recomputed: all hold")
             raise typer.Exit(FAILED if wrong or ran.cells_failed else 0)
-        _publish(board, ran.records)
+        if ran.records:
+            _publish(board, ran.records, engine.store)
     if ran.interrupted:
         raise typer.Exit(INTERRUPTED)
     if ran.cells_failed:
@@ -240,7 +244,7 @@ def _tables(board: Path) -> dict[str, str]:
     from bench.report import render
     from bench.run import board_of
 
-    return render(board_of(read(board)), read_records(board), board.resolve().name)
+    return render(board_of(read(board)), read_records(board))
 
 
 def _stale(board: Path) -> list[str]:
@@ -272,11 +276,13 @@ def _salt(board: Path) -> str:
         return ""
 
 
-def _publish(board: Path, new: Iterable[Record]) -> None:
+def _publish(board: Path, new: Iterable[Record], store: Store) -> None:
     from bench.display import console, show_tables
+    from bench.keys import digest
     from bench.records import merge, read, write
 
-    write(board, merge(read(board), new))  # read now: another run may have written meanwhile
-    files = _write_tables(board)
+    with store.waiting_lock("board", digest(str(board.resolve()))):  # another run may write, too
+        write(board, merge(read(board), new))
+        files = _write_tables(board)
     show_tables(board)
     console.print(f"wrote {', '.join(str(board / name) for name in files)} and {board / 'records'}")

@@ -40,6 +40,7 @@ class Board:
     attacks: tuple[str, ...]
     metrics: tuple[str, ...]
     seeds: tuple[int, ...]
+    evaluate: str = "test"  # the split that records are of
 
     def role(self, method: str) -> str:
         """ "method", "control" or "ceiling"."""
@@ -65,7 +66,8 @@ def on_board(board: Board, records: Iterable[Record]) -> list[Record]:
     return [
         record
         for record in records
-        if record["dataset"] in board.datasets
+        if record.get("evaluate", "test") == board.evaluate
+        and record["dataset"] in board.datasets
         and record["ipc"] in budgets.get(record["method"], ())
         and record["labels"] in board.labels
         and record["architecture"] in board.architectures
@@ -128,7 +130,7 @@ def robust(board: Board, records: Iterable[Record]) -> list[Record]:
     """Records of one more attack a ball: right under everything in `balls`, image by image.
 
     A seed is left out where one of the attacks is missing or looked at other images. The figure
-    stands under the metrics that are the fraction of right images, in every record.
+    stands under the metrics that are the fraction of right images, wherever they are given.
     """
     shown = [record for record in on_board(board, records) if record.get("correct")]
     bits = {id(record): unpack(record["correct"], record["images"]) for record in shown}
@@ -137,9 +139,10 @@ def robust(board: Board, records: Iterable[Record]) -> list[Record]:
         metric
         for metric in board.metrics
         if all(
-            abs(record["metrics"].get(metric, math.nan) - right[id(record)]) < 1e-5
+            abs(record["metrics"].get(metric, right[id(record)]) - right[id(record)]) < 1e-5
             for record in shown
         )
+        and any(metric in record["metrics"] for record in shown)
     ]
     cells: dict[tuple[Any, ...], dict[str, Record]] = defaultdict(dict)
     for record in shown:

@@ -96,13 +96,13 @@ def write(folder: Path, records: Iterable[Record]) -> None:
     record is lost, pass `merge(read(folder), new)`. Raises BenchError for a record that `read`
     would refuse; nothing has been written then.
     """
-    rounded = [_rounded(record) for record in records]
-    for record in rounded:
+    exact = [rounded(record) for record in records]
+    for record in exact:
         _check(record, _words(record))
-    ordered = merge(rounded, ())
-    if len(ordered) < len(rounded):
+    ordered = merge(exact, ())
+    if len(ordered) < len(exact):
         raise BenchError(
-            f"{len(rounded)} records of {len(ordered)} cells; expected one record a cell; use "
+            f"{len(exact)} records of {len(ordered)} cells; expected one record a cell; use "
             "`merge`, where the newer record of a cell replaces the older one"
         )
     by_method = sorted(ordered, key=lambda record: str(record["method"]))  # stable: order is kept
@@ -281,13 +281,14 @@ def _file_name(method: str) -> str:
     return f"{method}.jsonl"
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
+    """A record, or part of one, as it is written: DECIMALS digits, lists for tuples."""
     if isinstance(value, float):
         return round(value, DECIMALS) + 0.0  # + 0.0: no "-0.0"
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
+        return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
+        return [rounded(item) for item in value]
     return value
 
 

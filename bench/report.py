@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from bench.keys import parameters
 from bench.leaderboard import Board, ball, best, columns, display, on_board, scales, tidy
+from bench.recipe import Recipe
 from bench.records import COORDINATE, Record, write_text
 
 Cells = Mapping[tuple[int, str, str], Any]
@@ -25,13 +27,13 @@ MISSING = "–"
 OF_TABLE = ("dataset", "architecture", "backbone")  # whose settings stand in a table's caption
 
 
-def render(board: Board, records: Sequence[Record], folder_name: str) -> dict[str, str]:
-    """The files of a board, by name. `folder_name` is the last part of the board's path."""
+def render(board: Board, records: Sequence[Record]) -> dict[str, str]:
+    """The files of a board, by name."""
     shown = on_board(board, records)
     table = tidy(board, shown)
     csv = table.to_csv(index=False, float_format="%.6f", lineterminator="\n")
     lines = [
-        *_head(board, folder_name),
+        *_head(board),
         *(_tables(board, shown, table) or ["No records yet.", ""]),
         *_components(board, shown),
     ]
@@ -53,7 +55,7 @@ def write_files(folder: Path, files: Mapping[str, str]) -> None:
         write_text(folder / name, text)
 
 
-def _head(board: Board, folder_name: str) -> list[str]:
+def _head(board: Board) -> list[str]:
     n = len(board.seeds)
     spread = (
         f"Figures are means; ± is the standard deviation over n = {n} seeds; no claim of "
@@ -61,15 +63,14 @@ def _head(board: Board, folder_name: str) -> list[str]:
         if n > 1
         else "Every figure is of one seed; no claim of significance is made."
     )
-    folder = f"leaderboards/{folder_name}"
     return [
         f"# {_text(board.title)}",
         "",
-        "Generated from `matrix.toml` and `records/`; edits here are overwritten. To regenerate:",
+        "Generated from `matrix.toml` and `records/`; edits here are overwritten. In this folder:",
         "",
         "```sh",
-        f"bench run {folder}          # measure the cells that are missing",
-        f"bench leaderboard {folder}  # rebuild this page and table.csv",
+        "bench run .          # measure the cells that are missing",
+        "bench leaderboard .  # rebuild this page and table.csv",
         "```",
         "",
         spread,
@@ -144,6 +145,7 @@ def _table(
         return "".join(f" [{notes.setdefault(text, len(notes) + 1)}]" for text in texts)
 
     records = [record for group in found.values() for record in group]
+    ipcs = {ipc for ipc, _, _ in found}
     header = ["IPC", "Method", "Images", "Bytes"]
     varies = set()
     for column, attacks in heads.items():
@@ -157,6 +159,7 @@ def _table(
             texts = _distinct(settings) if column not in varies else []
         header.append(column + mark(texts))
 
+    usual = {ipc: _usual(r for key, g in found.items() if key[0] == ipc for r in g) for ipc in ipcs}
     rows = []
     last = None
     for ipc, method in _rows(board, found):
@@ -178,6 +181,7 @@ def _table(
             reasons = _reasons(group, metric)
             text = _cell(cell, scale) if cell else "n/a" if reasons else MISSING
             remarks = _remarks(board, cell, group, column in varies)
+            remarks += _odd(group, usual.get(ipc, {}))
             rows[-1].append(text + mark([*reasons, *remarks]))
 
     return [
@@ -233,9 +237,53 @@ def _caption(board: Board, cells: Cells, records: Sequence[Record]) -> str:
     images = {row["images"] for row in cells.values() if row["images"]}
     if images:
         least_and_most = sorted({min(images), max(images)})
-        parts.append(f"{' to '.join(map(str, least_and_most))} test images")
+        parts.append(f"{' to '.join(map(str, least_and_most))} {board.evaluate} images")
     settings = _distinct(setting for record in records for setting in _settings(record, OF_TABLE))
-    return f"{', '.join([*parts, *map(_text, settings)])}."
+    recipe = _usual(records).get("recipe")
+    changed = _changed(recipe[1] or {}, parameters(Recipe())) if recipe else ""
+    told = [f"{', '.join([*parts, *map(_text, settings)])}."]
+    return " ".join([*told, *([f"Recipe: {_text(changed)}."] if changed else [])])
+
+
+SHARED = {
+    "recipe": "another recipe",
+    "data": "another version of the data",
+    "images_hash": "other test images",
+}
+"""What the cells of one IPC have in common, and what is said of one that has not."""
+
+
+def _usual(records: Iterable[Record]) -> dict[str, tuple[str, Any]]:
+    """The most common value of each of SHARED, as (text, value)."""
+    found = [record for record in records if record["status"] == "ok"]
+    usual = {}
+    for name in SHARED if found else ():
+        counts = Counter(repr(record.get(name)) for record in found)
+        text = min(counts, key=lambda t: (-counts[t], t))
+        usual[name] = text, next(r.get(name) for r in found if repr(r.get(name)) == text)
+    return usual
+
+
+def _odd(group: Sequence[Record], usual: Mapping[str, tuple[str, Any]]) -> list[str]:
+    """How the records of a cell differ from those beside it, or from each other."""
+    done = [record for record in group if record["status"] == "ok"]
+    remarks = []
+    for name, (text, value) in usual.items():
+        for record in done:
+            if repr(record.get(name)) != text:
+                how = (
+                    f": {_changed(record.get(name) or {}, value or {})}" if name == "recipe" else ""
+                )
+                remarks.append(f"{SHARED[name]}{how}")
+    differ = (n for n in ("parameters", "code") if len({repr(r.get(n)) for r in done}) > 1)
+    remarks.extend(f"seeds differ in {name}" for name in differ)
+    return _distinct(remarks)
+
+
+def _changed(values: Mapping[str, Any], base: Mapping[str, Any]) -> str:
+    """Where a recipe differs from another, as "steps = 300, lr = 0.02"."""
+    differing = {k: v for k, v in values.items() if base.get(k) != v}
+    return ", ".join(f"{k} = {json.dumps(v)}" for k, v in differing.items())
 
 
 def _attack(record: Record) -> str:

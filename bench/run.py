@@ -16,7 +16,7 @@ from bench.engine import Engine, Failure, Outcome, price_key
 from bench.leaderboard import Board
 from bench.matrix import Cell, Matrix
 from bench.plan import STAGES, Plan, Planned, Stage, key_of
-from bench.records import COORDINATE, Record, coordinate
+from bench.records import COORDINATE, Record, coordinate, rounded, unpack
 from bench.registry import about, suggest
 from bench.store import Store
 from bench.types import BenchError
@@ -96,13 +96,15 @@ def ran(components: Components, plan: Plan, outcome: Outcome) -> Ran:
 
 
 def record_of(components: Components, planned: Planned, outcome: Outcome) -> Record | None:
-    """The record of a cell; None if a stage of it failed, since a failure is not published."""
+    """The record of a cell; None if a stage of it failed or was interrupted.
+
+    Then an earlier record of the cell stays as it is: a failure is not published (law 9).
+    """
     failure = outcome.failed.get(planned.probe.id)
-    if failure and not failure.unsupported:
-        return None
     for stage in (planned.probe, *planned.measures.values()):
-        if stage.id not in outcome.finished and stage.id not in outcome.failed:
-            return None  # interrupted: an earlier record of the cell may be whole
+        fault = outcome.failed.get(stage.id)
+        if (stage.id not in outcome.finished and not fault) or (fault and not fault.unsupported):
+            return None
     cell, common = planned.cell, _described(components, planned)
     if failure:
         return {**common, "status": "unsupported", "reason": failure.reason}
@@ -153,7 +155,7 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Rec
 
 def _described(components: Components, planned: Planned) -> Record:
     """What a record says of a cell whatever came of it."""
-    cell, registry, matrix = planned.cell, components.registry, components.matrix
+    cell, registry = planned.cell, components.registry
     recipe = planned.student.parts["recipe"]
     plain = {k: keys.plain(v) for k, v in dataclasses.asdict(recipe).items()}
     base = components.recipe()
@@ -176,7 +178,7 @@ def _described(components: Components, planned: Planned) -> Record:
         "versions": versions,
         "code": {kind: registry.identity(c)["code"] for kind, c in planned.components.items()},
         "data": {"digest": dataset.facts["digest"], "classes": dataset.identity["classes"]},
-        **({"evaluate": matrix.evaluate} if matrix.evaluate != "test" else {}),
+        "evaluate": components.matrix.evaluate,
     }
 
 
@@ -249,30 +251,63 @@ def sample(cells: Sequence[Cell], count: int, salt: str) -> tuple[Cell, ...]:
     return tuple(sorted(drawn[:count], key=cells.index))
 
 
+ASIDE = {"cost", "environment", "versions"}  # may differ without a result being another
+STATED = ("recipe", "parameters", "data", "images_hash", "norm", "eps", "size", "bytes")
+
+
+def missing(cells: Sequence[Cell], records: Iterable[Record]) -> list[str]:
+    """One sentence if some cells of a board have no record: rows may not vanish."""
+    known = {coordinate(record) for record in records}
+    lost = [cell for cell in cells if dataclasses.astuple(cell) not in known]
+    words = " ".join(map(str, dataclasses.astuple(lost[0]))) if lost else ""
+    return [f"{len(lost)} cells have no committed record, as {words}"] if lost else []
+
+
 def disagreements(committed: Iterable[Record], recomputed: Iterable[Record]) -> list[str]:
     """One sentence for every committed record that a recomputation does not bear out.
 
-    On a machine like the one that a record comes from, every metric must be equal; elsewhere
-    (other processors round differently, and training amplifies that) a rate must lie within
-    `STANDARD_ERRORS` of the difference of two proportions, any other number within a tenth.
+    On a machine like the one that a record comes from, all but cost and versions must be equal.
+    Elsewhere (other processors round differently, and training amplifies that) what the board
+    states must be, a rate must lie within `STANDARD_ERRORS` of the difference of two proportions,
+    and any other number within a tenth.
     """
     known = {coordinate(r): r for r in committed}
     found = []
-    for new in recomputed:
+    for new in map(rounded, recomputed):
         words = " ".join(map(str, coordinate(new)))
         old = known.get(coordinate(new))
         if old is None:
             found.append(f"{words}: has no committed record")
-            continue
-        if old["status"] != new["status"]:
+        elif old["status"] != new["status"]:
             found.append(f"{words}: is {old['status']}; recomputed, it is {new['status']}")
-            continue
-        names = {**old.get("metrics", {}), **new.get("metrics", {})}
-        for name in names:
-            a, b = old.get("metrics", {}).get(name), new.get("metrics", {}).get(name)
-            if a is None or b is None or abs(a - b) > _allowed(old, new, name) + 1e-6:
-                found.append(f"{words}: {name} is {_shown(a)}; recomputed, it is {_shown(b)}")
+        elif faults := [*_metrics_differ(old, new), *_facts_differ(old, new)]:
+            found.append(f"{words}: {'; '.join(faults[:3])}")
     return found
+
+
+def _metrics_differ(old: Record, new: Record) -> list[str]:
+    found = []
+    for name in {**old.get("metrics", {}), **new.get("metrics", {})}:
+        a, b = old.get("metrics", {}).get(name), new.get("metrics", {}).get(name)
+        if a is None or b is None or abs(a - b) > _allowed(old, new, name) + 1e-6:
+            found.append(f"{name} is {_shown(a)}; recomputed, it is {_shown(b)}")
+        elif _is_share(new, name) and not _is_share(old, name):
+            found.append(f"{name} is {_shown(a)}, which is not the share of its packed bits")
+    return found
+
+
+def _is_share(record: Record, metric: str) -> bool:
+    """Does the metric equal the share of the images that are right?"""
+    if not record.get("correct"):
+        return False
+    share = float(unpack(record["correct"], record["images"]).mean())
+    return bool(abs(record["metrics"][metric] - share) < 1e-5)
+
+
+def _facts_differ(old: Record, new: Record) -> list[str]:
+    alike = old.get("environment") == new.get("environment")
+    names = sorted({*old, *new} - ASIDE - {"metrics"}) if alike else STATED
+    return [f"its {n} is not what is recomputed" for n in names if old.get(n) != new.get(n)]
 
 
 def _allowed(old: Record, new: Record, metric: str) -> float:

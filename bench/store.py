@@ -141,13 +141,17 @@ class Store:
 
     def lock(self, stage: str, key: str) -> FileLock | None:
         """A held lock on a key, or None if another run holds it. It goes when its holder dies."""
-        (self.root / "locks").mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.root / "locks" / f"{stage}-{key}")
+        lock = self.waiting_lock(stage, key)
         try:
             lock.acquire(blocking=False)
         except Timeout:
             return None
         return lock
+
+    def waiting_lock(self, what: str, key: str) -> FileLock:
+        """A lock to be taken with `with`, which waits for whoever holds it."""
+        (self.root / "locks").mkdir(parents=True, exist_ok=True)
+        return FileLock(self.root / "locks" / f"{what}-{key}")
 
     def log(self, stage: str, key: str) -> Path:
         """Where the worker of a stage writes what it prints."""

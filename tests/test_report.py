@@ -94,11 +94,11 @@ def records():
 README = """\
 # Toy \\<board>
 
-Generated from `matrix.toml` and `records/`; edits here are overwritten. To regenerate:
+Generated from `matrix.toml` and `records/`; edits here are overwritten. In this folder:
 
 ```sh
-bench run leaderboards/toy          # measure the cells that are missing
-bench leaderboard leaderboards/toy  # rebuild this page and table.csv
+bench run .          # measure the cells that are missing
+bench leaderboard .  # rebuild this page and table.csv
 ```
 
 Figures are means; ± is the standard deviation over n = 2 seeds; no claim of significance is made.
@@ -180,15 +180,15 @@ blobs,small,hard,0,all,ceiling,none,right,1.000000,0.000000,2,8,1797,234
 
 
 def test_a_small_board_has_this_page():
-    assert render(BOARD, records(), "toy")["README.md"] == README
+    assert render(BOARD, records())["README.md"] == README
 
 
 def test_a_small_board_has_this_table():
-    assert render(BOARD, records(), "toy")["table.csv"] == TABLE
+    assert render(BOARD, records())["table.csv"] == TABLE
 
 
 def page(made, **changes):
-    return render(Board(**{**vars(BOARD), **changes}), made, "toy")["README.md"]
+    return render(Board(**{**vars(BOARD), **changes}), made)["README.md"]
 
 
 def table_rows(text):
@@ -201,7 +201,7 @@ def table_rows(text):
 def test_the_order_of_records_changes_no_byte(seed):
     shuffled = records()
     random.Random(seed).shuffle(shuffled)
-    assert render(BOARD, shuffled, "toy") == render(BOARD, records(), "toy")
+    assert render(BOARD, shuffled) == render(BOARD, records())
 
 
 def test_time_and_place_change_no_byte():
@@ -209,18 +209,18 @@ def test_time_and_place_change_no_byte():
         one | {"cost": {"seconds": {"train": 9.9}}, "environment": {"machine": "other"}}
         for one in records()
     ]
-    assert render(BOARD, elsewhere, "toy") == render(BOARD, records(), "toy")
+    assert render(BOARD, elsewhere) == render(BOARD, records())
 
 
 def test_a_board_without_records_says_so():
-    files = render(BOARD, [], "toy")
+    files = render(BOARD, [])
     assert files["README.md"].endswith("\n\nNo records yet.\n")
     assert files["table.csv"] == TABLE.splitlines()[0] + "\n"
 
 
 def test_records_off_the_board_change_no_byte():
     stranger = record("gamma", 1, "none", 0, "11111111")
-    assert render(BOARD, [*records(), stranger], "toy") == render(BOARD, records(), "toy")
+    assert render(BOARD, [*records(), stranger]) == render(BOARD, records())
 
 
 def test_one_seed_shows_no_spread():
@@ -300,7 +300,7 @@ def test_a_bar_in_a_name_breaks_no_table():
 
 
 def test_check_names_the_files_that_differ_or_are_missing(tmp_path):
-    files = render(BOARD, records(), "toy")
+    files = render(BOARD, records())
     assert check(tmp_path, files) == ["README.md", "table.csv"]
     write_files(tmp_path, files)
     assert check(tmp_path, files) == []
@@ -316,3 +316,27 @@ def test_files_that_stay_the_same_are_not_touched(tmp_path):
     assert before["a"] == after["a"]
     assert before["b"] != after["b"]
     assert (tmp_path / "b").read_text() == "three"
+
+
+def with_recipes(**lr):
+    """The sound records of one method and another, each with a recipe by seed."""
+    made = [dict(record) for record in records() if record["status"] == "ok"]
+    for record in made:
+        record["recipe"] = {"steps": 300, "lr": lr.get(f"{record['method']}{record['seed']}", 0.1)}
+    return made
+
+
+def test_the_recipe_stands_in_the_caption():
+    assert "Recipe: steps = 300, lr = 0.1." in page(with_recipes())
+
+
+def test_a_cell_that_was_trained_by_another_recipe_says_so():
+    odd = page(with_recipes(alpha0=0.5))
+    assert "another recipe: lr = 0.5" in odd
+    assert "another recipe" not in page(with_recipes())
+
+
+def test_validation_records_are_not_shown_as_test_figures():
+    made = [dict(record, evaluate="validation") for record in records()]
+    assert "No records yet." in page(made)
+    assert "validation images" in page(made, evaluate="validation")

@@ -95,7 +95,7 @@ def main() -> None:
         at.append(time.process_time())
         found = records.read(folder)
         at.append(time.process_time())
-        files = report.render(BOARD, found, "speed")
+        files = report.render(BOARD, found)
         at.append(time.process_time())
         report.write_files(folder, files)
         assert report.check(folder, files) == []
