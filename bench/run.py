@@ -168,6 +168,7 @@ def _described(components: Components, planned: Planned) -> Record:
     for kind, component in planned.components.items():
         entry = components.entry(_kind(kind), component.name)
         versions[entry.distribution] = entry.version
+        versions |= registry.identity(component)["requires"]
     dataset = planned.condensed.dataset
     assert dataset is not None
     return {
