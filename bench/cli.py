@@ -280,9 +280,11 @@ def _publish(board: Path, new: Iterable[Record], store: Store) -> None:
     from bench.display import console, show_tables
     from bench.keys import digest
     from bench.records import merge, read, write
+    from bench.run import carried
 
     with store.waiting_lock("board", digest(str(board.resolve()))):  # another run may write, too
-        write(board, merge(read(board), new))
+        old = read(board)
+        write(board, merge(old, carried(old, new)))
         files = _write_tables(board)
     show_tables(board)
     console.print(f"wrote {', '.join(str(board / name) for name in files)} and {board / 'records'}")

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 from bench import keys
 from bench.components import Components
@@ -96,14 +97,16 @@ def ran(components: Components, plan: Plan, outcome: Outcome) -> Ran:
 
 
 def record_of(components: Components, planned: Planned, outcome: Outcome) -> Record | None:
-    """The record of a cell; None if a stage of it failed or was interrupted.
+    """The record of a cell; None if its probe failed, or if it was interrupted.
 
-    Then an earlier record of the cell stays as it is: a failure is not published (law 9).
+    Then an earlier record of the cell stays as it is: a failure is not published (law 9). A
+    metric that failed is left out, and `carried` looks for its earlier figure.
     """
     failure = outcome.failed.get(planned.probe.id)
+    if failure and not failure.unsupported:
+        return None
     for stage in (planned.probe, *planned.measures.values()):
-        fault = outcome.failed.get(stage.id)
-        if (stage.id not in outcome.finished and not fault) or (fault and not fault.unsupported):
+        if stage.id not in outcome.finished and stage.id not in outcome.failed:
             return None
     cell, common = planned.cell, _described(components, planned)
     if failure:
@@ -151,6 +154,26 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Rec
         "flags": [],
         "environment": dict(done["probe"].environment),
     }
+
+
+def carried(old: Iterable[Record], new: Iterable[Record]) -> list[Record]:
+    """New records, with the earlier figures of metrics that failed now, on the same results."""
+    known = {coordinate(record): record for record in old}
+    found = []
+    for record in new:
+        before = known.get(coordinate(record), {})
+        if "content" in record and record["content"] == before.get("content"):
+            names = {*before["metrics"]} - {*record["metrics"], *record["refused"]}
+            record = {
+                **record,
+                **{k: {**record[k], **_only(before[k], names)} for k in ("metrics", "scales")},
+            }
+        found.append(record)
+    return found
+
+
+def _only(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: values[name] for name in names if name in values}
 
 
 def _described(components: Components, planned: Planned) -> Record:

@@ -27,7 +27,7 @@ from support import (
 
 from bench.matrix import Cell, parse
 from bench.records import COORDINATE, unpack
-from bench.run import board_of, chosen_cells, disagreements, sample
+from bench.run import board_of, carried, chosen_cells, disagreements, sample
 from bench.store import Store
 from bench.types import BenchError
 
@@ -324,3 +324,27 @@ def test_two_methods_of_one_seed_are_probed_on_the_same_images(reference: Any) -
     }
     assert len(by_method) == 6
     assert len(set(by_method.values())) == 1
+
+
+def test_a_metric_that_fails_keeps_its_earlier_figure_on_the_same_results() -> None:
+    where = dict.fromkeys(COORDINATE, "x")
+    rate = {"better": "higher", "rate": True}
+
+    def made(metrics: dict[str, float], content: str, **refused: str) -> dict[str, Any]:
+        scales = dict.fromkeys(metrics, rate)
+        return {
+            **where,
+            "metrics": metrics,
+            "scales": scales,
+            "content": {"probe": content},
+            "refused": refused,
+        }
+
+    old = [made({"a": 0.5, "b": 0.25}, "same")]
+    (kept,) = carried(old, [made({"a": 0.75}, "same")])
+    assert kept["metrics"] == {"a": 0.75, "b": 0.25}
+    assert set(kept["scales"]) == {"a", "b"}
+    (other,) = carried(old, [made({"a": 0.75}, "another")])
+    assert other["metrics"] == {"a": 0.75}
+    (declined,) = carried(old, [made({"a": 0.75}, "same", b="needs more")])
+    assert declined["metrics"] == {"a": 0.75}
