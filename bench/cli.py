@@ -160,11 +160,10 @@ def run(
             wrong = lost + disagreements(records, ran.records) + _stale(board)
             display.show_list(wrong, f"{len(ran.records)} records recomputed: all hold")
             raise typer.Exit(FAILED if wrong or ran.cells_failed else 0)
-        if ran.records:
-            _publish(board, ran.records, engine.store)
+        refused = _publish(board, ran.records, engine.store)
     if ran.interrupted:
         raise typer.Exit(INTERRUPTED)
-    if ran.cells_failed:
+    if ran.cells_failed or refused:
         raise typer.Exit(FAILED)
 
 
@@ -276,15 +275,23 @@ def _salt(board: Path) -> str:
         return ""
 
 
-def _publish(board: Path, new: Iterable[Record], store: Store) -> None:
+def _publish(board: Path, new: Iterable[Record], store: Store) -> list[str]:
+    """Write records and tables, if there are any. Returns what records were refused, and why."""
     from bench.display import console, show_tables
     from bench.keys import digest
-    from bench.records import merge, read, write
+    from bench.matrix import read as read_matrix
+    from bench.records import merge, read, sift, write
     from bench.run import carried
 
+    sound, refused = sift(new)
+    for sentence in refused:
+        console.print(f"failed: {sentence}", style="red")
+    if not sound:
+        return refused
     with store.waiting_lock("board", digest(str(board.resolve()))):  # another run may write, too
         old = read(board)
-        write(board, merge(old, carried(old, new)))
+        write(board, merge(old, carried(old, sound, read_matrix(board).metrics)))
         files = _write_tables(board)
     show_tables(board)
     console.print(f"wrote {', '.join(str(board / name) for name in files)} and {board / 'records'}")
+    return refused

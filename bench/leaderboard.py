@@ -129,8 +129,9 @@ def balls(board: Board, records: Iterable[Record]) -> dict[tuple[str, str], tupl
 def robust(board: Board, records: Iterable[Record]) -> list[Record]:
     """Records of one more attack a ball: right under everything in `balls`, image by image.
 
-    A seed is left out where one of the attacks is missing or looked at other images. The figure
-    stands under the metrics that are the fraction of right images, wherever they are given.
+    A seed is left out where one of the attacks is missing, looked at other images or attacked
+    another student. The figure stands under the metrics that are the fraction of right images
+    wherever they are given, and that each of the attacks has.
     """
     shown = [record for record in on_board(board, records) if record.get("correct")]
     bits = {id(record): unpack(record["correct"], record["images"]) for record in shown}
@@ -142,7 +143,6 @@ def robust(board: Board, records: Iterable[Record]) -> list[Record]:
             abs(record["metrics"].get(metric, right[id(record)]) - right[id(record)]) < 1e-5
             for record in shown
         )
-        and any(metric in record["metrics"] for record in shown)
     ]
     cells: dict[tuple[Any, ...], dict[str, Record]] = defaultdict(dict)
     for record in shown:
@@ -152,14 +152,20 @@ def robust(board: Board, records: Iterable[Record]) -> list[Record]:
         inside = {"", column.removeprefix("robust ")}
         for (of_dataset, *_), cell in cells.items():
             found = [cell[a] for a in attacks if a in cell and ball(cell[a]) in inside]
-            same_images = len({(r["images_hash"], r["images"]) for r in found}) == 1
-            if of_dataset == dataset and len(found) == len(attacks) and same_images:
+            joined = [m for m in metrics if all(m in r["metrics"] for r in found)]
+            same = len({(r["images_hash"], r["images"], _student(r)) for r in found}) == 1
+            if of_dataset == dataset and len(found) == len(attacks) and same and joined:
                 survived = np.logical_and.reduce([bits[id(record)] for record in found])
                 mean = float(survived.mean())
                 derived.append(
-                    {**found[0], "attack": column, "metrics": dict.fromkeys(metrics, mean)}
+                    {**found[0], "attack": column, "metrics": dict.fromkeys(joined, mean)}
                 )
     return derived
+
+
+def _student(record: Record) -> str:
+    """The hash of the network that was attacked."""
+    return str(record.get("content", {}).get("student", ""))
 
 
 def columns(board: Board, records: Iterable[Record]) -> dict[str, dict[str, tuple[str, ...]]]:

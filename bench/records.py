@@ -89,6 +89,21 @@ def merge(old: Iterable[Record], new: Iterable[Record]) -> list[Record]:
     return sorted(cells.values(), key=_order)
 
 
+def sift(records: Iterable[Record]) -> tuple[list[Record], list[str]]:
+    """The records that `write` takes, and one sentence for each that it would refuse."""
+    sound, refused = [], []
+    for record in records:
+        try:
+            _check(rounded(record), _words(record))
+            _line(rounded(record))
+            _file_name(record["method"])
+        except BenchError as error:
+            refused.append(str(error))
+        else:
+            sound.append(record)
+    return sound, refused
+
+
 def write(folder: Path, records: Iterable[Record]) -> None:
     """Write the records files of the methods that occur in `records`, whole and atomically.
 
@@ -295,8 +310,10 @@ def rounded(value: Any) -> Any:
 def _line(record: Record) -> str:
     try:
         return canonical(record)
-    except ValueError as error:
-        raise BenchError(f"{_words(record)}: {error}; expected finite numbers") from None
+    except (ValueError, TypeError) as error:
+        raise BenchError(
+            f"{_words(record)}: {error}; expected finite numbers, as JSON has them"
+        ) from None
 
 
 @cache

@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bench.keys import parameters
 from bench.leaderboard import Board, ball, best, columns, display, on_board, scales, tidy
-from bench.recipe import Recipe
+from bench.protocol import OF_TABLE, oddities, recipe_of, usual_of
 from bench.records import COORDINATE, Record, write_text
 
 Cells = Mapping[tuple[int, str, str], Any]
 """What is known of the cells of one table, by (ipc, method, column)."""
 
 MISSING = "–"
-OF_TABLE = ("dataset", "architecture", "backbone")  # whose settings stand in a table's caption
 
 
 def render(board: Board, records: Sequence[Record]) -> dict[str, str]:
@@ -145,7 +143,6 @@ def _table(
         return "".join(f" [{notes.setdefault(text, len(notes) + 1)}]" for text in texts)
 
     records = [record for group in found.values() for record in group]
-    ipcs = {ipc for ipc, _, _ in found}
     header = ["IPC", "Method", "Images", "Bytes"]
     varies = set()
     for column, attacks in heads.items():
@@ -159,7 +156,7 @@ def _table(
             texts = _distinct(settings) if column not in varies else []
         header.append(column + mark(texts))
 
-    usual = {ipc: _usual(r for key, g in found.items() if key[0] == ipc for r in g) for ipc in ipcs}
+    usual = usual_of(record for record in records if record["status"] == "ok")
     rows = []
     last = None
     for ipc, method in _rows(board, found):
@@ -175,17 +172,19 @@ def _table(
             ]
         )
         last = ipc
-        for column in heads:
+        for column, attacks in heads.items():
             cell = cells.get((ipc, method, column))
             group = found.get((ipc, method, column), [])
             reasons = _reasons(group, metric)
             text = _cell(cell, scale) if cell else "n/a" if reasons else MISSING
             remarks = _remarks(board, cell, group, column in varies)
-            remarks += _odd(group, usual.get(ipc, {}))
+            if cell:
+                behind = (found.get((ipc, method, attack), []) for attack in attacks)
+                remarks += oddities([_with(metric, g) for g in behind], usual)
             rows[-1].append(text + mark([*reasons, *remarks]))
 
     return [
-        _caption(board, cells, records),
+        _caption(board, cells, records, usual),
         "",
         *_markdown(header, rows),
         "",
@@ -231,59 +230,29 @@ def _reasons(group: Iterable[Record], metric: str) -> list[str]:
     return _distinct([*(record["reason"] for record in group), *refused])
 
 
-def _caption(board: Board, cells: Cells, records: Sequence[Record]) -> str:
+def _with(metric: str, group: Iterable[Record]) -> list[Record]:
+    """The records that have a metric, in an order of their own."""
+    return sorted(
+        (r for r in group if metric in r.get("metrics", ())), key=lambda r: int(r["seed"])
+    )
+
+
+def _caption(
+    board: Board, cells: Cells, records: Sequence[Record], usual: Mapping[str, Any]
+) -> str:
     n = len(board.seeds)
     parts = [f"n = {n} seeds" if n > 1 else "n = 1 seed"]
     images = {row["images"] for row in cells.values() if row["images"]}
     if images:
         least_and_most = sorted({min(images), max(images)})
         parts.append(f"{' to '.join(map(str, least_and_most))} {board.evaluate} images")
-    settings = _distinct(setting for record in records for setting in _settings(record, OF_TABLE))
-    recipe = _usual(records).get("recipe")
-    changed = _changed(recipe[1] or {}, parameters(Recipe())) if recipe else ""
-    told = [f"{', '.join([*parts, *map(_text, settings)])}."]
-    return " ".join([*told, *([f"Recipe: {_text(changed)}."] if changed else [])])
-
-
-SHARED = {
-    "recipe": "another recipe",
-    "data": "another version of the data",
-    "images_hash": "other test images",
-}
-"""What the cells of one IPC have in common, and what is said of one that has not."""
-
-
-def _usual(records: Iterable[Record]) -> dict[str, tuple[str, Any]]:
-    """The most common value of each of SHARED, as (text, value)."""
-    found = [record for record in records if record["status"] == "ok"]
-    usual = {}
-    for name in SHARED if found else ():
-        counts = Counter(repr(record.get(name)) for record in found)
-        text = min(counts, key=lambda t: (-counts[t], t))
-        usual[name] = text, next(r.get(name) for r in found if repr(r.get(name)) == text)
-    return usual
-
-
-def _odd(group: Sequence[Record], usual: Mapping[str, tuple[str, Any]]) -> list[str]:
-    """How the records of a cell differ from those beside it, or from each other."""
-    done = [record for record in group if record["status"] == "ok"]
-    remarks = []
-    for name, (text, value) in usual.items():
-        for record in done:
-            if repr(record.get(name)) != text:
-                how = (
-                    f": {_changed(record.get(name) or {}, value or {})}" if name == "recipe" else ""
-                )
-                remarks.append(f"{SHARED[name]}{how}")
-    differ = (n for n in ("parameters", "code") if len({repr(r.get(n)) for r in done}) > 1)
-    remarks.extend(f"seeds differ in {name}" for name in differ)
-    return _distinct(remarks)
-
-
-def _changed(values: Mapping[str, Any], base: Mapping[str, Any]) -> str:
-    """Where a recipe differs from another, as "steps = 300, lr = 0.02"."""
-    differing = {k: v for k, v in values.items() if base.get(k) != v}
-    return ", ".join(f"{k} = {json.dumps(v)}" for k, v in differing.items())
+    if usual:
+        settings = _settings({"parameters": usual}, OF_TABLE)
+    else:  # all is declined
+        settings = _distinct(s for record in records for s in _settings(record, OF_TABLE))
+    recipe = recipe_of(usual)
+    caption = f"{', '.join([*parts, *map(_text, settings)])}."
+    return f"{caption} Recipe: {_text(recipe)}." if recipe else caption
 
 
 def _attack(record: Record) -> str:

@@ -73,10 +73,10 @@ def chosen_cells(
 
 def run(engine: Engine, plan: Plan) -> Ran:
     """Run a plan and make the records of its cells."""
-    return ran(engine.components, plan, engine.execute(plan.stages))
+    return records_of(engine.components, plan, engine.execute(plan.stages))
 
 
-def ran(components: Components, plan: Plan, outcome: Outcome) -> Ran:
+def records_of(components: Components, plan: Plan, outcome: Outcome) -> Ran:
     """The records of a plan's cells, as far as its stages have finished."""
     made = [record_of(components, planned, outcome) for planned in plan.cells]
     failures = {id(f): f for f in outcome.failed.values() if not f.unsupported}
@@ -156,14 +156,18 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Rec
     }
 
 
-def carried(old: Iterable[Record], new: Iterable[Record]) -> list[Record]:
-    """New records, with the earlier figures of metrics that failed now, on the same results."""
+def carried(old: Iterable[Record], new: Iterable[Record], metrics: Iterable[str]) -> list[Record]:
+    """New records, with the earlier figures of metrics that failed now, on the same results.
+
+    `metrics` are those of the board: one that it no longer asks for is let go.
+    """
+    asked = {*metrics}
     known = {coordinate(record): record for record in old}
     found = []
     for record in new:
         before = known.get(coordinate(record), {})
         if "content" in record and record["content"] == before.get("content"):
-            names = {*before["metrics"]} - {*record["metrics"], *record["refused"]}
+            names = asked & {*before["metrics"]} - {*record["metrics"], *record["refused"]}
             record = {
                 **record,
                 **{k: {**record[k], **_only(before[k], names)} for k in ("metrics", "scales")},
@@ -276,7 +280,7 @@ def sample(cells: Sequence[Cell], count: int, salt: str) -> tuple[Cell, ...]:
 
 
 ASIDE = {"cost", "environment", "versions"}  # may differ without a result being another
-STATED = ("recipe", "parameters", "data", "images_hash", "norm", "eps", "size", "bytes")
+STATED = ("evaluate", "recipe", "parameters", "data", "images_hash", "norm", "eps", "size", "bytes")
 
 
 def missing(cells: Sequence[Cell], records: Iterable[Record]) -> list[str]:
@@ -284,7 +288,8 @@ def missing(cells: Sequence[Cell], records: Iterable[Record]) -> list[str]:
     known = {coordinate(record) for record in records}
     lost = [cell for cell in cells if dataclasses.astuple(cell) not in known]
     words = " ".join(map(str, dataclasses.astuple(lost[0]))) if lost else ""
-    return [f"{len(lost)} cells have no committed record, as {words}"] if lost else []
+    have = "cell has" if len(lost) == 1 else "cells have"
+    return [f"{len(lost)} {have} no committed record, as {words}"] if lost else []
 
 
 def disagreements(committed: Iterable[Record], recomputed: Iterable[Record]) -> list[str]:
@@ -330,6 +335,7 @@ def _is_share(record: Record, metric: str) -> bool:
 
 def _facts_differ(old: Record, new: Record) -> list[str]:
     alike = old.get("environment") == new.get("environment")
+    old, new = {"evaluate": "test", **old}, {"evaluate": "test", **new}
     names = sorted({*old, *new} - ASIDE - {"metrics"}) if alike else STATED
     return [f"its {n} is not what is recomputed" for n in names if old.get(n) != new.get(n)]
 

@@ -357,6 +357,31 @@ def test_a_dry_run_of_a_finished_board_has_nothing_to_do(bench: Bench, reference
     assert "20 cells; about 0 s" in ended.out
 
 
+def test_a_record_that_cannot_be_written_takes_no_other_with_it(
+    bench: Bench, reference: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = reference.copied(tmp_path)
+    good, bad = records(folder)[:2]
+    shutil.rmtree(folder / "records")
+    spoilt = {**bad, "metrics": {"toy-accuracy": 1.5}}
+    monkeypatch.setattr("bench.run.run", lambda engine, plan: Ran((spoilt, good), (), 0))
+    ended = bench("run", folder, "--store", reference.store)
+    assert ended.code == 1
+    assert ended.out.count("metrics.toy-accuracy is 1.5; expected a fraction in [0, 1]") == 1
+    assert records(folder) == [good]
+
+
+def test_a_run_that_comes_to_no_record_writes_nothing(
+    bench: Bench, board: Boards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = board(**SMALL)
+    monkeypatch.setattr("bench.run.run", lambda engine, plan: Ran((), (), 0, interrupted=True))
+    ended = bench("run", folder, "--store", tmp_path / "store")
+    assert ended.code == 130
+    assert "wrote" not in ended.out
+    assert [path.name for path in folder.iterdir()] == ["matrix.toml"]
+
+
 # ---- --check
 
 

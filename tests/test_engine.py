@@ -180,7 +180,7 @@ def test_a_fault_takes_down_what_lies_below_and_no_more(tmp_path: Path) -> None:
     assert {f.stage.title for f in found.failed.values()} == {"raise, ipc 1, toy-data, seed 0"}
     (reason,) = {f.reason for f in found.failed.values()}
     assert reason.startswith("FileNotFoundError: no weights at weights.bin (toyplug.py, line ")
-    ran = runs.ran(engine(tmp_path, methods=["raise"], **changes).components, plan, found)
+    ran = runs.records_of(engine(tmp_path, methods=["raise"], **changes).components, plan, found)
     assert (len(ran.failures), ran.cells_failed) == (1, 2)
     assert {record["method"] for record in ran.records} == {"toy-first"}
     assert stages(tmp_path)["condense"] == 1
@@ -277,7 +277,7 @@ def test_an_interrupted_run_keeps_what_it_has_and_goes_on(tmp_path: Path, at: in
     stopped = replace(one, listen=interrupting(at)).execute(plan.stages)
     assert stopped.interrupted
     assert len(stopped.finished) == at
-    ran = runs.ran(one.components, plan, stopped)
+    ran = runs.records_of(one.components, plan, stopped)
     assert ran.interrupted
     assert len(ran.records) < 8
     assert all(record["metrics"] for record in ran.records)  # half a record is none

@@ -190,6 +190,31 @@ def test_other_images_are_never_joined():
     assert robust(BOARD, records) == []
 
 
+def test_other_students_are_never_joined():
+    records = [record("1111", a, content={"student": "one"}) for a in ("none", "weak", "strong")]
+    assert len(robust(BOARD, records)) == 1
+    records[2]["content"] = {"student": "other"}
+    assert robust(BOARD, records) == []
+
+
+def test_a_metric_that_one_cell_declines_keeps_the_robust_figures_of_the_others():
+    attacks = ("none", "weak", "strong")
+    records = [record("1110", a, method=m) for m in ("alpha", "beta") for a in attacks]
+    records[2]["metrics"] = {"distance": 2.0}
+    assert [(r["method"], set(r["metrics"])) for r in robust(BOARD, records)] == [
+        ("beta", {"right"})
+    ]
+
+
+def test_records_of_another_split_are_not_on_the_board():
+    tuned = record(evaluate="validation")
+    assert on_board(BOARD, [tuned, record(evaluate="test"), record(seed=1)]) == [
+        record(evaluate="test"),
+        record(seed=1),
+    ]
+    assert on_board(replace(BOARD, evaluate="validation"), [tuned, record()]) == [tuned]
+
+
 def test_data_sets_are_never_joined():
     attacks = ("none", "weak", "strong")
     records = [record("1111", a, dataset=d) for d in ("blobs", "rings") for a in attacks]

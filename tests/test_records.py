@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.records import COORDINATE, coordinate, merge, pack, read, unpack, write
+from bench.records import COORDINATE, coordinate, merge, pack, read, sift, unpack, write
 from bench.types import BenchError
 
 
@@ -204,6 +204,20 @@ def test_what_read_would_refuse_is_not_written(tmp_path, bad, message):
     with pytest.raises(BenchError, match=message):
         write(tmp_path, [record(), bad])
     assert not (tmp_path / "records").exists()
+
+
+def test_what_cannot_be_written_is_told_apart_from_what_can(tmp_path):
+    bad = [
+        record(seed=1, metrics={"right": 1.1}),
+        record(method="../alpha"),
+        record(seed=2, cost={"peak_mb": float("nan")}),
+        record(seed=3, perturbation={"linf": np.float32(1)}),
+    ]
+    sound, refused = sift([*bad, record(), unsupported(seed=4)])
+    assert sound == [record(), unsupported(seed=4)]
+    assert len(refused) == len(bad)
+    assert "metrics.right is 1.1; expected a fraction" in refused[0]
+    write(tmp_path, sound)
 
 
 def test_a_name_that_differs_by_case_from_a_file_is_refused(tmp_path):

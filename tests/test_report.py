@@ -331,9 +331,89 @@ def test_the_recipe_stands_in_the_caption():
 
 
 def test_a_cell_that_was_trained_by_another_recipe_says_so():
-    odd = page(with_recipes(alpha0=0.5))
+    odd = page(with_recipes(dice0=0.5, dice1=0.5))
     assert "another recipe: lr = 0.5" in odd
     assert "another recipe" not in page(with_recipes())
+
+
+def test_seeds_of_other_recipes_are_not_averaged_in_silence():
+    mixed = page(with_recipes(alpha0=0.5))
+    assert "mixed: seeds differ in recipe.lr" in mixed
+    assert "mixed" not in page(with_recipes())
+    assert "mixed" not in page(with_recipes(alpha0=0.5, alpha1=0.5))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data": {"digest": "other"}}, "mixed: seeds differ in data.digest"),
+        ({"images_hash": "other"}, "mixed: seeds differ in images_hash"),
+        ({"code": {"method": "other"}}, "mixed: seeds differ in method's code"),
+        ({"parameters": {"method": {"lam": 3}}}, "mixed: seeds differ in method.lam"),
+    ],
+)
+def test_whatever_the_seeds_of_a_figure_differ_in_is_named(changes, said):
+    made = [record("alpha", 1, "none", s, "1110") for s in (0, 1)]
+    for one in made:
+        one |= {"data": {"digest": "one"}, "code": {"method": "one"}}
+    assert "mixed" not in page(made)
+    made[1] |= changes
+    assert said in page(made)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data": {"digest": "other"}}, "another version of the data"),
+        ({"images_hash": "other"}, "other images"),
+        (
+            {"parameters": {"architecture": {"width": 16}}},
+            'other settings: architecture = {"width": 16}',
+        ),
+    ],
+)
+def test_a_row_unlike_its_table_says_so_once(changes, said):
+    made = [record(m, 1, "none", 0, "1110") for m in ("alpha", "beta", "dice")]
+    for one in made:
+        one |= {"data": {"digest": "one"}, "code": {"architecture": "c"}}
+    made[1] |= changes
+    text = page(made, seeds=(0,), ipc=(1,), attacks=("none",))
+    rows = table_rows(text)
+    assert [row[-1] for row in rows[2:]] == ["**75.0**", "**75.0** [1]", "**75.0**"]
+    assert text.count(said) == 1
+    assert "width" not in text.split("|")[0]  # the caption is that of most
+
+
+def test_a_recipe_that_the_board_gives_to_a_budget_is_a_note_of_its_rows_alone():
+    """The caption is that of the rows without the note, even if they are the fewer."""
+    made = []
+    for ipc, steps in ((1, 100), (10, 300)):
+        of_ipc = {"parameters": {"recipe": {"steps": 100}}} if ipc == 1 else {"parameters": {}}
+        for method in ("alpha", "beta")[: 1 if ipc == 10 else 2]:
+            recipe = {"steps": steps, "lr": 0.1}
+            made.append(record(method, ipc, "none", 0, "1110", recipe=recipe, **of_ipc))
+    text = page(made, seeds=(0,), attacks=("none",))
+    assert "Recipe: steps = 300, lr = 0.1." in text
+    assert text.count("recipe.steps = 100") == 1
+    assert "another recipe" not in text
+
+
+def test_attacks_of_another_making_are_not_joined_in_silence():
+    made = [record("alpha", 1, a, 0, "1110") for a in BOARD.attacks]
+    for one in made:
+        one["code"] = {
+            "method": "old" if one["attack"] == "none" else "new",
+            "attack": one["attack"],
+        }
+    text = page(made, seeds=(0,), ipc=(1,))
+    assert table_rows(text)[2][-1] == "**75.0** [4]"
+    assert "- [4] mixed: attacks differ in method's code\n" in text
+
+
+def test_a_figure_that_is_not_there_is_not_remarked_on():
+    made = with_recipes(alpha0=0.5)
+    text = page([one for one in made if one["ipc"] == 1]).split("## distance")
+    assert len(text) == 1 or "mixed" not in text[1]
 
 
 def test_validation_records_are_not_shown_as_test_figures():

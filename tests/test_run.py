@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 from collections.abc import Callable
@@ -27,7 +28,7 @@ from support import (
 
 from bench.matrix import Cell, parse
 from bench.records import COORDINATE, unpack
-from bench.run import board_of, carried, chosen_cells, disagreements, sample
+from bench.run import board_of, carried, chosen_cells, disagreements, missing, sample
 from bench.store import Store
 from bench.types import BenchError
 
@@ -253,8 +254,11 @@ OTHER = {"environment": {"cpu": "another"}}
         {"metrics": {"right": 0.5 + 5e-7, "distance": 10.0}},  # records are rounded
         {**OTHER, "metrics": {"right": 0.6, "distance": 10.9}},
         {**OTHER, "metrics": {"right": 0.5, "distance": 9.1}},
+        {"evaluate": "test"},
+        {**OTHER, "code": {"method": "other"}},
+        {"cost": {}, "versions": {}},
     ],
-    ids=["same", "rounded", "elsewhere", "elsewhere, below"],
+    ids=["same", "rounded", "above", "below", "the default", "code elsewhere", "of the run"],
 )
 def test_a_record_that_holds_is_not_mentioned(new: dict[str, Any]) -> None:
     assert disagreements([a_record()], [a_record(**new)]) == []
@@ -268,6 +272,7 @@ def test_a_record_that_holds_is_not_mentioned(new: dict[str, Any]) -> None:
         ({"metrics": {"right": 0.5, "distance": 10.0, "new": 1.0}}, "new is missing; recomputed"),
         ({"status": "unsupported"}, "is ok; recomputed, it is unsupported"),
         ({"seed": 7}, "d m 1 hard a x 7: has no committed record"),
+        ({**OTHER, "evaluate": "validation"}, "its evaluate is not what is recomputed"),
         ({**OTHER, "metrics": {"right": 0.65, "distance": 10.0}}, "right is 0.5; recomputed"),
         ({**OTHER, "metrics": {"right": 0.5, "distance": 11.5}}, "distance is 10; recomputed"),
     ],
@@ -275,6 +280,38 @@ def test_a_record_that_holds_is_not_mentioned(new: dict[str, Any]) -> None:
 def test_a_record_that_does_not_hold_is_named(new: dict[str, Any], said: str) -> None:
     (told,) = disagreements([a_record()], [a_record(**new)])
     assert said in told
+
+
+@pytest.mark.parametrize("where", [{}, OTHER], ids=["here", "elsewhere"])
+def test_a_metric_must_be_the_share_of_the_bits_that_are_committed(where: Any) -> None:
+    bits = {"images": 4, "metrics": {"right": 0.5}}
+    old, new = a_record(correct="kA==", **bits), a_record(correct="wA==", **bits, **where)
+    assert disagreements([{**old, "correct": "wA=="}], [new]) == []
+    (told,) = disagreements([{**old, "correct": "gA=="}], [new])
+    assert "right is 0.5, which is not the share of its packed bits" in told
+
+
+@pytest.mark.parametrize("name", ["recipe", "parameters", "data", "images_hash", "size", "bytes"])
+@pytest.mark.parametrize("where", [{}, OTHER], ids=["here", "elsewhere"])
+def test_what_the_board_states_must_hold_everywhere(name: str, where: Any) -> None:
+    (told,) = disagreements([a_record(**{name: "one"})], [a_record(**{name: "two"}, **where)])
+    assert f"its {name} is not what is recomputed" in told
+
+
+def test_code_and_contents_must_hold_on_a_machine_like_its_own() -> None:
+    for name in ("code", "content", "flags"):
+        (told,) = disagreements([a_record(**{name: ""})], [a_record(**{name: "two"})])
+        assert f"its {name} is not what is recomputed" in told
+
+
+def test_cells_without_a_record_are_counted_in_one_sentence() -> None:
+    every = cells()
+    known = [dict(zip(COORDINATE, dataclasses.astuple(cell), strict=True)) for cell in every]
+    assert missing(every, known) == []
+    (said,) = missing(every, known[1:])
+    assert said.startswith("1 cell has no committed record, as toy-data noted 1 hard")
+    (said,) = missing(every, known[3:])
+    assert said.startswith("3 cells have no committed record")
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0])
@@ -341,10 +378,19 @@ def test_a_metric_that_fails_keeps_its_earlier_figure_on_the_same_results() -> N
         }
 
     old = [made({"a": 0.5, "b": 0.25}, "same")]
-    (kept,) = carried(old, [made({"a": 0.75}, "same")])
+    (kept,) = carried(old, [made({"a": 0.75}, "same")], "ab")
     assert kept["metrics"] == {"a": 0.75, "b": 0.25}
     assert set(kept["scales"]) == {"a", "b"}
-    (other,) = carried(old, [made({"a": 0.75}, "another")])
+    (other,) = carried(old, [made({"a": 0.75}, "another")], "ab")
     assert other["metrics"] == {"a": 0.75}
-    (declined,) = carried(old, [made({"a": 0.75}, "same", b="needs more")])
+    (declined,) = carried(old, [made({"a": 0.75}, "same", b="needs more")], "ab")
     assert declined["metrics"] == {"a": 0.75}
+
+
+def test_a_metric_that_the_board_dropped_is_not_carried() -> None:
+    """Else no recomputation would ever bear the record out."""
+    same: dict[str, Any] = {"content": {"probe": "same"}, "refused": {}}
+    old, new = a_record(**same), a_record(**same)
+    del new["metrics"]["distance"], new["scales"]["distance"]
+    (kept,) = carried([old], [new], ["right"])
+    assert disagreements([kept], [new]) == []
