@@ -6,13 +6,24 @@ discovery, planning or the tables.
 
 import pluggy
 
-from bench.types import CondensedSet, Data, Selection, Split, Task, TensorSplit, Trial, Unsupported
+from bench.types import (
+    CondensedSet,
+    Data,
+    Missing,
+    Selection,
+    Split,
+    Task,
+    TensorSplit,
+    Trial,
+    Unsupported,
+)
 
 hookimpl = pluggy.HookimplMarker("bench")
 
 __all__ = [
     "CondensedSet",
     "Data",
+    "Missing",
     "Selection",
     "Split",
     "Task",

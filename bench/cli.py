@@ -16,6 +16,8 @@ import typer
 from bench.types import BenchError
 
 if TYPE_CHECKING:
+    from bench.components import Components
+    from bench.matrix import Cell
     from bench.records import Record
     from bench.registry import Registry
     from bench.store import Store
@@ -114,6 +116,9 @@ def run(
     jobs: Annotated[int, typer.Option(help="Stages at a time; 0: one a core.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     store: Annotated[Path | None, typer.Option(help="Finished stages [.bench].")] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="First fetch data and weights that are missing.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option(help="Show and price the plan; run nothing.")] = False,
     check: Annotated[
         bool, typer.Option(help="Recompute; change nothing; exit 1 if records disagree.")
@@ -139,6 +144,8 @@ def run(
     _check_device(device)
     records = read_records(board)
     lost = missing(cells, records)
+    if download:
+        _download(components, cells)
     if check and sample:
         cells = drawn(cells, sample, _salt(board))
     with ExitStack() as stack:
@@ -221,6 +228,22 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _download(components: Components, cells: Iterable[Cell]) -> None:
+    """Let the components of some cells fetch their files, one by one."""
+    from bench.components import downloads
+    from bench.display import console
+
+    for component, fetch in downloads(components, cells).items():
+        console.print(f"downloading what is missing of {component.name}")
+        try:
+            fetch()
+        except BenchError:
+            raise
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+            raise BenchError(f"downloading {component.name} failed: {said}") from error
 
 
 def _check_device(device: str) -> None:

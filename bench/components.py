@@ -8,11 +8,11 @@ one, can never depend on the method (law 4).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.matrix import FULL, Matrix, Override, recipe_with
+from bench.matrix import FULL, Cell, Matrix, Override, recipe_with
 from bench.recipe import Recipe
 from bench.registry import KINDS, Entry, Registry, replace, suggest
 from bench.types import BenchError
@@ -266,6 +266,25 @@ def _teachers(components: Components) -> set[str]:
     tables = [o.values.get(k, {}) for o in matrix.overrides for k in ("", "method")]
     set_later = {str(t[role]) for t in tables for role in ("teacher", "scorer") if role in t}
     return {*named, *set_later, matrix.teacher} - {""}
+
+
+def downloads(components: Components, cells: Iterable[Cell]) -> dict[Any, Callable[[], None]]:
+    """What can fetch its own files, of all that some cells need: `download` by component.
+
+    It is an optional second verb of data sets, teachers and methods.
+    """
+    matrix, found = components.matrix, []
+    for dataset, name, ipc in dict.fromkeys((c.dataset, c.method, c.ipc) for c in cells):
+        method = components.get("method", name, dataset=dataset, ipc=ipc)
+        roles = [getattr(method, role, "") for role in ("teacher", "scorer")]
+        if "teacher" in matrix.labels:
+            roles.append(labeller(matrix, method))
+        teachers = [
+            components.get("teacher", teacher, dataset=dataset, method=name, ipc=ipc)
+            for teacher in filter(None, roles)
+        ]
+        found += [components.get("dataset", dataset, dataset=dataset), method, *teachers]
+    return {c: c.download for c in found if callable(getattr(c, "download", None))}
 
 
 def labeller(matrix: Matrix, method: Any) -> str:

@@ -4,7 +4,9 @@ A component is a frozen dataclass: `name` first, every field with a default that
 scalar or a tuple of them, and one method, its verb. Variants are instances of one class.
 Optional class variables: `quick` (field overrides that make the contract kit fast), `preload`
 (names of slow modules that the verb imports; worker processes then find them loaded), and the
-facts listed below. Hooks are called once, at discovery, so they must be cheap: heavy libraries
+facts listed below. Data sets, teachers and methods may have a second verb, `download()`: fetch
+what is missing of their files, with a checksum, when the user asks (`bench run --download`).
+Hooks are called once, at discovery, so they must be cheap: heavy libraries
 are imported inside the verbs.
 """
 

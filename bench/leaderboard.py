@@ -93,6 +93,11 @@ def scales(board: Board, records: Iterable[Record]) -> dict[str, dict[str, Any]]
     return {metric: found[metric] for metric in board.metrics if metric in found}
 
 
+def moves(record: Record) -> bool:
+    """Did the attack change a pixel of some image? The clean images are an attack that did not."""
+    return any(size["max"] > 0 for size in record.get("perturbation", {}).values())
+
+
 def ball(record: Record) -> str:
     """The ball of a record's attack, as in "linf 8/255", or "" if it stays in none."""
     return f"{record['norm']} {radius(record['eps'])}" if record["norm"] else ""
@@ -109,12 +114,13 @@ def radius(eps: float) -> str:
 def balls(board: Board, records: Iterable[Record]) -> dict[tuple[str, str], tuple[str, ...]]:
     """(dataset, column) of every robust column -> the attacks that an image must withstand.
 
-    These are the attacks in no ball and all those of one ball, in the order of the board. A ball
-    of one attack has no robust column: it would repeat the attack's own.
+    These are the clean images and all attacks of one ball, in the order of the board; a corruption
+    is in no ball and takes no part. A ball of one attack has no robust column: it would repeat the
+    attack's own.
     """
     members: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for record in on_board(board, records):
-        if record["status"] == "ok":
+        if record["status"] == "ok" and (ball(record) or not moves(record)):
             members[record["dataset"]][ball(record)].add(record["attack"])
     return {
         (dataset, f"robust {name}"): tuple(

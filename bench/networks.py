@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.loading import batches
 from bench.types import BenchError, Split
 
 
@@ -93,10 +94,7 @@ def predict(
         raise BenchError("`index` is empty; expected the positions of one image or more")
     with evaluating(network), torch.no_grad():
         return torch.cat(
-            [
-                network(split.images(part).to(device)).float().cpu()
-                for part in torch.split(index, batch)
-            ]
+            [network(b.to(device)).float().cpu() for b in batches(split, index, batch)]
         )
 
 

@@ -461,7 +461,14 @@ def probe(
     labels = test.labels[index]
     for one in (clean_logits, logits):
         gates.check_logits(one, len(index), clean_logits.shape[1])
-    trial = Trial(None, None, labels=labels, clean_logits=clean_logits, logits=logits)  # type: ignore[arg-type]
+    trial = Trial(
+        None,  # type: ignore[arg-type]
+        None,  # type: ignore[arg-type]
+        labels=labels,
+        clean_logits=clean_logits,
+        logits=logits,
+        norm=norm,
+    )
     value = {
         "correct": pack(trial.correct.numpy()),
         "images": len(index),
@@ -520,7 +527,8 @@ def _trial(work: Work, store: Store, prefix: str) -> Trial:
     results: dict[str, Any] = {}
     if prefix + "probe" in above:
         one = above[prefix + "probe"]
-        results = dict(store.read(_finished(store, one.stage, one.key)))
+        probed = _finished(store, one.stage, one.key)
+        results = {**store.read(probed), "norm": probed.value["norm"]}
         results["labels"] = source.split("test").labels[results["index"]]
     one = above[prefix + "set"]
     cost = _finished(store, one.stage, one.key).value

@@ -8,17 +8,16 @@ same batches and the same views, whatever the images, the labels and the regime 
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from itertools import tee
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench import augment
+from bench import augment, loading
 from bench.keys import digest
 from bench.networks import evaluating
 from bench.recipe import Recipe
@@ -26,7 +25,6 @@ from bench.types import BenchError, Split, Subset, TensorSplit
 
 REGIMES = ("hard", "soft", "teacher")
 DEFAULT_STEPS = 300
-AHEAD = 4  # batches that are being loaded while one is trained on
 CHECK_EVERY = 50  # steps between looks at the loss: each one waits for the device
 
 
@@ -254,38 +252,29 @@ def _loaded(
 ) -> Generator[tuple[Tensor, Tensor], None, None]:
     """`total` batches (rows [B], images [B, C, H, W] on the device), the same from any split.
 
-    A split in memory goes to the device once. Any other is read by threads, a few batches ahead.
+    A split in memory goes to the device once. Any other is read by threads, ahead of use.
     """
     generator = _generator(seed, "boxes")
     split: Split = examples.split
     index = examples.index.cpu()
     while isinstance(split, Subset):
         index, split = split.index[index], split.of
-    if resident := isinstance(split, TensorSplit):
+    if isinstance(split, TensorSplit):
         split = TensorSplit(split.pixels[index].to(device), split.labels[index])
         index = torch.arange(len(index))
 
-    def requests() -> Iterator[tuple[Tensor, Tensor | None]]:
-        for rows in _order(len(examples), recipe, total, seed):
+    def requests(asked: Iterable[Tensor]) -> Iterator[loading.Request]:
+        for rows in asked:
             boxes = None
             if recipe.resized_crop:
                 smallest, largest = recipe.resized_crop
                 boxes = augment.resized_crop(len(rows), (smallest, largest), generator)
-            yield rows, boxes
+            yield index[rows], boxes
 
-    if resident:
-        for rows, boxes in requests():
-            yield rows, split.images(index[rows], boxes)
-        return
-    waiting: deque[tuple[Tensor, Future[Tensor]]] = deque()
-    with ThreadPoolExecutor(AHEAD) as threads:
-        for rows, boxes in requests():
-            waiting.append((rows, threads.submit(split.images, index[rows], boxes)))
-            if len(waiting) > AHEAD:
-                rows, images = waiting.popleft()
-                yield rows, images.result().to(device)
-        for rows, images in waiting:
-            yield rows, images.result().to(device)
+    answered, asked = tee(_order(len(examples), recipe, total, seed))
+    with closing(loading.read(split, requests(asked))) as images:
+        for rows, batch in zip(answered, images, strict=True):
+            yield rows, batch.to(device)
 
 
 def _view(

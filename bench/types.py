@@ -20,6 +20,10 @@ class BenchError(Exception):
     """Bad input: what was wrong, what was expected, what to do. Shown without a traceback."""
 
 
+class Missing(BenchError):
+    """Files that must be had from elsewhere first: what, where to put them, how to get them."""
+
+
 class Unsupported(Exception):
     """Raised by a component to decline a cell; the table prints the reason as a footnote.
 
@@ -240,7 +244,8 @@ class Trial:
     """What a metric is given: one evaluated cell. What does not apply to it is None.
 
     `labels` [P] int64, `clean_logits` and `logits` (under the cell's attack) [P, K] float32
-    belong to the test images at `index` [P]; `samples` [P, C, H, W] are a generator's.
+    belong to the test images at `index` [P]; `norm` is that of the attack's ball, "" if it stays
+    in none; `samples` [P, C, H, W] are a generator's.
     `student` and `teacher` are loaded on first use. `cost` is counted, never timed: "size" (images
     in the set) and "bytes" (of its images, labels, weights, extras).
     """
@@ -251,6 +256,7 @@ class Trial:
     index: Tensor | None = None
     clean_logits: Tensor | None = None
     logits: Tensor | None = None
+    norm: str = ""
     samples: Tensor | None = None
     cost: Mapping[str, Any] = field(default_factory=dict)
     networks: Mapping[str, Callable[[], nn.Module]] = field(default_factory=dict, repr=False)
@@ -265,10 +271,12 @@ class Trial:
 
     @cached_property
     def correct(self) -> Tensor:
-        """Which test images [P] are right on the clean image *and* under the attack (bool).
+        """Which test images [P] are right under the attack (bool).
 
-        An image that is wrong without an attack counts as broken under each (RobustBench).
+        In a ball there is the clean image, too: one that is wrong there counts as broken under
+        each attack of the ball (RobustBench). Corruptions stay in none: they count for themselves.
         """
         if self.labels is None or self.logits is None or self.clean_logits is None:
             raise BenchError("this trial has no logits; `correct` needs a metric of = 'probe'")
-        return (self.clean_logits.argmax(1) == self.labels) & (self.logits.argmax(1) == self.labels)
+        right = self.logits.argmax(1) == self.labels
+        return right & (self.clean_logits.argmax(1) == self.labels) if self.norm else right

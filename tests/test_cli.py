@@ -252,6 +252,29 @@ def test_data_that_cannot_be_loaded_cost_their_own_cells(
     assert "dataset 'closed' cannot be loaded: RuntimeError: the test split was opened" in said
 
 
+def test_files_are_fetched_when_the_user_asks(
+    bench: Bench, board: Boards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    folder = board(datasets=["remote"], **SMALL)
+    said = one_line(bench("run", folder, "--store", tmp_path / "store"))
+    assert f"remote.bin is not here; expected {tmp_path / 'remote.bin'}; run with" in said
+    ended = bench("run", folder, "--store", tmp_path / "store", "--download")
+    assert ended.code == 0, ended
+    assert "downloading what is missing of remote\n" in ended.out
+    assert {record["dataset"] for record in records(folder)} == {"remote"}
+
+
+def test_a_download_that_fails_is_one_sentence(
+    bench: Bench, board: Boards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    down = {"down": {"dataset": "remote", "host": "down"}}
+    folder = board(datasets=["down"], define=down, **SMALL)
+    said = one_line(bench("run", folder, "--store", tmp_path / "store", "--download"))
+    assert "downloading down failed: TimeoutError: no answer" in said
+
+
 def test_a_budget_beyond_the_data_is_one_sentence(
     bench: Bench, board: Boards, reference: Any
 ) -> None:

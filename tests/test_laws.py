@@ -20,7 +20,15 @@ BENCH = Path(bench.__file__).parent
 SOURCES = sorted(BENCH.rglob("*.py"))
 PLUGIN_SOURCES = sorted((ROOT / "plugins").glob("*/src/**/*.py"))
 HEAVY = ("torch", "torchvision", "diffusers", "timm", "torchattacks", "ot", "sklearn", "scipy")
-WITH_TORCH = ("augment", "checks", "gates", "networks", "stages", "train")  # at module level
+WITH_TORCH = (  # at module level
+    "augment",
+    "checks",
+    "gates",
+    "loading",
+    "networks",
+    "stages",
+    "train",
+)
 
 
 def outcome(code: str, *arguments: str) -> Any:

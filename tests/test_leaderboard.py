@@ -147,9 +147,17 @@ def test_robust_is_the_and_of_all_attacks_of_a_ball_image_by_image():
     assert found == {"none": 1, "weak": 0.5, "strong": 0.5, "robust linf 8/255": 0.25}
 
 
-def test_what_stays_in_no_ball_counts_for_every_ball():
+def test_the_clean_images_count_in_every_ball():
     records = [record("0111", "none"), record("1110", "weak"), record("1110", "strong")]
     assert figures(tidy(BOARD, records))["robust linf 8/255"] == 0.5
+
+
+def test_a_corruption_takes_no_part_in_a_ball():
+    moved = {"linf": {"mean": 0.2, "max": 0.4}}
+    records = [record("1110", "weak"), record("1110", "strong")]
+    corrupted = [*records, record("0111", "none", perturbation=moved)]
+    assert figures(tidy(BOARD, corrupted))["robust linf 8/255"] == 0.75
+    assert balls(BOARD, corrupted) == balls(BOARD, records)
 
 
 def test_robust_is_taken_seed_by_seed():

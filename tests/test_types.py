@@ -200,5 +200,12 @@ def test_an_image_is_robust_only_if_it_is_right_without_the_attack_too() -> None
         labels=torch.zeros(4).long(),
         clean_logits=torch.tensor([right, right, wrong, wrong]),
         logits=torch.tensor([right, wrong, right, wrong]),
+        norm="linf",
     )
     assert trial.correct.tolist() == [True, False, False, False]
+    assert dataclasses.replace(trial, norm="").correct.tolist() == [
+        True,
+        False,
+        True,
+        False,
+    ]  # a corruption

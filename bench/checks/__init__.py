@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from bench.checks.check import Check, Claims, Skipped, require
 from bench.registry import KINDS, Registry, about, registry_of, replace, suggest
-from bench.types import BenchError, Unsupported
+from bench.types import BenchError, Missing, Unsupported
 
 __all__ = ["Check", "Skipped", "Verdict", "checks_for", "run_checks"]
 
@@ -59,14 +59,15 @@ def checks_for(kind: str, component: Any, registry: Registry | None = None) -> t
 def run_checks(checks: Iterable[Check]) -> list[Verdict]:
     """Run them all. Whatever a component raises is a failure, told in a sentence.
 
-    Where one fault keeps several checks from being made, the first fails and the rest are skipped.
+    Skipped is what does not apply, or needs files that are not here (`Missing`). Where one fault
+    keeps several checks from being made, the first fails and the rest are skipped.
     """
     verdicts: list[Verdict] = []
     seen: list[tuple[BaseException, str]] = []  # what was raised, and by which check first
     for check in checks:
         try:
             verdicts.append(Verdict(check.name, "passed", check.run()))
-        except Unsupported as reason:
+        except (Unsupported, Missing) as reason:
             verdicts.append(Verdict(check.name, "skipped", str(reason)))
         except (Exception, SystemExit) as error:
             first = next((name for other, name in seen if other is error), None)

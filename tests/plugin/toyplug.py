@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bench import CondensedSet, Data, Selection, Task, Trial, Unsupported, hookimpl, toy
+from bench import CondensedSet, Data, Missing, Selection, Task, Trial, Unsupported, hookimpl, toy
 
 
 def note(*words: Any) -> None:
@@ -46,6 +46,26 @@ class OnDisk:
 
     def images(self, index: Any, boxes: Any = None) -> Any:
         return self.opened().images(index, boxes)
+
+
+@dataclass(frozen=True)
+class Remote(toy.ToyData):
+    """Data whose file must be fetched first, into `$BENCH_DATA`."""
+
+    name: str = "remote"
+    host: str = "up"
+
+    def load(self) -> Data:
+        file = Path(os.environ["BENCH_DATA"]) / "remote.bin"
+        if not file.exists():
+            raise Missing(f"remote.bin is not here; expected {file}; run with --download")
+        return super().load()
+
+    def download(self) -> None:
+        if self.host == "down":
+            raise TimeoutError("no answer")
+        note("download", self.name)
+        (Path(os.environ["BENCH_DATA"]) / "remote.bin").touch()
 
 
 @dataclass(frozen=True)
@@ -274,7 +294,7 @@ class Between(Gain):
 
 
 COMPONENTS: dict[str, tuple[Any, ...]] = {
-    "dataset": (*toy.COMPONENTS["dataset"], Closed(), FromFile(), SlowData()),
+    "dataset": (*toy.COMPONENTS["dataset"], Closed(), Remote(), FromFile(), SlowData()),
     "teacher": (*toy.COMPONENTS["teacher"], BrokenTeacher(), Stranger()),
     "method": (
         *toy.COMPONENTS["method"],
