@@ -26,6 +26,9 @@ WITH_TORCH = (  # at module level
     "gates",
     "loading",
     "networks",
+    "probing",
+    "condensed_set",
+    "source",
     "stages",
     "train",
 )

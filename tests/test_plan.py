@@ -477,7 +477,7 @@ def test_validation_is_another_load_than_test() -> None:
 
 
 def test_validation_data_are_other_data_below() -> None:
-    from bench.stages import carved
+    from bench.source import carved
 
     data = toy.GRAY.load()
     assert carved(data).digest != data.digest

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench import networks, stages, toy
+from bench import condensed_set, networks, stages, toy
 from bench.checks import cases, guards
 from bench.checks.again import check_same, elsewhere
 from bench.checks.check import Claims, on_each, once, require
@@ -56,7 +56,7 @@ def digests(made: list[Watched]) -> dict[str, str]:
     """A digest of each condensed set, by case."""
     found = {}
     for watched in made:
-        parts = sorted(stages.set_to_tensors(watched.result).items())
+        parts = sorted(condensed_set.to_tensors(watched.result).items())
         found[watched.case] = digest_of_tensors(*(tensor for _, tensor in parts))
     return found
 
@@ -64,8 +64,8 @@ def digests(made: list[Watched]) -> dict[str, str]:
 def check_stored(made: list[Watched]) -> None:
     """Raise BenchError unless each set comes back from the store as it went in."""
     for watched in made:
-        tensors = stages.set_to_tensors(watched.result)
-        back = stages.set_from_tensors(cases.stored(tensors))
+        tensors = condensed_set.to_tensors(watched.result)
+        back = condensed_set.from_tensors(cases.stored(tensors))
         for name, before, after in _pairs(watched.result, back):
             require(
                 before.dtype == after.dtype and torch.equal(before, after),

@@ -1,0 +1,54 @@
+"""A condensed set as it is stored and weighed: tensors by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from bench.types import CondensedSet, Selection
+
+
+def to_tensors(condensed: CondensedSet) -> dict[str, Tensor]:
+    """A condensed set as it is stored. One-hot labels take 8 bytes an image."""
+    labels = condensed.labels
+    stored = {"classes": torch.tensor(labels.shape[1])}
+    hard = labels.argmax(1)
+    one_hot = torch.nn.functional.one_hot(hard, labels.shape[1]).to(labels.dtype)
+    stored["labels"] = hard if torch.equal(one_hot, labels) else labels
+    images = condensed.images
+    stored["images"] = images.indices if isinstance(images, Selection) else images
+    if condensed.weights is not None:
+        stored["weights"] = condensed.weights
+    stored |= {f"extras.{name}": tensor for name, tensor in condensed.extras.items()}
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in stored.items()}
+
+
+def from_tensors(tensors: Mapping[str, Tensor]) -> CondensedSet:
+    """The condensed set that `to_tensors` has stored."""
+    images, labels = tensors["images"], tensors["labels"]
+    if labels.ndim == 1:
+        labels = torch.nn.functional.one_hot(labels, int(tensors["classes"])).float()
+    prefix = "extras."
+    return CondensedSet(
+        images=Selection(images) if images.ndim == 1 else images,
+        labels=labels,
+        weights=tensors.get("weights"),
+        extras={k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)},
+    )
+
+
+def weigh(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """Bytes of images (8 for each real one that is selected), labels, weights and extras."""
+    extras = {name: t for name, t in tensors.items() if name.startswith("extras.")}
+    return {
+        "images": bytes_of({"": tensors["images"]}),
+        "labels": bytes_of({"": tensors["labels"]}),
+        "weights": bytes_of({"": tensors["weights"]} if "weights" in tensors else {}),
+        "extras": bytes_of(extras),
+    }
+
+
+def bytes_of(tensors: Mapping[str, Tensor]) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors.values())

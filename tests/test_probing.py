@@ -1,0 +1,149 @@
+"""Attacked students: which images, which gates, what is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from bench import networks, probing, toy
+from bench.records import unpack
+from bench.types import (
+    BenchError,
+)
+
+DATA = toy.GRAY.load()
+CLASSES = len(DATA.classes)
+
+
+@given(st.integers(1, 160), st.integers(1, 160), st.integers(0, 2**48 - 1))
+def test_fewer_probed_images_are_a_prefix_of_more(one: int, other: int, content: int) -> None:
+    digest = f"{content:012x}0000"
+    few, many = sorted((one, other))
+    longest = probing.probed_images(DATA.test, digest, many)
+    assert torch.equal(probing.probed_images(DATA.test, digest, few), longest[:few])
+    assert len(set(longest.tolist())) == many
+    every = probing.probed_images(DATA.test, digest, 0)
+    assert sorted(every.tolist()) == list(range(160))
+    assert torch.equal(every[:many], longest)
+
+
+def test_other_data_are_probed_in_another_order() -> None:
+    orders = [probing.probed_images(DATA.test, f"{k:012x}0000", 0).tolist() for k in range(5)]
+    assert len({tuple(order) for order in orders}) == 5
+
+
+STUDENT = networks.build(toy.ToyLinear(), DATA.shape, CLASSES, DATA.mean, DATA.std).eval()
+INDEX = torch.arange(0, 160, 5)
+
+
+@dataclass(frozen=True)
+class Attack:
+    """An attack that does what it is told."""
+
+    what: Callable[[nn.Module, Tensor, Tensor], Any]
+    name: str = "told"
+    eps: float = 0.1
+    norm: str = "linf"
+
+    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Any:
+        return self.what(model, images, labels)
+
+
+def probe(attack: Any, student: nn.Module = STUDENT, **options: Any) -> Any:
+    return probing.probe(attack, student, DATA.test, INDEX, seed=0, device="cpu", **options)
+
+
+def test_a_probe_keeps_logits_and_says_who_is_right() -> None:
+    tensors, value = probe(Attack(lambda model, images, labels: (images + 0.1).clamp(0, 1)))
+    kept = tensors["result"]
+    images, labels = DATA.test.images(INDEX), DATA.test.labels[INDEX]
+    with torch.no_grad():
+        clean, attacked = STUDENT(images), STUDENT((images + 0.1).clamp(0, 1))
+    torch.testing.assert_close(kept["clean_logits"], clean)
+    torch.testing.assert_close(kept["logits"], attacked)
+    assert torch.equal(kept["index"], INDEX)
+    right = (clean.argmax(1) == labels) & (attacked.argmax(1) == labels)
+    assert unpack(value["correct"], len(INDEX)).tolist() == right.tolist()
+    assert value["images"] == len(INDEX)
+    assert value["perturbation"]["linf"]["max"] == pytest.approx(0.1, abs=1e-6)
+
+
+def test_the_size_of_a_block_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = probe(toy.ToyStep())
+    monkeypatch.setattr(probing, "BLOCK", 7)
+    told: list[tuple[int, int]] = []
+    parts = probe(toy.ToyStep(), progress=lambda done, total: told.append((done, total)))
+    assert told == [(n, 5) for n in range(1, 6)]
+    torch.testing.assert_close(parts[0]["result"]["logits"], whole[0]["result"]["logits"])
+    assert parts[1]["correct"] == whole[1]["correct"]
+    for norm in ("linf", "l2"):
+        mine, theirs = parts[1]["perturbation"][norm], whole[1]["perturbation"][norm]
+        assert mine == pytest.approx(theirs, abs=2e-6)
+
+
+def spoil(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    with torch.no_grad():
+        next(model.parameters()).mul_(1.01)
+    return images
+
+
+def leave_gradients(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    model(images).sum().backward()
+    return images
+
+
+def leave_training(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    model.train()
+    return images
+
+
+def in_place(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    return images.add_(0.5).clamp_(0, 1)  # would look like no change, were it the same tensor
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        (spoil, "the attack changed the model: its weights or buffers"),
+        (leave_gradients, "the attack changed the model: its gradients"),
+        (leave_training, "the attack changed the model: its train or eval mode"),
+        (in_place, "its ball has radius 0.1"),
+        (lambda model, images, labels: images + 1, "expected [0, 1]"),
+        (lambda model, images, labels: images[:3], "perturb() returned float32 [3, 1, 8, 8]"),
+        (lambda model, images, labels: images * float("nan"), "hold NaN"),
+        (lambda model, images, labels: model(images), "the adversarial images have shape [32, 8]"),
+        (lambda model, images, labels: None, "the adversarial images are NoneType"),
+    ],
+)
+def test_an_attack_that_breaks_the_rules_has_no_result(what: Any, said: str) -> None:
+    student = networks.build(toy.ToyLinear(), DATA.shape, CLASSES, DATA.mean, DATA.std).eval()
+    with pytest.raises(BenchError) as caught:
+        probe(Attack(what), student)
+    assert said in str(caught.value)
+
+
+class Broken(nn.Module):
+    """A student whose logits are not finite."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1)[:, :CLASSES] / 0
+
+
+def test_logits_that_are_not_finite_have_no_result() -> None:
+    with pytest.raises(BenchError, match="logits hold NaN or infinity"):
+        probe(toy.ToyClean(), Broken().eval())
+
+
+def test_a_graph_that_hangs_on_the_images_is_let_go() -> None:
+    def keep_graph(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        return (images.requires_grad_() + 0.01).clamp(0, 1)
+
+    tensors, _ = probe(Attack(keep_graph))
+    assert not tensors["result"]["logits"].requires_grad
