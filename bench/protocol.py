@@ -38,10 +38,18 @@ def recipe_of(usual: Mapping[str, Any]) -> str:
     return _listed({k: found[k] for k in names if k in found and found[k] != base.get(k)})
 
 
-def oddities(groups: Sequence[Sequence[Record]], usual: Mapping[str, Any]) -> list[str]:
+def unusual(record: Record, usual: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record does not share with its table, whose `usual_of` is given, by name."""
+    return {name: value for name, value in _shared(record).items() if value != usual[name]}
+
+
+def oddities(
+    groups: Sequence[Sequence[Record]], unusual: Mapping[int, Mapping[str, Any]]
+) -> list[str]:
     """How the records behind one figure differ from each other, or from their table.
 
-    `groups` are those of each attack that the figure joins; `usual` is that of their table.
+    `groups` are those of each attack that the figure joins; `unusual` has what is unusual of each
+    record, by its `id`.
     """
     said = set()
     mixed = {name for group in groups for name in _differing(group)}
@@ -55,7 +63,7 @@ def oddities(groups: Sequence[Sequence[Record]], usual: Mapping[str, Any]) -> li
     elif across:
         said.add(f"mixed: attacks differ in {_few(across)}")
     for record in chain(*groups):
-        odd = {k: v for k, v in _shared(record).items() if v != usual[k] and not within(k)}
+        odd = {k: v for k, v in unusual[id(record)].items() if not within(k)}
         recipe = {k.removeprefix("recipe."): v for k, v in odd.items() if k.startswith("recipe.")}
         if recipe:
             said.add(f"another recipe: {_listed(recipe)}")

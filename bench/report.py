@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from bench.leaderboard import Board, ball, best, columns, display, on_board, scales, tidy
-from bench.protocol import OF_TABLE, oddities, recipe_of, usual_of
+from bench.protocol import OF_TABLE, oddities, recipe_of, unusual, usual_of
 from bench.records import COORDINATE, Record, write_text
 
 Cells = Mapping[tuple[int, str, str], Any]
@@ -95,6 +95,12 @@ def _tables(board: Board, records: Sequence[Record], table: pd.DataFrame) -> lis
         cell = (record["ipc"], record["method"], record["attack"])
         evidence.setdefault(section_of, defaultdict(list))[cell].append(record)
     of_dataset = columns(board, records)
+    usual = {place: usual_of(_measured(found)) for place, found in evidence.items()}
+    odd = {
+        id(record): unusual(record, usual[place])
+        for place, found in evidence.items()
+        for record in _measured(found)
+    }
 
     lines = []
     for metric in board.metrics:
@@ -113,10 +119,17 @@ def _tables(board: Board, records: Sequence[Record], table: pd.DataFrame) -> lis
                 for column, attacks in of_dataset[dataset].items()
                 if column in board.attacks or column in filled
             }
-            section += _table(board, metric, heads, cells, found, scale.get(metric, {}))
+            shared = usual.get((dataset, architecture, labels), {})
+            section += _table(
+                board, metric, heads, cells, found, scale.get(metric, {}), shared, odd
+            )
         if section:
             lines += [f"## {_heading(metric, scale.get(metric, {}))}", "", *section]
     return lines
+
+
+def _measured(found: Mapping[tuple[int, str, str], list[Record]]) -> list[Record]:
+    return [r for group in found.values() for r in group if r["status"] == "ok"]
 
 
 def _heading(metric: str, scale: Mapping[str, Any]) -> str:
@@ -131,11 +144,13 @@ def _table(
     cells: Cells,
     found: Mapping[tuple[int, str, str], list[Record]],
     scale: Mapping[str, Any],
+    usual: Mapping[str, Any],
+    odd: Mapping[int, Mapping[str, Any]],
 ) -> list[str]:
     """Caption, table and footnotes of one metric, data set, architecture and regime of labels.
 
     `heads` are the columns and their attacks, several in a robust one; `cells` are the rows of
-    `tidy`, `found` all records.
+    `tidy`, `found` all records; `usual` is what they share, `odd` where they do not.
     """
     notes: dict[str, int] = {}
 
@@ -156,7 +171,6 @@ def _table(
             texts = _distinct(settings) if column not in varies else []
         header.append(column + mark(texts))
 
-    usual = usual_of(record for record in records if record["status"] == "ok")
     rows = []
     last = None
     for ipc, method in _rows(board, found):
@@ -180,7 +194,7 @@ def _table(
             remarks = _remarks(board, cell, group, column in varies)
             if cell:
                 behind = (found.get((ipc, method, attack), []) for attack in attacks)
-                remarks += oddities([_with(metric, g) for g in behind], usual)
+                remarks += oddities([_with(metric, g) for g in behind], odd)
             rows[-1].append(text + mark([*reasons, *remarks]))
 
     return [

@@ -68,8 +68,8 @@ def record(cell: tuple[str | int, ...], bits: np.ndarray, in_ball: bool) -> reco
         "norm": "linf" if in_ball else "",
         "eps": 8 / 255 if in_ball else 0.0,
         "perturbation": {
-            "linf": {"mean": 0.03, "max": 0.0314},
-            "l2": {"mean": 1.0, "max": 2.0},
+            "linf": {"mean": 0.03 * in_ball, "max": 0.0314 * in_ball},
+            "l2": {"mean": 1.0 * in_ball, "max": 2.0 * in_ball},
         },
         "bytes": {"images": 30_000, "labels": 400, "weights": 0, "extras": 0},
         "size": 100,
