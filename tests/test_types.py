@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.types import (
     BenchError,
@@ -106,6 +107,47 @@ def test_data_from_tensors_computes_shape_and_statistics_of_the_training_pixels(
     assert data.classes == ("x", "y")
     assert data.mean == pytest.approx(train.mean((0, 2, 3)).tolist(), abs=1e-5)
     assert data.std == pytest.approx(train.std((0, 2, 3)).tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("uint8", [True, False], ids=["bytes", "floats"])
+def test_mean_and_deviation_of_many_parts_are_those_of_all_pixels(uint8: bool) -> None:
+    pixels = torch.randint(0, 256, (700, 3, 32, 32), dtype=torch.uint8)
+    pixels[:, 1] //= 4  # channels that differ, and images that differ from the first to the last
+    pixels[500:, 2] = 255
+    train = pixels if uint8 else as_float(pixels)
+    data = Data.from_tensors((train, torch.zeros(700).long()), (train[:4], LABELS), ["x", "y"])
+    channels = (pixels.double() / 255).transpose(0, 1).flatten(1).numpy()  # [3, 700 x 32 x 32]
+    assert data.mean == pytest.approx(channels.mean(1), abs=1e-6)
+    assert data.std == pytest.approx(channels.std(1, ddof=1), abs=1e-6)
+
+
+def test_the_deviation_is_unbiased() -> None:
+    pair = torch.tensor([0.2, 0.6]).view(2, 1, 1, 1)
+    data = Data.from_tensors((pair, torch.zeros(2).long()), (pair, torch.zeros(2).long()), ["x"])
+    assert data.std == (0.282843,)  # 0.4 / sqrt(2); the biased one is 0.2
+
+
+def test_pixels_at_rest_are_never_all_turned_into_floats() -> None:
+    """The largest tensor of floats that is made, however many images there are."""
+    largest = []
+    for count in (1_000, 4_000):
+        pixels = torch.zeros(count, 3, 32, 32, dtype=torch.uint8)
+        with Floats() as floats:
+            Data.from_tensors((pixels, torch.zeros(count).long()), (pixels[:4], LABELS), ["x"])
+        largest.append(floats.largest)
+    assert 0 < largest[0] == largest[1] < 1_000 * 3 * 32 * 32
+
+
+class Floats(TorchDispatchMode):
+    """Watches how many elements the largest floating-point result has."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.is_floating_point():
+            self.largest = max(self.largest, result.numel())
+        return result
 
 
 def test_a_constant_channel_has_a_deviation_that_one_can_divide_by() -> None:

@@ -39,6 +39,7 @@ def elsewhere(function: Callable[[Any], Any], component: Any) -> Any:
         "class": [cls.__module__, cls.__qualname__, inspect.getfile(cls)],
         "fields": {f.name: getattr(component, f.name) for f in fields(component)},
         "path": sys.path,
+        "environment": {k: v for k, v in os.environ.items() if k != "PYTHONHASHSEED"},
     }
     helper = _helper()
     assert helper.stdin
@@ -108,6 +109,7 @@ def serve() -> None:
 
 def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
     sys.path[:] = request["path"]
+    os.environ.update(request["environment"])
     try:
         function, cls = (_named(*request[key]) for key in ("function", "class"))
         values = {key: _as_tuple(value) for key, value in request["fields"].items()}

@@ -24,6 +24,8 @@ SHAPES: tuple[Case, ...] = (
     ((3, 32, 32), 10),
 )
 """Shape and number of classes."""
+LARGE: tuple[Case, ...] = (((3, 64, 64), 200), ((3, 224, 224), 10))
+"""Of classifiers alone: a denoiser of full resolution would take minutes."""
 ROUNDING = 1e-4  # of float32 sums in another order, beside logits of about 1
 
 
@@ -60,6 +62,7 @@ Built = tuple[Watched, Any, Case]  # the watched build, the architecture, the ca
 
 def run(architecture: Any) -> list[Built]:
     """`build` for each of the shapes that it takes."""
+    generation = getattr(architecture, "track", "") == "generation"
 
     def on(case: Case) -> Built:
         shape, classes = case
@@ -70,7 +73,7 @@ def run(architecture: Any) -> list[Built]:
             case,
         )
 
-    return on_each(SHAPES, on)
+    return on_each(SHAPES if generation else SHAPES + LARGE, on)
 
 
 def outcome(architecture: Any) -> dict[str, str]:

@@ -5,7 +5,7 @@ from importlib.metadata import entry_points
 import bench_standard
 
 HOOKS = {
-    "bench_datasets": ["digits"],
+    "bench_datasets": ["digits", "mnist", "fashion-mnist", "cifar-10", "cifar-100", "svhn"],
     "bench_teachers": ["standard"],
     "bench_methods": ["random", "kcenter", "herding", "full"],
     "bench_architectures": ["convnet", "convnet-bn"],

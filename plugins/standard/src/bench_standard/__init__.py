@@ -4,17 +4,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench import hookimpl
-from bench_standard.architectures import ConvNet
+from bench_standard.architectures.convnet import ConvNet
 from bench_standard.attacks import FGSM, PGD, Clean
-from bench_standard.datasets import Digits
-from bench_standard.methods import Full, Herding, KCenter, Random
+from bench_standard.coresets import Full, Herding, KCenter, Random
+from bench_standard.datasets.cifar import CIFAR10, CIFAR100
+from bench_standard.datasets.digits import Digits
+from bench_standard.datasets.idx import MNIST, FashionMNIST
+from bench_standard.datasets.svhn import SVHN
 from bench_standard.metrics import Accuracy, WorstClass
 from bench_standard.teachers import Standard
 
 
 @hookimpl
 def bench_datasets() -> Sequence[Any]:
-    return [Digits()]
+    return [Digits(), MNIST(), FashionMNIST(), CIFAR10(), CIFAR100(), SVHN()]
 
 
 @hookimpl

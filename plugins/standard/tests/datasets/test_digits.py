@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench_standard.datasets import Digits
+from bench_standard.datasets.digits import Digits
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Networks for classification: [B, C, H, W] to logits [B, classes]."""

@@ -1,0 +1,1 @@
+"""Data sets: real images, as their authors publish them."""
