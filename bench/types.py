@@ -177,7 +177,7 @@ def digest_of_tensors(*tensors: Tensor) -> str:
     for tensor in tensors:
         array = tensor.detach().cpu().contiguous().numpy()
         sha.update(f"{array.dtype}{array.shape}".encode())
-        sha.update(array)
+        sha.update(array.data)
     return sha.hexdigest()[:16]
 
 

@@ -19,7 +19,10 @@ ROOT = Path(__file__).parents[1]
 BENCH = Path(bench.__file__).parent
 SOURCES = sorted(BENCH.rglob("*.py"))
 PLUGIN_SOURCES = sorted((ROOT / "plugins").glob("*/src/**/*.py"))
-HEAVY = ("torch", "torchvision", "diffusers", "timm", "torchattacks", "ot", "sklearn", "scipy")
+HEAVY = (
+    *("torch", "torchvision", "diffusers", "timm", "torchattacks", "ot", "sklearn", "scipy"),
+    *("cv2", "imagecorruptions", "numba", "PIL", "skimage"),
+)
 WITH_TORCH = (  # at module level
     "augment",
     "checks",

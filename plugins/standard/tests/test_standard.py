@@ -3,13 +3,17 @@ import sys
 from importlib.metadata import entry_points
 
 import bench_standard
+from bench_standard.corruptions import KINDS
 
 HOOKS = {
     "bench_datasets": ["digits", "mnist", "fashion-mnist", "cifar-10", "cifar-100", "svhn"],
     "bench_teachers": ["standard"],
-    "bench_methods": ["random", "kcenter", "herding", "full"],
+    "bench_methods": [
+        *("random", "kcenter", "herding", "medoid", "easiest", "hardest"),
+        *("prebuilt", "full"),
+    ],
     "bench_architectures": ["convnet", "convnet-bn"],
-    "bench_attacks": ["clean", "fgsm", "pgd"],
+    "bench_attacks": ["clean", "fgsm", "pgd", *KINDS],
     "bench_metrics": ["accuracy", "worst-class"],
 }
 

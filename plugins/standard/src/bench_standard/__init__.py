@@ -6,12 +6,16 @@ from typing import Any
 from bench import hookimpl
 from bench_standard.architectures.convnet import ConvNet
 from bench_standard.attacks import FGSM, PGD, Clean
-from bench_standard.coresets import Full, Herding, KCenter, Random
+from bench_standard.coresets import Easiest, Full, Hardest, Herding, KCenter, Random
+from bench_standard.corruptions import KINDS as CORRUPTIONS
+from bench_standard.corruptions import Corruption
 from bench_standard.datasets.cifar import CIFAR10, CIFAR100
 from bench_standard.datasets.digits import Digits
 from bench_standard.datasets.idx import MNIST, FashionMNIST
 from bench_standard.datasets.svhn import SVHN
+from bench_standard.medoid import Medoid
 from bench_standard.metrics import Accuracy, WorstClass
+from bench_standard.prebuilt import Prebuilt
 from bench_standard.teachers import Standard
 
 
@@ -27,7 +31,16 @@ def bench_teachers() -> Sequence[Any]:
 
 @hookimpl
 def bench_methods() -> Sequence[Any]:
-    return [Random(), KCenter(), Herding(), Full()]
+    return [
+        Random(),
+        KCenter(),
+        Herding(),
+        Medoid(),
+        Easiest(),
+        Hardest(),
+        Prebuilt(),
+        Full(),
+    ]
 
 
 @hookimpl
@@ -37,7 +50,7 @@ def bench_architectures() -> Sequence[Any]:
 
 @hookimpl
 def bench_attacks() -> Sequence[Any]:
-    return [Clean(), FGSM(), PGD()]
+    return [Clean(), FGSM(), PGD(), *(Corruption(kind, kind) for kind in CORRUPTIONS)]
 
 
 @hookimpl

@@ -1,8 +1,9 @@
 """Coresets: methods that select real images, class by class, and the full set as a ceiling.
 
-Every one orders a class and takes the first `ipc` of it, so the set of a small budget is part
-of the set of a larger one. Labels are one-hot; the field `teacher` also names the network that
-labels the views where a board asks for teacher labels.
+Each of these orders a class and takes the first `ipc` of it, so the set of a small budget is
+part of the set of a larger one (`medoid`, in a module of its own, is another matter). Labels are
+one-hot; the field `teacher` also names the network that labels the views where a board asks for
+teacher labels.
 """
 
 from __future__ import annotations
@@ -13,12 +14,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bench import CondensedSet, Selection, Task
 from bench.types import BenchError
+from bench_standard.features import check_space, losses, points
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-BATCH = 256  # images whose features are computed at once
-SPACES = ("features", "pixels")
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Random:
         import torch
 
         generator = torch.Generator().manual_seed(task.seed)
-        return _coreset(task, lambda members: torch.randperm(len(members), generator=generator))
+        return coreset(task, lambda members: torch.randperm(len(members), generator=generator))
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,12 @@ class KCenter:
     space: str = "features"  # "features" (what the classifier sees) | "pixels"
 
     def __post_init__(self) -> None:
-        if self.space not in SPACES:
-            raise BenchError(
-                f"{self.name}: space is {self.space!r}; expected one of {', '.join(SPACES)}"
-            )
+        check_space(self)
 
     def condense(self, task: Task) -> CondensedSet:
-        embed = _features if self.space == "features" else _pixels
-        return _coreset(task, lambda members: greedy_k_center(embed(task, members), task.ipc))
+        return coreset(
+            task, lambda members: greedy_k_center(points(task, members, self.space), task.ipc)
+        )
 
 
 @dataclass(frozen=True)
@@ -67,9 +64,41 @@ class Herding:
 
     name: str = "herding"
     teacher: str = "standard"
+    space: str = "features"  # "features" (what the classifier sees) | "pixels"
+
+    def __post_init__(self) -> None:
+        check_space(self)
 
     def condense(self, task: Task) -> CondensedSet:
-        return _coreset(task, lambda members: herd(_features(task, members), task.ipc))
+        return coreset(task, lambda members: herd(points(task, members, self.space), task.ipc))
+
+
+@dataclass(frozen=True)
+class Easiest:
+    """The images of each class on which the teacher has the lowest cross-entropy.
+
+    Of images with equal loss, the one of lower index comes first.
+    """
+
+    name: str = "easiest"
+    teacher: str = "standard"
+
+    def condense(self, task: Task) -> CondensedSet:
+        return coreset(task, lambda members: losses(task, members).argsort(stable=True))
+
+
+@dataclass(frozen=True)
+class Hardest:
+    """The images of each class on which the teacher has the highest cross-entropy.
+
+    Of images with equal loss, the one of lower index comes first.
+    """
+
+    name: str = "hardest"
+    teacher: str = "standard"
+
+    def condense(self, task: Task) -> CondensedSet:
+        return coreset(task, lambda members: (-losses(task, members)).argsort(stable=True))
 
 
 @dataclass(frozen=True)
@@ -123,7 +152,7 @@ def herd(points: Tensor, count: int) -> Tensor:
     return torch.tensor(picked)
 
 
-def _coreset(task: Task, order: Callable[[Tensor], Tensor]) -> CondensedSet:
+def coreset(task: Task, order: Callable[[Tensor], Tensor]) -> CondensedSet:
     """The first `task.ipc` of each class, by `order`: indices [n] of a class to positions."""
     import torch
 
@@ -145,19 +174,3 @@ def _selected(task: Task, index: Tensor) -> CondensedSet:
 
     one_hot = F.one_hot(task.train.labels[index], len(task.classes)).float()
     return CondensedSet(Selection(index), one_hot)
-
-
-def _features(task: Task, index: Tensor) -> Tensor:
-    """What the teacher's classifier sees of the images at `index`: [n, D]."""
-    import torch
-
-    from bench.networks import features
-
-    with torch.no_grad():
-        batches = [task.train.images(part).to(task.device) for part in torch.split(index, BATCH)]
-        return torch.cat([features(task.teacher, images)[0].cpu() for images in batches])
-
-
-def _pixels(task: Task, index: Tensor) -> Tensor:
-    """The images at `index`, flattened: [n, C * H * W]."""
-    return task.train.images(index).flatten(1)
