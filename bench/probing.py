@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bench import gates
 from bench.keys import seed_of
+from bench.loading import batches
 from bench.records import pack
 from bench.types import Split, Trial, digest_of_tensors
 
@@ -42,8 +43,8 @@ def probe(
     eps, norm = float(getattr(attack, "eps", 0.0)), str(getattr(attack, "norm", ""))
     clean, attacked, sizes = [], [], []
     blocks = torch.split(index, BLOCK)
-    for number, block in enumerate(blocks):
-        images, labels = test.images(block).to(device), test.labels[block].to(device)
+    for number, (block, read) in enumerate(zip(blocks, batches(test, index, BLOCK), strict=True)):
+        images, labels = read.to(device), test.labels[block].to(device)
         with torch.no_grad():
             clean.append(student(images).float().cpu())
         torch.manual_seed(seed_of("block", "", "", seed) ^ number)

@@ -59,6 +59,22 @@ def test_the_teacher_is_the_network_that_was_saved(file, trained, absolute):
     assert torch.equal(teacher(images), trained(images))
 
 
+def test_a_state_without_counters_of_batches_fits(data, trained):
+    state = {k: v for k, v in networks.state(trained).items() if "num_batches" not in k}
+    assert len(state) < len(networks.state(trained))
+    save_file(state, data / "old.safetensors")
+    digest = sha256(data / "old.safetensors")
+    teacher = Pretrained(file="old.safetensors", sha256=digest).squeeze(task(toy.ToyConvNet()))
+    images = torch.rand(3, *SHAPE)
+    assert torch.equal(teacher(images), trained(images))
+
+
+def test_a_folder_is_no_file(data):
+    (data / "folder").mkdir()
+    with pytest.raises(BenchError, match="is a folder; expected a safetensors file"):
+        Pretrained(file="folder").squeeze(task(toy.ToyConvNet()))
+
+
 def test_without_a_file_it_says_how_to_name_one():
     with pytest.raises(Missing, match=r"pretrained has no file; .* \[define"):
         Pretrained().squeeze(task(toy.ToyConvNet()))

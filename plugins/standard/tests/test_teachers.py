@@ -87,3 +87,9 @@ def test_resized_crops_reach_the_training(digits):
         for teacher in (Standard(epochs=1), Standard(epochs=1, resized_crop=(0.5, 1.0)))
     )
     assert not torch.equal(plain, cropped)
+
+
+@pytest.mark.parametrize("fields", [{"epochs": 0}, {"lr": -1.0}, {"resized_crop": (0.5,)}])
+def test_a_recipe_that_makes_no_sense_is_refused_when_it_is_named(fields):
+    with pytest.raises(BenchError, match=next(iter(fields))):
+        Standard(**fields)

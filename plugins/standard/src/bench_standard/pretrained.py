@@ -38,6 +38,8 @@ class Pretrained:
         path = files.find(
             f"the file of {self.name}", [self.file], "put it there, or set another `file`"
         )
+        if not path.is_file():
+            raise BenchError(f"{path} is a folder; expected a safetensors file; set another `file`")
         found = files.sha256(path)
         if found != self.sha256.lower():
             raise BenchError(
@@ -133,6 +135,10 @@ def _filled(task: Task, path: Path) -> nn.Module:
     except SafetensorError as error:
         raise BenchError(f"{path} is no safetensors file ({error}); expected one") from None
     network = task.network()
+    # torchvision's older files lack these counters, which change nothing in eval mode
+    for name, tensor in networks.state(network).items():
+        if name.endswith("num_batches_tracked"):
+            state.setdefault(name, tensor)
     try:
         networks.load(network, state)
     except BenchError as error:

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench import Task
+from bench.recipe import Recipe
+from bench.types import BenchError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,18 +37,24 @@ class Standard:
     quick: ClassVar[dict[str, Any]] = {"epochs": 3, "batch": 64, "crop": 0}
     track: ClassVar[str] = "classification"
 
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise BenchError(f"{self.name}: epochs is {self.epochs}; expected 1 or more")
+        self._recipe()
+
+    def _recipe(self) -> Recipe:
+        return Recipe(**{key: value for key, value in asdict(self).items() if key != "name"})
+
     def squeeze(self, task: Task) -> nn.Module:
         import torch
 
-        from bench.recipe import Recipe
         from bench.train import Examples, fit
 
         labels = task.train.labels
-        settings = {key: value for key, value in asdict(self).items() if key != "name"}
         return fit(
             task.network(),
             Examples(task.train, torch.arange(len(labels)), labels),
-            Recipe(**settings),
+            self._recipe(),
             classes=len(task.classes),
             seed=task.seed,
             flip=task.flip,

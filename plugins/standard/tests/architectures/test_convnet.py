@@ -85,3 +85,9 @@ def test_the_pooling_is_that_of_torch_with_its_gradient(sides, layout):
     weight = torch.rand_like(reference)
     one, two = (torch.autograd.grad((out * weight).sum(), maps)[0] for out in (ours, reference))
     assert torch.allclose(one, two, atol=1e-12)
+
+
+@pytest.mark.parametrize("fields", [{"width": 0}, {"width": -4}, {"depth": 0}, {"depth": -1}])
+def test_a_network_without_channels_or_blocks_is_refused(fields):
+    with pytest.raises(BenchError, match="expected 1 or more"):
+        ConvNet(**fields)

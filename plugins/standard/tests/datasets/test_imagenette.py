@@ -118,8 +118,8 @@ def test_what_is_missing_is_told_with_its_place_and_where_to_get_it(data):
         ImageNette().load()
     assert str(error.value) == (
         f"ImageNette (full) is not here; expected {data}/imagenette2; run with --download, or "
-        "unpack https://s3.amazonaws.com/fast-ai-imageclas/imagenette2.tgz there, or set the "
-        "field `version` to what you have (320px or 160px)"
+        "unpack https://s3.amazonaws.com/fast-ai-imageclas/imagenette2.tgz into "
+        f"{data}, or set the field `version` to what you have (320px or 160px)"
     )
 
 

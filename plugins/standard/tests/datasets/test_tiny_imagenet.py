@@ -111,7 +111,7 @@ def test_what_is_missing_is_told(data):
         TinyImageNet().load()
     assert str(error.value) == (
         f"Tiny-ImageNet is not here; expected {data}/tiny-imagenet-200; unpack "
-        "http://cs231n.stanford.edu/tiny-imagenet-200.zip there"
+        "http://cs231n.stanford.edu/tiny-imagenet-200.zip into its parent folder"
     )
 
 

@@ -36,6 +36,9 @@ class ConvNet:
     track: ClassVar[str] = "classification"
 
     def __post_init__(self) -> None:
+        for field in ("width", "depth"):
+            if (value := getattr(self, field)) < 1:
+                raise BenchError(f"{self.name}: {field} is {value}; expected 1 or more")
         for field, choices in (("norm", NORMS), ("pooling", POOLINGS), ("activation", ACTIVATIONS)):
             if (value := getattr(self, field)) not in choices:
                 raise BenchError(

@@ -79,7 +79,8 @@ class ImageNette:
     def _root(self) -> Path:
         others = " or ".join(version for version in VERSIONS if version != self.version)
         get = (
-            f"run with --download, or unpack {self._url} there, or set the field `version` to "
+            f"run with --download, or unpack {self._url} into "
+            f"{files.folder().absolute()}, or set the field `version` to "
             f"what you have ({others})"
         )
         what = f"{self.title} ({self.version})"

@@ -15,7 +15,7 @@ from bench_standard import files
 from bench_standard.datasets import folders
 
 PLACES = ("tiny-imagenet-200",)
-GET = "unpack http://cs231n.stanford.edu/tiny-imagenet-200.zip there"
+GET = "unpack http://cs231n.stanford.edu/tiny-imagenet-200.zip into its parent folder"
 INNER = "images"  # what the authors put between a class and its images
 ANNOTATIONS = "val_annotations.txt"
 
