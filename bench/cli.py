@@ -261,12 +261,11 @@ def _check_device(device: str) -> None:
 
 
 def _tables(board: Path) -> dict[str, str]:
-    from bench.matrix import read
-    from bench.records import read as read_records
+    from bench import matrix, published, records
     from bench.report import render
     from bench.run import board_of
 
-    return render(board_of(read(board)), read_records(board))
+    return render(board_of(matrix.read(board)), records.read(board), published.read(board))
 
 
 def _stale(board: Path) -> list[str]:

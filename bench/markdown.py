@@ -11,9 +11,8 @@ def escaped(text: str) -> str:
     return "".join(f"\\{c}" if c in "\\<*" else c for c in " ".join(text.split()))
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table whose columns line up in plain text too; all but the second are right-aligned."""
-    left = 1
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> list[str]:
+    """A table whose columns line up in plain text too; all but the `left` one are right-aligned."""
     lines = [[text.replace("|", "\\|") for text in line] for line in (header, *rows)]
     widths = [max(3, *map(width_of, column)) for column in zip(*lines, strict=True)]
     rule = [

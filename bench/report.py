@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench import costs, pictures, relations
+from bench import costs, pictures, published, relations
 from bench.leaderboard import Board, ball, best, columns, display, on_board, scales, tidy
 from bench.markdown import escaped
 from bench.markdown import table as markdown_table
@@ -27,7 +27,9 @@ Cells = Mapping[tuple[int, str, str], Any]
 MISSING = "–"
 
 
-def render(board: Board, records: Sequence[Record]) -> dict[str, str]:
+def render(
+    board: Board, records: Sequence[Record], in_print: tuple[published.Table, ...] = ()
+) -> dict[str, str]:
     """The files of a board, by name."""
     shown = relations.flagged(on_board(board, records))
     table = tidy(board, shown)
@@ -35,6 +37,7 @@ def render(board: Board, records: Sequence[Record]) -> dict[str, str]:
     lines = [
         *_head(board),
         *(_tables(board, shown, table) or ["No records yet.", ""]),
+        *published.section(in_print),
         *costs.section(board, shown),
         *pictures.section(board, shown),
         *_components(board, shown),
