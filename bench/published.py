@@ -31,7 +31,7 @@ class Table:
 
     `columns` are its heads, `rows` a value for each; a rate is a fraction. `attacks` says of
     columns that are attacks what they are ({"search", "norm", "eps", "family"}, as in
-    `relations.Attacked`), and `clean` is the column without one.
+    `relations.Attacked`), and `natural` is the column without one.
     """
 
     source: str
@@ -42,7 +42,7 @@ class Table:
     metric: str = "accuracy"
     rate: bool = True
     note: str = ""
-    clean: str = ""
+    natural: str = ""
     attacks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -72,11 +72,11 @@ def parse(document: Mapping[str, Any]) -> tuple[Table, ...]:
 
 
 def _table(given: Mapping[str, Any], place: str) -> Table:
-    _known(given, (*_TEXTS, "columns", "rows", "rate", "clean", "attacks"), place)
+    _known(given, (*_TEXTS, "columns", "rows", "rate", "natural", "attacks"), place)
     for name in ("source", "url", "title", "columns", "rows"):
         if not given.get(name):
             raise BenchError(f"{place}: `{name}` is missing; a number in print needs its source")
-    for name in filter(given.__contains__, (*_TEXTS, "clean")):
+    for name in filter(given.__contains__, (*_TEXTS, "natural")):
         if not isinstance(given[name], str):
             raise BenchError(f"{place}: {name} is {given[name]!r}; expected text")
     for name, kind, expected in (
@@ -94,7 +94,7 @@ def _table(given: Mapping[str, Any], place: str) -> Table:
         for name, row in given["rows"].items()
     }
     attacks = given.get("attacks", {})
-    for name in filter(None, (given.get("clean", ""), *attacks)):
+    for name in filter(None, (given.get("natural", ""), *attacks)):
         if name not in columns:
             raise BenchError(f"{place}: no column is {name!r}{suggest(name, columns)}")
     for name, attack in attacks.items():
@@ -193,7 +193,7 @@ def flags(table: Table, values: tuple[Value, ...]) -> dict[str, list[str]]:
         if name in means
     }
     found = broken(attacked)
-    clean = means.get(table.clean, math.inf)
+    clean = means.get(table.natural, math.inf)
     for name, one in attacked.items():
         if one.standing > clean + TOLERANCE:
             found[name].append(f"above the clean images ({one.standing:.1%} against {clean:.1%})")

@@ -13,7 +13,7 @@ TABLE: dict[str, Any] = {
     "url": "https://example.org/1",
     "title": "digits, ConvNet, IPC 10",
     "columns": ["clean", "pgd", "autoattack"],
-    "clean": "clean",
+    "natural": "clean",
     "attacks": {
         "pgd": {"search": "iterative", "norm": "linf", "eps": 0.03},
         "autoattack": {"search": "ensemble", "norm": "linf", "eps": 0.03},
@@ -85,7 +85,7 @@ def test_figures_that_are_no_rates_stay_as_they_are():
         ({"columns": "clean"}, "columns is 'clean'; expected an array of names"),
         ({"attacks": {"pgd": 1}}, "attack 'pgd' is 1; expected a table"),
         ({"note": 5}, "note is 5; expected text"),
-        ({"clean": "cleen"}, "no column is 'cleen'; did you mean 'clean'?"),
+        ({"natural": "cleen"}, "no column is 'cleen'; did you mean 'clean'?"),
         ({"attacks": {"pgd": {"search": "white"}}}, "search is 'white'; expected one of ''"),
         ({"attacks": {"pgd": {"radius": 1}}}, "attack 'pgd': unknown key 'radius'"),
     ],
