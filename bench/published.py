@@ -39,7 +39,7 @@ class Table:
     title: str
     columns: tuple[str, ...]
     rows: Mapping[str, tuple[Value, ...]]
-    metric: str = "accuracy"
+    metric: str
     rate: bool = True
     note: str = ""
     natural: str = ""
@@ -73,7 +73,7 @@ def parse(document: Mapping[str, Any]) -> tuple[Table, ...]:
 
 def _table(given: Mapping[str, Any], place: str) -> Table:
     _known(given, (*_TEXTS, "columns", "rows", "rate", "natural", "attacks"), place)
-    for name in ("source", "url", "title", "columns", "rows"):
+    for name in ("source", "url", "title", "metric", "columns", "rows"):
         if not given.get(name):
             raise BenchError(f"{place}: `{name}` is missing; a number in print needs its source")
     for name in filter(given.__contains__, (*_TEXTS, "natural")):

@@ -12,6 +12,7 @@ TABLE: dict[str, Any] = {
     "source": "Doe, 2020, table 1",
     "url": "https://example.org/1",
     "title": "digits, ConvNet, IPC 10",
+    "metric": "accuracy",
     "columns": ["clean", "pgd", "autoattack"],
     "natural": "clean",
     "attacks": {
