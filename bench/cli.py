@@ -269,13 +269,18 @@ def _tables(board: Path) -> dict[str, str]:
 
 
 def _stale(board: Path) -> list[str]:
+    from bench import pictures
+    from bench.matrix import read
+    from bench.records import read as read_records
     from bench.report import check
+    from bench.run import board_of
 
-    command = f"run: bench leaderboard {board}"
-    return [
-        f"{board / name} is not what the records say; {command}"
+    stale = [
+        f"{board / name} is not what the records say; run: bench leaderboard {board}"
         for name in check(board, _tables(board))
     ]
+    absent = pictures.missing(board, board_of(read(board)), read_records(board))
+    return stale + [f"{board / name} is missing; run: bench run {board}" for name in absent]
 
 
 def _write_tables(board: Path) -> list[str]:

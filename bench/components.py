@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.matrix import FULL, Cell, Matrix, Override, recipe_with
 from bench.recipe import Recipe
-from bench.registry import KINDS, Entry, Registry, replace, suggest
+from bench.registry import KINDS, Entry, Registry, replace, suggest, values_of
 from bench.types import BenchError
 
 DEPENDS_ON = {
@@ -60,7 +60,10 @@ class Components:
             return self.registry.get(kind, name).component
         where = f"[define.{name}]"
         installed = self.registry.get(kind, defined["base"]).component
-        return dataclasses.replace(replace(kind, installed, defined["fields"], where), name=name)
+        fields = defined["fields"]
+        if "source" in defined and "early_stop" in values_of(installed):
+            fields = {"early_stop": False, **fields}  # what just fools the source moves nobody else
+        return dataclasses.replace(replace(kind, installed, fields, where), name=name)
 
     def entry(self, kind: str, name: str) -> Entry:
         """Who provides the component of that name, or the one that it is derived from."""
@@ -166,7 +169,13 @@ def _check_source(components: Components, attack: str) -> None:
     matrix = components.matrix
     methods = (*matrix.methods, *matrix.controls, *matrix.ceiling)
     axes = {"method": methods, "architecture": matrix.architectures}
-    for key, value in components.source(attack).items():
+    source = components.source(attack)
+    if source and getattr(components.base("attack", attack), "early_stop", False):
+        raise BenchError(
+            f"[define.{attack}] is made on another student, and stops at what just fools that one; "
+            "expected an attack that goes on to the end (a gradient attack with early_stop = false)"
+        )
+    for key, value in source.items():
         if value not in axes[key]:
             raise BenchError(
                 f"[define.{attack}] source {key} '{value}' is not on this board"

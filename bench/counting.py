@@ -18,19 +18,21 @@ class Passes:
     forward: int = 0
     backward: int = 0
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Passes:
+        return self  # a copy of a network goes on counting here
+
     def count(self, network: nn.Module) -> RemovableHandle:
         """Count what goes through `network` from now on, and through copies of it."""
+        return network.register_forward_hook(self._went)
 
-        def came_back(gradient: Tensor) -> None:
-            self.backward += len(gradient)
+    def _went(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.ndim:
+            self.forward += len(output)
+            if output.requires_grad:
+                output.register_hook(self._came_back)  # type: ignore[no-untyped-call]
 
-        def went(module: nn.Module, inputs: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.ndim:
-                self.forward += len(output)
-                if output.requires_grad:
-                    output.register_hook(came_back)  # type: ignore[no-untyped-call]
-
-        return network.register_forward_hook(went)
+    def _came_back(self, gradient: Tensor) -> None:
+        self.backward += len(gradient)
 
     def as_json(self) -> dict[str, int]:
         return {"forward": self.forward, "backward": self.backward}

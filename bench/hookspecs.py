@@ -58,8 +58,10 @@ def bench_attacks() -> Sequence[Any]:  # type: ignore[empty-body]
     Field `eps` (radius, in pixels of [0, 1]) and class variable `norm` ("linf", "l2", or "" for
     what stays in no ball) say which ball the result must lie in. Optional class variables:
     `search`, how it searches ("noise", "black-box", "single-step", "iterative" or "ensemble"; a
-    number that breaks what this promises is flagged), and `block`, images of a stage of its own:
-    for an attack that takes minutes, which then goes on where it was killed.
+    number that breaks what this promises is flagged); `block`, images of a stage of its own: for
+    an attack that takes minutes, which then goes on where it was killed; `early_stop`, true if an
+    image stays where it first fools the network. Then the attack cannot be made on another
+    student; a field of that name is switched off there.
     """
 
 

@@ -19,7 +19,7 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Raised by one with every change of the harness that can change a measured number."""
 
 

@@ -136,10 +136,12 @@ def robust(board: Board, records: Iterable[Record]) -> list[Record]:
     """Records of one more attack a ball: right under everything in `balls`, image by image.
 
     A seed is left out where one of the attacks is missing, looked at other images or attacked
-    another student. The figure stands under the metrics that are the fraction of right images
-    wherever they are given, and that each of the attacks has.
+    another student; an attack that declines the cell is not missing. The figure stands under the
+    metrics that are the fraction of right images wherever they are given, and that each of the
+    attacks has.
     """
-    shown = [record for record in on_board(board, records) if record.get("correct")]
+    standing = on_board(board, records)
+    shown = [record for record in standing if record.get("correct")]
     bits = {id(record): unpack(record["correct"], record["images"]) for record in shown}
     right = {key: np.count_nonzero(each) / len(each) for key, each in bits.items()}
     metrics = [
@@ -153,14 +155,21 @@ def robust(board: Board, records: Iterable[Record]) -> list[Record]:
     cells: dict[tuple[Any, ...], dict[str, Record]] = defaultdict(dict)
     for record in shown:
         cells[tuple(record[axis] for axis in (*ROW, "seed"))][record["attack"]] = record
+    declined = {
+        (*(record[axis] for axis in (*ROW, "seed")), record["attack"])
+        for record in standing
+        if record["status"] != "ok"
+    }
     derived = []
     for (dataset, column), attacks in balls(board, records).items():
         inside = {"", column.removeprefix("robust ")}
-        for (of_dataset, *_), cell in cells.items():
-            found = [cell[a] for a in attacks if a in cell and ball(cell[a]) in inside]
+        for place, cell in cells.items():
+            asked = [a for a in attacks if (*place, a) not in declined]
+            found = [cell[a] for a in asked if a in cell and ball(cell[a]) in inside]
             joined = [m for m in metrics if all(m in r["metrics"] for r in found)]
             same = len({(r["images_hash"], r["images"], _student(r)) for r in found}) == 1
-            if of_dataset == dataset and len(found) == len(attacks) and same and joined:
+            whole = len(found) == len(asked) and any(ball(record) for record in found)
+            if place[0] == dataset and whole and same and joined:
                 survived = np.logical_and.reduce([bits[id(record)] for record in found])
                 mean = float(survived.mean())
                 derived.append(
@@ -194,9 +203,10 @@ def tidy(board: Board, records: Sequence[Record]) -> pd.DataFrame:
     `column` is an attack or a robust ball, `n` the number of seeds (`sd` is empty for one),
     `images` the number of test images, `size` and `bytes` those of the condensed set.
     """
-    measured = [record for record in on_board(board, records) if record["status"] == "ok"]
+    shown = on_board(board, records)
+    measured = [record for record in shown if record["status"] == "ok"]
     groups: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
-    for record in [*measured, *robust(board, measured)]:
+    for record in [*measured, *robust(board, shown)]:
         for metric in record["metrics"]:
             if metric in board.metrics:
                 row = (record[axis] for axis in (*ROW, "attack"))

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.keys import digest
 from bench.leaderboard import Board, moves
 from bench.records import Record, coordinate
 
@@ -47,24 +48,25 @@ def _framed(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.pad(large, ((GAP, 0), (GAP, 0), (0, 0)), constant_values=255)
 
 
-def name_of(record: Record) -> str:
-    """The file of a record's row, below the board's folder."""
+def name_of(attacked: Mapping[str, Record]) -> str:
+    """The file of a row, below the board's folder; it tells of what its picture was made."""
+    record = next(iter(attacked.values()))
     axes = (record[axis] for axis in ("dataset", "architecture", "labels", "method"))
-    return f"{FOLDER}/{'.'.join(axes)}.ipc-{record['ipc'] or 'all'}.png"
+    made_of = digest([[attack, one["content"]["probe"]] for attack, one in attacked.items()])
+    return f"{FOLDER}/{'.'.join(axes)}.ipc-{record['ipc'] or 'all'}.{made_of[:8]}.png"
 
 
 def rows(board: Board, records: Iterable[Record]) -> dict[str, dict[str, Record]]:
     """File -> attack -> record, of the rows whose first seed was attacked."""
-    found: dict[str, dict[str, Record]] = {}
+    found: dict[tuple[int, ...], dict[str, Record]] = {}
     for record in records:
         first = record["seed"] == board.seeds[0] and record["status"] == "ok"
         if first and record.get("pictured") and moves(record):
-            found.setdefault(name_of(record), {})[record["attack"]] = record
-    in_order = sorted(found, key=lambda name: _place(board, next(iter(found[name].values()))))
-    return {
-        name: {attack: found[name][attack] for attack in board.attacks if attack in found[name]}
-        for name in in_order
-    }
+            found.setdefault(_place(board, record), {})[record["attack"]] = record
+    drawn = [
+        {a: found[place][a] for a in board.attacks if a in found[place]} for place in sorted(found)
+    ]
+    return {name_of(attacked): attacked for attacked in drawn}
 
 
 def section(board: Board, records: Iterable[Record]) -> list[str]:
@@ -87,6 +89,11 @@ def section(board: Board, records: Iterable[Record]) -> list[str]:
     return lines
 
 
+def missing(folder: Path, board: Board, records: Iterable[Record]) -> list[str]:
+    """The pictures that a board's page shows and its folder lacks."""
+    return [name for name in rows(board, records) if not (folder / name).is_file()]
+
+
 def _place(board: Board, record: Record) -> tuple[int, ...]:
     methods = (*board.methods, *board.controls, *board.ceiling)
     return (
@@ -104,12 +111,16 @@ def write(
     records: Iterable[Record],
     kept: Mapping[tuple[str | int, ...], Path],
 ) -> None:
-    """Draw the rows of a board whose probes are all at hand; others keep their pictures.
+    """Draw the rows of a board whose probes are all at hand; what is of no row goes.
 
     `kept` has the tensors of probes by coordinate.
     """
     from safetensors.numpy import load_file
 
+    shown = {Path(name).name for name in rows(board, records)}
+    for file in (folder / FOLDER).glob("*.png"):
+        if file.name not in shown:
+            file.unlink()
     for name, attacked in rows(board, records).items():
         places = [kept.get(coordinate(record)) for record in attacked.values()]
         found = [load_file(place) for place in places if place]

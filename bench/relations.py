@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 
 from bench.records import Record, unpack
 
 TOLERANCE = 0.01  # of the images: what seeds and random starts may do
+SAME_RADIUS = 1e-4  # what a board rounds off a radius, and what is shown as one
 VANISHED = 0.05  # share of the images without a gradient from which it is told
 
 NO_WEAKER = {
@@ -46,18 +48,24 @@ class Attacked:
 def broken(attacks: Mapping[str, Attacked]) -> dict[str, list[str]]:
     """The relations that the attacks on one student break, as sentences by attack."""
     found: dict[str, list[str]] = defaultdict(list)
-    for name, one in attacks.items():
-        for other_name, other in attacks.items():
-            if one.standing <= other.standing + TOLERANCE:
-                continue
-            left = f"{other_name} leaves {other.standing:.1%}, this {one.standing:.1%}"
-            if (one.norm, one.eps) == (other.norm, other.eps):
-                if other.search in NO_WEAKER.get(one.search, ()):
-                    why = "masked gradients?" if other.search in MASKED else "too weak?"
-                    found[name].append(f"weaker than {_a(other.search)} attack ({left}): {why}")
-            elif one.norm == other.norm and one.family == other.family and one.eps > other.eps:
-                found[name].append(f"weaker than in a smaller ball ({left})")
+    for (name, one), (other_name, other) in permutations(attacks.items(), 2):
+        if said := breach(one, other, other_name):
+            found[name].append(said)
     return found
+
+
+def breach(one: Attacked, other: Attacked, other_name: str) -> str:
+    """What is odd about `one`, seen beside another attack on the same student; or ""."""
+    if one.norm != other.norm or one.standing <= other.standing + TOLERANCE:
+        return ""
+    left = f"{other_name} leaves {other.standing:.1%}, this {one.standing:.1%}"
+    claims = other.search in NO_WEAKER.get(one.search, ())
+    if abs(one.eps - other.eps) < SAME_RADIUS:
+        why = "masked gradients?" if other.search in MASKED else "too weak?"
+        return f"weaker than {_a(other.search)} attack ({left}): {why}" if claims else ""
+    if one.eps > other.eps and (claims or one.family == other.family):
+        return f"weaker than in a smaller ball ({left})"
+    return ""
 
 
 def flagged(records: Sequence[Record]) -> list[Record]:
@@ -73,39 +81,29 @@ def flagged(records: Sequence[Record]) -> list[Record]:
 def flags(records: Iterable[Record]) -> dict[tuple[object, ...], tuple[str, ...]]:
     """The sentences about every cell (`ROW` and attack) of a board's records.
 
-    Attacks are compared on the seeds that they have in common, where they saw one student and the
-    same images.
+    Two attacks are compared on the seeds on which both saw one student and the same images.
     """
-    cells: dict[tuple[object, ...], dict[str, list[Record]]] = defaultdict(dict)
+    cells: dict[tuple[object, ...], dict[str, dict[int, Record]]] = defaultdict(dict)
     for record in records:
         if record["status"] == "ok" and record["norm"] and record.get("correct"):
             place = tuple(record[axis] for axis in ROW)
-            cells[place].setdefault(record["attack"], []).append(record)
-    found: dict[tuple[object, ...], tuple[str, ...]] = {}
+            cells[place].setdefault(record["attack"], {})[record["seed"]] = record
+    found: dict[tuple[object, ...], list[str]] = defaultdict(list)
     for place, by_attack in cells.items():
-        said = broken(_compared(by_attack))
-        for attack, group in by_attack.items():
-            share = max(float(record.get("no_gradient", 0.0)) for record in group)
+        for (name, one), (other_name, other) in permutations(by_attack.items(), 2):
+            seeds = [s for s in sorted({*one} & {*other}) if _seen(one[s]) == _seen(other[s])]
+            if not seeds:
+                continue
+            mine, theirs = (_attacked([group[s] for s in seeds]) for group in (one, other))
+            if said := breach(mine, theirs, other_name):
+                found[*place, name].append(said)
+        for name, group in by_attack.items():
+            share = max(float(record.get("no_gradient", 0.0)) for record in group.values())
             if share > VANISHED:
-                said.setdefault(attack, []).append(
+                found[*place, name].append(
                     f"the loss has no gradient at up to {share:.0%} of the images: masked?"
                 )
-        found |= {(*place, attack): tuple(sentences) for attack, sentences in said.items()}
-    return found
-
-
-def _compared(by_attack: Mapping[str, Sequence[Record]]) -> dict[str, Attacked]:
-    """Each attack on the seeds that all have; none if they saw other images or students."""
-    by_seed = {
-        attack: {record["seed"]: record for record in group} for attack, group in by_attack.items()
-    }
-    seeds = sorted(set.intersection(*(set(group) for group in by_seed.values())))
-    for seed in seeds:
-        if len({_seen(group[seed]) for group in by_seed.values()}) > 1:
-            return {}
-    if not seeds:
-        return {}
-    return {attack: _attacked([group[s] for s in seeds]) for attack, group in by_seed.items()}
+    return {cell: tuple(sentences) for cell, sentences in found.items()}
 
 
 def _seen(record: Record) -> tuple[object, ...]:

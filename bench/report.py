@@ -200,8 +200,10 @@ def _table(
             text = _cell(cell, scale) if cell else "n/a" if reasons else MISSING
             remarks = _remarks(board, cell, group, column in varies)
             if cell:
-                behind = (found.get((ipc, method, attack), []) for attack in attacks)
-                remarks += oddities([_with(metric, g) for g in behind], odd)
+                behind = {attack: found.get((ipc, method, attack), []) for attack in attacks}
+                remarks += oddities([_with(metric, g) for g in behind.values()], odd)
+            if cell and column not in board.attacks:
+                remarks += _of_ball(behind)
             rows[-1].append(text + mark([*reasons, *remarks]))
 
     return [
@@ -240,9 +242,20 @@ def _remarks(
             remarks += _distinct(_attack(record) for record in group)
         if cell["n"] < len(board.seeds):
             remarks.append(f"{cell['n']} of {len(board.seeds)} seeds")
-        flags = (flag for record in group for flag in record.get("flags", ()))
-        remarks += _distinct(f"flag: {flag}" for flag in flags)
+        remarks += _flags(group)
     return remarks
+
+
+def _of_ball(behind: Mapping[str, Sequence[Record]]) -> list[str]:
+    """The footnotes of a robust figure: those of the attacks behind it."""
+    declined = [a for a, group in behind.items() if any(r["status"] != "ok" for r in group)]
+    without = [f"without {', '.join(declined)}, which is declined here"] if declined else []
+    records = (record for group in behind.values() for record in group)
+    return without + _flags(records)
+
+
+def _flags(records: Iterable[Record]) -> list[str]:
+    return _distinct(f"flag: {flag}" for record in records for flag in record.get("flags", ()))
 
 
 def _reasons(group: Iterable[Record], metric: str) -> list[str]:

@@ -136,11 +136,13 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Rec
             }
         elif (declined := outcome.failed.get(stage.id)) and declined.unsupported:
             refused[name] = declined.reason
-    probe = done["probe"].value
+    probe, dataset = done["probe"].value, planned.condensed.dataset
+    assert dataset is not None
+    above = {role: outcome.finished[s.id] for role, s in planned.probe.above.items()}
+    parts = [f for role, f in above.items() if role.startswith("part ")]
+    source = {"source": above["source"].content} if "source" in above else {}
     seconds = {f.stage: f.cost.get("seconds", 0.0) for f in done.values()}
-    for role, above in planned.probe.above.items():
-        if role.startswith("part "):
-            seconds["probe"] += outcome.finished[above.id].cost.get("seconds", 0.0)
+    seconds["probe"] += sum(part.cost.get("seconds", 0.0) for part in parts)
     return {
         **common,
         "status": "ok",
@@ -157,11 +159,12 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Rec
         },
         "passes": {role: f.value["passes"] for role, f in done.items()},
         **_tried(planned.components["attack"], components, probe),
+        "pictured": dataset.facts["shape"][0] in (1, 3),  # grey or colour
         "cost": {
             "seconds": seconds,
-            "peak_mb": max(f.cost.get("peak_mb", 0.0) for f in done.values()),
+            "peak_mb": max(f.cost.get("peak_mb", 0.0) for f in (*done.values(), *parts)),
         },
-        "content": {role: f.content for role, f in done.items()},
+        "content": {role: f.content for role, f in done.items()} | source,
         "refused": refused,
         "flags": [],
         "environment": dict(done["probe"].environment),
@@ -180,7 +183,6 @@ def _tried(attack: Any, components: Components, probe: Mapping[str, Any]) -> Rec
     return {
         "attack_search": "black-box" if source else str(getattr(attack, "search", "")),
         "attack_family": keys.digest([{**identity, "fields": fields}, source]),
-        "pictured": True,
         "no_gradient": round(flat / right, 6) if right else 0.0,
     }
 
@@ -219,6 +221,8 @@ def _described(components: Components, planned: Planned) -> Record:
         kind: {k: keys.plain(v) for k, v in components.differs(_kind(kind), c).items()}
         for kind, c in planned.components.items()
     }
+    if source := components.source(cell.attack):
+        parameters["attack"] = {**parameters["attack"], "source": dict(source)}
     parameters["recipe"] = {k: v for k, v in plain.items() if keys.plain(getattr(base, k)) != v}
     versions = {"condensation-bench": version("condensation-bench"), "torch": version("torch")}
     for kind, component in planned.components.items():
@@ -309,7 +313,11 @@ def sample(cells: Sequence[Cell], count: int, salt: str) -> tuple[Cell, ...]:
 
 
 ASIDE = {"cost", "environment", "versions"}  # may differ without a result being another
-STATED = ("evaluate", "recipe", "parameters", "data", "images_hash", "norm", "eps", "size", "bytes")
+STATED = (
+    *("evaluate", "recipe", "parameters", "data", "images_hash", "norm", "eps", "size", "bytes"),
+    *("attack_search", "attack_family"),
+)
+LIKE_SLOPES = 0.05  # how far `no_gradient` may differ elsewhere
 
 
 def missing(cells: Sequence[Cell], records: Iterable[Record]) -> list[str]:
@@ -365,8 +373,11 @@ def _is_share(record: Record, metric: str) -> bool:
 def _facts_differ(old: Record, new: Record) -> list[str]:
     alike = old.get("environment") == new.get("environment")
     old, new = {"evaluate": "test", **old}, {"evaluate": "test", **new}
-    names = sorted({*old, *new} - ASIDE - {"metrics"}) if alike else STATED
-    return [f"its {n} is not what is recomputed" for n in names if old.get(n) != new.get(n)]
+    names = {*old, *new} - ASIDE - {"metrics"} if alike else {*STATED}
+    wrong = {name for name in names if old.get(name) != new.get(name)}
+    if abs(old.get("no_gradient", 0.0) - new.get("no_gradient", 0.0)) > LIKE_SLOPES:
+        wrong.add("no_gradient")
+    return [f"its {name} is not what is recomputed" for name in sorted(wrong)]
 
 
 def _allowed(old: Record, new: Record, metric: str) -> float:

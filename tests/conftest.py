@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,6 +19,9 @@ PLUGIN = TESTS / "plugin"
 sys.path[:0] = [str(TESTS), str(PLUGIN)]  # workers, which start with our path, find them too
 
 from support import Ended, Shell, write_board  # noqa: E402
+
+# A shell starts what runs in its background with interrupts ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Set before any worker starts: all are forked from one server, which keeps its environment.
 _MARKS = tempfile.TemporaryDirectory(prefix="bench-tests-")

@@ -186,6 +186,25 @@ def test_a_seed_that_lacks_an_attack_has_no_robust_figure():
     assert [r["seed"] for r in robust(BOARD, records)] == [0]
 
 
+def test_an_attack_that_declines_the_cell_is_not_missing():
+    declined = {**record("1111", "strong"), "status": "unsupported"}
+    [found] = robust(
+        BOARD,
+        [
+            record("1110", "none"),
+            record("0111", "weak"),
+            declined,
+            record("1111", "strong", seed=1),
+        ],
+    )
+    assert found["seed"] == 0
+    assert found["metrics"] == {"right": 0.5}
+    everything = [{**record("1111", a), "status": "unsupported"} for a in ("weak", "strong")]
+    others = [record("1111", a, seed=1) for a in ("none", "weak", "strong")]
+    found = robust(BOARD, [record("1110", "none"), *everything, *others])
+    assert [one["seed"] for one in found] == [1]
+
+
 def test_a_record_without_bits_has_no_robust_figure():
     records = [record("1111", a) for a in ("none", "weak", "strong")]
     records[2]["correct"] = ""

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from bench.leaderboard import Board
-from bench.pictures import GAP, SIDE, name_of, rows, section, sheet, write
+from bench.pictures import GAP, SIDE, missing, name_of, rows, section, sheet, write
 from bench.records import coordinate
 
 BOARD = Board(
@@ -41,6 +41,7 @@ def record(method="alpha", ipc=1, attack="weak", seed=3, moved=0.1, **changes):
         "seed": seed,
         "status": "ok",
         "pictured": True,
+        "content": {"probe": f"{method} {attack}"},
         "perturbation": {"linf": {"mean": moved, "max": moved}},
         **changes,
     }
@@ -84,13 +85,13 @@ def test_rows_show_what_moved_the_images_of_the_first_seed():
         record(method="all", ipc=0),
     ]
     found = rows(BOARD, records)
-    assert {name: list(of_row) for name, of_row in found.items()} == {
-        "images/blobs.small.hard.alpha.ipc-1.png": ["weak", "strong"],
-        "images/blobs.small.hard.all.ipc-all.png": ["weak"],
-    }
+    [alpha, whole] = found
+    assert [list(of_row) for of_row in found.values()] == [["weak", "strong"], ["weak"]]
+    assert alpha.startswith("images/blobs.small.hard.alpha.ipc-1.")
+    assert whole.startswith("images/blobs.small.hard.all.ipc-all.")
     text = "\n".join(section(BOARD, records))
     assert "alpha, IPC 1, hard labels, small, blobs: clean, weak, strong\n" in text
-    assert "![weak, strong](images/blobs.small.hard.alpha.ipc-1.png)" in text
+    assert f"![weak, strong]({alpha})" in text
     assert section(BOARD, [record(attack="none", moved=0.0)]) == []
 
 
@@ -104,9 +105,9 @@ def kept(tmp_path: Path) -> Path:
 
 def test_only_rows_whose_attacks_are_all_at_hand_are_drawn(tmp_path: Path, kept: Path):
     weak, strong = record(attack="weak"), record(attack="strong")
-    file = tmp_path / name_of(weak)
+    file = tmp_path / name_of({"weak": weak, "strong": strong})
     write(tmp_path, BOARD, [weak, strong], {coordinate(weak): kept})
-    assert not file.exists()
+    assert missing(tmp_path, BOARD, [weak, strong]) == [file.relative_to(tmp_path).as_posix()]
     write(tmp_path, BOARD, [weak, strong], {coordinate(r): kept for r in (weak, strong)})
     assert pixels(file.read_bytes()).shape == (SIDE, 5 * (SIDE + GAP) - GAP, 3)
 
@@ -114,6 +115,18 @@ def test_only_rows_whose_attacks_are_all_at_hand_are_drawn(tmp_path: Path, kept:
 def test_a_picture_that_stays_the_same_is_not_touched(tmp_path: Path, kept: Path):
     one = record()
     write(tmp_path, BOARD, [one], {coordinate(one): kept})
-    before = (tmp_path / name_of(one)).stat().st_mtime_ns
+    [name] = rows(BOARD, [one])
+    before = (tmp_path / name).stat().st_mtime_ns
     write(tmp_path, BOARD, [one], {coordinate(one): kept})
-    assert (tmp_path / name_of(one)).stat().st_mtime_ns == before
+    assert (tmp_path / name).stat().st_mtime_ns == before
+    assert missing(tmp_path, BOARD, [one]) == []
+
+
+def test_a_picture_of_other_results_has_another_name_and_takes_the_place(
+    tmp_path: Path, kept: Path
+):
+    for one in (record(), record(content={"probe": "another"}), record(attack="strong")):
+        write(tmp_path, BOARD, [one], {coordinate(one): kept})
+        assert [f"images/{file.name}" for file in (tmp_path / "images").iterdir()] == [
+            *rows(BOARD, [one])
+        ]

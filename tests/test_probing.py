@@ -181,11 +181,12 @@ def test_a_student_that_says_other_things_in_other_company_has_no_result(what: A
         (lambda logits, norm: logits, 0.0),
         (lambda logits, norm: logits * 1e5, 1.0),
         (lambda logits, norm: torch.round(logits), 1.0),
+        (lambda logits, norm: logits.detach(), 1.0),
     ],
-    ids=["sound", "saturated softmax", "rounded"],
+    ids=["sound", "saturated softmax", "rounded", "without a graph"],
 )
 def test_images_without_a_gradient_are_counted(what: Any, share: float) -> None:
-    _, value = probe(toy.ToyStep(), Unsteady(what).eval())
+    _, value = probe(Attack(lambda model, images, labels: images), Unsteady(what).eval())
     flat, right = value["flat"]
     assert right > 0
     assert flat == share * right

@@ -36,6 +36,19 @@ def test_a_larger_ball_that_is_easier_is_told():
     assert set(broken({"small": small, "large": large})) == {"large"}
 
 
+def test_a_larger_ball_must_be_as_hard_as_a_smaller_one_under_less_of_an_attack():
+    large = attacked("ensemble", 0.8, eps=8 / 255)
+    assert set(broken({"large": large, "small": attacked("iterative", 0.3, eps=4 / 255)})) == {
+        "large"
+    }
+
+
+@pytest.mark.parametrize("eps", [0.0314, 0.03137, 0.031373])
+def test_a_radius_as_toml_can_write_it_is_the_same_radius(eps):
+    found = broken({"pgd": attacked("iterative", 0.8), "sq": attacked("black-box", 0.3, eps=eps)})
+    assert set(found) == {"pgd"}
+
+
 def test_other_attacks_in_other_balls_say_nothing_of_each_other():
     one = attacked("iterative", 0.6, eps=8 / 255, family="pgd")
     assert broken({"one": one, "two": attacked("ensemble", 0.1, eps=2 / 255)}) == {}
@@ -100,6 +113,12 @@ def test_a_broken_relation_of_records_is_a_flag_of_the_cell():
 def test_seeds_are_compared_with_their_like_alone():
     lonely = [record("aa", "1111111111", "ensemble", seed=1)]
     assert flags([*BROKEN, *lonely]) == flags(BROKEN)
+
+
+def test_an_odd_record_takes_nobody_else_out_of_the_comparison():
+    for odd in ({"content": {"student": "old"}}, {"seed": 7}):
+        third = {**record("fgsm", "1111111111", "single-step"), **odd}
+        assert flags([*BROKEN, third]) == flags(BROKEN)
 
 
 def test_other_students_and_images_are_never_compared():

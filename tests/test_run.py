@@ -113,8 +113,12 @@ def attacked(reference: Any, tmp_path_factory: pytest.TempPathFactory) -> list[d
         **SMALL,
         "controls": None,
         "architectures": ["toy-linear", "toy-convnet"],
-        "attacks": ["toy-clean", "toy-step", "parted", "moved"],
-        "define": {"moved": {"attack": "toy-step", "source": {"architecture": "toy-linear"}}},
+        "attacks": ["toy-clean", "toy-step", "parted", "moved", "idle", "little", "much"],
+        "define": {
+            "moved": {"attack": "toy-step", "source": {"architecture": "toy-linear"}},
+            "little": {"attack": "fading", "eps": 0.01},
+            "much": {"attack": "fading", "eps": 0.5},
+        },
     }
     board = write_board(folder / "board", **changes)
     done = Shell(folder, reference.shell.path)("run", board, "--store", folder / "store")
@@ -142,16 +146,34 @@ def test_a_transferred_attack_sees_no_gradient_of_the_student(
     attacked: list[dict[str, Any]],
 ) -> None:
     own, moved = (of_attack(attacked, name, "toy-convnet") for name in ("toy-step", "moved"))
-    assert (own["attack_search"], moved["attack_kind"]) == ("single-step", "black-box")
+    assert (own["attack_search"], moved["attack_search"]) == ("single-step", "black-box")
     assert own["attack_family"] != moved["attack_family"]
     assert own["correct"] != moved["correct"]
     assert own["content"]["student"] == moved["content"]["student"]
+    made_on = of_attack(attacked, "toy-step", "toy-linear")
+    assert moved["content"]["source"] == made_on["content"]["student"]
+    assert moved["parameters"]["attack"]["source"] == {"architecture": "toy-linear"}
+    assert 'attack.source = {"architecture": "toy-linear"}' in attacked[-1]["page"]
 
 
 def test_a_student_is_no_source_of_a_transfer_to_itself(attacked: list[dict[str, Any]]) -> None:
     declined = of_attack(attacked, "moved", "toy-linear")
     assert declined["status"] == "unsupported"
     assert declined["reason"] == "its source is the student itself: that is no transfer"
+
+
+def test_attacks_that_break_a_relation_are_flagged_on_the_page(
+    attacked: list[dict[str, Any]],
+) -> None:
+    page = attacked[-1]["page"]
+    assert "flag: weaker than a single-step attack (toy-step leaves" in page
+    assert "flag: weaker than in a smaller ball (little leaves" in page
+
+
+def test_who_declines_a_ball_s_attack_has_a_robust_figure_without_it(
+    attacked: list[dict[str, Any]],
+) -> None:
+    assert "without moved, which is declined here" in attacked[-1]["page"]
 
 
 def test_the_page_says_what_results_have_cost_in_passes(attacked: list[dict[str, Any]]) -> None:

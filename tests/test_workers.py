@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -347,7 +348,10 @@ SCRIPT = """
 """
 
 
-def script(folder: Path, torch: str = "def set_num_threads(n): pass") -> subprocess.Popen[str]:
+@contextmanager
+def script(
+    folder: Path, torch: str = "def set_num_threads(n): pass"
+) -> Iterator[subprocess.Popen[str]]:
     """A script that uses workers, in a process group of its own, to be sent signals.
 
     A stand-in for torch lets the server start at once: this is about processes.
@@ -356,14 +360,18 @@ def script(folder: Path, torch: str = "def set_num_threads(n): pass") -> subproc
     (folder / "safetensors.py").touch()
     text = SCRIPT.format(folder=str(Path(__file__).parent), note=str(folder / "note"))
     (folder / "script.py").write_text(textwrap.dedent(text))
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, folder / "script.py"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
         env=os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{Path(__file__).parent.parent}"},
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_nothing_outlives_a_parent_that_is_killed(tmp_path: Path, note: Path) -> None:

@@ -261,6 +261,28 @@ class Leaving(toy.ToyStep):
 
 
 @dataclass(frozen=True)
+class Idle(toy.ToyStep):
+    """An attack that calls itself an ensemble, and does nothing."""
+
+    name: str = "idle"
+    search: ClassVar[str] = "ensemble"
+
+    def perturb(self, model: Any, images: Any, labels: Any) -> Any:
+        return images
+
+
+@dataclass(frozen=True)
+class Fading(toy.ToyStep):
+    """An attack that does less in a larger ball."""
+
+    name: str = "fading"
+
+    def perturb(self, model: Any, images: Any, labels: Any) -> Any:
+        weaker = toy.ToyStep(eps=0.01 / (1 + 100 * self.eps))
+        return weaker.perturb(model, images, labels)
+
+
+@dataclass(frozen=True)
 class Wrong(toy.ToyAccuracy):
     """Fraction of the test images that are wrong."""
 
@@ -314,7 +336,7 @@ COMPONENTS: dict[str, tuple[Any, ...]] = {
         toy.ToyMeans("estranged", teacher="stranger"),
     ),
     "architecture": (*toy.COMPONENTS["architecture"], Declining()),
-    "attack": (*toy.COMPONENTS["attack"], NotedStep(), Parted(), Leaving()),
+    "attack": (*toy.COMPONENTS["attack"], NotedStep(), Parted(), Leaving(), Idle(), Fading()),
     "metric": (*toy.COMPONENTS["metric"], Wrong(), BrokenMetric(), Gain(), Between()),
 }
 

@@ -4,21 +4,24 @@ The same student (a ConvNet that is trained here on Fashion-MNIST, 28x28), the s
 same seed on both sides, one thread, CPU seconds. The two take turns on parts of the images, so
 that a busy machine slows both. The radii leave about 80, 50 and 20 % of the images standing. A
 user calls the libraries as their READMEs do, with all images of a part in one batch of at most
-250. `--malloc` runs both sides with the allocator settings that the harness gives its workers.
+250, in a process as Python starts it; ours runs in a process with the allocator settings that
+the harness gives its workers. `--same` gives both sides those settings.
 
-    python tests/speed/attacks.py [--norm batch] [--images 200] [--malloc] [--only pgd]
+    python tests/speed/attacks.py [--norm batch] [--images 200] [--same] [--only pgd]
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
+from bench.fork import ENVIRONMENT
+
 STANDING = (0.8, 0.5, 0.2)
 PARTS = 2
 
@@ -32,10 +35,8 @@ def main() -> None:
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--standing", type=float, nargs="*", default=STANDING)
     arguments.add_argument("--only", choices=["pgd", "autoattack"])
-    arguments.add_argument("--malloc", action="store_true")
+    arguments.add_argument("--same", action="store_true")
     args = arguments.parse_args()
-    if args.malloc and not MALLOC.items() <= os.environ.items():
-        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | MALLOC)
 
     import torch
 
@@ -45,14 +46,28 @@ def main() -> None:
     images, labels = data.test.images(index), data.test.labels[index]
     print(
         f"ConvNet-{args.width} with {args.norm} norm, {args.images} images, one thread, "
-        f"allocator {'of the harness' if args.malloc else 'as found'}"
+        f"allocator of the harness on {'both sides' if args.same else 'our side'}"
     )
+    sides = (process(ENVIRONMENT if args.same else {}), process(ENVIRONMENT))
     pairs = {"pgd": (their_pgd, our_pgd), "autoattack": (their_autoattack, our_autoattack)}
     for name, pair in pairs.items():
         if args.only in (None, name):
             for share in args.standing:
                 eps = radius(student, images, labels, share)
-                compare(name, pair, student, images, labels, eps, args.seed)
+                compare(name, pair, sides, student, images, labels, eps, args.seed)
+    for side in sides:
+        side.shutdown()
+
+
+def process(settings: dict[str, str]) -> ProcessPoolExecutor:
+    """A process of its own, started with these environment variables."""
+    before = dict(os.environ)
+    os.environ |= settings
+    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    pool.submit(os.getpid).result()  # it starts with the first task
+    os.environ.clear()
+    os.environ |= before
+    return pool
 
 
 def trained(width: int, norm: str, steps: int) -> tuple[Any, Any]:
@@ -139,9 +154,26 @@ def our_autoattack(student: Any, images: Any, labels: Any, eps: float, seed: int
     return AutoAttack(eps=eps).perturb(student, images, labels)
 
 
+def attacked(
+    attack: Attack, student: Any, images: Any, labels: Any, eps: float, seed: int
+) -> tuple[Any, float, int, int]:
+    """Which images still stand, CPU seconds, passes forward and back: in a process of a side."""
+    import torch
+
+    from bench.counting import counting
+
+    torch.set_num_threads(1)
+    start = time.process_time()
+    with counting(student) as passes:
+        moved = attack(student, images, labels, eps, seed)
+    seconds = time.process_time() - start
+    return standing(student, moved, labels), seconds, passes.forward, passes.backward
+
+
 def compare(
     name: str,
     pair: tuple[Attack, Attack],
+    sides: tuple[ProcessPoolExecutor, ProcessPoolExecutor],
     student: Any,
     images: Any,
     labels: Any,
@@ -150,20 +182,18 @@ def compare(
 ) -> None:
     import torch
 
-    from bench.counting import counting
-
     right: list[list[Any]] = [[], []]
     seconds, forward, backward = [0.0, 0.0], [0, 0], [0, 0]
+    for side in (0, 1):  # whatever is slow the first time
+        sides[side].submit(attacked, pair[side], student, images[:2], labels[:2], 0.5, 0).result()
     for turn, (some, their) in enumerate(parts(images, labels)):
         for side in (0, 1) if turn % 2 == 0 else (1, 0):
-            start = time.process_time()
-            with counting(student) as passes:
-                attacked = pair[side](student, some, their, eps, seed)
-            seconds[side] += time.process_time() - start
-            forward[side] += passes.forward
-            backward[side] += passes.backward
-            right[side].append(standing(student, attacked, their))
-            student.zero_grad(set_to_none=True)
+            task = sides[side].submit(attacked, pair[side], student, some, their, eps, seed)
+            still, took, went, back = task.result()
+            seconds[side] += took
+            forward[side] += went
+            backward[side] += back
+            right[side].append(still)
     theirs, ours = (torch.cat(r) for r in right)
     n = len(labels)
     print(

@@ -10,8 +10,10 @@ from torch import nn
 import bench_standard
 from bench import Unsupported
 from bench.checks import cases, checks_for, run_checks
+from bench.components import resolve
 from bench.counting import counting
-from bench.registry import SEARCHES
+from bench.matrix import parse
+from bench.registry import SEARCHES, discover
 from bench.toy import COLOR, GRAY
 from bench.types import BenchError
 from bench_standard.attacks import presets
@@ -264,3 +266,48 @@ def test_a_choice_that_there_is_not_is_refused(attack, field):
     told = f"{attack.name}: {field} is 'l1'; expected one of '"
     with pytest.raises(BenchError, match=told):
         attack(**{field: "l1"})
+
+
+# ---- on another student
+
+
+def transferred(attack):
+    board = {
+        "title": "Transfer",
+        "track": "classification",
+        "datasets": ["digits"],
+        "controls": ["random"],
+        "ipc": [1],
+        "labels": ["hard"],
+        "architectures": ["convnet", "vgg11"],
+        "attacks": ["moved"],
+        "metrics": ["accuracy"],
+        "seeds": [0],
+        "backbone": "convnet",
+        "define": {"moved": {"attack": attack, "source": {"architecture": "vgg11"}}},
+    }
+    return resolve(parse(board), discover()).get("attack", "moved")
+
+
+def test_on_another_student_pgd_goes_on_to_the_end():
+    assert transferred("pgd").early_stop is False
+    assert PGD().early_stop is True
+    assert transferred("mim") == replace(MIM(), name="moved")
+
+
+@pytest.mark.parametrize("attack", ["apgd-ce", "autoattack", "square", "cw", "deepfool", "fab-t"])
+def test_an_attack_that_stops_at_what_just_fools_one_student_is_not_shown_to_another(attack):
+    with pytest.raises(BenchError, match="stops at what just fools that one; expected"):
+        transferred(attack)
+
+
+def test_square_in_l2_declines_images_that_its_tiles_do_not_fit():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(144, 3)).eval()
+    with pytest.raises(Unsupported, match="do not fit into images of 12x12"):
+        Square(norm="l2").perturb(model, torch.rand(2, 1, 12, 12), torch.zeros(2, dtype=int))
+
+
+def test_with_one_class_there_is_no_boundary_for_deepfool():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 1)).eval()
+    with pytest.raises(Unsupported, match="no boundary with one class"):
+        DeepFool().perturb(model, torch.rand(2, 1, 8, 8), torch.zeros(2, dtype=int))

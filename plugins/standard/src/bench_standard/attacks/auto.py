@@ -26,8 +26,8 @@ TWO = "apgd-ce, fab-t and square take two classes or more"
 class Part(Protocol):
     """One attack of pyautoattack."""
 
-    def lacks(self, classes: int, side: int) -> str:
-        """Why it cannot attack a network of so many classes, or images so small; or ""."""
+    def lacks(self, classes: int, height: int, width: int) -> str:
+        """Why it cannot attack a network of so many classes, or images of this size; or ""."""
 
     def made(self, network: nn.Module, classes: int, **common: Any) -> Any:
         """The attack of the library; `common` holds norm, eps, seed and device."""
@@ -46,6 +46,7 @@ class APGD:
     eot: int = 1  # gradients averaged, for networks that draw
     search: ClassVar[str] = "iterative"
     quick: ClassVar[dict[str, Any]] = {"steps": 5}
+    early_stop: ClassVar[bool] = True
     preload: ClassVar[tuple[str, ...]] = PRELOAD
 
     def __post_init__(self) -> None:
@@ -56,7 +57,7 @@ class APGD:
     def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         return _perturb([self], self, model, images, labels)
 
-    def lacks(self, classes: int, side: int) -> str:
+    def lacks(self, classes: int, height: int, width: int) -> str:
         if self.loss == "dlr" and classes < 3:
             return f"the DLR loss compares three logits; here are {classes} classes; {TWO}"
         return ""
@@ -90,6 +91,7 @@ class TargetedAPGD:
     search: ClassVar[str] = "iterative"
     block: ClassVar[int] = 100
     quick: ClassVar[dict[str, Any]] = {"steps": 5, "targets": 2}
+    early_stop: ClassVar[bool] = True
     preload: ClassVar[tuple[str, ...]] = PRELOAD
 
     def __post_init__(self) -> None:
@@ -99,7 +101,7 @@ class TargetedAPGD:
     def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         return _perturb([self], self, model, images, labels)
 
-    def lacks(self, classes: int, side: int) -> str:
+    def lacks(self, classes: int, height: int, width: int) -> str:
         if classes < 4:
             return f"the targeted DLR loss compares four logits; here are {classes} classes; {TWO}"
         return ""
@@ -131,6 +133,7 @@ class FAB:
     steps: int = 100
     block: ClassVar[int] = 100
     quick: ClassVar[dict[str, Any]] = {"steps": 5, "targets": 2}
+    early_stop: ClassVar[bool] = True
     preload: ClassVar[tuple[str, ...]] = PRELOAD
 
     def __post_init__(self) -> None:
@@ -140,7 +143,7 @@ class FAB:
     def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         return _perturb([self], self, model, images, labels)
 
-    def lacks(self, classes: int, side: int) -> str:
+    def lacks(self, classes: int, height: int, width: int) -> str:
         return ""
 
     def made(self, network: nn.Module, classes: int, **common: Any) -> Any:
@@ -167,6 +170,7 @@ class Square:
     search: ClassVar[str] = "black-box"
     block: ClassVar[int] = 100
     quick: ClassVar[dict[str, Any]] = {"queries": 20}
+    early_stop: ClassVar[bool] = True
     preload: ClassVar[tuple[str, ...]] = PRELOAD
 
     def __post_init__(self) -> None:
@@ -176,9 +180,9 @@ class Square:
     def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         return _perturb([self], self, model, images, labels)
 
-    def lacks(self, classes: int, side: int) -> str:
-        if self.norm == "l2" and side < 5:
-            return f"Square lays five tiles along a side in L2; these images have {side} pixels"
+    def lacks(self, classes: int, height: int, width: int) -> str:
+        if self.norm == "l2" and not _tiles(height, width):
+            return f"the tiles that Square lays in L2 do not fit into images of {height}x{width}"
         return ""
 
     def made(self, network: nn.Module, classes: int, **common: Any) -> Any:
@@ -210,6 +214,7 @@ class AutoAttack:
     search: ClassVar[str] = "ensemble"
     block: ClassVar[int] = 50
     quick: ClassVar[dict[str, Any]] = {"steps": 3, "queries": 10, "targets": 2, "eot": 2}
+    early_stop: ClassVar[bool] = True
     preload: ClassVar[tuple[str, ...]] = PRELOAD
 
     def __post_init__(self) -> None:
@@ -231,6 +236,14 @@ class AutoAttack:
         ]
 
 
+def _tiles(height: int, width: int) -> bool:
+    """Do the first tiles of pyautoattack's Square in L2 lie inside the image?"""
+    side = height // 5
+    start = (height - 5 * side) // 2
+    fits = all(start + n // side * side <= n for n in (height, width)) if side else False
+    return fits or side == 1
+
+
 def _perturb(
     attacks: Sequence[Part], who: Any, model: nn.Module, images: Tensor, labels: Tensor
 ) -> Tensor:
@@ -242,7 +255,7 @@ def _perturb(
     with torch.no_grad():
         classes = model(images[:1]).shape[1]
     for attack in attacks:
-        if reason := attack.lacks(classes, min(images.shape[-2:])):
+        if reason := attack.lacks(classes, *images.shape[-2:]):
             raise Unsupported(f"{who.name}: {reason}")
     if not who.eps:
         return images

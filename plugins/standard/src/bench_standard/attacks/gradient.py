@@ -71,14 +71,14 @@ class PGD:
     def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         import torchattacks
 
-        from bench_standard.attacks.search import search
+        from bench_standard.attacks.search import Directed, search
 
         if not self.eps:
             return images
         attack = torchattacks.PGD if self.norm == "linf" else torchattacks.PGDL2
         run = running(
             lambda network: attack(
-                network,
+                Directed(network),
                 eps=self.eps,
                 alpha=self.alpha or 2.5 * self.eps / self.steps,
                 steps=self.steps,

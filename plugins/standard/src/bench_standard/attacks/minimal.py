@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from bench import Unsupported
 from bench.types import BenchError
 from bench_standard.attacks.fields import check, check_choice
 
@@ -39,7 +40,8 @@ class CW:
     kappa: float = 0.0  # the margin that is asked for
     steps: int = 50
     lr: float = 0.01
-    batch: int = 250  # images at once
+    batch: int = 250  # images at once; a probe hands over 250 at most
+    early_stop: ClassVar[bool] = True
     quick: ClassVar[dict[str, Any]] = {"steps": 5}
     preload: ClassVar[tuple[str, ...]] = ("torchattacks", "torch._dynamo")  # Adam wants it
 
@@ -48,7 +50,6 @@ class CW:
         _check_ball(self)
 
     def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        import torch
         import torchattacks
 
         from bench_standard.attacks.gradient import running
@@ -60,14 +61,9 @@ class CW:
             )
         )
 
-        def in_batches(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-            size = self.batch
-            batches = zip(torch.split(images, size), torch.split(labels, size), strict=True)
-            return torch.cat([run(network, *batch) for batch in batches])
-
         if self.norm and not self.eps:
             return images
-        return search([_near(in_batches, self)], model, images, labels)
+        return search([_near(run, self)], model, images, labels, batch=self.batch)
 
 
 @dataclass(frozen=True)
@@ -82,6 +78,7 @@ class DeepFool:
     norm: str = "l2"  # "l2" | "" (no ball: whatever fools counts)
     steps: int = 50
     overshoot: float = 0.02  # how far beyond the boundary, as a share of the step
+    early_stop: ClassVar[bool] = True
     block: ClassVar[int] = 250
     quick: ClassVar[dict[str, Any]] = {"steps": 3}
     preload: ClassVar[tuple[str, ...]] = ("torchattacks",)
@@ -91,6 +88,7 @@ class DeepFool:
         _check_ball(self)
 
     def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        import torch
         import torchattacks
 
         from bench_standard.attacks.gradient import running
@@ -103,6 +101,9 @@ class DeepFool:
         )
         if self.norm and not self.eps:
             return images
+        with torch.no_grad():
+            if model(images[:1]).shape[1] < 2:
+                raise Unsupported(f"{self.name}: there is no boundary with one class")
         return search([_near(run, self)], model, images, labels)
 
 

@@ -29,6 +29,7 @@ DD_ROBUSTBENCH = (
         PGD(f"ddrb-pgd-{eps}-{steps}", eps=eps / 255, alpha=2 / 255, steps=steps)
         for eps, steps in ((2, 5), (2, 10), (4, 5), (4, 10), (8, 10))
     ),
+    # theirs is that of torchattacks, with 10 steps instead of 100: this one is stronger
     *(AutoAttack(f"ddrb-autoattack-{eps}", eps=eps / 255) for eps in (1, 2, 3, 4)),
 )
 

@@ -19,7 +19,8 @@ from bench_standard.attacks.frozen import frozen
 
 Run = Callable[[nn.Module, Tensor, Tensor], Tensor]  # network, images, labels -> images
 
-BATCH = 250  # images attacked at once
+BATCH = 250  # images attacked at once, at most
+PIXELS = 2**21  # of all channels, attacked at once: a graph keeps hundreds of bytes for each
 
 
 def search(
@@ -29,23 +30,25 @@ def search(
     labels: Tensor,
     *,
     all_first: bool = False,
+    batch: int = 0,
 ) -> Tensor:
     """Images [B, C, H, W] after each run in turn, which gets those that the model has right.
 
     Images that are wrong as they come are given back, unless `all_first`: then the first run gets
-    everything.
+    everything. A run gets up to `batch` images at once (0: as memory allows).
     """
+    batch = batch or max(1, min(BATCH, PIXELS // images[0].numel()))
     adversarial = images.detach().clone()
     standing = torch.arange(len(images), device=images.device)
     gpus = [images.device] if images.is_cuda else []
     with torch.random.fork_rng(devices=gpus), torch.no_grad():
-        network = frozen(model, images.device)
+        network = frozen(model, images)
         for number, run in enumerate(runs):
             if number or not all_first:
                 standing = standing[right(model, adversarial[standing], labels[standing])]
             if not len(standing):
                 break
-            for rows in torch.split(standing, BATCH):
+            for rows in torch.split(standing, batch):
                 adversarial[rows] = run(network, images[rows], labels[rows]).detach()
     return adversarial
 
@@ -89,6 +92,29 @@ class Standing(nn.Module):
         self.adversarial[wrong] = images[wrong].detach()
         self.fallen[wrong] = True
         return self.constant.index_copy(0, rows, logits)
+
+
+class Directed(nn.Module):
+    """A network whose gradients at images have a largest entry of 1, or are 0.
+
+    For code that wants their direction alone, but takes the loss of a batch as a mean and adds a
+    constant to norms: of an image that the network is sure of, nothing would be left.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:  # [B, C, H, W] -> [B, K]
+        if images.requires_grad:
+            images.register_hook(_directions)  # type: ignore[no-untyped-call]
+        logits: Tensor = self.network(images)
+        return logits
+
+
+def _directions(gradient: Tensor) -> Tensor:
+    largest = gradient.flatten(1).abs().amax(1).view(-1, 1, 1, 1)
+    return torch.where(largest > 0, gradient / largest, 0)
 
 
 class Shifted(nn.Module):
