@@ -31,9 +31,9 @@ def barycenter(
     """k positions [k, d] and weights [k] (positive, sum 1) near to `points` [n, d] in W2.
 
     In the units of the points, and in their dtype (float32 or float64; others become float32).
-    weights  "free": each the mass of a cell, at a local minimum of W2 that is compared with
-             others (see `bench_wmdd.quantisation`); "uniform": 1/k, by
-             `ot.lp.free_support_barycenter` (POT) from points that lie far apart.
+    weights  "free": each the mass of the points nearest to it (`bench_wmdd.quantisation`);
+             "uniform": 1/k, by `ot.lp.free_support_barycenter` (POT) from points far apart.
+    Both are local minima.
     k = 1 gives the mean, k = n the points. Where fewer than k points differ, positions repeat.
     Raises BenchError unless 1 <= k <= n, the points are a finite [n, d] and `weights` is known.
     """

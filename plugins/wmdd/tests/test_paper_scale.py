@@ -1,0 +1,100 @@
+"""The boards of the published protocol: they read, and their path runs on small trees."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench import published
+from bench.components import resolve
+from bench.matrix import read
+from bench.registry import discover
+
+BOARDS = Path(__file__).parents[3] / "leaderboards"
+PAPER = ("imagenette", "tiny-imagenet", "imagenet-1k")
+
+RUN = """
+import json, sys
+from pathlib import Path
+from bench import run
+from bench.components import resolve
+from bench.engine import Engine
+from bench.matrix import parse
+from bench.registry import discover
+from bench.store import Store
+
+if __name__ == "__main__":
+    components = resolve(parse(json.loads(sys.argv[2])), discover())
+    engine = Engine(components, Store(Path(sys.argv[1])), 1)
+    made = run.run(engine, engine.plan(components.matrix.cells()))
+    found = [[r["method"], r["status"], r["images"], r["size"], r["bytes"]] for r in made.records]
+    print(json.dumps([found, [str(failure) for failure in made.failures]]))
+"""
+
+
+@pytest.mark.parametrize("board", PAPER)
+def test_a_board_of_the_published_protocol_has_all_its_components_and_what_is_in_print(board):
+    components = resolve(read(BOARDS / board), discover())
+    assert len(components.matrix.cells()) > 300
+    method = components.get("method", "wmdd", dataset=components.matrix.datasets[0], ipc=10)
+    assert (method.iterations, method.roll, method.teacher) == (2000, 32, "standard-imagenet")
+    tables = published.read(BOARDS / board)
+    assert any("WMDD" in row for table in tables for row in table.rows)
+
+
+def photograph(random, side=24):
+    file = io.BytesIO()
+    pixels = random.integers(0, 256, (side, side, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(file, "JPEG")
+    return file.getvalue()
+
+
+def small(board, **changes):
+    """The board with its fields, but few images and steps and a network of width 4."""
+    document = tomllib.loads((BOARDS / board / "matrix.toml").read_text())
+    document |= {"methods": ["wmdd"], "ipc": [1], "seeds": [0]}
+    document |= {"architectures": ["narrow"], "backbone": "narrow", "probe": {"images": 20}}
+    del document["controls"], document["ceiling"]
+    document["define"] = {"narrow": {"architecture": "resnet18", "width": 4}}
+    document["recipe"] |= {"epochs": 1}
+    document["set"] = [
+        {"where": {"method": "wmdd"}, "iterations": 1, "roll": 32, "teacher": "standard-imagenet"},
+        {"where": {"teacher": "standard-imagenet"}, "epochs": 1},
+    ]
+    return document | changes
+
+
+def run_on(data, store, document):
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, str(store), json.dumps(document)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "BENCH_DATA": str(data)},
+    )
+    assert done.returncode == 0, done.stderr
+    found, failures = json.loads(done.stdout.splitlines()[-1])
+    assert failures == []
+    return found
+
+
+def test_a_set_of_imagenet_1k_s_shape_goes_all_the_way(tmp_path):
+    """1,000 classes of one image each, 224 pixels."""
+    random = np.random.default_rng(0)
+    some = [photograph(random) for _ in range(20)]
+    for k in range(1000):
+        for split, name in (("train", "1.JPEG"), ("val", f"ILSVRC2012_val_{k:08}.JPEG")):
+            path = tmp_path / "imagenet" / split / f"n{1440764 + 13 * k:08}" / name
+            path.parent.mkdir(parents=True)
+            path.write_bytes(some[k % 20])
+    [found] = run_on(tmp_path, tmp_path / "store", small("imagenet-1k"))
+    method, status, images, size, weights = found
+    assert (method, status, images, size) == ("wmdd", "ok", 20, 1000)
+    assert weights["images"] == 1000 * 3 * 224 * 224  # uint8
