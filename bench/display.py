@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -139,7 +140,8 @@ def show_list(wrong: Sequence[str], fine: str) -> None:
 
 
 def show_tables(board: Path) -> None:
-    """The tables of a board, as its README has them."""
-    page = (board / "README.md").read_text(encoding="utf-8").split("\n## Components")[0]
-    shown = [line for line in page.splitlines() if line.startswith(("|", "#", "- ["))]
+    """The tables of results of a board, as its README has them."""
+    page = (board / "README.md").read_text(encoding="utf-8")
+    results = re.split(r"\n## (?:Cost|Pictures|Components)", page)[0]
+    shown = [line for line in results.splitlines() if line.startswith(("|", "#", "- ["))]
     console.print("\n".join(shown))
