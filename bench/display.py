@@ -142,6 +142,6 @@ def show_list(wrong: Sequence[str], fine: str) -> None:
 def show_tables(board: Path) -> None:
     """The tables of results of a board, as its README has them."""
     page = (board / "README.md").read_text(encoding="utf-8")
-    results = re.split(r"\n## (?:Cost|Pictures|Components)", page)[0]
+    results = re.split(r"\n## (?:Published|Cost|Pictures|Components)", page)[0]
     shown = [line for line in results.splitlines() if line.startswith(("|", "#", "- ["))]
     console.print("\n".join(shown))
