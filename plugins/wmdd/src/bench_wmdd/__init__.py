@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench import hookimpl
+from bench_wmdd.barycenters import barycenter, barycenters
 from bench_wmdd.methods import BN, CE, CE_BN, MMD, SLICED, UNIFORM, WMDD
 from bench_wmdd.metrics import CLASS_W1, ClassDisparity, ClassWasserstein, Diversity, RiskGap
+
+__all__ = ["barycenter", "barycenters", "bench_methods", "bench_metrics"]
 
 
 @hookimpl
