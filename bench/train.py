@@ -27,6 +27,9 @@ REGIMES = ("hard", "soft", "teacher")
 DEFAULT_STEPS = 300
 CHECK_EVERY = 50  # steps between looks at the loss: each one waits for the device
 
+Hook = Callable[[nn.Module, Tensor, Tensor], Tensor]
+"""Of a network, images [B, C, H, W] and their labels [B, K]."""
+
 
 @dataclass(frozen=True, eq=False)
 class Examples:
@@ -56,6 +59,8 @@ def fit(
     regime: str = "hard",
     teacher: nn.Module | None = None,
     flip: bool = False,
+    penalty: Hook | None = None,
+    attack: Hook | None = None,
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> nn.Module:
@@ -67,6 +72,11 @@ def fit(
     labels as they mix images. Weights multiply the losses, and are divided by their mean over the
     whole set. `flip` says whether a mirror image keeps its label. The global random state is left
     as it was found.
+
+    `attack(network, images, labels)` gives the images that a step trains on in place of its views,
+    and `penalty(network, images, labels)` a scalar that is added to the loss. The labels are those
+    of the examples, mixed as the images are, in every regime. Both hooks meet the network in eval
+    mode, so that they neither move running statistics nor draw dropout.
 
     Raises BenchError for an unknown regime, a missing teacher, rows that do not match, and a loss
     or a weight that is not finite.
@@ -95,6 +105,12 @@ def fit(
             images = images.contiguous(memory_format=layout)
             rows = rows.to(device)
             partner = rows if permutation is None else rows[permutation.to(device)]
+            one, other = (_distributions(targets[which], classes) for which in (rows, partner))
+            mixed = lam * one + (1 - lam) * other  # [B, K]
+            if attack:
+                with evaluating(network):
+                    images = attack(network, images, mixed).detach()
+                images = images.contiguous(memory_format=layout)
 
             with torch.autocast(kind, torch.bfloat16, enabled=recipe.bf16):
                 logits = network(images).float()
@@ -105,12 +121,11 @@ def fit(
                 weight = lam * weights[rows] + (1 - lam) * weights[partner]
                 loss = (weight * distillation(logits, labels, recipe.temperature)).mean()
             else:
-                one, other = (
-                    _distributions(targets[which], classes) * weights[which, None]
-                    for which in (rows, partner)
-                )
-                target = lam * one + (1 - lam) * other
-                loss = cross_entropy(logits, target).mean()
+                one, other = one * weights[rows, None], other * weights[partner, None]
+                loss = cross_entropy(logits, lam * one + (1 - lam) * other).mean()
+            if penalty:
+                with evaluating(network):
+                    loss = loss + penalty(network, images, mixed)
 
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

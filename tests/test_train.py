@@ -76,7 +76,7 @@ def same(a, b):
 # ---- the loss, by hand
 
 
-def one_step(regime, recipe=PLAIN, labels=None, weights=None, teacher=None, count=6):
+def one_step(regime, recipe=PLAIN, labels=None, weights=None, teacher=None, count=6, **hooks):
     """Weights of a linear network before and after one step on the whole set."""
     data = examples(count, labels, weights)
     before, network = linear(), linear()
@@ -88,6 +88,7 @@ def one_step(regime, recipe=PLAIN, labels=None, weights=None, teacher=None, coun
         seed=0,
         regime=regime,
         teacher=teacher,
+        **hooks,
     )
     return before, network, data.split.pixels
 
@@ -196,6 +197,84 @@ def test_losses_agree_with_torch():
     expected = F.cross_entropy(logits, targets, reduction="none")
     torch.testing.assert_close(cross_entropy(logits, targets), expected)
     assert distillation(logits, logits, 3.0).abs().max() < 1e-5
+
+
+# ---- penalty and attack
+
+
+@pytest.mark.parametrize("regime", train.REGIMES)
+def test_a_penalty_is_added_to_the_loss(regime):
+    def penalty(network, images, labels):
+        return (labels * network(images)).square().mean()
+
+    labels, teacher = distributions(6), linear(seed=5)
+    before, after, pixels = one_step(regime, labels=labels, teacher=teacher, penalty=penalty)
+    logits = before(pixels)
+    given = F.one_hot(labels.argmax(1), K).float() if regime == "hard" else labels
+    loss = {
+        "hard": F.cross_entropy(logits, given),
+        "soft": F.cross_entropy(logits, given),
+        "teacher": distillation(logits, teacher(pixels).detach(), PLAIN.temperature).mean(),
+    }[regime]
+    assert_one_step_of(loss + penalty(before, pixels, given), before, after)
+
+
+def test_what_an_attack_gives_is_trained_on_in_place_of_the_images():
+    seen = []
+
+    def attack(network, images, labels):
+        return (images + labels[:, :1, None, None]).requires_grad_()
+
+    def penalty(network, images, labels):
+        seen.append(images)
+        return images.sum() * 0
+
+    labels = distributions(6)
+    before, after, pixels = one_step("soft", labels=labels, attack=attack, penalty=penalty)
+    moved = pixels + labels[:, :1, None, None]
+    assert_one_step_of(F.cross_entropy(before(moved), labels), before, after)
+    (images,) = seen
+    assert not images.requires_grad
+    assert torch.equal(images.sum((1, 2, 3)).sort()[0], moved.sum((1, 2, 3)).sort()[0])
+
+
+def test_hooks_are_given_labels_mixed_as_the_images_are():
+    given = []
+
+    def attack(network, images, labels):
+        given.append((images, labels))
+        return images
+
+    split = TensorSplit(
+        torch.stack([torch.zeros(1, 6, 6), torch.ones(1, 6, 6)]), torch.tensor([0, 2])
+    )
+    data = Examples(split, torch.arange(2), torch.tensor([0, 2]))
+    recipe = replace(PLAIN, mixup=1.0, steps=8)
+    fit(linear(), data, recipe, classes=K, seed=0, attack=attack)
+    images, labels = (torch.cat(some) for some in zip(*given, strict=True))
+    torch.testing.assert_close(labels[:, 2], images[:, 0, 0, 0])  # the share of the bright image
+    torch.testing.assert_close(labels.sum(1), torch.ones(len(labels)))
+    assert ((labels[:, 2] > 0.01) & (labels[:, 2] < 0.99)).any()
+
+
+def test_hooks_leave_running_statistics_and_dropout_alone():
+    modes = []
+
+    def attack(network, images, labels):
+        network(images + 1)
+        modes.append(network.training)
+        return images
+
+    def penalty(network, images, labels):
+        modes.append(network.training)
+        return network(images - 1).mean() * 0
+
+    hooked, plain = (
+        fit(convnet(dropout=0.5), examples(), PLAIN, classes=K, seed=0, **hooks)
+        for hooks in ({"attack": attack, "penalty": penalty}, {})
+    )
+    assert modes == [False] * 8
+    assert same(hooked, plain)
 
 
 # ---- what is learnt

@@ -1,0 +1,97 @@
+"""How the loss bends around an image, as terms of a loss: differentiable in the weights.
+
+All of them look at each image alone, in eval mode: the network is left in the mode in which it was
+found, and its running statistics are not touched. Lengths are Euclidean over all pixels of an
+image, in pixels of [0, 1]; losses are cross-entropy in nats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def curvature(model: nn.Module, images: Tensor, labels: Tensor, *, h: float) -> Tensor:
+    """R(x) = |grad l(x + z) - grad l(x)| of each image [B], z = h grad l(x) / |grad l(x)|.
+
+    The regulariser of GUARD (Xue et al., 2025) after CURE (Moosavi-Dezfooli et al., 2019):
+    about h times the curvature of the loss along its gradient. `model` takes images [B, C, H, W]
+    to logits; labels are classes [B] or distributions [B, K]; the step z is a constant to the
+    derivative in the weights, and 0 where the gradient is.
+    """
+    import torch
+
+    with _differentiable(model):
+        _, here = _loss_and_gradient(model, images, labels, twice=True)
+        _, there = _loss_and_gradient(model, images + _step(here, h), labels, twice=True)
+        change: Tensor = torch.linalg.vector_norm((there - here).flatten(1), dim=1)
+    return change
+
+
+def loss_difference(model: nn.Module, images: Tensor, labels: Tensor, *, h: float) -> Tensor:
+    """|l(x + z) - l(x)| of each image [B], with the z of `curvature`: a term of first order.
+
+    What the released script of GUARD for larger images uses instead, with about half the passes.
+    """
+    with _differentiable(model):
+        loss, gradient = _loss_and_gradient(model, images, labels)
+        moved = images + _step(gradient, h)
+        return (_loss(model, moved, labels) - loss).abs()
+
+
+def gradient_norm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """|grad l(x)| of each image [B], with a derivative in the weights."""
+    import torch
+
+    with _differentiable(model):
+        _, gradient = _loss_and_gradient(model, images, labels, twice=True)
+        norm: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+    return norm
+
+
+def _loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    from torch.nn import functional as F
+
+    return F.cross_entropy(model(images), labels, reduction="none")
+
+
+def _loss_and_gradient(
+    model: nn.Module, images: Tensor, labels: Tensor, twice: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Losses [B] and their gradients in the images; `twice`: a graph of the gradients, too."""
+    import torch
+
+    x = images.detach().requires_grad_()
+    loss = _loss(model, x, labels)
+    # the sum: the gradient of an image's own loss, whatever else is in the batch
+    (gradient,) = torch.autograd.grad(loss.sum(), x, create_graph=twice, retain_graph=True)
+    return loss, gradient
+
+
+def _step(gradient: Tensor, h: float) -> Tensor:
+    """A step of length `h` along each gradient, or none where it is 0; without a graph."""
+    import torch
+    from torch.nn import functional as F
+
+    flat = gradient.detach().flatten(1)
+    # squares of small numbers vanish in float32
+    flat = flat / flat.abs().amax(1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
+    return (h * F.normalize(flat)).view_as(gradient)
+
+
+@contextmanager
+def _differentiable(model: nn.Module) -> Iterator[None]:
+    """Eval mode, and layers whose gradients in the images are cheap to differentiate again."""
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    from bench.networks import evaluating
+    from bench_guard.twice import cheap_twice
+
+    # fused attention has no second derivative
+    with evaluating(model), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), cheap_twice(model):
+        yield
