@@ -223,6 +223,20 @@ def test_statistics_of_classes_need_whole_classes():
         recover(task(), aims(task())[0], SRE2L)
 
 
+def test_without_a_curriculum_parts_of_images_are_seen_from_the_first_step_on():
+    how = Recovery(iterations=100, curriculum=0.0, scale=(0.1, 0.2))
+    boxes = recovery._views(task(), how, 0).boxes
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    assert area.max() <= 0.2 + 1e-5
+
+
+def test_the_last_batch_is_no_rest():
+    sizes = [rows.numel() for rows in recovery._passes(101, 1, Recovery(batch=100, whole=False))]
+    assert sorted(sizes) == [50, 51]
+    sizes = [rows.numel() for rows in recovery._passes(10, 11, Recovery(batch=100))]
+    assert sorted(sizes) == [55, 55]
+
+
 def test_a_teacher_without_batchnorm_is_declined():
     statistics = running(cases.trained(toy.GRAY))
     teacher = networks.build(CONVNET, (1, 8, 8), 8, [0.4], [0.3])

@@ -102,7 +102,7 @@ class WMDD:
             from bench_wmdd.mmd import mmd
 
             return mmd(points, k, factor=self.bandwidth, seed=seed)
-        from bench_wmdd.barycenters import barycenter
+        from bench_wmdd.supports import barycenter
 
         return barycenter(points, k, weights=self.barycenter, seed=seed)
 
