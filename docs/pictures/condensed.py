@@ -144,9 +144,7 @@ def show(axis: Any, image: Tensor) -> None:
 
 
 def save(figure: Any, name: str) -> None:
-    figure.savefig(
-        HERE / f"condensed-{name}.png", metadata={"Software": None}, bbox_inches="tight"
-    )
+    figure.savefig(HERE / f"condensed-{name}.png", metadata={"Software": None}, bbox_inches="tight")
 
 
 if __name__ == "__main__":

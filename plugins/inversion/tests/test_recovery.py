@@ -100,7 +100,7 @@ def plain(given, how, statistics, rows, features=None, weights=None):
     drawn = recovery._views(given, how, int(rows[0]) % given.ipc)
     weights = torch.ones(int(rows.max()) + 1) if weights is None else weights
     owners = rows // given.ipc
-    adam = torch.optim.Adam([z.requires_grad_()], lr=how.lr, betas=how.betas)
+    adam = torch.optim.Adam([z.requires_grad_()], lr=how.lr, betas=(0.5, 0.9))
     for step in range(how.iterations):
         adam.param_groups[0]["lr"] = how.lr * 0.5 * (1 + math.cos(math.pi * step / how.iterations))
         x = (mean + std * z + 4) / 9  # the noise leaves [0, 1], to which pixels are cut there

@@ -21,6 +21,7 @@ from bench_inversion import views
 from bench_inversion.settings import Recovery
 from bench_inversion.statistics import Moments, Statistics, distance, recording
 
+BETAS = (0.5, 0.9)  # of Adam
 CHECK_EVERY = 50  # steps between looks at the loss: each one waits for the device
 
 
@@ -117,7 +118,7 @@ def _optimised(
     """The images of a pass, uint8 [B, C, H, W]; `before` of `total` steps have been done."""
     z = aim.noise.requires_grad_()
     mean, std = (z.new_tensor(v).view(-1, 1, 1) for v in (task.mean, task.std))
-    adam = torch.optim.Adam([z], how.lr, how.betas, fused=True)
+    adam = torch.optim.Adam([z], how.lr, BETAS, fused=True)
     for step in range(how.iterations):
         adam.param_groups[0]["lr"] = how.lr * (1 + math.cos(math.pi * step / how.iterations)) / 2
         seen = aim.views.step(step)

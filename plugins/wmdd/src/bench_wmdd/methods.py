@@ -51,7 +51,7 @@ class WMDD:
                 raise BenchError(
                     f"{self.name}: {field} is {value!r}; expected one of {', '.join(choices)}"
                 )
-        if self.bandwidth <= 0:
+        if not self.bandwidth > 0:
             raise BenchError(f"{self.name}: bandwidth is {self.bandwidth}; expected more than 0")
         Recovery.of(self)
 

@@ -69,9 +69,10 @@ class Diversity:
 
     The spread is the trace of the covariance, and of the two the smaller is divided by the larger:
     1 where images spread as real ones do, 0 where each class has one image, and less than 1, too,
-    where they scatter beyond the class, which is no virtue. Images at the points of a Wasserstein barycenter have 1 minus the share of W2^2 in
-    the real spread; n random ones have 1 - 1/n on average. Summed over classes before the ratio;
-    on at most `images` real and as many condensed images a class, drawn by `seed`.
+    where they scatter beyond the class, which is no virtue. Images at the points of a Wasserstein
+    barycenter have 1 minus the share of W2^2 in the real spread, n random ones 1 - 1/n on average.
+    Summed over classes before the ratio; on at most `images` real and as many condensed
+    images a class, drawn by `seed`.
     """
 
     name: str = "diversity"
@@ -104,8 +105,8 @@ class RiskGap:
 
     In nats, absolute, classes counting alike; with class indices as labels on both sides, for one
     loss is compared on two distributions. `class-w1` times L bounds it for a student whose loss is
-    L-Lipschitz in the teacher's features, which nothing guarantees. On at most `images` real and as many condensed images a class, drawn by
-    `seed`.
+    L-Lipschitz in the teacher's features, which nothing guarantees. On at most `images` real and
+    as many condensed images a class, drawn by `seed`.
     """
 
     name: str = "risk-gap"
