@@ -28,16 +28,17 @@ from matplotlib import pyplot as plt
 
 HERE = Path(__file__).parent
 INK, PALE, OURS = "#222222", "#b9bec6", "#0b6e99"
-ROWS = {  # what a row is called: method, fields
+SETTINGS: dict[str, Any] = {"iterations": 300, "lam": 100.0}  # of the board
+ROWS: dict[str, tuple[str, dict[str, Any]]] = {  # what a row is called: method, fields
     "real (random)": ("random", {}),
     "real (medoid)": ("medoid", {}),
-    "sre2l": ("sre2l", {"iterations": 300, "lam": 1.0}),
-    "cross-entropy,\nglobal BN": ("wmdd-ce-bn", {"iterations": 300}),
-    "cross-entropy,\nBN by class": ("wmdd-ce", {"iterations": 300}),
-    "barycenter,\nglobal BN": ("wmdd-bn", {"iterations": 300}),
-    "barycenter,\nBN by class": ("wmdd", {"iterations": 300}),
+    "sre2l": ("sre2l", {"iterations": 300, "lam": 1.0, "roll": 0}),
+    "cross-entropy,\nglobal BN": ("wmdd-ce-bn", SETTINGS),
+    "cross-entropy,\nBN by class": ("wmdd-ce", SETTINGS),
+    "barycenter,\nglobal BN": ("wmdd-bn", SETTINGS),
+    "barycenter,\nBN by class": ("wmdd", SETTINGS),
 }
-LAMBDAS = (0.0, 0.1, 1.0, 10.0, 100.0)
+LAMBDAS = (0.0, 0.1, 1.0, 10.0, 100.0, 1000.0)
 
 
 def main() -> None:
@@ -56,7 +57,7 @@ def main() -> None:
 
     condensed_grid({name: made(*row, 1) for name, row in ROWS.items()}, data.classes)
     ipc = 10
-    sets = {f"λ = {lam:g}": made("wmdd", {"iterations": 300, "lam": lam}, ipc) for lam in LAMBDAS}
+    sets = {f"λ = {lam:g}": made("wmdd", SETTINGS | {"lam": lam}, ipc) for lam in LAMBDAS}
     artefacts({"real": made("random", {}, ipc)} | sets, ipc)
 
 
@@ -112,14 +113,16 @@ def artefacts(sets: dict[str, Tensor], ipc: int) -> None:
     for number, (name, images) in enumerate(sets.items()):
         real = name == "real"
         shade = matplotlib.colormaps["viridis"](number / len(sets))
+        share = power(images) / power(sets["real"])
         axis.plot(
-            power(images),
+            range(1, len(share) + 1),
+            share,
             label=name,
             color=INK if real else shade,
             linewidth=2 if real else 1.2,
             linestyle=":" if real else "-",
         )
-    axis.set(yscale="log", xlabel="cycles per image", ylabel="mean power")
+    axis.set(xlabel="cycles per image", ylabel="power / that of real images", ylim=(0, None))
     axis.legend(frameon=False, fontsize=8)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
@@ -127,7 +130,7 @@ def artefacts(sets: dict[str, Tensor], ipc: int) -> None:
 
 
 def power(images: Tensor) -> Tensor:
-    """Power at 0, 1, ... cycles an image, averaged over directions and images [H / 2]."""
+    """Power at 1, 2, ... cycles an image, averaged over directions and images [H / 2 - 1]."""
     size = images.shape[-1]
     found = torch.fft.fft2(images - images.mean((2, 3), keepdim=True)).abs().square().mean((0, 1))
     cycles = torch.fft.fftfreq(size, 1 / size)
