@@ -94,8 +94,8 @@ def only_reason(registry: Registry) -> str:
 # ---- what is sound
 
 
-def test_a_preset_says_what_it_sets():
-    plain, preset = Knobs(), replace(Knobs(), name="preset", lam=0.1234567)
+def test_a_preset_says_what_it_sets() -> None:
+    plain, preset = Knobs(), Knobs("preset", lam=0.1234567)
     registry = registry_of({"method": [plain, preset]})
     assert registry.get("method", plain.name).about == about(plain)
     assert registry.get("method", "preset").about == about(plain) + " With lam = 0.123457."
