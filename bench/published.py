@@ -226,9 +226,9 @@ def flags(table: Table, values: tuple[Value, ...]) -> dict[str, list[str]]:
     means = {c: v[0] for c, v in zip(table.columns, values, strict=True) if v}
     attacked = {
         name: Attacked(
-            search=attack.get("search", ""),
-            norm=attack.get("norm", ""),
-            eps=float(attack.get("eps", 0.0)),
+            search=attack["search"],
+            norm=attack["norm"],
+            eps=float(attack["eps"]),
             family=attack.get("family", name),
             standing=means[name],
         )
