@@ -126,7 +126,7 @@ def run(
     sample: Annotated[int, typer.Option(help="With --check: so many cells.", min=0)] = 0,
 ) -> None:
     """Run a board: what is missing of its stages, then its records and tables."""
-    from bench import display
+    from bench import display, published
     from bench.components import resolve
     from bench.engine import Engine
     from bench.matrix import read
@@ -137,6 +137,7 @@ def run(
     from bench.store import Store
 
     matrix = read(board)
+    published.read(board)  # what is wrong with it is said before hours of work, not after
     if sample and not check:
         raise BenchError("--sample goes with --check")
     components = resolve(matrix, discover())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -54,8 +55,14 @@ class Entry:
 
     @property
     def about(self) -> str:
-        """The first line of the docstring: the footnote in tables."""
-        return about(self.component)
+        """The footnote in tables: the first line of the docstring, and what a preset sets."""
+        default = {f.name: f.default for f in dataclasses.fields(self.component)}
+        preset = [
+            f"{name} = {value:.6g}" if isinstance(value, float) else f"{name} = {json.dumps(value)}"
+            for name, value in values_of(self.component).items()
+            if value != default[name]
+        ]
+        return about(self.component) + (f" With {', '.join(preset)}." if preset else "")
 
     @property
     def track(self) -> str:

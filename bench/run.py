@@ -18,7 +18,7 @@ from bench.leaderboard import Board
 from bench.matrix import Cell, Matrix
 from bench.plan import STAGES, Plan, Planned, Stage, key_of
 from bench.records import COORDINATE, Record, coordinate, rounded, unpack
-from bench.registry import about, suggest
+from bench.registry import suggest
 from bench.store import Finished, Store
 from bench.types import BenchError
 
@@ -225,8 +225,11 @@ def _described(components: Components, planned: Planned) -> Record:
         parameters["attack"] = {**parameters["attack"], "source": dict(source)}
     parameters["recipe"] = {k: v for k, v in plain.items() if keys.plain(getattr(base, k)) != v}
     versions = {"condensation-bench": version("condensation-bench"), "torch": version("torch")}
+    entries = {
+        kind: components.entry(_kind(kind), c.name) for kind, c in planned.components.items()
+    }
     for kind, component in planned.components.items():
-        entry = components.entry(_kind(kind), component.name)
+        entry = entries[kind]
         versions[entry.distribution] = entry.version
         versions |= registry.identity(component)["requires"]
     dataset = planned.condensed.dataset
@@ -234,7 +237,7 @@ def _described(components: Components, planned: Planned) -> Record:
     return {
         **dataclasses.asdict(cell),
         "parameters": {kind: values for kind, values in parameters.items() if values},
-        "about": {kind: about(c) for kind, c in planned.components.items()},
+        "about": {kind: entry.about for kind, entry in entries.items()},
         "recipe": plain,
         "versions": versions,
         "code": {kind: registry.identity(c)["code"] for kind, c in planned.components.items()},

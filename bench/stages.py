@@ -41,7 +41,6 @@ from bench.types import (
     TensorSplit,
     Trial,
     Unsupported,
-    as_float,
 )
 
 Progress = Callable[[int, int], None]
@@ -252,7 +251,7 @@ def train(
     if isinstance(images, Selection):
         split, index = real, images.indices
     else:
-        split, index = TensorSplit(as_float(images), labels.argmax(1)), torch.arange(len(images))
+        split, index = TensorSplit(images, labels.argmax(1)), torch.arange(len(images))
     return fit(
         network,
         Examples(split, index, labels, condensed.weights),

@@ -8,6 +8,7 @@ import pytest
 from bench import published
 from bench.types import BenchError
 
+PGD = {"search": "iterative", "norm": "linf", "eps": 0.03}
 TABLE: dict[str, Any] = {
     "source": "Doe, 2020, table 1",
     "url": "https://example.org/1",
@@ -16,7 +17,7 @@ TABLE: dict[str, Any] = {
     "columns": ["clean", "pgd", "autoattack"],
     "natural": "clean",
     "attacks": {
-        "pgd": {"search": "iterative", "norm": "linf", "eps": 0.03},
+        "pgd": PGD,
         "autoattack": {"search": "ensemble", "norm": "linf", "eps": 0.03},
     },
     "rows": {"random": [[0.5, 0.01], [0.25], []]},
@@ -73,26 +74,56 @@ def test_figures_that_are_no_rates_stay_as_they_are():
     assert "12.75 ± 0.5" in text
 
 
+def test_as_many_decimals_are_shown_as_are_in_print():
+    text = section(rows={"a": [[0.5793], [0.2387, 0.001], [0.0002]]})
+    assert "| 57.93 | 23.87 ± 0.10 |" in text
+    assert " 0.02 |" in text
+
+
+def test_brackets_in_a_source_do_not_end_its_link():
+    assert r"[Doe \[x\](y)](https://example.org/1)" in section(source="Doe [x](y)")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"source": ""}, "number 1: `source` is missing; a number in print needs its source"),
-        ({"colour": 1}, "number 1: unknown key 'colour'; did you mean 'columns'?"),
+        ({"source": ""}, "`source` is ''; expected text: the article"),
+        ({"source": "  "}, "`source` is '  '; expected text: the article"),
+        ({"source": 0}, "`source` is 0; expected text: the article"),
+        ({"url": "example.org"}, "`url` is 'example.org'; expected the address"),
+        ({"url": "https://example.org/\n# Hello"}, "expected the address of the source"),
+        ({"colour": 1}, "unknown key 'colour'; did you mean 'columns'?"),
+        ({"rows": {}}, "`rows` is {}; expected a table [table.rows]"),
         ({"rows": {"a": [[0.5]]}}, "row 'a': [[0.5]]; expected 3 values, one a column"),
         ({"rows": {"a": [[50.0], [], []]}}, "expected fractions in [0, 1]; divide percents by 100"),
         ({"rows": {"a": ["50", [], []]}}, "'50'; expected [], [mean] or [mean, spread]"),
+        ({"rows": {"a": [[True], [], []]}}, "[True]; expected [], [mean] or [mean, spread]"),
+        ({"rows": {"a": [[0.5, -0.1], [], []]}}, "expected [], [mean] or [mean, spread]"),
+        ({"rows": {"a": [[10**400], [], []]}}, "expected [], [mean] or [mean, spread]"),
         ({"rows": {"a": [[0.1, 0.1, 0.1], [], []]}}, "expected [], [mean] or [mean, spread]"),
-        ({"rows": [1]}, "rows is [1]; expected a table [table.rows]"),
-        ({"columns": "clean"}, "columns is 'clean'; expected an array of names"),
-        ({"attacks": {"pgd": 1}}, "attack 'pgd' is 1; expected a table"),
-        ({"note": 5}, "note is 5; expected text"),
+        ({"rows": [1]}, "`rows` is [1]; expected a table [table.rows]"),
+        ({"columns": "clean"}, "`columns` is 'clean'; expected an array of names"),
+        ({"columns": ["clean", "pgd", "pgd"]}, "expected names, each once"),
+        ({"columns": ["clean", "pgd", ""]}, "expected names, each once"),
+        ({"columns": ["clean", "pgd", 3]}, "expected names, each once"),
+        ({"attacks": {"pgd": 1}}, "attack 'pgd': 1; expected a table"),
+        ({"note": 5}, "`note` is 5; expected text"),
         ({"natural": "cleen"}, "no column is 'cleen'; did you mean 'clean'?"),
-        ({"attacks": {"pgd": {"search": "white"}}}, "search is 'white'; expected one of ''"),
-        ({"attacks": {"pgd": {"radius": 1}}}, "attack 'pgd': unknown key 'radius'"),
+        ({"natural": ""}, "there are attacks; expected `natural`"),
+        ({"attacks": {"pgd": PGD | {"search": "white"}}}, "search is 'white'; expected one of ''"),
+        ({"attacks": {"pgd": PGD | {"norm": "Linf"}}}, "norm is 'Linf'; expected one of 'linf'"),
+        ({"attacks": {"pgd": PGD | {"eps": "8/255"}}}, "eps is '8/255'; expected a number"),
+        ({"attacks": {"pgd": PGD | {"eps": float("nan")}}}, "eps is nan; expected a number"),
+        ({"attacks": {"pgd": PGD | {"eps": True}}}, "eps is True; expected a number"),
+        ({"attacks": {"pgd": {"search": "iterative", "norm": "linf"}}}, "eps is None; expected"),
+        ({"attacks": {"pgd": {"search": "iterative", "eps": 0.1}}}, "norm is missing; expected"),
+        ({"attacks": {"pgd": PGD | {"radius": 1}}}, "attack 'pgd': unknown key 'radius'"),
     ],
 )
 def test_a_faulty_table_is_refused(changes: dict[str, Any], said: str):
-    with pytest.raises(BenchError, match=r"\[\[table\]\] number 1") as error:
+    with pytest.raises(
+        BenchError, match=r"\[\[table\]\] number 1 \('digits, ConvNet, IPC 10'\)"
+    ) as error:
         published.parse({"table": [TABLE | changes]})
     assert said in str(error.value)
 

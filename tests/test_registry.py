@@ -94,6 +94,13 @@ def only_reason(registry: Registry) -> str:
 # ---- what is sound
 
 
+def test_a_preset_says_what_it_sets() -> None:
+    plain, preset = Knobs(), Knobs("preset", lam=0.1234567)
+    registry = registry_of({"method": [plain, preset]})
+    assert registry.get("method", plain.name).about == about(plain)
+    assert registry.get("method", "preset").about == about(plain) + " With lam = 0.123457."
+
+
 def test_a_distribution_with_an_entry_point_is_found(install: Install) -> None:
     registry = discover(install("acme-method", GOOD, version="2.3"))
     (entry,) = registry.entries

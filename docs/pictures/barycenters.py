@@ -80,9 +80,9 @@ def objectives() -> None:
     """W2^2 of what each solver finds for one class, as a share of the spread of the class."""
     from barycenters import features, k_means, random, released, released_uniform, timed
 
-    from bench_wmdd.barycenters import barycenter
     from bench_wmdd.mmd import mmd
     from bench_wmdd.sliced import sliced
+    from bench_wmdd.supports import barycenter
 
     points = features(1000, 512, 0)
     raw = points.numpy()

@@ -1,4 +1,4 @@
-"""`bench_wmdd.barycenters` against what else finds a few weighted points near a class.
+"""`bench_wmdd.supports` against what else finds a few weighted points near a class.
 
 Features are made up here: seven groups of unequal size and width, clipped at 0 as behind a ReLU.
 One thread, CPU seconds; W2^2 is exact (POT) for the positions and weights that come out.
@@ -36,7 +36,7 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from bench_wmdd.barycenters import barycenter, barycenters
+from bench_wmdd.supports import barycenter, barycenters
 
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
 Found = tuple[Any, Any]  # positions [k, d] and weights [k]

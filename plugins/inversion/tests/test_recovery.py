@@ -100,7 +100,7 @@ def plain(given, how, statistics, rows, features=None, weights=None):
     drawn = recovery._views(given, how, int(rows[0]) % given.ipc)
     weights = torch.ones(int(rows.max()) + 1) if weights is None else weights
     owners = rows // given.ipc
-    adam = torch.optim.Adam([z.requires_grad_()], lr=how.lr, betas=how.betas)
+    adam = torch.optim.Adam([z.requires_grad_()], lr=how.lr, betas=(0.5, 0.9))
     for step in range(how.iterations):
         adam.param_groups[0]["lr"] = how.lr * 0.5 * (1 + math.cos(math.pi * step / how.iterations))
         x = (mean + std * z + 4) / 9  # the noise leaves [0, 1], to which pixels are cut there
@@ -221,6 +221,20 @@ def test_a_loss_that_is_not_finite_says_what_to_lower():
 def test_statistics_of_classes_need_whole_classes():
     with pytest.raises(BenchError, match="set whole = True"):
         recover(task(), aims(task())[0], SRE2L)
+
+
+def test_without_a_curriculum_parts_of_images_are_seen_from_the_first_step_on():
+    how = Recovery(iterations=100, curriculum=0.0, scale=(0.1, 0.2))
+    boxes = recovery._views(task(), how, 0).boxes
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    assert area.max() <= 0.2 + 1e-5
+
+
+def test_the_last_batch_is_no_rest():
+    sizes = [rows.numel() for rows in recovery._passes(101, 1, Recovery(batch=100, whole=False))]
+    assert sorted(sizes) == [50, 51]
+    sizes = [rows.numel() for rows in recovery._passes(10, 11, Recovery(batch=100))]
+    assert sorted(sizes) == [55, 55]
 
 
 def test_a_teacher_without_batchnorm_is_declined():

@@ -15,8 +15,8 @@ from bench.types import BenchError, Subset
 from bench_inversion.statistics import distance, of_classes, recording
 from bench_standard.architectures.convnet import CONVNET, ConvNet
 from bench_standard.datasets.digits import Digits
-from bench_wmdd.barycenters import barycenter
 from bench_wmdd.methods import BN, CE, CE_BN, MMD, SLICED, UNIFORM, WMDD
+from bench_wmdd.supports import barycenter
 
 ARMS = [WMDD(), UNIFORM, SLICED, MMD, BN, CE, CE_BN]
 

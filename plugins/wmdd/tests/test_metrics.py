@@ -10,8 +10,8 @@ from torch import nn
 from bench import CondensedSet, Data, Selection, Trial, Unsupported
 from bench.checks import checks_for, run_checks
 from bench.types import BenchError
-from bench_wmdd.barycenters import barycenter
 from bench_wmdd.metrics import CLASS_W1, ClassDisparity, ClassWasserstein, Diversity, RiskGap
+from bench_wmdd.supports import barycenter
 
 W2 = ClassWasserstein()
 METRICS = [CLASS_W1, W2, Diversity(), RiskGap(), ClassDisparity()]
@@ -151,6 +151,13 @@ def test_diversity_is_the_ratio_of_weighted_variances():
     there = sum(rows(k).var(0).sum() for k in (0, 1))
     found = Diversity().measure(trial(images, [0, 0, 1], torch.tensor([3.0, 1.0, 7.0])))
     assert found == pytest.approx(kept / there)
+
+
+def test_scatter_beyond_the_class_is_no_diversity():
+    pixels, labels = real()
+    apart = [pixels[labels == k].mean(0) + s * 9 for k in (0, 1) for s in (-1, 1)]
+    found = Diversity().measure(trial(torch.stack(apart), [0, 0, 1, 1]))
+    assert 0 < found < 0.1
 
 
 def test_a_barycenter_loses_the_share_that_its_distance_takes():

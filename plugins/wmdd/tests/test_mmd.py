@@ -4,8 +4,8 @@ import torch
 from sklearn.metrics.pairwise import rbf_kernel
 
 from bench.types import BenchError
-from bench_wmdd.barycenters import scattered
 from bench_wmdd.mmd import discrepancy, median_distance, mmd
+from bench_wmdd.supports import scattered
 
 
 def features(n, d, seed=0):

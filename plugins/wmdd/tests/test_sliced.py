@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from bench.types import BenchError
-from bench_wmdd.barycenters import barycenter
 from bench_wmdd.sliced import quantiles, sliced
+from bench_wmdd.supports import barycenter
 
 
 def features(n, d, seed=0):

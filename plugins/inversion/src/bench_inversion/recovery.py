@@ -21,6 +21,7 @@ from bench_inversion import views
 from bench_inversion.settings import Recovery
 from bench_inversion.statistics import Moments, Statistics, distance, recording
 
+BETAS = (0.5, 0.9)  # of Adam
 CHECK_EVERY = 50  # steps between looks at the loss: each one waits for the device
 
 
@@ -117,7 +118,7 @@ def _optimised(
     """The images of a pass, uint8 [B, C, H, W]; `before` of `total` steps have been done."""
     z = aim.noise.requires_grad_()
     mean, std = (z.new_tensor(v).view(-1, 1, 1) for v in (task.mean, task.std))
-    adam = torch.optim.Adam([z], how.lr, how.betas, fused=True)
+    adam = torch.optim.Adam([z], how.lr, BETAS, fused=True)
     for step in range(how.iterations):
         adam.param_groups[0]["lr"] = how.lr * (1 + math.cos(math.pi * step / how.iterations)) / 2
         seen = aim.views.step(step)
@@ -126,8 +127,7 @@ def _optimised(
         loss = how.cross_entropy * F.cross_entropy(logits, aim.labels)
         loss = loss + how.lam * distance(moments(), aim.statistics, aim.weights, first=how.first_bn)
         if aim.features is not None:
-            gap = _gap(found - aim.features, len(seen.boxes), how.feature_loss)
-            loss = loss + how.features * gap
+            loss = loss + how.features * _gap(found - aim.features, how.feature_loss)
         (z.grad,) = torch.autograd.grad(loss, z)
         adam.step()
         with torch.no_grad():
@@ -140,23 +140,29 @@ def _optimised(
     return (pixels * 255).round().to(torch.uint8).cpu()
 
 
-def _gap(apart: Tensor, batches: int, loss: str) -> Tensor:
-    """How far features [B, d] are from their targets: "norm" of a batch, or "squared" of each."""
+def _gap(apart: Tensor, loss: str) -> Tensor:
+    """How far features [B, d] are from their targets: "norm" of the batch, or "squared" of each."""
     if loss == "norm":
-        norms: Tensor = torch.linalg.vector_norm(apart.reshape(batches, -1), dim=1)
-        return norms.mean()
+        norm: Tensor = torch.linalg.vector_norm(apart)
+        return norm
     return apart.square().sum(1).mean()
 
 
 def _passes(classes: int, ipc: int, how: Recovery) -> list[Tensor]:
-    """Rows [V, B / V] of each pass, V batches; row i is of class i // ipc."""
+    """Rows [V, B / V] of each pass, V batches; row i is of class i // ipc.
+
+    Batches are about equal: in the rest of 101 classes by 100, one image would have to match the
+    statistics of all.
+    """
     rows = torch.arange(classes * ipc).view(classes, ipc)
+    at_once = max(1, how.batch // ipc) if how.whole else how.batch
+    parts = torch.tensor_split(rows, math.ceil(classes / at_once))
     if how.whole:
-        return [part.reshape(1, -1) for part in torch.split(rows, max(1, how.batch // ipc))]
+        return [part.reshape(1, -1) for part in parts]
     return [
         together
-        for part in torch.split(rows.T, how.batch, 1)  # [ipc, B / V]
-        for together in torch.split(part, max(1, how.batch // part.shape[1]))
+        for part in parts
+        for together in torch.split(part.T, max(1, how.batch // len(part)))  # [V, B / V]
     ]
 
 

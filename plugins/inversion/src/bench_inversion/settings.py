@@ -20,7 +20,6 @@ class Recovery:
 
     iterations: int = 1000
     lr: float = 0.25  # of Adam, in units of the data's standard deviation; cosine to 0
-    betas: tuple[float, float] = (0.5, 0.9)
     lam: float = 0.01  # weight of the distance between BatchNorm statistics
     first_bn: float = 1.0  # factor of the first layer in it
     cross_entropy: float = 0.0  # weight of the cross-entropy with the class
@@ -51,6 +50,8 @@ class Recovery:
         known = self.feature_loss in FEATURE_LOSSES
         self._check("feature_loss", known, " or ".join(map(repr, FEATURE_LOSSES)))
         area = len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1] <= 1
+        if not self.lam + self.cross_entropy + self.features:
+            raise BenchError("lam, cross_entropy and features are all 0; expected one above 0")
         self._check("scale", area, "two areas with 0 < smallest <= largest <= 1")
 
     def _check(self, name: str, ok: bool, expected: str) -> None:

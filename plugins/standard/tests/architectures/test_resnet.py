@@ -49,7 +49,13 @@ def test_the_initial_weights_are_drawn_as_torchvision_draws_them():
 
 @pytest.mark.parametrize(
     ("side", "stem", "kernel", "mapped"),
-    [(32, "auto", 3, 32), (64, "auto", 3, 64), (65, "auto", 7, 17), (32, "large", 7, 8)],
+    [
+        (32, "auto", 3, 32),
+        (64, "auto", 3, 64),
+        (65, "auto", 7, 17),
+        (32, "large", 7, 8),
+        (224, "half", 3, 114),
+    ],
 )
 def test_the_stem_goes_by_the_size_of_the_image_or_as_one_says(side, stem, kernel, mapped):
     network = ResNet(width=4, stem=stem).build((1, side, side), 3)
@@ -67,7 +73,7 @@ def test_the_width_scales_every_layer():
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"stem": "tiny"}, "stem is 'tiny'; expected one of auto, small, large"),
+        ({"stem": "tiny"}, "stem is 'tiny'; expected one of auto, small, large, half"),
         ({"width": 0}, "width is 0; expected 1 or more"),
         ({"blocks": (2, 2)}, r"blocks is \(2, 2\); expected 4 numbers"),
         ({"blocks": (2, 2, 0, 2)}, "expected 4 numbers from 1 up"),

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench import hookimpl
-from bench_wmdd.barycenters import barycenter, barycenters
 from bench_wmdd.methods import BN, CE, CE_BN, MMD, SLICED, UNIFORM, WMDD
 from bench_wmdd.metrics import CLASS_W1, ClassDisparity, ClassWasserstein, Diversity, RiskGap
+from bench_wmdd.supports import barycenter, barycenters
 
 __all__ = ["barycenter", "barycenters", "bench_methods", "bench_metrics"]
 

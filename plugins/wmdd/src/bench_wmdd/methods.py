@@ -51,7 +51,7 @@ class WMDD:
                 raise BenchError(
                     f"{self.name}: {field} is {value!r}; expected one of {', '.join(choices)}"
                 )
-        if self.bandwidth <= 0:
+        if not self.bandwidth > 0:
             raise BenchError(f"{self.name}: bandwidth is {self.bandwidth}; expected more than 0")
         Recovery.of(self)
 
@@ -102,7 +102,7 @@ class WMDD:
             from bench_wmdd.mmd import mmd
 
             return mmd(points, k, factor=self.bandwidth, seed=seed)
-        from bench_wmdd.barycenters import barycenter
+        from bench_wmdd.supports import barycenter
 
         return barycenter(points, k, weights=self.barycenter, seed=seed)
 

@@ -65,12 +65,14 @@ class ClassWasserstein:
 
 @dataclass(frozen=True)
 class Diversity:
-    """Spread of the condensed features of a class (trace of covariance), relative to real ones.
+    """How near the spread of a class's condensed features is to that of its real ones.
 
-    0 where each class has one image, 1 where images spread as real ones do, above 1 where they
-    spread more. Images at the points of a Wasserstein barycenter have 1 minus the share of W2^2 in
-    the real spread; n random ones have 1 - 1/n on average. Summed over classes before the ratio;
-    on at most `images` real and as many condensed images a class, drawn by `seed`.
+    The spread is the trace of the covariance, and of the two the smaller is divided by the larger:
+    1 where images spread as real ones do, 0 where each class has one image, and less than 1, too,
+    where they scatter beyond the class, which is no virtue. Images at the points of a Wasserstein
+    barycenter have 1 minus the share of W2^2 in the real spread, n random ones 1 - 1/n on average.
+    Summed over classes before the ratio; on at most `images` real and as many condensed
+    images a class, drawn by `seed`.
     """
 
     name: str = "diversity"
@@ -79,7 +81,7 @@ class Diversity:
     of: ClassVar[str] = "set"
     track: ClassVar[str] = "classification"
     higher_is_better: ClassVar[bool] = True
-    bounds: ClassVar[tuple[float | None, float | None]] = (0.0, None)
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
         _check_images(self)
@@ -94,7 +96,7 @@ class Diversity:
             there += _spread(real.double(), torch.full((len(real),), 1 / len(real)).double())
         if there == 0:
             raise Unsupported("real images of a class do not differ in the teacher's features")
-        return kept / there
+        return min(kept, there) / max(kept, there)
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,9 @@ class RiskGap:
     """Between the mean cross-entropy of the student on real training and on condensed images.
 
     In nats, absolute, classes counting alike; with class indices as labels on both sides, for one
-    loss is compared on two distributions (`class-w1` bounds what it can differ by, up to a
-    Lipschitz constant). On at most `images` real and as many condensed images a class, drawn by
-    `seed`.
+    loss is compared on two distributions. `class-w1` times L bounds it for a student whose loss is
+    L-Lipschitz in the teacher's features, which nothing guarantees. On at most `images` real and
+    as many condensed images a class, drawn by `seed`.
     """
 
     name: str = "risk-gap"

@@ -12,7 +12,7 @@ import math
 from typing import TYPE_CHECKING
 
 from bench.types import BenchError
-from bench_wmdd.barycenters import checked, scattered
+from bench_wmdd.supports import checked, scattered
 
 if TYPE_CHECKING:
     from torch import Tensor

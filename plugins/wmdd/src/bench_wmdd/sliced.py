@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench_wmdd.barycenters import checked
+from bench_wmdd.supports import checked
 
 if TYPE_CHECKING:
     from torch import Tensor

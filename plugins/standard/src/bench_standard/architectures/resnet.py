@@ -10,7 +10,11 @@ from bench.types import BenchError
 if TYPE_CHECKING:
     from torch import nn
 
-STEMS = ("auto", "small", "large")
+STEMS = {  # kernel, stride, padding, whether pooling follows
+    "small": (3, 1, 1, False),
+    "large": (7, 2, 3, True),
+    "half": (3, 2, 3, False),
+}
 
 
 @dataclass(frozen=True)
@@ -25,15 +29,17 @@ class ResNet:
     width: int = 64  # channels of the first of four stages; each stage doubles them
     blocks: tuple[int, ...] = (2, 2, 2, 2)  # of each stage
     bottleneck: bool = False  # blocks of 1x1, 3x3, 1x1 (four times as wide), not of two 3x3
-    stem: str = "auto"  # "small" (3x3, no pooling) | "large" (7x7, /4) | "auto": by 64 pixels
+    stem: str = (
+        "auto"  # "small" (3x3) | "half" (3x3, /2) | "large" (7x7, /4) | "auto": by 64 pixels
+    )
     quick: ClassVar[dict[str, Any]] = {"width": 8, "blocks": (1, 1, 1, 1)}
     track: ClassVar[str] = "classification"
     preload: ClassVar[tuple[str, ...]] = ("torchvision.models",)
 
     def __post_init__(self) -> None:
-        if self.stem not in STEMS:
+        if self.stem not in ("auto", *STEMS):
             raise BenchError(
-                f"{self.name}: stem is {self.stem!r}; expected one of {', '.join(STEMS)}"
+                f"{self.name}: stem is {self.stem!r}; expected one of auto, {', '.join(STEMS)}"
             )
         if self.width < 1:
             raise BenchError(f"{self.name}: width is {self.width}; expected 1 or more")
@@ -47,13 +53,13 @@ class ResNet:
         from torchvision.models import resnet
 
         block = resnet.Bottleneck if self.bottleneck else resnet.BasicBlock
-        small = self.stem == "small" or (self.stem == "auto" and max(shape[1:]) <= 64)
-        kernel, stride = (3, 1) if small else (7, 2)
+        by_size = "small" if max(shape[1:]) <= 64 else "large"
+        kernel, stride, padding, pooled = STEMS[by_size if self.stem == "auto" else self.stem]
         layers: list[tuple[str, nn.Module]] = [
-            ("conv1", nn.Conv2d(shape[0], self.width, kernel, stride, kernel // 2, bias=False)),
+            ("conv1", nn.Conv2d(shape[0], self.width, kernel, stride, padding, bias=False)),
             ("bn1", nn.BatchNorm2d(self.width)),
             ("relu", nn.ReLU(inplace=True)),
-            ("maxpool", nn.Identity() if small else nn.MaxPool2d(3, 2, 1)),
+            ("maxpool", nn.MaxPool2d(3, 2, 1) if pooled else nn.Identity()),
         ]
         entering = self.width
         for stage, count in enumerate(self.blocks):

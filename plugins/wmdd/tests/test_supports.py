@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans, kmeans_plusplus
 
 from bench.types import BenchError
-from bench_wmdd.barycenters import barycenter, barycenters, scattered
 from bench_wmdd.quantisation import partition, spread
+from bench_wmdd.supports import barycenter, barycenters, scattered
 
 
 def features(n, d, seed=0, groups=7):
