@@ -24,6 +24,8 @@ speed: .venv/installed
 	$(BIN)/python tests/speed/attacks.py
 	$(BIN)/python tests/speed/barycenters.py
 	$(BIN)/python tests/speed/recovery.py --rounds 1
+	$(BIN)/python tests/speed/matching.py --rounds 1
+	$(BIN)/python tests/speed/guard.py
 
 .venv/installed: pyproject.toml plugins/*/pyproject.toml ci/plugins.txt ci/constraints.txt ci/install
 	$(PYTHON) -m venv .venv

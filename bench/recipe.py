@@ -67,8 +67,9 @@ class Recipe:
         numbers = all(isinstance(a, int | float) for a in area)
         ok = not area or (numbers and len(area) == 2 and 0 < area[0] <= area[1] <= 1)
         self._check("resized_crop", ok, "two areas with 0 < smallest <= largest <= 1, or empty")
-        unknown = set(filter(None, self.dsa.split("_"))) - set(DSA_OPERATIONS)
-        self._check("dsa", not unknown, f"operations out of {', '.join(DSA_OPERATIONS)}, by '_'")
+        if set(filter(None, self.dsa.split("_"))) - set(DSA_OPERATIONS):
+            expected = f"operations out of {', '.join(DSA_OPERATIONS)}, by '_'"
+            raise BenchError(f"recipe.dsa is {self.dsa!r}; expected {expected}")
 
     def _one_of(self, name: str, choices: tuple[str, ...]) -> None:
         self._check(name, getattr(self, name) in choices, " or ".join(map(repr, choices)))
