@@ -326,6 +326,11 @@ def _check_every_field(components: Components) -> None:
     for cell in dict.fromkeys((c.dataset, c.method, c.ipc) for c in matrix.cells()):
         dataset, name, ipc = cell
         method = components.get("method", name, dataset=dataset, ipc=ipc)
+        if getattr(method, "fresh_networks", False) and not matrix.backbone:
+            raise BenchError(
+                f"method '{name}' trains networks of its own; add backbone = \"<architecture>\" to "
+                "the board"
+            )
         names = {getattr(method, "teacher", ""), getattr(method, "scorer", "")}
         if "teacher" in matrix.labels:
             names.add(labeller(matrix, method))

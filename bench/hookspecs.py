@@ -37,7 +37,8 @@ def bench_teachers() -> Sequence[Any]:  # type: ignore[empty-body]
 def bench_methods() -> Sequence[Any]:  # type: ignore[empty-body]
     """Condensation methods: `condense(task) -> CondensedSet`.
 
-    Fields `teacher: str` and `scorer: str` name the networks that it uses; class variable
+    Fields `teacher: str` and `scorer: str` name the networks that it uses; with the class variable
+    `fresh_networks = True` it gets `task.network()`, fresh ones of the board's backbone, too;
     `ceiling = True` marks the full training set, which has no budget.
     """
 

@@ -220,12 +220,16 @@ def plan(components: Components, datasets: Mapping[str, Dataset], cells: Iterabl
             for role, network in roles.items()
             if getattr(component, role, "")
         }
+        spec, parts = {"method": identity(component), "ipc": ipc}, {"method": component, "ipc": ipc}
+        if getattr(component, "fresh_networks", False):
+            parts["backbone"] = components.get("architecture", matrix.backbone, dataset=dataset)
+            spec["backbone"] = identity(parts["backbone"])
         return stage(
             "condense",
             f"{method}, ipc {ipc or 'all'}",
-            {"method": identity(component), "ipc": ipc},
+            spec,
             above,
-            {"method": component, "ipc": ipc},
+            parts,
             datasets[dataset],
             "",  # no network: a set is drawn alike on boards with other backbones
             seed,
@@ -346,7 +350,10 @@ def plan(components: Components, datasets: Mapping[str, Dataset], cells: Iterabl
         }
         teacher = above.get("teacher")
         if teacher:
-            kinds |= {"teacher": teacher.parts["teacher"], "backbone": teacher.parts["backbone"]}
+            kinds["teacher"] = teacher.parts["teacher"]
+        for made_with in filter(None, (above["set"], teacher)):
+            if "backbone" in made_with.parts:
+                kinds["backbone"] = made_with.parts["backbone"]
         planned.append(
             Planned(
                 cell,

@@ -218,9 +218,10 @@ class Task:
     """What a method (or a teacher) is given. Neither the test split nor the recipe is in here.
 
     `teacher` and `scorer` are the networks that the component's fields of those names ask for,
-    in eval mode with normalisation inside, loaded on first use. `network()` builds a fresh
-    backbone, also with normalisation inside, whose last `nn.Linear` is the classifier; each call
-    gives other initial weights, and the seed decides which.
+    in eval mode with normalisation inside, loaded on first use. `network()`, for teachers and for
+    methods with the class variable `fresh_networks = True`, builds a fresh backbone, also with
+    normalisation inside, whose last `nn.Linear` is the classifier; each call gives other initial
+    weights, and the seed decides which.
     """
 
     train: Split
@@ -248,10 +249,10 @@ class Task:
 
     def _network(self, role: str) -> nn.Module:
         if role not in self.networks:
-            raise BenchError(
-                f"this task has no {role}; expected a component field `{role}: str` that names "
-                f'one (or a board with a backbone), as in `{role}: str = "..."`'
-            )
+            way = f'a component field `{role}: str` that names one, as in `{role}: str = "..."`'
+            if role == "backbone":
+                way = "the component's class variable `fresh_networks: ClassVar[bool] = True`"
+            raise BenchError(f"this task has no {role}; expected {way}")
         return self.networks[role]()
 
 

@@ -38,6 +38,14 @@ class Scored(toy.ToyMeans):
 
 
 @dataclass(frozen=True)
+class Fresh(toy.ToyMeans):
+    """A method that trains networks of its own."""
+
+    name: str = "fresh"
+    fresh_networks: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
 class Scorer(toy.ToyTeacher):
     """A teacher on the generation track."""
 
@@ -64,7 +72,7 @@ class Fidelity(toy.ToyAccuracy):
 TOYS = registry_of(
     {
         **toy.COMPONENTS,
-        "method": (*toy.COMPONENTS["method"], Scored()),
+        "method": (*toy.COMPONENTS["method"], Scored(), Fresh()),
         "teacher": (*toy.COMPONENTS["teacher"], Scorer()),
         "metric": (*toy.COMPONENTS["metric"], Gain(), Fidelity()),
     }
@@ -174,6 +182,10 @@ def test_a_board_of_classifiers_may_have_a_denoiser_for_scorers() -> None:
             "ceiling 'toy-first' is a method with a budget; list it under methods or controls",
         ),
         ({"backbone": NOTHING}, "method 'toy-soft' asks for teacher 'toy-teacher', which needs a"),
+        (
+            {"methods": ["fresh"], "backbone": NOTHING},
+            "method 'fresh' trains networks of its own; add backbone = ",
+        ),
         ({"methods": ["scored"]}, "asks for scorer 'scorer', which needs a network; add denoiser"),
         (
             {"labels": ["teacher"]},

@@ -35,6 +35,14 @@ BOARD: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
+class Fresh(toy.ToyMeans):
+    """A method that trains networks of its own."""
+
+    name: str = "fresh"
+    fresh_networks: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
 class OfSet(toy.ToyAccuracy):
     """A metric that looks at the set alone."""
 
@@ -75,7 +83,8 @@ class Both(toy.ToyAccuracy):
 
 
 TOYS = registry_of(
-    {**toy.COMPONENTS, "metric": (toy.ToyAccuracy(), OfSet(), OfStudent(), Gain(), Gap(), Both())}
+    {**toy.COMPONENTS, "method": (*toy.COMPONENTS["method"], Fresh())}
+    | {"metric": (toy.ToyAccuracy(), OfSet(), OfStudent(), Gain(), Gap(), Both())}
 )
 FACTS = {
     "digest": "d1",
@@ -255,6 +264,21 @@ def test_what_the_record_names_is_what_was_used() -> None:
     assert named["method"].name == "toy-soft"
     assert set(named) == {"dataset", "method", "architecture", "attack", "teacher", "backbone"}
     assert "teacher" not in planned(methods=["toy-means"]).cells[0].components
+
+
+def test_a_set_depends_on_the_backbone_where_its_method_trains_networks_of_its_own() -> None:
+    define = {"other": {"architecture": "toy-convnet", "width": 5}}
+    plans = [
+        planned(define=define, methods=["fresh", "toy-means"], ipc=[1], backbone=backbone)
+        for backbone in ("toy-convnet", "other")
+    ]
+    sets = [{cell.cell.method: cell.condensed for cell in plan.cells} for plan in plans]
+    assert sets[0]["toy-means"].id == sets[1]["toy-means"].id
+    assert sets[0]["fresh"].id != sets[1]["fresh"].id
+    assert [made["fresh"].parts["backbone"].name for made in sets] == ["toy-convnet", "other"]
+    named = {cell.cell.method: cell.components for cell in plans[1].cells}
+    assert named["fresh"]["backbone"].name == "other"
+    assert "backbone" not in named["toy-means"]
 
 
 def test_a_title_tells_stage_dataset_and_seed_to_people() -> None:

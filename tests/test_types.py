@@ -224,6 +224,13 @@ def test_a_network_that_was_not_asked_for_says_how_to_ask(role: str) -> None:
         getattr(task(), role)
 
 
+def test_a_method_that_did_not_ask_for_fresh_networks_is_told_how_to() -> None:
+    with pytest.raises(
+        BenchError, match="no backbone; expected the component's class variable `fr"
+    ):
+        task().network()
+
+
 def test_a_trial_without_a_student_has_none() -> None:
     data = Data.from_tensors((PIXELS, LABELS), (PIXELS, LABELS), ["x", "y"])
     trial = Trial(data, CondensedSet(PIXELS, torch.eye(4)))

@@ -57,6 +57,8 @@ def task(component: Any, dataset: toy.ToyData, ipc: int) -> Task:
         "teacher": lambda: trained(dataset),
         "scorer": lambda: network(toy.ToyDenoiser(), data).eval(),
     }
+    asked = {role: bool(getattr(component, role, "")) for role in ("teacher", "scorer")}
+    asked["backbone"] = hasattr(component, "squeeze") or getattr(component, "fresh_networks", False)
     return Task(
         train=data.train,
         classes=data.classes,
@@ -66,9 +68,7 @@ def task(component: Any, dataset: toy.ToyData, ipc: int) -> Task:
         flip=data.flip,
         ipc=ipc,
         seed=SEED,
-        networks={
-            k: v for k, v in made.items() if k == "backbone" or bool(getattr(component, k, None))
-        },
+        networks={role: build for role, build in made.items() if asked[role]},
     )
 
 

@@ -37,6 +37,7 @@ class DC:
     batch: int = 256  # real images of a class in each step
     init: str = "real"  # "real" images of the class | "noise"
     quick: ClassVar[dict[str, Any]] = {"iterations": 4, "outer": 2, "inner": 2, "batch": 16}
+    fresh_networks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.distance not in DISTANCES:
@@ -103,6 +104,7 @@ class DM:
     init: str = "real"  # "real" images of the class | "noise"
     augment: str = ALL  # operations, of which each step draws one; "flip" where it keeps the label
     quick: ClassVar[dict[str, Any]] = {"iterations": 10, "batch": 16}
+    fresh_networks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         Matching.of(self)
