@@ -188,11 +188,18 @@ def _below(uniform: Tensor, count: int) -> Tensor:
 
 
 def _shifted(images: Tensor, by: int, dy: Tensor, dx: Tensor) -> Tensor:
-    """The window of each zero-padded image that starts at (dy, dx), both [B] in [0, 2 by]."""
-    count, _, height, width = images.shape
-    windows = F.pad(images, (by,) * 4).unfold(2, height, 1).unfold(3, width, 1)  # a view
-    rows = torch.arange(count, device=images.device)
-    return windows[rows, :, dy.to(images.device), dx.to(images.device)]
+    """The window of each zero-padded image that starts at (dy, dx), both [B] in [0, 2 by].
+
+    Written with `gather`, whose gradient takes the memory of the images; that of a view of all
+    windows takes it for each of them.
+    """
+    height, width = images.shape[2:]
+    padded = F.pad(images, (by,) * 4)
+    rows = dy[:, None].to(images.device) + torch.arange(height, device=images.device)  # [B, H]
+    columns = dx[:, None].to(images.device) + torch.arange(width, device=images.device)  # [B, W]
+    index = (rows[:, :, None] * padded.shape[3] + columns[:, None]).flatten(1)
+    index = index[:, None].expand(-1, images.shape[1], -1)  # [B, C, H W]
+    return padded.flatten(2).gather(2, index).view(images.shape)
 
 
 def _mirrored(images: Tensor, which: Tensor) -> Tensor:

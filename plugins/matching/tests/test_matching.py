@@ -10,7 +10,7 @@ from bench.checks import cases
 from bench.counting import counting
 from bench.recipe import Recipe
 from bench.train import Examples, fit
-from bench.types import BenchError, Subset, TensorSplit
+from bench.types import BenchError, TensorSplit
 from bench_matching import matching
 from bench_matching.matching import RealImages, begin, match, settle
 from bench_matching.methods import DC, DM
@@ -204,14 +204,6 @@ def test_noise_has_the_mean_and_the_spread_of_the_data():
     assert made.std((0, 1, 3, 4)).tolist() == pytest.approx(loaded.std, abs=0.01)
 
 
-def test_a_class_of_few_images_gives_them_more_than_once():
-    given = task(ipc=4)
-    keep = torch.cat([(given.train.labels == k).nonzero()[: 2 + k, 0] for k in range(8)])
-    given = dataclasses.replace(given, train=Subset(given.train, keep))
-    assert len(begin(given, "real")[0].unique(dim=0)) == 2
-    assert len(match(given, QUICK, DC().apart)) == 32
-
-
 def test_settling_gives_batchnorm_the_statistics_of_some_images_and_freezes_them():
     network = cases.network(toy.ToyConvNet(), toy.GRAY.load()).train()
     norm = network.network[1]
@@ -225,7 +217,7 @@ def test_settling_gives_batchnorm_the_statistics_of_some_images_and_freezes_them
     assert norm.momentum == 0.1
 
 
-def test_a_network_is_trained_on_all_images_one_by_one_augmented(monkeypatch):
+def test_a_network_is_trained_on_all_images_augmented(monkeypatch):
     trained = []
 
     def spy(network, examples, recipe, **given):

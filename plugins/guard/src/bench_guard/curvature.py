@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from bench import Unsupported
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -40,7 +42,7 @@ def loss_difference(model: nn.Module, images: Tensor, labels: Tensor, *, h: floa
     with _differentiable(model):
         loss, gradient = _loss_and_gradient(model, images, labels)
         moved = images + _step(gradient, h)
-        return (_loss(model, moved, labels) - loss).abs()
+        return (_loss(model, moved, labels) - loss).abs().to(images.dtype)
 
 
 def gradient_norm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -56,7 +58,10 @@ def gradient_norm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 def _loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     from torch.nn import functional as F
 
-    return F.cross_entropy(model(images), labels, reduction="none")
+    logits = model(images)
+    # in float32, softmax says exactly 1 of what it is sure of, and the loss would be flat
+    target = labels.double() if labels.is_floating_point() else labels
+    return F.cross_entropy(logits.double(), target, reduction="none")
 
 
 def _loss_and_gradient(
@@ -67,8 +72,12 @@ def _loss_and_gradient(
 
     x = images.detach().requires_grad_()
     loss = _loss(model, x, labels)
+    if not loss.requires_grad:
+        raise Unsupported("the network keeps no graph to its input")
     # the sum: the gradient of an image's own loss, whatever else is in the batch
-    (gradient,) = torch.autograd.grad(loss.sum(), x, create_graph=twice, retain_graph=True)
+    (gradient,) = torch.autograd.grad(
+        loss.sum(), x, create_graph=twice, retain_graph=True, materialize_grads=True
+    )
     return loss, gradient
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,9 +31,9 @@ class GuardDC(DC):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.lam < 0:
+        if not 0 <= self.lam < math.inf:
             raise BenchError(f"{self.name}: lam is {self.lam}; expected 0 or more")
-        if self.h <= 0:
+        if not 0 < self.h < math.inf:
             raise BenchError(f"{self.name}: h is {self.h}; expected more than 0")
         if self.form not in FORMS:
             expected = " or ".join(map(repr, FORMS))

@@ -55,7 +55,8 @@ class CurvatureCosine:
 
     The premise of GUARD (Xue et al., 2025): near 1, the finite difference along the gradient is
     the largest curvature. Over those of the first `images` that have a gradient; found from a
-    random start, not from the gradient.
+    random start, not from the gradient. Networks of layers that are not piecewise linear (GELU)
+    may want more `steps`.
     """
 
     name: str = "curvature-cosine"
@@ -90,7 +91,7 @@ class Curvature:
 
     name: str = "curvature"
     network: str = "student"  # "student" | "teacher"
-    h: float = 1.0  # length of the step
+    h: float = 0.5  # length of the step, as that of `guard`
     images: int = 100
     quick: ClassVar[dict[str, Any]] = {"images": 10}
     of: ClassVar[str] = "student"
@@ -119,9 +120,10 @@ class AdversarialGap:
     """Between the mean adversarial loss on real test images and on condensed ones, absolute.
 
     The left side of the transfer bound of GUARD (Xue et al., 2025): at most a Lipschitz constant
-    times `feature-deviation`, as the article has it. In nats, classes counting alike; the largest
-    loss that `steps` of gradient ascent find within `eps` of an image. On at most `images` real
-    and as many condensed images a class, drawn by `seed`.
+    times the deviation of features, in units of the network (`feature-deviation` is relative).
+    In nats, classes counting alike; the largest loss that `steps` of gradient ascent find within
+    `eps` of an image. On at most `images` real and as many condensed images a class, drawn by
+    `seed`.
     """
 
     name: str = "adversarial-gap"

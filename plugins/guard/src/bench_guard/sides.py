@@ -41,7 +41,8 @@ def sides(trial: Trial, images: int, seed: int) -> tuple[Side, Side]:
     def side(split: Split, index: Tensor, labels: Tensor, weights: Tensor) -> Side:
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(labels), generator=generator)
-        picked = torch.cat([order[labels[order] == k][:images] for k in range(classes)])
+        drawn = labels[order]
+        picked = torch.cat([order[drawn == k][:images] for k in range(classes)])
         masses, labels = weights[picked].double(), labels[picked]
         whole = masses.new_zeros(classes).index_add_(0, labels, masses)  # [K]
         if not bool((whole > 0).all()):
@@ -92,6 +93,8 @@ def worst_loss(
         for step in range(steps + 1):
             x = x.detach().requires_grad_()
             losses = F.cross_entropy(model(x).double(), labels, reduction="none")
+            if not losses.requires_grad:
+                raise Unsupported("the network keeps no graph to its input")
             worst = worst.maximum(losses.detach())
             if step < steps:
                 (slope,) = torch.autograd.grad(losses.sum(), x)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from bench.types import BenchError
+from bench.types import BenchError, Unsupported
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -47,6 +47,8 @@ def top_curvature(
         x = images.detach().clone().requires_grad_()
         # in float32, softmax says exactly 1 of what it is sure of, and the loss would be flat
         loss = F.cross_entropy(model(x).double(), labels, reduction="sum")
+        if not loss.requires_grad:
+            raise Unsupported("the network keeps no graph to its input")
         slope = _derivative(loss, x, None)
 
         def product(vectors: Tensor) -> Tensor:

@@ -92,8 +92,8 @@ class Guard(Training):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check("lam", self.lam >= 0, "0 or more")
-        self._check("h", self.h > 0, "more than 0")
+        self._check("lam", 0 <= self.lam < math.inf, "0 or more")
+        self._check("h", 0 < self.h < math.inf, "more than 0")
         self._check("fraction", 0 < self.fraction <= 1, "more than 0, at most 1")
         self._check("form", self.form in FORMS, " or ".join(map(repr, FORMS)))
 
@@ -126,7 +126,7 @@ class Adversarial(Training):
         super().__post_init__()
         self._check("eps", 0 <= self.eps <= 1, "a radius in pixels of [0, 1]")
         self._check("steps", self.steps >= 1, "1 or more")
-        self._check("alpha", self.alpha >= 0, "0 or more")
+        self._check("alpha", 0 <= self.alpha < math.inf, "0 or more")
 
     def squeeze(self, task: Task) -> nn.Module:
         import torch
@@ -160,7 +160,7 @@ class GradientNorm(Training):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check("lam", self.lam >= 0, "0 or more")
+        self._check("lam", 0 <= self.lam < math.inf, "0 or more")
 
     def squeeze(self, task: Task) -> nn.Module:
         from bench_guard.curvature import gradient_norm

@@ -20,7 +20,8 @@ from bench_matching.settings import Matching
 from bench_matching.siamese import alike
 
 BATCHNORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-SETTLING = 16  # real images of each class that give BatchNorm its statistics
+SETTLING = 16  # real images of each class that give BatchNorm its statistics,
+SETTLING_ALL = 1024  # and of all classes, as far as one of each allows
 
 Apart = Callable[[nn.Module, Tensor, Tensor, int], Tensor]
 """(network, real images [B, C, H, W], synthetic ones [m, C, H, W], class) -> a scalar."""
@@ -33,7 +34,8 @@ def match(task: Task, how: Matching, apart: Apart) -> CondensedSet:
     two of them the network is trained on the images for `how.inner` epochs. In each step, of
     every class: real images are drawn, real and synthetic ones are augmented alike, and `apart`
     says how far they are apart in the network, which is in eval mode. The gradient is taken class
-    by class: the same as that of the sum, with the memory of one class.
+    by class: the same as that of the sum, with the memory of one class. BatchNorm has the
+    statistics of 16 real images of each class, or fewer from 65 classes on.
 
     As published, what is optimised is z in pixels = mean + std z, and `how.lr` is in its units;
     here it is clamped to the range of pixels after each step.
@@ -46,13 +48,13 @@ def match(task: Task, how: Matching, apart: Apart) -> CondensedSet:
     low, high = -mean / std, (1 - mean) / std
     z = ((begin(task, how.init) - mean) / std).clamp(low, high)  # [K, m, C, H, W]
     sgd = torch.optim.SGD([z], how.lr, how.momentum)
-    total = how.iterations * how.outer
+    total, each = how.iterations * how.outer, max(1, min(SETTLING, SETTLING_ALL // len(z)))
     for done in range(total):
         if done % how.outer == 0:
             network = task.network().to(task.device)
         else:
             _train(network, mean + std * z, task, how, draws)
-        settle(network, lambda: torch.cat([real.draw(k, SETTLING) for k in range(len(z))]))
+        settle(network, lambda: torch.cat([real.draw(k, each) for k in range(len(z))]))
         z.grad, far = torch.empty_like(z), torch.zeros((), device=task.device)
         for label in range(len(z)):
             own = z[label].clone().requires_grad_()
@@ -90,19 +92,14 @@ class RealImages:
 
 
 def begin(task: Task, init: str) -> Tensor:
-    """The first images [K, m, C, H, W]: real ones of each class, or noise of their mean and std.
-
-    A class of fewer images than `task.ipc` gives each of them more than once.
-    """
+    """The first images [K, m, C, H, W]: real ones of each class, or noise of their mean and std."""
     generator = _generator(task.seed, "begin")
     shape = (len(task.classes), task.ipc, *task.shape)
     if init == "noise":
         mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (task.mean, task.std))
         return (mean + std * torch.randn(shape, generator=generator)).to(task.device)
     real = RealImages(task, generator)
-    drawn = [real.draw(label, task.ipc) for label in range(len(task.classes))]
-    turn = torch.arange(task.ipc)
-    return torch.stack([images[turn % len(images)] for images in drawn])
+    return torch.stack([real.draw(label, task.ipc) for label in range(len(task.classes))])
 
 
 def settle(network: nn.Module, images: Callable[[], Tensor]) -> None:

@@ -23,7 +23,8 @@ class DC:
     In each of `iterations` networks, `outer` times: for every class the gradient of the
     cross-entropy on its images is matched to that on `batch` real ones, the images make a step,
     and the network is trained on them for `inner` epochs. Labels are one-hot. A backbone with
-    BatchNorm is matched in eval mode, with the statistics of 16 real images of each class.
+    BatchNorm is matched in eval mode, with the statistics of 16 real images of each class (fewer
+    from 65 classes on).
     """
 
     name: str = "dc"
@@ -43,6 +44,12 @@ class DC:
         if self.distance not in DISTANCES:
             expected = " or ".join(map(repr, DISTANCES))
             raise BenchError(f"distance is {self.distance!r}; expected {expected}")
+        for name in ("outer", "inner"):
+            if getattr(self, name) < 0:
+                raise BenchError(
+                    f"{name} is {getattr(self, name)}; expected 1 or more, or 0 for the published "
+                    "loops"
+                )
         self._settings(1, 1)
 
     def _settings(self, outer: int, inner: int) -> Matching:
@@ -93,12 +100,13 @@ class DM:
 
     Each step has a fresh network, which is not trained; features are what enters its classifier.
     Real and synthetic images of a class are augmented alike. Labels are one-hot. A backbone with
-    BatchNorm is in eval mode, with the statistics of 16 real images of each class.
+    BatchNorm is in eval mode, with the statistics of 16 real images of each class (fewer from 65
+    classes on).
     """
 
     name: str = "dm"
     iterations: int = 20000  # fresh networks, and steps of the images
-    lr: float = 1.0  # of the images, in units of normalised pixels (std)
+    lr: float = 1.0  # of the images, in units of normalised pixels; theirs from IPC 100 on: 10
     momentum: float = 0.5  # of the images
     batch: int = 256  # real images of a class in each step
     init: str = "real"  # "real" images of the class | "noise"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -38,7 +39,7 @@ class Matching:
         for name in ("iterations", "outer", "batch"):
             self._check(name, getattr(self, name) >= 1, "1 or more")
         for name in ("lr", "lr_network"):
-            self._check(name, getattr(self, name) > 0, "more than 0")
+            self._check(name, 0 < getattr(self, name) < math.inf, "more than 0")
         self._check("inner", self.inner >= 0, "0 or more")
         self._check("momentum", 0 <= self.momentum < 1, "in [0, 1)")
         self._check("init", self.init in INITS, " or ".join(map(repr, INITS)))
