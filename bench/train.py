@@ -75,8 +75,8 @@ def fit(
 
     `attack(network, images, labels)` gives the images that a step trains on in place of its views,
     and `penalty(network, images, labels)` a scalar that is added to the loss. The labels are those
-    of the examples, mixed as the images are, in every regime. Both hooks meet the network in eval
-    mode, so that they neither move running statistics nor draw dropout.
+    of the examples (for "hard", the classes), mixed as the images are. Both hooks meet the network
+    in eval mode, so that they neither move running statistics nor draw dropout.
 
     Raises BenchError for an unknown regime, a missing teacher, rows that do not match, and a loss
     or a weight that is not finite.

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import bench_guard
-from bench import networks
+from bench import Unsupported, networks
 from bench_guard import curvature, gradient_norm, loss_difference
 
 TERMS = {
@@ -330,3 +330,48 @@ def test_the_conversion_to_the_official_scaling_that_the_readme_gives():
     ours = lam / batch * std * curvature(model, images, labels, h=h * std).mean()
     assert ours.item() == pytest.approx(official.item(), rel=1e-9)
     assert not math.isclose(official.item(), 0, abs_tol=1e-3)
+
+
+def test_a_compiled_network_has_the_terms_and_derivatives_of_the_network():
+    images, labels = some(4, torch.float32)
+    model, compiled = (convnet(nn.ReLU, torch.float32) for _ in range(2))
+    compiled.compile(backend="aot_eager")
+    found = []
+    for network in (model, compiled):
+        term = curvature(network, images, labels, h=0.5)
+        found.append([term, *torch.autograd.grad(term.sum(), list(network.parameters()))])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_autocast_around_the_term_changes_nothing():
+    images, labels = some(4, torch.float32)
+    model = convnet(nn.ReLU, torch.float32)
+    plain = curvature(model, images, labels, h=0.5)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = curvature(model, images, labels, h=0.5)
+    found.sum().backward()
+    torch.testing.assert_close(found, plain)
+
+
+def test_of_an_image_that_the_network_is_sure_of_single_precision_keeps_the_curvature():
+    images, _ = some()
+    model = convnet(nn.Tanh)
+    with torch.no_grad():
+        model.network[-1].bias[1] = 25.0  # single precision has p = 1
+    labels = torch.ones(len(images), dtype=torch.long)
+    exact = curvature(model, images, labels, h=0.3)
+    assert 0 < exact.max() < 1e-7
+    found = curvature(copy.deepcopy(model).float(), images.float(), labels, h=0.3)
+    torch.testing.assert_close(found.double(), exact, rtol=1e-3, atol=0)
+
+
+def test_a_network_that_keeps_no_graph_is_declined():
+    class Frozen(nn.Linear):
+        def forward(self, x):
+            with torch.no_grad():
+                return super().forward(x.flatten(1))
+
+    images, labels = some(dtype=torch.float32)
+    with pytest.raises(Unsupported, match="keeps no graph to its input"):
+        curvature(Frozen(72, 3), images, labels, h=0.5)

@@ -176,3 +176,56 @@ def test_a_hook_sees_what_it_always_sees():
         with cheap_twice(model):
             slope(model, x, labels)
     torch.testing.assert_close(*seen)
+
+
+def test_a_sequential_with_a_forward_of_its_own_keeps_it():
+    network = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(48, CLASSES)).eval()
+    plain = type(network).forward.__get__(network)
+    network.forward = lambda x: 2 * plain(x)
+    images = torch.rand(2, 2, 6, 6)
+    expected = network(images)
+    with cheap_twice(network):
+        inside = network(images)
+    torch.testing.assert_close(inside, expected)
+    torch.testing.assert_close(network(images), expected)
+
+
+def test_hooks_on_slopes_between_a_convolution_and_its_norm_are_called():
+    network = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3)).eval()
+    called = []
+    network[0].register_full_backward_hook(lambda *_: called.append(1))
+    with cheap_twice(network):
+        network(torch.rand(2, 2, 6, 6, requires_grad=True)).sum().backward()
+    assert called
+
+
+def test_a_stride_of_one_number_in_a_list_is_that_of_both_sides():
+    class Listed(nn.Conv2d):
+        def forward(self, x):
+            return F.conv2d(x, self.weight, self.bias, stride=[2])
+
+    network = Listed(2, 3, 3).eval()
+    images = torch.rand(2, 2, 7, 7, requires_grad=True)
+    expected = network(images)
+    with cheap_twice(network):
+        torch.testing.assert_close(network(images), expected)
+
+
+def test_a_deep_residual_network_is_walked_once():
+    """Each block doubles the paths: walking every path would never end."""
+    blocks = nn.ModuleList(nn.Conv2d(2, 2, 3, padding=1) for _ in range(40)).requires_grad_(False)
+
+    class Deep(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = blocks
+
+        def forward(self, x):
+            for block in self.blocks:
+                x = x + block(x)
+            return x
+
+    network = Deep().eval()
+    with cheap_twice(network):
+        found = network(torch.rand(1, 2, 6, 6, requires_grad=True))
+    assert found.shape == (1, 2, 6, 6)

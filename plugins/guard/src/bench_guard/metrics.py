@@ -8,6 +8,7 @@ numbers compare between networks of one recipe. Lengths are Euclidean, in pixels
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -245,7 +246,7 @@ def _check(metric: Any, *positive: str) -> None:
         )
     for name in positive:
         value = getattr(metric, name)
-        if not value > 0:
+        if not 0 < value < math.inf:
             raise BenchError(f"{metric.name}: {name} is {value}; expected more than 0")
 
 

@@ -120,8 +120,13 @@ def _derivative(of: Tensor, x: Tensor, vectors: Tensor | None) -> Tensor:
     if not of.requires_grad:  # the gradient of a loss that is linear in x
         return torch.zeros_like(x)
     first = vectors is None
-    (found,) = torch.autograd.grad(
-        of, x, vectors, create_graph=first, retain_graph=True, materialize_grads=True
-    )
+    try:
+        (found,) = torch.autograd.grad(
+            of, x, vectors, create_graph=first, retain_graph=True, materialize_grads=True
+        )
+    except RuntimeError as error:
+        if "is not implemented" not in str(error):
+            raise
+        raise Unsupported(f"the network has no second derivative: {error}") from None
     result: Tensor = found
     return result

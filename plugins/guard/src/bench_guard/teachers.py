@@ -103,7 +103,7 @@ class Guard(Training):
         term = curvature if self.form == "gradient" else loss_difference
 
         def penalty(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-            some = math.ceil(self.fraction * len(images))  # rows are in random order
+            some = max(1, round(self.fraction * len(images)))  # rows are in random order
             return self.lam * term(network, images[:some], labels[:some], h=self.h).mean()
 
         return self._fit(task, penalty=penalty if self.lam else None)

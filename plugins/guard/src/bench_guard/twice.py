@@ -37,7 +37,11 @@ def cheap_twice(network: nn.Module) -> Iterator[None]:
     """
     block = _Block()
     hook = network.register_forward_pre_hook(lambda _, inputs: block.images.extend(inputs))
-    sequences = [module for module in network.modules() if type(module) is nn.Sequential]
+    sequences = [
+        module
+        for module in network.modules()
+        if type(module) is nn.Sequential and "forward" not in vars(module)
+    ]
     try:
         for sequence in sequences:
             sequence.forward = _in_turn(list(sequence))  # type: ignore[method-assign]
@@ -60,11 +64,14 @@ class _Block:
     def made(self, maps: Tensor) -> bool:
         """Do the maps come from the images alone, by no weights?"""
         nodes: list[Any] = [get_gradient_edge(maps).node] if maps.requires_grad else []
+        seen = set(nodes)  # a residual network has more paths than could be walked
         while nodes:
             node = nodes.pop()
             if hasattr(node, "variable") and not any(node.variable is x for x in self.images):
                 return False
-            nodes += [parent for parent, _ in node.next_functions if parent is not None]
+            fresh = {parent for parent, _ in node.next_functions if parent is not None} - seen
+            seen |= fresh
+            nodes += fresh
         return True
 
 
@@ -102,6 +109,9 @@ def _in_turn(layers: list[nn.Module]) -> Layer:
     return forward
 
 
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
 def _folds(conv: nn.Module, norm: nn.Module) -> bool:
     """A subclass may compute something else, and a hook may look at what lies between."""
     return (
@@ -109,7 +119,7 @@ def _folds(conv: nn.Module, norm: nn.Module) -> bool:
         and type(norm) is nn.BatchNorm2d
         and norm.running_mean is not None
         and conv.padding_mode == "zeros"
-        and not any(m._forward_hooks or m._forward_pre_hooks for m in (conv, norm))
+        and not any(getattr(module, hooks) for module in (conv, norm) for hooks in HOOKS)
     )
 
 
@@ -213,7 +223,7 @@ def _convolution(
 ) -> Any:
     if input.ndim != 4 or isinstance(padding, str):
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    how = [(v, v) if isinstance(v, int) else tuple(v) for v in (stride, padding, dilation)]
+    how = [(v, v) if isinstance(v, int) else (v[0], v[-1]) for v in (stride, padding, dilation)]
     return _Convolution.apply(input, weight, bias, how, groups, block)
 
 
