@@ -73,3 +73,21 @@ def test_rows_that_do_not_are_not():
     [table] = published.read(BOARDS / "cifar10-robust")
     for row in ("SRe2L, IPC 10", "SRe2L with GUARD, IPC 10", "CDA, IPC 50"):
         assert published.flags(table, table.rows[row]) == {}
+
+
+def test_students_of_enlarged_tiny_imagenet_have_the_stem_of_the_authors(registry):
+    components = resolve(read(BOARDS / "tiny-imagenet-robust"), registry)
+    student = components.get("architecture", "resnet18", dataset="tiny-imagenet")
+    assert student.stem == "half"
+
+
+@pytest.mark.parametrize("board", HOSTED)
+def test_the_full_set_is_not_trained_on_for_as_long_as_a_condensed_one(board, registry):
+    components = resolve(read(BOARDS / board), registry)
+    where = {
+        "dataset": components.matrix.datasets[0],
+        "labels": "teacher",
+        "architecture": components.matrix.architectures[0],
+    }
+    full, condensed = (components.recipe(ipc=ipc, **where) for ipc in (0, 10))
+    assert full.epochs < condensed.epochs
