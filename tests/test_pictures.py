@@ -99,7 +99,7 @@ def test_rows_show_what_moved_the_images_of_the_first_seed():
 def kept(tmp_path: Path) -> Path:
     place = tmp_path / "pictures.safetensors"
     image = np.zeros((1, 1, 8, 8), np.uint8)
-    save_file({"natural": image, "perturbed": image + 1}, place)
+    save_file({"natural": image, "adversarial": image + 1}, place)
     return place
 
 

@@ -250,7 +250,7 @@ def test_passes_of_the_attack_are_counted_and_no_others() -> None:
 
 def test_pictures_of_the_first_images_are_kept() -> None:
     kept, _ = probe(toy.ToyStep())
-    clean, adversarial = kept["natural"], kept["perturbed"]
+    clean, adversarial = kept["natural"], kept["adversarial"]
     assert clean.dtype == adversarial.dtype == torch.uint8
     assert torch.equal(clean, (DATA.test.images(INDEX[:4]) * 255).round().to(torch.uint8))
     moved = (clean.int() - adversarial.int()).abs()
