@@ -367,7 +367,7 @@ def bench_metrics(): return [toy.ToyAccuracy()]
 BOARD = """
 title = "Sets that were made elsewhere"
 datasets = ["toy-data"]
-methods = ["dm"]
+methods = ["shelved"]
 ipc = [1, 2]
 architectures = ["toy-linear"]
 attacks = ["toy-clean"]
@@ -377,14 +377,14 @@ seeds = [0]
 steps = 60
 batch = 16
 lr = 0.1
-[define.dm]
+[define.shelved]
 method = "made-elsewhere"
 [[set]]
-where = {{ method = "dm", ipc = [1] }}
+where = {{ method = "shelved", ipc = [1] }}
 path = "one.safetensors"
 sha256 = "{one}"
 [[set]]
-where = {{ method = "dm", ipc = [2] }}
+where = {{ method = "shelved", ipc = [2] }}
 path = "two"
 sha256 = "{two}"
 """
@@ -417,10 +417,10 @@ def test_a_board_runs_a_file_and_a_folder_from_toml_to_record(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    lines = (board / "records" / "dm.jsonl").read_text().splitlines()
+    lines = (board / "records" / "shelved.jsonl").read_text().splitlines()
     records = {record["ipc"]: record for record in map(json.loads, lines)}
     assert {ipc: record["status"] for ipc, record in records.items()} == {1: "ok", 2: "ok"}
     assert {ipc: record["size"] for ipc, record in records.items()} == {1: 8, 2: 16}
     assert records[1]["bytes"]["images"] == 4 * records[2]["bytes"]["images"] / 2  # uint8 of PNGs
     assert all(record["metrics"]["toy-accuracy"] > 0.5 for record in records.values())
-    assert "dm" in (board / "README.md").read_text()
+    assert "shelved" in (board / "README.md").read_text()
