@@ -126,6 +126,8 @@ def check_condensed(
             "the weights must be positive and finite",
         )
     _check_extras(condensed.extras, count, classes)
+    for name, note in condensed.notes.items():
+        _require(isinstance(note, Tensor), f"note '{name}' is {_named(note)}; expected a tensor")
 
 
 def _check_extras(extras: Mapping[str, Tensor], count: int, classes: int) -> None:

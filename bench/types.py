@@ -199,12 +199,14 @@ class CondensedSet:
     labels   [N, K] float32, each row a distribution over the classes
     weights  [N] float32, positive, or None for equal weights
     extras   attachments: "image.*" with N rows, "class.*" with K rows
+    notes    what the method would show of its work (scores, curves): kept, and given to nobody
     """
 
     images: Tensor | Selection
     labels: Tensor
     weights: Tensor | None = None
     extras: Mapping[str, Tensor] = field(default_factory=dict)
+    notes: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -221,7 +223,9 @@ class Task:
     in eval mode with normalisation inside, loaded on first use. `network()`, for teachers and for
     methods with the class variable `fresh_networks = True`, builds a fresh backbone, also with
     normalisation inside, whose last `nn.Linear` is the classifier; each call gives other initial
-    weights, and the seed decides which.
+    weights, and the seed decides which. `denoiser()`, for methods with the class variable
+    `fresh_denoisers = True`, is the same of the board's denoiser; for a teacher of the generation
+    track `network()` is one. Both are a `bench.diffusion.Denoiser`, as is `scorer`.
     """
 
     train: Split
@@ -247,11 +251,15 @@ class Task:
     def network(self) -> nn.Module:
         return self._network("backbone")
 
+    def denoiser(self) -> nn.Module:
+        return self._network("denoiser")
+
     def _network(self, role: str) -> nn.Module:
         if role not in self.networks:
             way = f'a component field `{role}: str` that names one, as in `{role}: str = "..."`'
-            if role == "backbone":
-                way = "the component's class variable `fresh_networks: ClassVar[bool] = True`"
+            asked = {"backbone": "fresh_networks", "denoiser": "fresh_denoisers"}.get(role)
+            if asked:
+                way = f"the component's class variable `{asked}: ClassVar[bool] = True`"
             raise BenchError(f"this task has no {role}; expected {way}")
         return self.networks[role]()
 
@@ -262,8 +270,10 @@ class Trial:
 
     `labels` [P] int64, `clean_logits` and `logits` (under the cell's attack) [P, K] float32
     belong to the test images at `index` [P]; `norm` is that of the attack's ball, "" if it stays
-    in none; `samples` [P, C, H, W] are a generator's.
-    `student` and `teacher` are loaded on first use. `cost` is counted, never timed: "size" (images
+    in none. `samples` [P, C, H, W] (float32 in [0, 1]) are a generator's, one for the label of each
+    test image at `index`. `features` is the classifier that a metric's field of that name asks for:
+    one for the whole board, trained on the real data, to look at images with.
+    `student`, `teacher` and `features` are loaded on first use. `cost` is counted, never timed: "size" (images
     in the set) and "bytes" (of its images, labels, weights, extras).
     """
 
@@ -285,6 +295,15 @@ class Trial:
     @cached_property
     def teacher(self) -> nn.Module | None:
         return self.networks["teacher"]() if "teacher" in self.networks else None
+
+    @cached_property
+    def features(self) -> nn.Module:
+        if "features" not in self.networks:
+            raise BenchError(
+                "this trial has no features; expected a field `features: str` of the metric that "
+                "names a teacher"
+            )
+        return self.networks["features"]()
 
     @cached_property
     def correct(self) -> Tensor:

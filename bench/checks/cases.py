@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench import networks, toy
+from bench import diffusion, networks, toy
 from bench.checks.check import require
 from bench.store import Store
 from bench.types import Data, Split, Task
@@ -23,12 +23,11 @@ CASES = ((toy.GRAY, 2), (toy.COLOR, 1))
 
 
 def network(architecture: Any, data: Data, seed: int = SEED) -> nn.Module:
-    """A fresh network; a denoiser comes as it is, a classifier with its normalisation inside."""
+    """A fresh network as the harness holds it; a denoiser is one that knows no attachments."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if getattr(architecture, "track", "") == "generation":
-            denoiser: nn.Module = architecture.build(data.shape, len(data.classes))
-            return denoiser
+            return diffusion.build(architecture, data.shape, len(data.classes))
         return networks.build(architecture, data.shape, len(data.classes), data.mean, data.std)
 
 
@@ -54,11 +53,13 @@ def task(component: Any, dataset: toy.ToyData, ipc: int) -> Task:
     calls = count()
     made: dict[str, Callable[[], nn.Module]] = {
         "backbone": lambda: network(backbone, data, SEED + next(calls)),
+        "denoiser": lambda: network(toy.ToyDenoiser(), data, SEED + next(calls)),
         "teacher": lambda: trained(dataset),
         "scorer": lambda: network(toy.ToyDenoiser(), data).eval(),
     }
     asked = {role: bool(getattr(component, role, "")) for role in ("teacher", "scorer")}
     asked["backbone"] = hasattr(component, "squeeze") or getattr(component, "fresh_networks", False)
+    asked["denoiser"] = getattr(component, "fresh_denoisers", False)
     return Task(
         train=data.train,
         classes=data.classes,
