@@ -24,9 +24,10 @@ PREDICTIONS = ("noise", "image", "velocity")
 class Schedule:
     """x_i = a_i x + b_i noise, and what a network is asked to say of x_i.
 
-    `noise` is "cosine" (Nichol & Dhariwal, 2021), "linear" (Ho et al., 2020) or "straight" (a = 1 - t,
-    b = t: rectified flow, SiT). `prediction` is the noise, the image, or the velocity: a noise - b x
-    (Salimans & Ho, 2022), on a straight path noise - x. Raises BenchError for anything else.
+    `noise` is "cosine" (Nichol & Dhariwal, 2021), "linear" (Ho et al., 2020) or "straight" (a is
+    1 - t and b is t: rectified flow, SiT). `prediction` is the noise, the image, or the velocity:
+    a noise - b x (Salimans & Ho, 2022), on a straight path noise - x. Raises BenchError for
+    anything else.
     """
 
     noise: str = "cosine"
@@ -78,12 +79,14 @@ COSINE = Schedule()
 
 @cache
 def _betas(noise: str, timesteps: int) -> Tensor:
-    from diffusers import DDPMScheduler
+    from diffusers import DDPMScheduler  # what students and samplers are said to follow
 
     kind = {"cosine": "squaredcos_cap_v2", "linear": "linear"}[noise]
     fewer = 1000 / timesteps  # published for 1,000; so that any T ends in noise
     ends = {"beta_start": min(1e-4 * fewer, 0.5), "beta_end": min(0.02 * fewer, 0.999)}
-    scheduler = DDPMScheduler(num_train_timesteps=timesteps, beta_schedule=kind, **ends)
+    scheduler: Any = DDPMScheduler(  # type: ignore[no-untyped-call]
+        num_train_timesteps=timesteps, beta_schedule=kind, **ends
+    )
     betas: Tensor = scheduler.betas
     return betas.float()
 
@@ -112,7 +115,7 @@ class Denoiser(nn.Module):
         schedule: Schedule = COSINE,
     ) -> None:
         super().__init__()
-        self.network = network
+        self.network: Any = network
         self.classes = classes
         self.schedule = schedule
         self.shape: tuple[int, int, int] = getattr(network, "latent_shape", shape)
@@ -189,5 +192,5 @@ def losses(
     """
     schedule = denoiser.schedule
     noised = schedule.noised(x, noise, time)
-    said = denoiser(noised, schedule.fraction(time), labels, extras)
+    said: Tensor = denoiser(noised, schedule.fraction(time), labels, extras)
     return (said - schedule.target(x, noise, time)).square().flatten(1).mean(1)

@@ -170,6 +170,15 @@ def check_perturbed(adversarial: Tensor, images: Tensor, norm: str, eps: float) 
     }
 
 
+def check_samples(x: Any, count: int, shape: tuple[int, ...]) -> None:
+    """What a sampler returns: float [count, *shape] in the space of the denoiser, finite."""
+    _require(
+        isinstance(x, Tensor) and x.is_floating_point() and tuple(x.shape) == (count, *shape),
+        f"sample() returned {_named(x)}; expected float32 {[count, *shape]}",
+    )
+    _require(bool(x.isfinite().all()), "the samples hold NaN or infinity")
+
+
 def fingerprint(model: nn.Module) -> tuple[Any, ...]:
     """What an attack or a metric must leave alone: weights, buffers, modes, gradients, hooks."""
     return (

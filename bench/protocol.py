@@ -13,10 +13,15 @@ from itertools import chain
 from typing import Any
 
 from bench.keys import canonical, parameters
-from bench.recipe import Recipe
+from bench.recipe import RECIPES
 from bench.records import Record
 
-OF_TABLE = ("dataset", "architecture", "backbone")  # whose settings stand in a table's caption
+OF_TABLE = (
+    "dataset",
+    "architecture",
+    "backbone",
+    "denoiser",
+)  # whose settings stand in a table's caption
 OF_COLUMN = ("attack", "sampler")  # whose settings differ between the columns that one figure joins
 
 
@@ -32,8 +37,8 @@ def usual_of(records: Iterable[Record]) -> dict[str, Any]:
 
 def recipe_of(usual: Mapping[str, Any]) -> str:
     """Where the recipe of a table differs from the defaults, in the order of its fields."""
-    base = parameters(Recipe())
     found = {k.removeprefix("recipe."): v for k, v in usual.items() if k.startswith("recipe.")}
+    base = parameters(RECIPES["generation" if "ema" in found else "classification"]())
     names = [*base, *sorted(found.keys() - base.keys())]
     return _listed({k: found[k] for k in names if k in found and found[k] != base.get(k)})
 

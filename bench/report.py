@@ -19,7 +19,8 @@ from bench.leaderboard import Board, ball, best, columns, display, on_board, sca
 from bench.markdown import escaped
 from bench.markdown import table as markdown_table
 from bench.protocol import OF_TABLE, oddities, recipe_of, unusual, usual_of
-from bench.records import COORDINATE, Record, write_text
+from bench.records import COORDINATES, Record, write_text
+from bench.records import column as column_of
 
 Cells = Mapping[tuple[int, str, str], Any]
 """What is known of the cells of one table, by (ipc, method, column)."""
@@ -99,7 +100,7 @@ def _tables(board: Board, records: Sequence[Record], table: pd.DataFrame) -> lis
     evidence: dict[tuple[str, ...], dict[tuple[int, str, str], list[Record]]] = {}
     for record in records:
         section_of = (record["dataset"], record["architecture"], record["labels"])
-        cell = (record["ipc"], record["method"], record["attack"])
+        cell = (record["ipc"], record["method"], column_of(record))
         evidence.setdefault(section_of, defaultdict(list))[cell].append(record)
     of_dataset = columns(board, records)
     usual = {place: usual_of(_measured(found)) for place, found in evidence.items()}
@@ -119,12 +120,13 @@ def _tables(board: Board, records: Sequence[Record], table: pd.DataFrame) -> lis
             found = evidence.get((dataset, architecture, labels), {})
             if not cells and not (found and metric == board.metrics[0]):
                 continue
-            section += [f"### {dataset} · {architecture} · {labels} labels", ""]
+            said = f" · {labels} labels" if board.attacks else ""  # a denoiser is told a class
+            section += [f"### {dataset} · {architecture}{said}", ""]
             filled = {column for _, _, column in cells}
             heads = {
                 column: attacks
                 for column, attacks in of_dataset[dataset].items()
-                if column in board.attacks or column in filled
+                if column in board.columns or column in filled
             }
             shared = usual.get((dataset, architecture, labels), {})
             section += _table(
@@ -141,7 +143,8 @@ def _measured(found: Mapping[tuple[int, str, str], list[Record]]) -> list[Record
 
 def _heading(metric: str, scale: Mapping[str, Any]) -> str:
     unit = ", in percent" if scale.get("rate") else ""
-    return f"{metric}{unit}" + (f" ({scale['better']} is better)" if scale else "")
+    named = f"{metric}-{scale['features']}" if scale.get("features") else metric
+    return f"{named}{unit}" + (f" ({scale['better']} is better)" if scale else "")
 
 
 def _table(
@@ -168,10 +171,10 @@ def _table(
     header = ["IPC", "Method", "Images", "Bytes"]
     varies = set()
     for column, attacks in heads.items():
-        if column not in board.attacks:
+        if column not in board.columns:
             texts = [f"share of the images that are right under all of {', '.join(attacks)}"]
         else:
-            ran = (r for r in records if r["attack"] == column and r["status"] == "ok")
+            ran = (r for r in records if column_of(r) == column and r["status"] == "ok")
             settings = {_attack(record) for record in ran}
             if len(settings) > 1:
                 varies.add(column)
@@ -202,7 +205,7 @@ def _table(
             if cell:
                 behind = {attack: found.get((ipc, method, attack), []) for attack in attacks}
                 remarks += oddities([_with(metric, g) for g in behind.values()], odd)
-            if cell and column not in board.attacks:
+            if cell and column not in board.columns:
                 remarks += _of_ball(behind)
             rows[-1].append(text + mark([*reasons, *remarks]))
 
@@ -325,13 +328,14 @@ def _components(board: Board, records: Sequence[Record]) -> list[str]:
     order = {
         "method": (*board.methods, *board.controls, *board.ceiling),
         "attack": board.attacks,
+        "sampler": board.samplers,
         "architecture": board.architectures,
         "dataset": board.datasets,
     }
     about: dict[tuple[str, str], set[str]] = defaultdict(set)
     for record in records:
         for kind, text in record["about"].items():
-            if kind in COORDINATE and text:
+            if kind in COORDINATES[board.track] and text:
                 about[kind, record[kind]].add(text)
     lines = [
         f"- {kind} **{name}**: {escaped(' / '.join(sorted(about[kind, name])))}"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.types import CondensedSet, Data, Selection, Task, Trial
+from bench.types import CondensedSet, Data, Selection, Task, Trial, Unsupported
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
@@ -178,7 +178,7 @@ class ToyLinear:
 
 @dataclass(frozen=True)
 class ToyDenoiser:
-    """A class-conditional denoiser: one image a class and one for none, learnt, and what comes in."""
+    """A class-conditional denoiser: an image a class (and one for none), mixed with its input."""
 
     name: str = "toy-denoiser"
     track: ClassVar[str] = "generation"
@@ -187,6 +187,9 @@ class ToyDenoiser:
         self, shape: tuple[int, int, int], classes: int, extras: Mapping[str, tuple[int, ...]]
     ) -> nn.Module:
         from torch import nn
+
+        if extras:
+            raise Unsupported(f"it has no use for {', '.join(extras)}")
 
         class Denoiser(nn.Module):
             def __init__(self) -> None:
@@ -275,7 +278,8 @@ class ToyDiffusion:
         from bench.train import Examples
         from bench.train_diffusion import fit
 
-        denoiser, labels = task.network(), task.train.labels
+        denoiser: Any = task.network()
+        labels = task.train.labels
         fit(
             denoiser,
             Examples(task.train, torch.arange(len(labels)), labels),
@@ -284,7 +288,8 @@ class ToyDiffusion:
             device=task.device,
             progress=task.progress,
         )
-        return denoiser
+        network: nn.Module = denoiser
+        return network
 
 
 @dataclass(frozen=True)
@@ -300,12 +305,13 @@ class ToyDistance:
     def measure(self, trial: Trial) -> float:
         import torch
 
-        real, labels = trial.data.test.images(trial.index), trial.labels
-        off = [
-            (trial.samples[labels == k].mean(0) - real[labels == k].mean(0)).abs().mean()
-            for k in labels.unique()
-        ]
-        return float(torch.stack(off).double().mean())
+        samples, labels, index = trial.samples, trial.labels, trial.index
+        assert samples is not None
+        assert labels is not None
+        assert index is not None
+        change = samples - trial.data.test.images(index)  # its sum over a class: that of the means
+        off = [change[labels == k].mean(0).abs().mean() for k in range(len(trial.data.classes))]
+        return float(torch.stack(off).double().nanmean())
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def fit(
             loss = (weights[rows.to(device)] * error).mean()
 
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             if recipe.clip:
                 nn.utils.clip_grad_norm_(parameters, recipe.clip)
             lr = learning_rate(recipe, step, recipe.steps)

@@ -251,7 +251,7 @@ class Task:
     def network(self) -> nn.Module:
         return self._network("backbone")
 
-    def denoiser(self) -> nn.Module:
+    def denoiser(self) -> Any:
         return self._network("denoiser")
 
     def _network(self, role: str) -> nn.Module:
@@ -272,9 +272,9 @@ class Trial:
     belong to the test images at `index` [P]; `norm` is that of the attack's ball, "" if it stays
     in none. `samples` [P, C, H, W] (float32 in [0, 1]) are a generator's, one for the label of each
     test image at `index`. `features` is the classifier that a metric's field of that name asks for:
-    one for the whole board, trained on the real data, to look at images with.
-    `student`, `teacher` and `features` are loaded on first use. `cost` is counted, never timed: "size" (images
-    in the set) and "bytes" (of its images, labels, weights, extras).
+    one for the whole board, trained on the real data, to look at images with. Networks are loaded
+    on first use. `cost` is counted, never timed: "size" (images in the set) and "bytes" (of its
+    images, labels, weights, extras).
     """
 
     data: Data

@@ -421,7 +421,6 @@ def test_no_component_depends_on_the_seed_or_on_itself_alone(kind: str) -> None:
         ),
         (override({"labels": "soft"}, lr=0.5), "where labels = 'soft' selects no cell"),
         (override({"seed": 7}, lr=0.5), "where seed = 7 selects no cell; this board has 0"),
-        (override({"sampler": "x"}, steps=5), "where sampler = 'x' selects no cell; this board ha"),
     ],
 )
 def test_a_bad_override_is_refused(table: dict[str, Any], words: str) -> None:

@@ -27,14 +27,17 @@ WITH_TORCH = (  # at module level
     "augment",
     "checks",
     "counting",
+    "diffusion",
     "gates",
     "loading",
     "networks",
     "probing",
+    "sampling",
     "condensed_set",
     "source",
     "stages",
     "train",
+    "train_diffusion",
 )
 
 
@@ -115,8 +118,9 @@ def test_bench_names_no_installed_component(path: Path, installed: dict[str, lis
 def test_bench_imports_no_plugin(path: Path, installed: dict[str, list[str]]) -> None:
     assert not imported(path) & {*installed["packages"], *HEAVY} - {
         "torch",
-        "PIL",
-    }  # what draws the pictures of a board
+        "PIL",  # what draws the pictures of a board
+        "diffusers",  # whose schedules and averages denoisers are trained with
+    }
 
 
 # ---- 7: imports run down one way, and discovery is light

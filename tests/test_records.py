@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.records import COORDINATE, coordinate, merge, pack, read, sift, unpack, write
+from bench.records import COORDINATES, coordinate, merge, pack, read, sift, unpack, write
 from bench.types import BenchError
 
 
@@ -55,7 +55,7 @@ def record(**changes):
 
 
 def unsupported(**changes):
-    kept = (*COORDINATE, "versions", "data", "about", "parameters")
+    kept = (*COORDINATES["classification"], "versions", "data", "about", "parameters")
     declined = {name: record()[name] for name in kept}
     return declined | {"status": "unsupported", "reason": "needs BatchNorm"} | changes
 

@@ -38,6 +38,18 @@ def trained(dataset: toy.ToyData) -> nn.Module:
     return teacher.eval()
 
 
+def denoiser(dataset: toy.ToyData) -> nn.Module:
+    """A denoiser trained a little on the data set, in eval mode; a new copy every time."""
+    found = network(toy.ToyDenoiser(), dataset.load())
+    networks.load(found, _denoising(dataset))
+    return found.eval()
+
+
+@cache
+def _denoising(dataset: toy.ToyData) -> Mapping[str, Tensor]:
+    return networks.state(toy.ToyDiffusion().squeeze(task(toy.ToyDiffusion(), dataset, 0)))
+
+
 @cache
 def _trained(dataset: toy.ToyData) -> Mapping[str, Tensor]:
     return networks.state(toy.ToyTeacher().squeeze(task(toy.ToyTeacher(), dataset, 0)))
@@ -48,6 +60,8 @@ def task(component: Any, dataset: toy.ToyData, ipc: int) -> Task:
     data = dataset.load()
     if getattr(component, "teacher", ""):
         _trained(dataset)  # now, and not wherever a method first asks, say under no_grad
+    if getattr(component, "scorer", ""):
+        _denoising(dataset)
     generation = getattr(component, "track", "") == "generation"
     backbone: Any = toy.ToyDenoiser() if generation else toy.ToyConvNet()
     calls = count()
@@ -55,7 +69,7 @@ def task(component: Any, dataset: toy.ToyData, ipc: int) -> Task:
         "backbone": lambda: network(backbone, data, SEED + next(calls)),
         "denoiser": lambda: network(toy.ToyDenoiser(), data, SEED + next(calls)),
         "teacher": lambda: trained(dataset),
-        "scorer": lambda: network(toy.ToyDenoiser(), data).eval(),
+        "scorer": lambda: denoiser(dataset),
     }
     asked = {role: bool(getattr(component, role, "")) for role in ("teacher", "scorer")}
     asked["backbone"] = hasattr(component, "squeeze") or getattr(component, "fresh_networks", False)
