@@ -24,21 +24,22 @@ def claims(teacher: Any) -> Claims:
             digests(made()), elsewhere(outcome, teacher)
         ),
         "survives the store": lambda: check_same(
-            digests(made()), {w.case: _digest(cases.stored(w.result)) for w in made()}
+            digests(made()),
+            {w.case: _digest(cases.stored(networks.state(w.result))) for w in made()},
         ),
         "has learnt something": lambda: check_learns(teacher, made()),
     }
 
 
 def run(teacher: Any) -> list[Watched]:
-    """`squeeze` as its stage calls it, on each toy data set: the state of the network."""
+    """`squeeze` as its stage calls it, on each toy data set: the network."""
 
     def on(case: tuple[toy.ToyData, int]) -> Watched:
         dataset, _ = case
         task = cases.task(teacher, dataset, 0)
         return watch(
             dataset.name,
-            lambda: networks.state(stages.squeeze(teacher, task)),
+            lambda: stages.squeeze(teacher, task),
             seed=task.seed,
             tensors=cases.inputs(task.train),
         )
@@ -52,7 +53,7 @@ def outcome(teacher: Any) -> dict[str, str]:
 
 def digests(made: list[Watched]) -> dict[str, str]:
     """A digest of each network's state, by case."""
-    return {w.case: _digest(w.result) for w in made}
+    return {w.case: _digest(networks.state(w.result)) for w in made}
 
 
 def _digest(state: dict[str, torch.Tensor]) -> str:
@@ -66,9 +67,7 @@ def check_learns(teacher: Any, made: list[Watched]) -> str:
     details = []
     for (dataset, _), watched in _matched(made):
         data = dataset.load()
-        network = cases.network(toy.ToyConvNet(), data)
-        networks.load(network, watched.result)
-        labels = data.test.labels
+        network, labels = watched.result, data.test.labels
         logits = networks.predict(network, data.test, torch.arange(len(labels)))
         with naming(dataset.name):
             correct = logits.argmax(1) == labels
@@ -82,12 +81,10 @@ def _matched(made: list[Watched]) -> list[tuple[tuple[toy.ToyData, int], Watched
 
 def _denoises(dataset: toy.ToyData, watched: Watched) -> str:
     """The denoising loss on test images, trained and not."""
-    data = dataset.load()
-    denoiser = cases.network(toy.ToyDenoiser(), data).eval()
-    assert isinstance(denoiser, Denoiser)
-    before = _loss(denoiser, data)
-    networks.load(denoiser, watched.result)
-    after = _loss(denoiser, data)
+    data, trained = dataset.load(), watched.result
+    fresh: Any = cases.network(toy.ToyDenoiser(), data).eval()
+    fresh.schedule = trained.schedule
+    before, after = _loss(fresh, data), _loss(trained, data)
     require(
         after < before,
         f"on {dataset.name}: the denoising loss is {after:.3f}, of an untrained network "

@@ -35,6 +35,7 @@ from bench_standard.medoid import Medoid
 from bench_standard.metrics import Accuracy, WorstClass
 from bench_standard.prebuilt import Prebuilt
 from bench_standard.pretrained import Pretrained, TorchvisionImageNet
+from bench_standard.real import Real
 from bench_standard.teachers import (
     STANDARD_CIFAR,
     STANDARD_FASHION,
@@ -82,6 +83,7 @@ def bench_methods() -> Sequence[Any]:
         Hardest(),
         Prebuilt(),
         Full(),
+        Real(),
     ]
 
 
