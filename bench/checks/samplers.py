@@ -43,7 +43,8 @@ def _sampled(sampler: Any, count: int, seed: int) -> Watched:
 
     def on(noise: str) -> Watched:
         generator = torch.Generator().manual_seed(seed)
-        denoiser.schedule = Schedule(noise=noise)  # type: ignore[assignment]
+        said = "velocity" if noise == "straight" else "noise"
+        denoiser.schedule = Schedule(noise, said)  # type: ignore[assignment]
         return watch(
             f"{count} label{'s' * (count > 1)}, {noise} noise",
             lambda: sampler.sample(denoiser, labels, {}, data.shape, generator),
