@@ -31,7 +31,7 @@ class Schedule:
     """
 
     noise: str = "cosine"
-    prediction: str = "noise"
+    prediction: str = "velocity"
     timesteps: int = 1000
 
     def __post_init__(self) -> None:

@@ -99,7 +99,7 @@ class DiffusionRecipe:
     ema: float = 0.999  # decay of the average of weights that is the student; 0: the last weights
     flip: bool = False  # mirror images, on data sets where that keeps the label
     noise: str = "cosine"  # path to noise: "cosine" | "linear" | "straight"
-    prediction: str = "noise"  # of the network: "noise" | "image" | "velocity"
+    prediction: str = "velocity"  # of the network: "noise" | "image" | "velocity"
     timesteps: int = 1000  # T
     dropout: float = 0.1  # share of the images that are shown without their label
     projection: float = 0.5  # weight of the projection loss on features that a set attaches

@@ -66,7 +66,7 @@ def fit(
     told = {name: tensor.to(device) for name, tensor in of_classes(extras).items()}
     seen = {name: tensor for name, tensor in extras.items() if name.startswith("image.")}
     seen = seen if recipe.projection else {}
-    generator = generator_of(seed, "diffusion")
+    generator = generator_of(seed, "denoising")
     kind = torch.device(device).type
 
     denoiser.to(device).train()

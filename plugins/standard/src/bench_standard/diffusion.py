@@ -33,7 +33,7 @@ class Diffusion:
     ema: float = 0.999
     flip: bool = False  # mirror images, where that keeps the label
     noise: str = "cosine"
-    prediction: str = "noise"
+    prediction: str = "velocity"
     timesteps: int = 1000
     dropout: float = 0.1  # share of the images that are shown without their label
     bf16: bool = False
@@ -83,7 +83,7 @@ class PretrainedDiffusion:
     file: str = ""  # absolute, or below the data folder
     sha256: str = ""  # of the file: 64 hex digits
     noise: str = "cosine"
-    prediction: str = "noise"
+    prediction: str = "velocity"
     timesteps: int = 1000
     track: ClassVar[str] = "generation"
 

@@ -27,9 +27,9 @@ class Neighbours:
     """Do samples lie among real images, and real ones among samples, by nearest neighbours?
 
     precision and recall: the share of samples within the ball of a real image (to its k-th
-    neighbour), and the other way round (Kynkäänniemi et al., 2019, k = 3). density and coverage: how
-    many such balls a sample lies in, over k, and the share of balls with a sample (Naeem et al.,
-    2020, k = 5). Of two halves of the real images none is 1: see the row of the floor.
+    neighbour), and the other way round (Kynkäänniemi et al., 2019, k = 3). density and coverage:
+    how many such balls a sample lies in, over k, and the share of balls with a sample (Naeem et
+    al., 2020, k = 5). Of two halves of the real images none is 1: see the row of the floor.
     """
 
     name: str = "precision"

@@ -1,0 +1,12 @@
+"""D2C: dataset condensation for diffusion models, as published and as a bilevel problem."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from bench import hookimpl
+from bench_d2c.select import VARIANTS
+
+
+@hookimpl
+def bench_methods() -> Sequence[Any]:
+    return [*VARIANTS]
