@@ -1,4 +1,6 @@
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -165,8 +167,10 @@ class Shrinks(toy.ToyDenoiser):
 
     name: str = "shrinks"
 
-    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
-        inner = super().build(shape, classes)
+    def build(
+        self, shape: tuple[int, int, int], classes: int, extras: Mapping[str, Any]
+    ) -> nn.Module:
+        inner = super().build(shape, classes, extras)
         inner.register_forward_hook(lambda module, inputs, output: output[:, :, 1:])
         return inner
 
@@ -175,3 +179,40 @@ def test_a_denoiser_must_return_images_of_the_same_shape(verdict) -> None:
     found = verdict("architecture", Shrinks(), "to their like")
     assert found.status == "failed"
     assert "4 classes of 1x8x8: it made [3, 1, 7, 8] of [3, 1, 8, 8]" in found.detail
+
+
+class Forgets(toy.ToyDenoiser):
+    """A denoiser without a row for "no class"."""
+
+    name: str = "forgets"
+
+    def build(
+        self, shape: tuple[int, int, int], classes: int, extras: Mapping[str, Any]
+    ) -> nn.Module:
+        inner: Any = super().build(shape, classes, extras)
+        inner.images = nn.Embedding(classes, shape[0] * shape[1] * shape[2])
+        return inner
+
+
+class Deaf(toy.ToyDenoiser):
+    """A denoiser that takes attachments, and does nothing with them."""
+
+    name: str = "deaf"
+
+    def build(
+        self, shape: tuple[int, int, int], classes: int, extras: Mapping[str, Any]
+    ) -> nn.Module:
+        return super().build(shape, classes, {})
+
+
+def test_a_denoiser_must_know_that_there_is_no_class(verdict) -> None:
+    found = verdict("architecture", Forgets(), "is told the class")
+    assert found.status == "failed"
+    assert "it does not know class 4 of 0..4" in found.detail
+
+
+def test_a_denoiser_must_use_an_attachment_or_decline_it(verdict) -> None:
+    found = verdict("architecture", Deaf(), "knows what a set may attach")
+    assert found.status == "failed"
+    assert "says the same whatever is in it" in found.detail
+    assert "declined" in verdict("architecture", toy.ToyDenoiser(), "may attach").detail
