@@ -6,8 +6,11 @@ board needs neither.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +18,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench import Missing, Task, Unsupported
-from bench.keys import digest
 from bench.loading import batches
 from bench.types import BenchError
 
@@ -39,27 +41,37 @@ def hashed_text(classes: Sequence[str], tokens: int, size: int) -> Tensor:
     return table
 
 
-def text_of_file(name: str, classes: int) -> Tensor:
+def text_of_file(name: str, classes: int, sha256: str) -> Tensor:
     """The vectors [K, L, d] that a safetensors file below $BENCH_DATA has under "class.text".
 
-    Raises Missing without the file, and BenchError for another shape.
+    Raises Missing without the file, and BenchError for other bytes than those of `sha256`, or
+    another shape.
     """
-    import os
-    from pathlib import Path
-
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = Path(os.environ.get("BENCH_DATA", "data")) / name
+    path = Path(os.environ.get("BENCH_DATA") or "data").expanduser() / name
     if not path.is_file():
         raise Missing(
-            f"{path.absolute()} is not here; expected a safetensors file with {TEXT!r} [K, L, d], "
-            "the vectors of a text encoder; make one, or set text = 'hashed'"
+            f"{path.absolute()} is not here; expected a safetensors file with {TEXT!r} "
+            f"[{classes}, L, d], vectors of a text encoder for the classes in their order; make "
+            "one (plugins/d2c/README.md), or set text = 'hashed'"
         )
-    found = load_file(path).get(TEXT)
-    if found is None or found.ndim != 3 or len(found) != classes:
-        shape = "nothing" if found is None else list(found.shape)
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256.lower():
+        raise BenchError(
+            f"{path} has the SHA-256 {found}; expected {sha256 or 'it in the field sha256'}; if "
+            f'this is the file that you mean, set sha256 = "{found}"'
+        )
+    try:
+        table = load_file(path).get(TEXT)
+    except SafetensorError as error:
+        raise BenchError(f"{path} is no safetensors file ({error}); expected one") from None
+    if table is None or table.ndim != 3 or len(table) != classes:
+        shape = "nothing" if table is None else list(table.shape)
         raise BenchError(f"{path} has {shape} under {TEXT!r}; expected [{classes}, L, d]")
-    return found.float()
+    return table.float()
 
 
 def features(task: Task, index: Tensor, grid: int) -> Tensor:
@@ -103,7 +115,3 @@ def _as_map(output: Tensor) -> Tensor | None:
     side = int(output.shape[1] ** 0.5)
     patches = output[:, -side * side :].mT
     return patches.reshape(*patches.shape[:2], side, side) if side > 1 else None
-
-
-def seed_of(task: Task, purpose: str) -> int:
-    return int(digest([task.seed, purpose]), 16) >> 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
@@ -45,14 +46,21 @@ def difficulty(task: Task, times: int, noises: int) -> Tensor:
     return torch.cat(found)
 
 
-def reliability(scores: Tensor) -> float:
-    """Spearman's correlation of the scores by one half of the draws [T, R] and by the other.
+def reliability(losses: Tensor, groups: Sequence[Tensor]) -> float:
+    """Spearman's correlation of scores by every other of the draws [T, R] and by the rest.
 
-    How far ranks are a property of the images; 0 where there is one draw.
+    Ranks are those within each group of images (index [n] each: a class), as images are chosen.
+    1: they are a property of the images; 0: of the draws, or there is one draw.
     """
-    from scipy.stats import spearmanr
-
-    if scores.shape[1] < 2:
+    if losses.shape[1] < 2:
         return 0.0
-    halves = (scores[:, k::2].double().mean(1).numpy() for k in (0, 1))
-    return float(spearmanr(*halves).statistic)
+    one, other = (_ranks(losses[:, k::2].double().mean(1), groups) for k in (0, 1))
+    return float(torch.cosine_similarity(one, other, dim=0))
+
+
+def _ranks(scores: Tensor, groups: Sequence[Tensor]) -> Tensor:
+    """Ranks [T] within the groups, each less its mean; equal scores share one."""
+    from scipy.stats import rankdata
+
+    ranks = [torch.from_numpy(rankdata(scores[group].numpy())) for group in groups]
+    return torch.cat([of_group - of_group.mean() for of_group in ranks])

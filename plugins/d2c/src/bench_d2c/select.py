@@ -16,12 +16,13 @@ CHOICES = ("interval", "min", "max", "medium", "random")
 
 @dataclass(frozen=True)
 class Select:
-    """Real images at even intervals of difficulty for a diffusion model, with attachments (D2C).
+    """Real images, evenly spaced in difficulty for a diffusion model (D2C, Huang et al., 2026).
 
     Of each class, ranked from the easiest, every k-th image is kept, so that the hardest are left
     out. `text` and `visual` are attached: vectors of the class names, which a student is told,
-    and features of the images, which its own are held against. The difficulty of all images and
-    its reliability are kept as notes.
+    and features of the images, which its own are held against. Notes say how hard each training
+    image is ("difficulty" [T]), how far that can be relied on ("reliability"), and which ranks
+    were kept ("ranks" [N]). Raises BenchError where a class has fewer images than `ipc`.
     """
 
     name: str = "d2c-select"
@@ -32,7 +33,8 @@ class Select:
     interval: int = 0  # k, as published; 0: by `coverage`
     times: int = 10  # at which images are scored
     noises: int = 1  # at each of them
-    text: str = "hashed"  # "hashed" | "" (none) | a file of vectors below $BENCH_DATA
+    text: str = "hashed"  # "hashed" | "" (none) | a file of vectors, below $BENCH_DATA or absolute
+    sha256: str = ""  # of that file; left empty, the error says what it is
     tokens: int = 8  # words of hashed text
     size: int = 64  # dimensions of hashed text
     visual: bool = True
@@ -63,38 +65,50 @@ class Select:
 
     def condense(self, task: Task) -> CondensedSet:
         import torch
-        from torch.nn import functional as F
 
         from bench_d2c import attach
-        from bench_d2c.difficulty import difficulty, reliability
 
-        labels, notes = task.train.labels, {}
-        if self.choose == "random":
-            generator = torch.Generator().manual_seed(attach.seed_of(task, "random"))
-            scores = torch.rand(len(labels), generator=generator)
-        else:
-            losses = difficulty(task, self.times, self.noises)
-            scores = losses.double().mean(1)
-            notes = {
-                "difficulty": scores.float(),
-                "reliability": torch.tensor(reliability(losses)),
-            }
-        chosen = []
-        for k in range(len(task.classes)):
-            members = (labels == k).nonzero().squeeze(1)
-            ranked = members[scores[members].argsort(stable=True)]  # easiest first
-            places = self.places(len(ranked), min(task.ipc, len(ranked)))
-            chosen.append(ranked[places])
-        index = torch.cat(chosen)
-        extras = {}
+        labels, classes = task.train.labels, len(task.classes)
+        members = [(labels == k).nonzero().squeeze(1) for k in range(classes)]
+        for name, of_class in zip(task.classes, members, strict=True):
+            if not 1 <= task.ipc <= len(of_class):
+                raise BenchError(
+                    f"ipc is {task.ipc} but class {name!r} has {len(of_class)} training images; "
+                    "expected 1 or more, and no more than the smallest class holds; change `ipc`"
+                )
+        extras = {}  # text first: a missing file is said before hours of scoring
         if self.text == "hashed":
             extras[attach.TEXT] = attach.hashed_text(task.classes, self.tokens, self.size)
         elif self.text:
-            extras[attach.TEXT] = attach.text_of_file(self.text, len(task.classes))
+            extras[attach.TEXT] = attach.text_of_file(self.text, classes, self.sha256)
+        orders, notes = self._orders(task, members)
+        ranks = [self.places(len(order), task.ipc) for order in orders]
+        index = torch.cat(
+            [m[o[r]] for m, o, r in zip(members, orders, ranks, strict=True)]  # easiest first
+        )
+        if notes:
+            notes["ranks"] = torch.cat(ranks)
         if self.visual:
             extras[attach.FEATURES] = attach.features(task, index, self.grid)
-        one_hot = F.one_hot(labels[index], len(task.classes)).float()
+        one_hot = torch.zeros(len(index), classes).scatter_(1, labels[index, None], 1.0)
         return CondensedSet(Selection(index), one_hot, extras=extras, notes=notes)
+
+    def _orders(self, task: Task, members: list[Tensor]) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """The order [n] of each class, and what is to be noted of it."""
+        import torch
+
+        from bench_d2c.difficulty import difficulty, reliability
+
+        if self.choose == "random":  # the draws of `random`: the same images, so rows are paired
+            generator = torch.Generator().manual_seed(task.seed)
+            return [torch.randperm(len(m), generator=generator) for m in members], {}
+        losses = difficulty(task, self.times, self.noises)
+        scores = losses.double().mean(1)
+        notes = {
+            "difficulty": scores.float(),
+            "reliability": torch.tensor(reliability(losses, members)),
+        }
+        return [scores[m].argsort(stable=True) for m in members], notes
 
     def places(self, size: int, count: int) -> Tensor:
         """The ranks [count], rising, that are kept of a class of `size`.
@@ -103,7 +117,7 @@ class Select:
         """
         import torch
 
-        if self.choose in ("min", "random"):  # random scores: the first are any
+        if self.choose in ("min", "random"):
             return torch.arange(count)
         if self.choose == "max":
             return torch.arange(size - count, size)

@@ -155,6 +155,7 @@ class SampleAccuracy:
 
     def measure(self, trial: Trial) -> float:
         assert trial.samples is not None
+        assert trial.labels is not None
         _, logits = look(trial, trial.samples, CLASSIFIER)
         return float((logits.argmax(1) == trial.labels).double().mean())
 

