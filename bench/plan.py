@@ -21,6 +21,8 @@ from bench.records import at_step
 from bench.store import Finished
 from bench.types import BenchError
 
+APART = -1  # the seed of networks that metrics look with: no method can have asked one of them
+
 STAGES = ("load", "squeeze", "condense", "train", "attack", "probe", "sample", "measure")
 
 
@@ -191,7 +193,7 @@ def plan(components: Components, datasets: Mapping[str, Dataset], cells: Iterabl
         spec = {**spec, **dataset.identity, "networks": networks, "seed": number}
         stage_id = digest([kind, spec, {role: s.id for role, s in above.items()}])
         if stage_id not in made:
-            where = f", {dataset.name}, seed {seed}"
+            where = f", {dataset.name}" + (f", seed {seed}" if seed != APART else "")
             title = title.replace(where, "") + where
             made[stage_id] = Stage(stage_id, kind, title, spec, above, parts, dataset, number)
         return made[stage_id]
@@ -368,7 +370,7 @@ def plan(components: Components, datasets: Mapping[str, Dataset], cells: Iterabl
             return None
         step = 0 if judged(cell) else cell.step
         if teacher := getattr(component, "features", ""):  # one network for the whole board
-            above["features"] = squeezed(cell.dataset, "", FULL, teacher, matrix.backbone, 0)
+            above["features"] = squeezed(cell.dataset, "", FULL, teacher, matrix.backbone, APART)
         needs = getattr(component, "needs", ())
         for number, need in enumerate(needs):
             sibling = _sibling(cell, need, matrix.ceiling)
