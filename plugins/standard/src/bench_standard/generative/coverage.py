@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from bench import Selection, Trial, Unsupported
 from bench.types import BenchError, as_float
@@ -20,16 +20,18 @@ if TYPE_CHECKING:
 
 KINDS = ("precision", "recall", "density", "coverage")
 CHUNK = 1000  # rows of a matrix of distances made at once
+RIM = 1e-9  # two distances this near to each other, as a share of either, are one
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Do samples lie among real images, and real ones among samples, by nearest neighbours?
+    """Precision, recall (Kynkäänniemi et al., 2019) or coverage (Naeem et al., 2020) of samples.
 
-    precision and recall: the share of samples within the ball of a real image (to its k-th
-    neighbour), and the other way round (Kynkäänniemi et al., 2019, k = 3). density and coverage:
-    how many such balls a sample lies in, over k, and the share of balls with a sample (Naeem et
-    al., 2020, k = 5). Of two halves of the real images none is 1: see the row of the floor.
+    A ball around an image ends at its k-th neighbour of its own side. precision is the share of
+    samples within a real image's ball, recall that of real images within a sample's (k = 3);
+    density is how many real balls a sample lies in, over k, and coverage the share of real balls
+    with a sample (k = 5). Of two halves of the real images none is 1: see the row of the floor.
+    Raises Unsupported for k images or fewer.
     """
 
     name: str = "precision"
@@ -86,18 +88,20 @@ class Memorisation:
             raise BenchError(f"{self.name}: space is {self.space!r}; expected features or pixels")
 
     def measure(self, trial: Trial) -> float:
+        import torch
+
         assert trial.samples is not None
         condensed, held_out = matched(trial)
 
-        def placed(images: Tensor) -> Tensor:
+        def placed(images: Tensor) -> Tensor:  # [P, C, H, W] -> [P, d]
             if self.space == "pixels":
                 return images.flatten(1).double()
-            found: Tensor = look(trial, images, CLASSIFIER)[0].double()
-            return found
+            return look(trial, images, CLASSIFIER)[0].double()
 
         samples = placed(trial.samples)
         near, far = (nearest(samples, placed(images)) for images in (condensed, held_out))
-        return float(((near < far).double() + 0.5 * (near == far).double()).mean())
+        alike = torch.isclose(near, far, rtol=RIM, atol=1e-6)
+        return float((0.5 * alike.double() + (~alike & (near < far)).double()).mean())
 
 
 def matched(trial: Trial) -> tuple[Tensor, Tensor]:
@@ -142,7 +146,7 @@ def neighbours(kind: str, generated: Tensor, actual: Tensor, k: int) -> float:
     if kind == "precision":
         return float(inside.any(1).double().mean())
     if kind == "density":
-        return float(inside.double().sum(1).mean() / k)
+        return float(inside.sum()) / (k * len(generated))
     return float(inside.any(0).double().mean())
 
 
@@ -165,12 +169,14 @@ def _inside(points: Tensor, centres: Tensor, radius: Tensor) -> Tensor:
     """Which points [P] lie within which balls [Q] (bool [P, Q])."""
     import torch
 
+    radius = radius * (1 + RIM)  # its k-th neighbour is in a ball, whatever its last bits say
     rows = torch.split(points, CHUNK)
     return torch.cat([_distances(row, centres) <= radius for row in rows])
 
 
-def _distances(some: Tensor, others: Tensor) -> Any:
-    """Euclidean [B, Q]; not by a matrix product, which would not know a copy from its original."""
+def _distances(some: Tensor, others: Tensor) -> Tensor:
+    """Euclidean [B, Q], by a matrix product: in float64, what it rounds off is no matter."""
     import torch
 
-    return torch.cdist(some, others, compute_mode="donot_use_mm_for_euclid_dist")
+    found: Tensor = torch.cdist(some, others, compute_mode="use_mm_for_euclid_dist")
+    return found

@@ -46,7 +46,8 @@ class Frechet:
         count, size = real.shape
         if count < self.least * size:
             raise Unsupported(
-                f"{size} feature dimensions want {self.least * size:,} images; {count:,} were drawn"
+                f"{size:,} feature dimensions want {self.least * size:,} images; "
+                f"{count:,} were drawn"
             )
         one, two = (fid_features_to_statistics(f.double()) for f in (generated, real))
         (distance,) = fid_statistics_to_metric(one, two, verbose=False).values()

@@ -17,6 +17,8 @@ from bench_standard import files
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    Seen = tuple[Tensor, Tensor]  # features [P, d] and logits [P, k], float32
+
 BATCH = 250  # images looked at together
 KEPT = 8  # looks that are kept: of samples and real images, by a few networks
 CLASSIFIER, EFFICIENTNET, INCEPTION = "classifier", "efficientnet-lite0", "inception"
@@ -29,10 +31,10 @@ INCEPTION_URL = (
     f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION_FILE}"
 )
 
-_seen: dict[tuple[str, int, str], tuple[Tensor, Tensor]] = {}  # by what was looked at, and how
+_seen: dict[tuple[str, int, str], Seen] = {}  # by what was looked at, and how
 
 
-def samples_and_real(trial: Trial, eye: str, side: int = 64) -> tuple[Any, Any]:
+def samples_and_real(trial: Trial, eye: str, side: int) -> tuple[Seen, Seen]:
     """(features, logits) of the samples of a trial, and of as many real test images."""
     assert trial.samples is not None  # a metric of = "probe" on the generation track has them
     return look(trial, trial.samples, eye, side), look(trial, real(trial), eye, side)
@@ -48,7 +50,7 @@ def real(trial: Trial) -> Tensor:
     return torch.cat(list(batches(trial.data.test, trial.index, BATCH)))
 
 
-def look(trial: Trial, images: Tensor, eye: str, side: int = 64) -> tuple[Tensor, Tensor]:
+def look(trial: Trial, images: Tensor, eye: str, side: int = 64) -> Seen:
     """(features [P, d], logits [P, k]) of images [P, C, H, W], kept for the metrics that follow."""
     from bench.types import digest_of_tensors
 
@@ -61,12 +63,12 @@ def look(trial: Trial, images: Tensor, eye: str, side: int = 64) -> tuple[Tensor
     return _seen[key]
 
 
-def _look(network: Any, images: Tensor, eye: str, side: int) -> tuple[Tensor, Tensor]:
+def _look(network: Any, images: Tensor, eye: str, side: int) -> Seen:
     import torch
 
     from bench.networks import evaluating
 
-    see: Callable[[nn.Module, Tensor, int], tuple[Tensor, Tensor]] = {
+    see: Callable[[nn.Module, Tensor, int], Seen] = {
         CLASSIFIER: _by_classifier,
         EFFICIENTNET: _by_efficientnet,
         INCEPTION: _by_inception,
@@ -78,13 +80,13 @@ def _look(network: Any, images: Tensor, eye: str, side: int) -> tuple[Tensor, Te
     return features, logits
 
 
-def _by_classifier(network: nn.Module, images: Tensor, side: int) -> tuple[Tensor, Tensor]:
+def _by_classifier(network: nn.Module, images: Tensor, side: int) -> Seen:
     from bench.networks import features
 
     return features(network, images)
 
 
-def _by_efficientnet(network: Any, images: Tensor, side: int) -> tuple[Tensor, Tensor]:
+def _by_efficientnet(network: Any, images: Tensor, side: int) -> Seen:
     from torch.nn import functional as F
 
     images = images.expand(-1, 3, -1, -1)  # grey ones, too
@@ -94,7 +96,7 @@ def _by_efficientnet(network: Any, images: Tensor, side: int) -> tuple[Tensor, T
     return features, network.classifier(features)
 
 
-def _by_inception(network: nn.Module, images: Tensor, side: int) -> tuple[Tensor, Tensor]:
+def _by_inception(network: nn.Module, images: Tensor, side: int) -> Seen:
     import torch
 
     pixels = (images.expand(-1, 3, -1, -1) * 255).round().to(torch.uint8)
