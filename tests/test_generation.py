@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from generation_toys import Asks, Seen
+from generation_toys import Asks, Broken, Noted, Seen, Straight
 
 from bench import pictures, report, toy
 from bench.components import Components, resolve
 from bench.engine import Engine
 from bench.leaderboard import scales
 from bench.matrix import Matrix, parse
-from bench.records import column, coordinate, sift
+from bench.records import Record, column, coordinate, sift
 from bench.registry import registry_of
 from bench.run import Ran, board_of, chosen_cells, disagreements, run
 from bench.store import Store
@@ -42,7 +42,8 @@ BOARD: dict[str, Any] = {
 REGISTRY = registry_of(
     {
         **toy.COMPONENTS,
-        "method": (*toy.COMPONENTS["method"], Asks()),
+        "method": (*toy.COMPONENTS["method"], Asks(), Noted()),
+        "sampler": (*toy.COMPONENTS["sampler"], Straight(), Broken()),
         "metric": (*toy.COMPONENTS["metric"], Seen()),
     }
 )
@@ -165,6 +166,78 @@ def test_a_board_recomputed_elsewhere_says_the_same(whole: Any, tmp_path: Path) 
     assert disagreements(found.records, again.records) == []
     wrong = [{**r, "metrics": {**r["metrics"], "toy-distance": 0.9}} for r in found.records]
     assert len(disagreements(wrong, again.records)) == 4
+
+
+def elsewhere(records: Iterable[Record], **metrics: float) -> list[Record]:
+    """As another machine has them: its networks round differently."""
+    found = []
+    for record in records:
+        other = {**record["scales"]["seen"], "features": "toy-convnet-00000000"}
+        changes = {
+            "environment": {**record["environment"], "cpu": "another"},
+            "content": dict.fromkeys(record["content"], "another"),
+            "scales": {**record["scales"], "seen": other},
+            "metrics": {**record["metrics"], **metrics},
+        }
+        found.append({**record, **changes})
+    return found
+
+
+def test_a_board_recomputed_on_another_machine_may_look_with_another_network(whole: Any) -> None:
+    _, found, _ = whole
+    assert disagreements(found.records, elsewhere(found.records)) == []
+    far = disagreements(found.records, elsewhere(found.records, **{"toy-distance": 0.99}))
+    assert len(far) == len(found.records)
+    assert "toy-distance is" in far[0]
+    here = [{**r, "environment": found.records[0]["environment"]} for r in elsewhere(found.records)]
+    assert (
+        "its content is not what is recomputed; its scales is"
+        in (disagreements(found.records, here)[0])
+    )
+
+
+SMALL: dict[str, Any] = {"methods": ["toy-means"], "controls": None, "ceiling": None}
+SMALL |= {"seeds": [0], "metrics": ["toy-distance"]}
+
+
+def test_a_sampler_may_decline_a_path_and_one_that_is_broken_leaves_no_record(whole: Any) -> None:
+    *_, store = whole
+    board, found = ran(store, samplers=["toy-sampler", "straight", "broken"], **SMALL)
+    by_column = {column(record): record for record in found.records}
+    assert {name: r["status"] for name, r in by_column.items()} == {
+        "toy-sampler @ 4": "ok",
+        "toy-sampler": "ok",
+        "straight @ 4": "unsupported",
+        "straight": "unsupported",
+    }
+    assert by_column["straight"]["reason"] == "it walks straight paths, not cosine ones"
+    assert found.cells_failed == 2
+    assert "sample() returned float32 [79, 1, 8, 8]; expected float32 [80" in (
+        found.failures[0].reason
+    )
+    page = report.render(board_of(board), found.records)["README.md"]
+    assert "n/a [" in page
+    assert "] it walks straight paths, not cosine ones" in page
+
+
+def test_the_notes_of_a_set_are_kept_and_weigh_nothing(whole: Any) -> None:
+    *_, store = whole
+    _, found = ran(store, **{**SMALL, "methods": ["toy-means", "noted"]})
+    plain, noted = (r for r in found.records if not r["step"])
+    assert noted["bytes"] == plain["bytes"]
+    assert noted["metrics"] == plain["metrics"]
+
+
+def test_a_class_without_images_enough_is_named_and_costs_its_own_row_alone(whole: Any) -> None:
+    *_, store = whole
+    changes = {**SMALL, "ceiling": ["toy-real"], "probe": None}
+    board = {"define": {"poor": {"dataset": "toy-data", "train": 10}}, "datasets": ["poor"]}
+    _, found = ran(store, **changes, **board)
+    assert {record["method"] for record in found.records} == {"toy-means"}
+    [failure] = found.failures
+    assert (
+        "class 0 has 10 images in the set, 20 are to be drawn; expected as many" in failure.reason
+    )
 
 
 def test_a_new_metric_samples_nothing_again(whole: Any) -> None:

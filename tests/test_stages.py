@@ -144,6 +144,20 @@ def test_a_condensed_set_goes_through_its_gate() -> None:
     assert len(stages.condense(toy.ToyFull(), task())) == 320
 
 
+def test_an_output_in_company_is_counted_as_it_is_alone() -> None:
+    """As that of a denoiser that projects: the prediction, and what it makes of attachments."""
+
+    class Pair(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            return 2 * x, {"image.features": x[:1]}
+
+    pair, passes = Pair(), Passes()
+    passes.count(pair)
+    pair(torch.rand(5, 3, requires_grad=True))[0].sum().backward()
+    pair(torch.rand(2, 3))
+    assert passes.as_json() == {"forward": 7, "backward": 5}
+
+
 # ---- what a method is given
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from bench.diffusion import Denoiser, Schedule
 from bench.recipe import DiffusionRecipe
 from bench.train import Examples
 from bench.train_diffusion import fit
-from bench.types import BenchError, TensorSplit
+from bench.types import BenchError, Split, Subset, TensorSplit
 
 K = 3
 RECIPE = DiffusionRecipe(steps=6, batch=4, lr=0.01, warmup=0.0)
@@ -57,7 +57,7 @@ def trained(
     recipe: DiffusionRecipe = RECIPE, some: Examples | None = None, **more: Any
 ) -> Denoiser:
     found = denoiser(recipe)
-    fit(found, some or examples(), recipe, **{"seed": 0} | more)
+    fit(found, examples() if some is None else some, recipe, **{"seed": 0} | more)
     return found
 
 
@@ -80,6 +80,62 @@ def test_two_sets_of_a_size_are_shown_the_same_times_labels_and_noise() -> None:
     for x, y, t in zip(shown(one, 0), shown(two, 0), shown(one, 1), strict=True):
         a, _ = schedule.coefficients((t * schedule.timesteps).round().long())
         assert float((x - y).abs().max()) <= 2 * float(a.max()) + 1e-5  # the noise drops out
+
+
+def test_sets_of_any_size_are_shown_the_same_times_and_noise() -> None:
+    recipe = replace(RECIPE, noise="straight", timesteps=2)  # at its end: noise alone
+    few, many = trained(recipe, examples(3)), trained(recipe, examples(9))
+    assert all(map(torch.equal, shown(few, 1), shown(many, 1)))
+    for x, y, t in zip(shown(few, 0), shown(many, 0), shown(few, 1), strict=True):
+        assert torch.equal(x[t == 1], y[t == 1])
+
+
+def test_what_was_drawn_before_has_no_say() -> None:
+    torch.manual_seed(1)
+    one = trained()
+    torch.manual_seed(2)
+    assert torch.equal(one.network.scale, trained().network.scale)
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A split that is read by threads."""
+
+    of: TensorSplit
+
+    @property
+    def labels(self) -> Tensor:
+        return self.of.labels
+
+    def images(self, index: Tensor, boxes: Tensor | None = None) -> Tensor:
+        return self.of.images(index, boxes)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_split_on_disk_gives_the_bytes_of_one_in_memory(flip: bool) -> None:
+    whole = TensorSplit(images(20), torch.arange(20) % K)
+    index = torch.tensor([17, 3, 4, 11, 0, 9, 8])
+    labels = whole.labels[index]
+    recipe = replace(RECIPE, flip=flip)
+    splits: list[tuple[Split, Tensor]] = [
+        (TensorSplit(whole.pixels[index], labels), torch.arange(7)),
+        (whole, index),
+        (Disk(whole), index),
+        (Subset(Disk(whole), index), torch.arange(7)),
+        (Subset(whole, index.flip(0)), torch.arange(7).flip(0)),
+    ]
+    found = [trained(recipe, Examples(s, i, labels), flip=flip) for s, i in splits]
+    for other in found[1:]:
+        assert all(map(torch.equal, shown(other, 0), shown(found[0], 0)))
+        assert torch.equal(other.network.scale, found[0].network.scale)
+
+
+def test_a_class_is_the_arg_max_of_a_label() -> None:
+    some = examples()
+    soft = 0.4 * torch.eye(K)[some.labels] + 0.2
+    one, two = trained(), trained(some=replace(some, labels=soft))
+    assert all(map(torch.equal, shown(one, 2), shown(two, 2)))
+    assert torch.equal(one.network.scale, two.network.scale)
 
 
 def test_every_step_has_a_full_batch_however_small_the_set() -> None:
@@ -125,11 +181,61 @@ def test_a_checkpoint_is_a_shorter_run_where_nothing_depends_on_the_length() -> 
     assert torch.equal(kept[3]["scale"], networks.state(short)["scale"])
 
 
-def test_a_heavy_image_counts_for_more() -> None:
-    weights = torch.tensor([1e3, *[1e-3] * 8])
-    assert not torch.equal(
-        trained(some=examples(weights=weights)).network.scale, trained().network.scale
+@pytest.mark.parametrize("change", [{"schedule": "cosine"}, {"warmup": 0.5}], ids=str)
+def test_a_checkpoint_is_no_shorter_run_where_the_learning_rate_knows_the_length(
+    change: dict[str, Any],
+) -> None:
+    recipe = replace(RECIPE, checkpoints=(3,), **change)
+    kept = fit(denoiser(), examples(), recipe, seed=0)
+    short = trained(replace(recipe, steps=3, checkpoints=()))
+    assert not torch.equal(kept[3]["scale"], networks.state(short)["scale"])
+
+
+def test_the_end_of_the_training_is_no_checkpoint() -> None:
+    assert list(fit(denoiser(), examples(), replace(RECIPE, checkpoints=(2, 6, 9)), seed=0)) == [2]
+
+
+@pytest.mark.parametrize("projection", [0.0, 0.5])
+@pytest.mark.parametrize("noise", diffusion.NOISES)
+def test_one_step_follows_the_weighted_mean_of_the_errors(noise: str, projection: float) -> None:
+    """Against a gradient by hand: images are told by their labels, the noise by x_t."""
+    count, features = 4, torch.randn(4, 2, 2, 2, generator=torch.Generator().manual_seed(3))
+    recipe = DiffusionRecipe(
+        steps=1,
+        batch=count,
+        optimizer="sgd",
+        momentum=0.0,
+        lr=0.1,
+        warmup=0.0,
+        clip=0.0,
+        ema=0.0,
+        dropout=0.0,
+        noise=noise,
+        projection=projection,
     )
+    weights = torch.tensor([1.0, 2.0, 3.0, 10.0])
+    split = TensorSplit(images(count), torch.arange(count))
+    some = Examples(split, torch.arange(count), split.labels, weights)
+    one = Denoiser(Noted(), (1, 4, 4), count, Schedule(noise, recipe.prediction))
+    fit(one, some, recipe, seed=0, extras={"image.features": features})
+
+    [(noised, t, rows, _)] = one.network.seen
+    schedule = one.schedule
+    time = (t * schedule.timesteps).round().long() - int(noise == "straight")
+    a, b = (value.view(-1, 1, 1, 1) for value in schedule.coefficients(time))
+    x = 2 * images(count)[rows] - 1
+    wanted = schedule.target(x, (noised - a * x) / b, time)
+    scale, head = torch.ones(1, requires_grad=True), torch.ones(2, 2, 2, requires_grad=True)
+    total = torch.zeros(1)
+    for k, row in enumerate(rows.tolist()):
+        error = (scale * noised[k] - wanted[k]).square().mean()
+        cosines = (head * features[row]).sum(0) / (head.norm(dim=0) * features[row].norm(dim=0))
+        total = total + weights[row] / weights.mean() * (error - projection * cosines.mean())
+    (total / count).backward()  # type: ignore[no-untyped-call]
+    assert scale.grad is not None
+    assert head.grad is not None
+    assert torch.allclose(one.network.scale, 1 - 0.1 * scale.grad, atol=1e-4)
+    assert torch.allclose(one.network.head, 1 - 0.1 * head.grad, atol=1e-4)
 
 
 def test_the_projection_loss_turns_features_towards_what_is_attached() -> None:
@@ -151,6 +257,22 @@ def test_attachments_to_classes_are_told_and_those_to_images_are_not() -> None:
     extras = {"class.text": torch.rand(K, 2, 4), "image.features": torch.rand(9, 2, 2, 2)}
     one = trained(extras=extras)
     assert all(list(told) == ["class.text"] for told in shown(one, 3))
+
+
+def test_without_its_label_an_image_is_told_no_class_and_all_attachments() -> None:
+    """The tables have no row for "no class": a network drops what it is told with the label."""
+    text = {"class.text": torch.rand(K, 2, 4)}
+    one = trained(replace(RECIPE, dropout=0.9, steps=20), extras=text)
+    assert K in torch.cat(shown(one, 2))
+    assert all(torch.equal(told["class.text"], text["class.text"]) for told in shown(one, 3))
+
+
+def test_a_mirror_needs_the_leave_of_the_recipe_and_of_the_data() -> None:
+    flipping = replace(RECIPE, flip=True)
+    plain = shown(trained(), 0)
+    assert all(map(torch.equal, shown(trained(flipping), 0), plain))  # digits
+    assert all(map(torch.equal, shown(trained(flip=True), 0), plain))
+    assert not all(map(torch.equal, shown(trained(flipping, flip=True), 0), plain))
 
 
 def test_an_image_and_what_is_attached_to_it_are_mirrored_together() -> None:
@@ -176,15 +298,26 @@ def test_an_image_and_what_is_attached_to_it_are_mirrored_together() -> None:
         near = t < 0.2  # where the image shows through the noise
         bright_left = x[near, 0, :, 0].mean(1) > x[near, 0, :, 3].mean(1)
         assert torch.equal(bright_left, target[near, 0, 0, 0] > 0)
-    unflipped = denoiser(recipe)
-    fit(unflipped, some, recipe, seed=0, flip=False)  # digits have no mirror image
-    assert bool(torch.cat(shown(unflipped, 0))[..., 0].mean() > 0)
+    assert {*torch.cat(targets)[:, 0, 0, 0].tolist()} == {1.0, -1.0}
 
 
 def test_a_loss_that_is_not_finite_is_named() -> None:
     recipe = replace(RECIPE, lr=1e30, clip=0.0, steps=50)
     with pytest.raises(BenchError, match="training diverged"):
         trained(recipe)
+
+
+def test_an_empty_set_is_refused() -> None:
+    some = replace(examples(), index=torch.arange(0), labels=torch.arange(0))
+    with pytest.raises(BenchError, match="0 examples and 0 labels; expected one label each"):
+        trained(some=some)
+
+
+def test_progress_comes_to_its_end() -> None:
+    told: list[tuple[int, int]] = []
+    trained(replace(RECIPE, steps=250), progress=lambda done, total: told.append((done, total)))
+    assert told[-1] == (250, 250)
+    assert 100 <= len(told) <= 126
 
 
 def test_rows_that_do_not_match_are_refused() -> None:
@@ -201,4 +334,3 @@ def test_the_global_generator_is_left_as_found() -> None:
 
 def test_a_network_comes_back_in_eval_mode() -> None:
     assert not trained().training
-    assert isinstance(diffusion.COSINE, Schedule)

@@ -205,6 +205,74 @@ class Deaf(toy.ToyDenoiser):
         return super().build(shape, classes, {})
 
 
+@dataclass(frozen=True)
+class WrongDenoiser(toy.ToyDenoiser):
+    """A denoiser with one thing wrong."""
+
+    name: str = "wrong-denoiser"
+    how: str = ""
+
+    def build(
+        self, shape: tuple[int, int, int], classes: int, extras: Mapping[str, Any]
+    ) -> nn.Module:
+        inner = super().build(shape, classes, extras)
+        globals()[self.how](inner, shape)
+        return inner
+
+
+def sees_company(inner, shape):
+    inner.register_forward_pre_hook(lambda m, given: (given[0] - given[0].mean(0), *given[1:]))
+
+
+def bursts(inner, shape):
+    inner.register_forward_hook(lambda m, given, output: output / 0)
+
+
+def frozen(inner, shape):
+    inner.requires_grad_(False)
+
+
+def draws_noise(inner, shape):
+    inner.register_forward_hook(lambda m, given, output: output + torch.rand(output.shape))
+
+
+def hides(inner, shape):
+    scale = torch.rand(1)
+    inner.register_forward_hook(lambda m, given, output: output * scale)
+
+
+def encodes_badly(inner, shape):
+    inner.latent_shape = shape
+    inner.encode = lambda images: images[..., 1:]
+    inner.decode = lambda x: x
+
+
+def decodes_badly(inner, shape):
+    inner.latent_shape = shape
+    inner.encode = lambda images: images
+    inner.decode = lambda x: x[..., 1:]
+
+
+@pytest.mark.parametrize(
+    ("how", "claim", "words"),
+    [
+        ("sees_company", "to their like", "it makes another image of one alone than in a batch"),
+        ("bursts", "to their like", "expected finite images of the same shape"),
+        ("frozen", "trained by the trainer", "optimizer got an empty parameter list"),
+        ("draws_noise", "leaves the process as found", "a forward pass on 4 classes of 1x8x8"),
+        ("hides", "survives the store", "with the same saved state it gives other"),
+        ("encodes_badly", "has a space", "encode() made [3, 1, 8, 7]; expected finite x [B, (1,"),
+        ("decodes_badly", "has a space", "the decoded images have shape [3, 1, 8, 7]; expected"),
+    ],
+)
+def test_a_denoiser_with_one_fault_fails_the_check_that_is_for_it(
+    verdict, how, claim, words
+) -> None:
+    found = verdict("architecture", WrongDenoiser(how=how), claim)
+    assert found.status == "failed", found.detail
+    assert words in found.detail
+
+
 def test_a_denoiser_must_know_that_there_is_no_class(verdict) -> None:
     found = verdict("architecture", Forgets(), "is told the class")
     assert found.status == "failed"

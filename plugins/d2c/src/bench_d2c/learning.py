@@ -42,6 +42,7 @@ from bench_matching.matching import RealImages
 KEPT = 20  # outer steps that ask the same denoiser
 IMAGES, DRAWS = 12, 4  # that times are scored by: real images, and noises of each
 TOKENS, SIZE = 8, 32  # of the text of a class
+BETAS = (0.9, 0.99)  # of Adam on the pool
 LOOKS = 8  # at the gradients of the classes while the pool is learnt,
 SHOWN = 20  # and of how many classes, the first
 
@@ -76,7 +77,7 @@ def learn(task: Task, how: D2C) -> CondensedSet:
     looks = sorted({*torch.linspace(0, how.outer, LOOKS).long().tolist()})
     seen = [sketches(guide, shown, pool, seed, real=False)]
 
-    adam = torch.optim.Adam(pool, how.lr, betas=(0.5, 0.9))
+    adam = torch.optim.Adam(pool, how.lr, betas=BETAS)
     far: list[Tensor] = []
     for step in range(how.outer):
         if step % KEPT == 0:
@@ -88,6 +89,8 @@ def learn(task: Task, how: D2C) -> CondensedSet:
         rest = torch.autograd.grad(here.regularisers(pool, texts), pool)
         for part, gradient, more in zip(pool, found, rest, strict=True):
             part.grad = unit(gradient + more)
+        for group in adam.param_groups:
+            group["lr"] = how.lr * (1 - step / how.outer)
         adam.step()
         if guide.shape == task.shape:  # pixels; the latents of a network of its own have no range
             pool[0].data.clamp_(-1, 1)
