@@ -1,6 +1,8 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3.11
 BIN := .venv/bin
+# as in the workers: threads that wait for each other are slower than one
+export OMP_NUM_THREADS ?= 1
 
 .PHONY: demo test lint speed clean
 

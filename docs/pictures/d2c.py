@@ -5,8 +5,9 @@ Needs matplotlib, which nothing else here does:
     pip install matplotlib
     python docs/pictures/d2c.py [STORE]
 
-The curves are drawn from the records of `leaderboards/fashion-generation`; for the rest one set and
-its teacher (IPC 18, seed 0) are taken from the store (default `.bench`), or made anew in some minutes.
+The curves are drawn from the records of `leaderboards/fashion-generation`; for the rest one set
+and its teacher (IPC 18, seed 0) are taken from the store (default `.bench`), or made anew in some
+minutes.
 """
 
 from __future__ import annotations
