@@ -29,6 +29,7 @@ speed: .venv/installed
 	$(BIN)/python tests/speed/matching.py --rounds 1
 	$(BIN)/python tests/speed/guard.py
 	$(BIN)/python tests/speed/generative.py
+	$(BIN)/python tests/speed/d2c.py
 
 .venv/installed: pyproject.toml plugins/*/pyproject.toml ci/plugins.txt ci/constraints.txt ci/install
 	$(PYTHON) -m venv .venv

@@ -144,6 +144,11 @@ def _check_names(components: Components) -> None:
     for kind, names in (("architecture", matrix.architectures), ("metric", matrix.metrics)):
         for name in names:
             track = getattr(components.base(kind, name), "track", "")
+            if kind == "architecture" and not track and matrix.track == "generation":
+                raise BenchError(
+                    f"architecture '{name}' does not say that it is a denoiser; add "
+                    'track: ClassVar[str] = "generation" to it, or name another'
+                )
             if track and track != matrix.track:
                 raise BenchError(
                     f"{kind} '{name}' belongs to the {track} track; this board is on the "
@@ -166,13 +171,14 @@ def _check_names(components: Components) -> None:
             )
     for role, wanted in (("backbone", "classification"), ("denoiser", "generation")):
         name = getattr(matrix, role)
-        if name and getattr(components.base("architecture", name), "track", wanted) != wanted:
+        base = components.base("architecture", name) if name else None
+        # of a network that says nothing, a classifier is expected
+        if base and (getattr(base, "track", "") or "classification") != wanted:
             raise BenchError(f"{role} '{name}' is no {wanted} network; name another architecture")
     for attack in matrix.attacks:
         _check_source(components, attack)
     for name in matrix.metrics:
         _check_siblings(components, name)
-        _check_features(components, name)
 
 
 def _check_source(components: Components, attack: str) -> None:
@@ -193,10 +199,15 @@ def _check_source(components: Components, attack: str) -> None:
             )
 
 
-def _check_features(components: Components, metric: str) -> None:
+def _check_features(components: Components, metric: str, dataset: str) -> None:
     """The network that a metric looks at images with: one of the board's backbone."""
-    teacher = getattr(components.base("metric", metric), "features", "")
+    base = components.base("metric", metric)
+    teacher = getattr(components.get("metric", metric, dataset=dataset), "features", "")
     if not teacher:
+        if getattr(base, "features", ""):
+            raise BenchError(
+                f"metric '{metric}': features is set to ''; expected the name of a teacher"
+            )
         return
     if not components.matrix.backbone:
         raise BenchError(
@@ -208,6 +219,7 @@ def _check_features(components: Components, metric: str) -> None:
             f"metric '{metric}': teacher '{teacher}' belongs to the generation track; expected "
             "one that trains a classifier"
         )
+    components.get("teacher", teacher, dataset=dataset, method="", ipc=FULL)
 
 
 def _check_siblings(components: Components, metric: str) -> None:
@@ -322,8 +334,9 @@ def _teachers(components: Components) -> set[str]:
     bases = [components.base("method", m) for m in methods]
     named = {getattr(b, role, "") for b in bases for role in ("teacher", "scorer")}
     named |= {getattr(components.base("metric", m), "features", "") for m in matrix.metrics}
-    tables = [o.values.get(k, {}) for o in matrix.overrides for k in ("", "method")]
-    set_later = {str(t[role]) for t in tables for role in ("teacher", "scorer") if role in t}
+    roles = ("teacher", "scorer", "features")
+    tables = [o.values.get(k, {}) for o in matrix.overrides for k in ("", "method", "metric")]
+    set_later = {str(t[role]) for t in tables for role in roles if role in t}
     return {*named, *set_later, matrix.teacher} - {""}
 
 
@@ -342,6 +355,11 @@ def downloads(components: Components, cells: Iterable[Cell]) -> dict[Any, Callab
             components.get("teacher", teacher, dataset=dataset, method=name, ipc=ipc)
             for teacher in filter(None, roles)
         ]
+        for metric in matrix.metrics:
+            looks = components.get("metric", metric, dataset=dataset)
+            if teacher := getattr(looks, "features", ""):
+                where = {"dataset": dataset, "method": "", "ipc": FULL}
+                teachers.append(components.get("teacher", teacher, **where))
         found += [components.get("dataset", dataset, dataset=dataset), method, *teachers]
     return {c: c.download for c in found if callable(getattr(c, "download", None))}
 
@@ -381,6 +399,8 @@ def _check_every_field(components: Components) -> None:
             )
             components.get("teacher", teacher, dataset=dataset, method=name, ipc=ipc)
     for dataset in matrix.datasets:
+        for metric in matrix.metrics:
+            _check_features(components, metric, dataset)
         for kind, names_of_kind in _named(matrix):
             for n in names_of_kind:
                 if kind not in ("method", "teacher"):

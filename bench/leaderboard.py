@@ -61,7 +61,7 @@ ROW = ("dataset", "architecture", "labels", "ipc", "method")
 COLUMNS = (*ROW, "role", "column", "metric", "mean", "sd", "n", "images", "size", "bytes")
 """Columns of `tidy`, and of `table.csv`."""
 
-SCALE = ("better", "rate", "features")
+SCALE = ("better", "rate")
 
 PEERS = ["dataset", "architecture", "labels", "ipc", "column", "metric"]
 """Rows that agree on these are compared with each other."""
@@ -89,8 +89,7 @@ def on_board(board: Board, records: Iterable[Record]) -> list[Record]:
 def scales(board: Board, records: Iterable[Record]) -> dict[str, dict[str, Any]]:
     """How to read each measured metric: {"better": "higher" | "lower", "rate": bool}.
 
-    "features" names the network that it looks at images with, where it does. Raises BenchError
-    where records disagree.
+    Raises BenchError where records disagree.
     """
     found: dict[str, dict[str, Any]] = {}
     for record in on_board(board, records):

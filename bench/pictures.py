@@ -89,7 +89,10 @@ def section(board: Board, records: Iterable[Record]) -> list[str]:
     shown = rows(board, records)
     if not shown:
         return []
-    sampled = f"Samples of the students of seed {board.seeds[0]}: for each sampler, a line a class."
+    sampled = (
+        f"Samples of the students of seed {board.seeds[0]}, for each sampler, a line a class; a "
+        "row that generates nothing shows its images."
+    )
     explained = (
         f"Test images under the attacks on seed {board.seeds[0]}: the clean image, then for each "
         "attack its perturbation (grey is none; the largest is black or white) and the adversarial "

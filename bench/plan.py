@@ -384,7 +384,7 @@ def plan(components: Components, datasets: Mapping[str, Dataset], cells: Iterabl
             above,
             {"metric": component, "siblings": len(needs), "step": step},
             datasets[cell.dataset],
-            cell.architecture if of != "set" else matrix.backbone,
+            "" if judged(cell) else cell.architecture if of != "set" else matrix.backbone,
             cell.seed,
         )
 

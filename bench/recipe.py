@@ -126,7 +126,7 @@ class DiffusionRecipe:
             self._check(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
         betas = len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas)
         self._check("betas", betas, "two numbers in [0, 1)")
-        whole = all(isinstance(s, int) and s >= 1 for s in self.checkpoints)
+        whole = all(type(s) is int and s >= 1 for s in self.checkpoints)
         ordered = whole and sorted({*self.checkpoints}) == [*self.checkpoints]
         self._check("checkpoints", ordered, "steps in rising order, as in [250, 500]")
 

@@ -18,7 +18,7 @@ from bench import costs, pictures, published, relations
 from bench.leaderboard import Board, ball, best, columns, display, on_board, scales, tidy
 from bench.markdown import escaped
 from bench.markdown import table as markdown_table
-from bench.protocol import OF_TABLE, oddities, recipe_of, unusual, usual_of
+from bench.protocol import LOOKED, OF_COLUMN, OF_TABLE, oddities, recipe_of, unusual, usual_of
 from bench.records import COORDINATES, Record, write_text
 from bench.records import column as column_of
 
@@ -133,7 +133,8 @@ def _tables(board: Board, records: Sequence[Record], table: pd.DataFrame) -> lis
                 board, metric, heads, cells, found, scale.get(metric, {}), shared, odd
             )
         if section:
-            lines += [f"## {_heading(metric, scale.get(metric, {}))}", "", *section]
+            looked = {u[LOOKED + metric] for u in usual.values() if LOOKED + metric in u}
+            lines += [f"## {_heading(metric, scale.get(metric, {}), looked)}", "", *section]
     return lines
 
 
@@ -141,9 +142,10 @@ def _measured(found: Mapping[tuple[int, str, str], list[Record]]) -> list[Record
     return [r for group in found.values() for r in group if r["status"] == "ok"]
 
 
-def _heading(metric: str, scale: Mapping[str, Any]) -> str:
+def _heading(metric: str, scale: Mapping[str, Any], looked: Iterable[str]) -> str:
+    """A metric by its full name: what looks at the images for it is part of that."""
     unit = ", in percent" if scale.get("rate") else ""
-    named = f"{metric}-{scale['features']}" if scale.get("features") else metric
+    named = f"{metric}-{' / '.join(sorted(looked))}" if looked else metric
     return f"{named}{unit}" + (f" ({scale['better']} is better)" if scale else "")
 
 
@@ -175,7 +177,7 @@ def _table(
             texts = [f"share of the images that are right under all of {', '.join(attacks)}"]
         else:
             ran = (r for r in records if column_of(r) == column and r["status"] == "ok")
-            settings = {_attack(record) for record in ran}
+            settings = {_attack(r) for r in ran if not {*OF_COLUMN}.isdisjoint(r["about"])}
             if len(settings) > 1:
                 varies.add(column)
             texts = _distinct(settings) if column not in varies else []
@@ -204,7 +206,7 @@ def _table(
             remarks = _remarks(board, cell, group, column in varies)
             if cell:
                 behind = {attack: found.get((ipc, method, attack), []) for attack in attacks}
-                remarks += oddities([_with(metric, g) for g in behind.values()], odd)
+                remarks += oddities(metric, [_with(metric, g) for g in behind.values()], odd)
             if cell and column not in board.columns:
                 remarks += _of_ball(behind)
             rows[-1].append(text + mark([*reasons, *remarks]))

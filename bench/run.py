@@ -130,7 +130,7 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Rec
             scales[name] = {
                 "better": "higher" if getattr(metric, "higher_is_better", True) else "lower",
                 "rate": tuple(getattr(metric, "bounds", None) or ()) == (0, 1),
-                **_looked_with(components.matrix.backbone, stage, outcome),
+                **_looked_with(components, stage, outcome),
             }
         elif (declined := outcome.failed.get(stage.id)) and declined.unsupported:
             refused[name] = declined.reason
@@ -180,12 +180,18 @@ def _passes(value: Mapping[str, Any], role: str, planned: Planned) -> dict[str, 
     return passes
 
 
-def _looked_with(backbone: str, stage: Stage, outcome: Outcome) -> dict[str, str]:
-    """The network that a metric looks at images with: figures of two are not comparable."""
+def _looked_with(components: Components, stage: Stage, outcome: Outcome) -> dict[str, str]:
+    """The network that a metric looks at images with, and the version of the metric that did.
+
+    Figures of two networks, or of two versions, are not comparable.
+    """
     if "features" not in stage.above:
         return {}
     found = outcome.finished[stage.above["features"].id]
-    return {"features": f"{backbone}-{found.content[:8]}"}
+    return {
+        "features": f"{components.matrix.backbone}-{found.content[:8]}",
+        "measured_by": keys.digest(components.registry.identity(stage.parts["metric"])),
+    }
 
 
 def _attacked(attack: Any, components: Components, probe: Mapping[str, Any]) -> Record:
@@ -232,9 +238,10 @@ def _only(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 def _described(components: Components, planned: Planned) -> Record:
     """What a record says of a cell whatever came of it."""
     cell, registry = planned.cell, components.registry
-    recipe = planned.student.parts["recipe"] if planned.student else components.recipe()
-    plain = {k: keys.plain(v) for k, v in dataclasses.asdict(recipe).items()}
     base = components.recipe()
+    recipe = dataclasses.asdict(planned.student.parts["recipe"]) if planned.student else {}
+    recipe.pop("checkpoints", None)  # an axis of the board
+    plain = {k: keys.plain(v) for k, v in recipe.items()}
     parameters = {
         kind: {k: keys.plain(v) for k, v in components.differs(_kind(kind), c).items()}
         for kind, c in planned.components.items()

@@ -99,7 +99,7 @@ def fit(
             for name, tensor in seen.items():
                 wanted = _flipped(tensor[rows].to(device).float(), mirrored)
                 cosine = F.cosine_similarity(projected[name].float(), wanted, dim=1)
-                error = error - recipe.projection * cosine.flatten(1).mean(1)
+                error = error - recipe.projection * cosine.view(len(rows), -1).mean(1)
             loss = (weights[rows.to(device)] * error).mean()
 
             optimizer.zero_grad()

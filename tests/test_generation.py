@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from generation_toys import Asks, Broken, Noted, Seen, Straight
 
 from bench import pictures, report, toy
-from bench.components import Components, resolve
+from bench.components import Components, downloads, resolve
 from bench.engine import Engine
-from bench.leaderboard import scales
 from bench.matrix import Matrix, parse
 from bench.records import Record, column, coordinate, sift
 from bench.registry import registry_of
@@ -39,9 +40,29 @@ BOARD: dict[str, Any] = {
 }
 
 
+@dataclass(frozen=True)
+class Fetched(toy.ToyTeacher):
+    """A teacher that fetches its weights."""
+
+    name: str = "fetched"
+
+    def download(self) -> None:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Untold(toy.ToyConvNet):
+    """A network that does not say what it is."""
+
+    name: str = "untold"
+    track: ClassVar[str] = ""
+
+
 REGISTRY = registry_of(
     {
         **toy.COMPONENTS,
+        "teacher": (*toy.COMPONENTS["teacher"], Fetched()),
+        "architecture": (*toy.COMPONENTS["architecture"], Untold()),
         "method": (*toy.COMPONENTS["method"], Asks(), Noted()),
         "sampler": (*toy.COMPONENTS["sampler"], Straight(), Broken()),
         "metric": (*toy.COMPONENTS["metric"], Seen()),
@@ -127,13 +148,38 @@ def test_the_network_that_a_metric_looks_with_is_one_and_named(whole: Any) -> No
     assert f"## seen-{name}, in percent" in page
 
 
-def test_figures_of_two_networks_are_refused_in_one_table(whole: Any) -> None:
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"features": "toy-convnet-00000000"}, "looked at by toy-convnet-00000000"),
+        ({"measured_by": "another"}, "measured by another version of seen"),
+    ],
+)
+def test_a_figure_that_was_found_otherwise_says_so(
+    whole: Any, change: dict[str, str], words: str
+) -> None:
     board, found, _ = whole
-    other = {**found.records[0]["scales"]["seen"], "features": "toy-convnet-00000000"}
     mixed = [dict(r) for r in found.records]
-    mixed[0]["scales"] = {**mixed[0]["scales"], "seen": other}
-    with pytest.raises(BenchError, match="metric 'seen' has the scales"):
-        scales(board_of(board), mixed)
+    scale = {**mixed[0]["scales"]["seen"], **change}
+    mixed[0]["scales"] = {**mixed[0]["scales"], "seen": scale}
+    page = report.render(board_of(board), mixed)["README.md"]
+    whole_page = report.render(board_of(board), found.records)["README.md"]
+    assert words not in whole_page
+    distance, seen = page.split("## seen-")
+    assert words in seen
+    assert words not in distance  # which is another metric's section
+    assert re.findall("## seen-.* percent", page) == re.findall("## seen-.* percent", whole_page)
+
+
+def test_two_data_sets_have_a_network_each(tmp_path: Path) -> None:
+    board, found = ran(
+        tmp_path / "store", {}, datasets=["toy-data", "toy-color"], seeds=[0], methods=["toy-means"]
+    )
+    names = {record["scales"]["seen"]["features"] for record in found.records}
+    assert len(names) == 2
+    page = report.render(board_of(board), found.records)["README.md"]
+    assert f"## seen-{' / '.join(sorted(names))}, in percent" in page
+    assert "looked at by" not in page
 
 
 def test_its_page_has_a_column_a_checkpoint_and_no_labels(whole: Any) -> None:
@@ -142,7 +188,6 @@ def test_its_page_has_a_column_a_checkpoint_and_no_labels(whole: Any) -> None:
     assert "### toy-data · toy-denoiser\n" in page
     assert "| toy-sampler @ 4 |" in page.replace("   ", " ").replace("  ", " ")
     assert "Scorer" in page
-    assert "checkpoints = [4]" in page
     assert "hard labels" not in page
 
 
@@ -270,6 +315,42 @@ def test_a_bad_board_is_refused_before_any_work(changes: dict[str, Any], said: s
     with pytest.raises(BenchError) as caught:
         resolved(**changes)
     assert said in str(caught.value)
+
+
+def test_a_row_that_trains_nothing_has_no_recipe(whole: Any) -> None:
+    _, found, _ = whole
+    for record in found.records:
+        assert bool(record["recipe"]) == (record["method"] != "toy-real")
+        assert "checkpoints" not in record["recipe"]  # an axis of the board
+
+
+def test_what_a_metric_looks_with_is_fetched_for_every_row() -> None:
+    components = resolved(set=[{"where": {"metric": "seen"}, "features": "fetched"}])
+    cells = [cell for cell in components.matrix.cells() if cell.method == "toy-full"]
+    assert Fetched() in downloads(components, cells)
+
+
+@pytest.mark.parametrize(
+    ("features", "words"),
+    [
+        ("nope", "there is no teacher 'nope'"),
+        ("toy-diffusion", "metric 'seen': teacher 'toy-diffusion' belongs to the generation track"),
+        ("", "metric 'seen': features is set to ''; expected the name of a teacher"),
+    ],
+)
+def test_what_a_metric_looks_with_is_checked_where_it_is_set(features: str, words: str) -> None:
+    with pytest.raises(BenchError) as caught:
+        resolved(set=[{"where": {"metric": "seen"}, "features": features}])
+    assert words in str(caught.value)
+
+
+def test_a_network_that_does_not_say_what_it_is_is_no_denoiser() -> None:
+    for changes, words in (
+        ({"architectures": ["untold"]}, "'untold' does not say that it is a denoiser; add track"),
+        ({"denoiser": "untold"}, "denoiser 'untold' is no generation network"),
+    ):
+        with pytest.raises(BenchError, match=words):
+            resolved(**changes)
 
 
 def test_a_sampler_and_the_recipe_of_a_budget_can_be_set() -> None:

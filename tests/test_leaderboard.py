@@ -429,26 +429,3 @@ def test_the_best_of_a_checkpoint_is_the_smallest_distance_and_no_ceiling():
     table = tidy(SAMPLED, made)
     top = table[best(table, scales(SAMPLED, made)) & (table["metric"] == "distance")]
     assert top[["column", "method"]].values.tolist() == [["few @ 500", "alpha"], ["few", "beta"]]
-
-
-def looked(features, **changes):
-    given = {"better": "lower", "rate": False, **({"features": features} if features else {})}
-    scale = {"right": {"better": "higher", "rate": True}, "distance": given}
-    return sampled(scales=scale, **changes)
-
-
-def test_a_scale_names_the_network_that_a_metric_looks_with():
-    made = [looked("net-1"), looked("net-1", seed=1)]
-    assert scales(SAMPLED, made)["distance"] == {
-        "better": "lower",
-        "rate": False,
-        "features": "net-1",
-    }
-    assert "features" not in scales(SAMPLED, made)["right"]
-
-
-@pytest.mark.parametrize("other", ["net-2", ""])
-def test_figures_of_two_networks_are_refused(other):
-    made = [looked("net-1"), looked(other, method="beta")]
-    with pytest.raises(BenchError, match=r"'distance' has the scales .*re-run the cells of 'beta'"):
-        scales(SAMPLED, made)

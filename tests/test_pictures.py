@@ -174,7 +174,7 @@ def test_rows_show_the_end_of_the_training_of_the_first_seed_by_sampler():
     assert alpha.startswith("images/blobs.small.alpha.ipc-1.")
     assert whole.startswith("images/blobs.small.all.ipc-all.")
     text = "\n".join(section(SAMPLED, records))
-    assert "Samples of the students of seed 3: for each sampler, a line a class." in text
+    assert "Samples of the students of seed 3, for each sampler, a line a class; a row" in text
     assert "alpha, IPC 1, small, blobs: few, many\n" in text
     assert "labels" not in text
     assert "clean" not in text

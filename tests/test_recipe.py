@@ -111,6 +111,7 @@ def test_a_recipe_cannot_be_changed() -> None:
         ({"checkpoints": (4, 2)}, "recipe.checkpoints is (4, 2); expected steps in rising order"),
         ({"checkpoints": (2, 2)}, "recipe.checkpoints is (2, 2)"),
         ({"checkpoints": (0,)}, "recipe.checkpoints is (0,)"),
+        ({"checkpoints": (True,)}, "recipe.checkpoints is (True,)"),
         ({"checkpoints": (2.5,)}, "recipe.checkpoints is (2.5,)"),
         ({"checkpoints": ("a",)}, "recipe.checkpoints is ('a',)"),
     ],

@@ -457,9 +457,16 @@ def samples():
         sampled("alpha", 1, "few", 1000, 2.0),
         sampled("alpha", 1, "few", 0, 1.5),
         sampled("dice", 1, "few", 0, 1.75),
+        sampled("dice", 1, "many", 0, 2.5),
         sampled("alpha", 1, "many", 0, 0.0, status="unsupported", reason="straight", metrics={}),
-        *(sampled("real", 0, s, t, 0.25) for s in ("few", "many") for t in (1000, 0)),
+        *(drawn(s, t) for s in ("few", "many") for t in (1000, 0)),
     ]
+
+
+def drawn(sampler, step):
+    """Of images that no sampler made, and no student."""
+    nothing = {"about": {"other": "?"}, "parameters": {}, "recipe": {}}
+    return sampled("real", 0, sampler, step, 0.25, **nothing)
 
 
 def test_a_table_of_samples_names_network_samplers_and_steps():
@@ -467,9 +474,9 @@ def test_a_table_of_samples_names_network_samplers_and_steps():
     assert "## distance-net-1234abcd (lower is better)\n\n### blobs · small\n" in text
     assert "hard labels" not in text
     header, _, alpha, _, dice, real = table_rows(text)
-    assert header[4:] == ["few @ 1,000", "few", "many @ 1,000 [1]", "many [1]"]
+    assert header[4:] == ["few @ 1,000", "few", "many @ 1,000", "many [1]"]
     assert alpha[4:] == ["**2**", "**1.5**", "–", "n/a [2]"]
-    assert dice[1:2] + dice[4:] == ["*dice*", "–", "1.75", "–", "–"]
+    assert dice[1:2] + dice[4:] == ["*dice*", "–", "1.75", "–", "**2.5**"]
     assert real[:2] + real[4:] == ["full set", "real", *["0.25"] * 4]  # never the best
     assert "- [1] sampler.steps = 50\n- [2] straight\n" in text
     assert "n = 1 seed, 4 test images. Recipe: steps = 4000, checkpoints = [1000]." in text
@@ -483,7 +490,7 @@ def test_a_table_in_csv_has_the_columns_of_samples():
     assert lines[1] == (
         'blobs,small,hard,1,alpha,method,"few @ 1,000",distance,2.000000,,1,4,2,1234'
     )
-    assert len(lines) == 1 + 7
+    assert len(lines) == 1 + 8
 
 
 def test_the_order_of_samples_changes_no_byte():

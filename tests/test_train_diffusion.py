@@ -253,6 +253,20 @@ def test_the_projection_loss_turns_features_towards_what_is_attached() -> None:
     assert torch.equal(untold.network.head, torch.ones(2, 2, 2))
 
 
+def test_a_vector_can_be_attached_to_an_image() -> None:
+    class Pooled(Noted):
+        def projected(self, x: Tensor, t: Tensor, labels: Tensor, extras: Any) -> Any:
+            said, maps = super().projected(x, t, labels, extras)
+            return said, {"image.features": maps["image.features"].mean((2, 3))}
+
+    one = Denoiser(Pooled(), (1, 4, 4), K, denoiser().schedule)
+    recipe = replace(RECIPE, steps=200, batch=9, projection=1.0, lr=0.02, ema=0.0)
+    wanted = torch.tensor([1.0, -1.0])
+    fit(one, examples(), recipe, seed=0, extras={"image.features": wanted.expand(9, 2)})
+    found = one.network.head.detach().mean((1, 2))
+    assert float(nn.functional.cosine_similarity(found, wanted, dim=0)) > 0.9
+
+
 def test_attachments_to_classes_are_told_and_those_to_images_are_not() -> None:
     extras = {"class.text": torch.rand(K, 2, 4), "image.features": torch.rand(9, 2, 2, 2)}
     one = trained(extras=extras)

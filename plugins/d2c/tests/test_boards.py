@@ -125,7 +125,11 @@ def small(tmp_path, monkeypatch):
     ]
     document["recipe"] |= {"steps": 4, "checkpoints": [2], "batch": 8}
     sizes = {"width": 16, "depth": 2, "heads": 2, "projected_from": 1, "autoencoder": "mini"}
-    sha256 = hashlib.sha256(texts.read_bytes()).hexdigest()
+    sha256, weights = (
+        hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (texts, tmp_path / "mini" / "diffusion_pytorch_model.safetensors")
+    )
+    sizes["sha256"] = weights
     document["set"] += [
         {"where": {"architecture": ["latent-dit-l", "latent-sit-l"]}, **sizes},
         {"where": {"architecture": "resnet18"}, "width": 4},

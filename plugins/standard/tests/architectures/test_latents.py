@@ -1,4 +1,7 @@
 import copy
+import tempfile
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,25 +14,42 @@ from bench.recipe import DiffusionRecipe
 from bench.train import Examples
 from bench.train_diffusion import fit
 from bench.types import BenchError
-from bench_standard.architectures.latents import LATENT_DIT_L, LATENT_DIT_XL, LatentDiT
+from bench_standard import files
+from bench_standard.architectures.latents import (
+    LATENT_DIT_L,
+    LATENT_DIT_XL,
+    WEIGHTS,
+    LatentDiT,
+)
 from bench_standard.samplers import DDIM
 
 SHAPE, CLASSES = (3, 16, 16), 10
 
 
+def made():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return AutoencoderKL(
+            block_out_channels=(4, 4),
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            layers_per_block=1,
+            latent_channels=2,
+            norm_num_groups=2,
+            scaling_factor=0.5,
+            shift_factor=0.25,
+        ).eval()
+
+
+def sha256(model):
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        return files.sha256(Path(folder) / WEIGHTS)
+
+
 @pytest.fixture(scope="module")
 def autoencoder():
-    torch.manual_seed(0)
-    return AutoencoderKL(
-        block_out_channels=(4, 4),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        layers_per_block=1,
-        latent_channels=2,
-        norm_num_groups=2,
-        scaling_factor=0.5,
-        shift_factor=0.25,
-    ).eval()
+    return made()
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +59,15 @@ def data(tmp_path, monkeypatch, autoencoder):
     return tmp_path
 
 
-MINE = LatentDiT("mine", width=16, depth=2, heads=2, projected_from=1, autoencoder="mini")
+MINE = LatentDiT(
+    "mine",
+    width=16,
+    depth=2,
+    heads=2,
+    projected_from=1,
+    autoencoder="mini",
+    sha256=sha256(made()),
+)
 
 
 def test_contract(data):
@@ -112,11 +140,11 @@ def test_it_is_trained_and_sampled_from_in_its_space(denoiser):
 
 
 def test_its_initial_weights_do_not_depend_on_the_autoencoder(data):
-    def weights():
+    def weights(network):
         torch.manual_seed(3)
-        return torch.cat([p.flatten() for p in MINE.build(SHAPE, CLASSES, {}).parameters()])
+        return torch.cat([p.flatten() for p in network.build(SHAPE, CLASSES, {}).parameters()])
 
-    before = weights()
+    before = weights(MINE)
     other = AutoencoderKL(
         block_out_channels=(8, 8),
         down_block_types=("DownEncoderBlock2D",) * 2,
@@ -125,7 +153,14 @@ def test_its_initial_weights_do_not_depend_on_the_autoencoder(data):
         norm_num_groups=2,
     )
     other.save_pretrained(data / "mini")
-    assert torch.equal(weights(), before)
+    assert torch.equal(weights(replace(MINE, sha256=sha256(other))), before)
+
+
+def test_other_weights_than_those_named_are_refused(data):
+    known = MINE.sha256
+    for given in ("", "0" * 64):
+        with pytest.raises(BenchError, match=f'SHA-256 {known}; .*set sha256 = "{known}"'):
+            replace(MINE, sha256=given).build(SHAPE, CLASSES, {})
 
 
 @pytest.mark.parametrize("architecture", [LATENT_DIT_L, LATENT_DIT_XL], ids=lambda a: a.name)

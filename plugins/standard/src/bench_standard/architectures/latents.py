@@ -11,6 +11,8 @@ from bench.types import BenchError
 from bench_standard import files
 from bench_standard.architectures.dit import DiT
 
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -22,8 +24,10 @@ class LatentDiT(DiT):
     """DiT on the latents of a frozen autoencoder (Rombach et al., 2022; Peebles & Xie, 2023).
 
     The autoencoder is a folder that diffusers' `AutoencoderKL` has saved: nothing is downloaded.
+    Its weights are no part of the network's, so that their hash stands in a field.
     With noise = "straight" in the recipe it is SiT (Ma et al., 2024). Raises Missing without the
-    folder, and Unsupported for images that do not fit the autoencoder.
+    folder, BenchError for other weights than those of `sha256`, and Unsupported for images that do
+    not fit the autoencoder.
     """
 
     name: str = "latent-dit-l"
@@ -32,6 +36,7 @@ class LatentDiT(DiT):
     heads: int = 16
     projected_from: int = 8  # as REPA and D2C do
     autoencoder: str = "sd-vae-ft-ema"  # a folder; absolute, or below the data folder
+    sha256: str = ""  # of its weights; left empty, the error says what it is
     quick: ClassVar[dict[str, Any]] = {"width": 16, "depth": 2, "heads": 2, "projected_from": 1}
 
     def build(
@@ -43,10 +48,11 @@ class LatentDiT(DiT):
             files.find(
                 f"the autoencoder of {self.name}",
                 [self.autoencoder],
-                "get config.json and diffusion_pytorch_model.safetensors of "
+                f"get config.json and {WEIGHTS} of "
                 "stabilityai/sd-vae-ft-ema from the Hugging Face hub and put them there, "
                 "or set another `autoencoder`",
-            )
+            ),
+            self.sha256,
         )
         config = autoencoder.config
         channels, height, width = shape
@@ -65,20 +71,27 @@ class LatentDiT(DiT):
         return Latent(super().build(latent, classes, extras), autoencoder, latent)
 
 
-def _loaded(folder: Path) -> Any:
+def _loaded(folder: Path, sha256: str) -> Any:
     import torch
     from diffusers import AutoencoderKL
 
     try:
         with torch.random.fork_rng([]):  # it draws weights before it reads them
-            return AutoencoderKL.from_pretrained(  # type: ignore[no-untyped-call]
-                folder, local_files_only=True, low_cpu_mem_usage=False
+            autoencoder = AutoencoderKL.from_pretrained(  # type: ignore[no-untyped-call]
+                folder, local_files_only=True, low_cpu_mem_usage=False, use_safetensors=True
             )
     except (OSError, ValueError) as error:
         raise BenchError(
             f"{folder} holds no autoencoder ({' '.join(str(error).split())}); expected a folder "
             "that diffusers' AutoencoderKL has saved; get it again"
         ) from None
+    weights = folder / WEIGHTS
+    if (found := files.sha256(weights)) != sha256.lower():
+        raise BenchError(
+            f"{weights} has the SHA-256 {found}; expected {sha256 or 'it in the field sha256'}; if "
+            f'these are the weights that you mean, set sha256 = "{found}"'
+        )
+    return autoencoder
 
 
 LATENT_DIT_L = LatentDiT()
