@@ -150,14 +150,14 @@ def _task(work: Work, store: Store, progress: Progress, ipc: int, passes: Passes
         passes.count(network)
         return network
 
-    made: dict[str, Callable[[], nn.Module]] = {
-        role: lambda above=above: counted(_network(above, store, facts, work.device))  # type: ignore[misc]
+    made: dict[str, Callable[..., nn.Module]] = {
+        role: lambda above=above: counted(_network(above, store, facts, work.device))
         for role, above in work.above.items()
     }
     calls = count()
     made |= {
-        role: lambda fresh=work.parts[role]: counted(  # type: ignore[misc]
-            _built(fresh, facts, work.seed + next(calls)).to(work.device)
+        role: lambda extras=None, fresh=work.parts[role]: counted(
+            _built(fresh, facts, work.seed + next(calls), extras=extras).to(work.device)
         )
         for role in ("backbone", "denoiser")
         if role in work.parts

@@ -224,8 +224,9 @@ class Task:
     methods with the class variable `fresh_networks = True`, builds a fresh backbone, also with
     normalisation inside, whose last `nn.Linear` is the classifier; each call gives other initial
     weights, and the seed decides which. `denoiser()`, for methods with the class variable
-    `fresh_denoisers = True`, is the same of the board's denoiser; for a teacher of the generation
-    track `network()` is one. Both are a `bench.diffusion.Denoiser`, as is `scorer`.
+    `fresh_denoisers = True`, is the same of the board's denoiser, built for the attachments whose
+    rows have the shapes that it is given (`bench.diffusion.rows_of`); for a teacher of the
+    generation track `network()` is one. Both are a `bench.diffusion.Denoiser`, as is `scorer`.
     """
 
     train: Split
@@ -238,7 +239,7 @@ class Task:
     seed: int
     device: str = "cpu"
     progress: Callable[[int, int], None] = _no_progress  # done, total
-    networks: Mapping[str, Callable[[], nn.Module]] = field(default_factory=dict, repr=False)
+    networks: Mapping[str, Callable[..., nn.Module]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def teacher(self) -> nn.Module:
@@ -251,17 +252,17 @@ class Task:
     def network(self) -> nn.Module:
         return self._network("backbone")
 
-    def denoiser(self) -> Any:
-        return self._network("denoiser")
+    def denoiser(self, extras: Mapping[str, Sequence[int]] | None = None) -> Any:
+        return self._network("denoiser", *([extras] if extras else []))
 
-    def _network(self, role: str) -> nn.Module:
+    def _network(self, role: str, *given: Any) -> nn.Module:
         if role not in self.networks:
             way = f'a component field `{role}: str` that names one, as in `{role}: str = "..."`'
             asked = {"backbone": "fresh_networks", "denoiser": "fresh_denoisers"}.get(role)
             if asked:
                 way = f"the component's class variable `{asked}: ClassVar[bool] = True`"
             raise BenchError(f"this task has no {role}; expected {way}")
-        return self.networks[role]()
+        return self.networks[role](*given)
 
 
 @dataclass(frozen=True, eq=False)

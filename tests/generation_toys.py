@@ -22,7 +22,12 @@ class Asks(toy.ToyMeans):
 
     def condense(self, task: Task) -> CondensedSet:
         assert task.scorer.shape == task.denoiser().shape == task.shape
-        return super().condense(task)
+        try:
+            task.denoiser({"class.text": (2, 3)})
+        except Unsupported as refused:  # this network has no use for texts
+            assert "class.text" in str(refused)
+            return super().condense(task)
+        raise AssertionError("a denoiser was built for nothing that it is to be told")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -22,12 +22,17 @@ CASES = ((toy.GRAY, 2), (toy.COLOR, 1))
 """Data set and images per class."""
 
 
-def network(architecture: Any, data: Data, seed: int = SEED) -> nn.Module:
-    """A fresh network as the harness holds it; a denoiser is one that knows no attachments."""
+def network(
+    architecture: Any,
+    data: Data,
+    seed: int = SEED,
+    extras: Mapping[str, Sequence[int]] | None = None,
+) -> nn.Module:
+    """A fresh network as the harness holds it; a denoiser is built for attachments, if any."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if getattr(architecture, "track", "") == "generation":
-            return diffusion.build(architecture, data.shape, len(data.classes))
+            return diffusion.build(architecture, data.shape, len(data.classes), extras=extras)
         return networks.build(architecture, data.shape, len(data.classes), data.mean, data.std)
 
 
@@ -65,9 +70,9 @@ def task(component: Any, dataset: toy.ToyData, ipc: int) -> Task:
     generation = getattr(component, "track", "") == "generation"
     backbone: Any = toy.ToyDenoiser() if generation else toy.ToyConvNet()
     calls = count()
-    made: dict[str, Callable[[], nn.Module]] = {
+    made: dict[str, Callable[..., nn.Module]] = {
         "backbone": lambda: network(backbone, data, SEED + next(calls)),
-        "denoiser": lambda: network(toy.ToyDenoiser(), data, SEED + next(calls)),
+        "denoiser": lambda e=None: network(toy.ToyDenoiser(), data, SEED + next(calls), e),
         "teacher": lambda: trained(dataset),
         "scorer": lambda: denoiser(dataset),
     }

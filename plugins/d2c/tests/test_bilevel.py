@@ -56,13 +56,6 @@ class MLP:
         return Network()
 
 
-class Telling(Task):
-    """A task whose denoisers are built for the attachments that a method names."""
-
-    def denoiser(self, extras=None):
-        return self.networks["denoiser"](extras)
-
-
 def task(data=None, ipc=2, seed=0, architecture=None, schedule=diffusion.COSINE):
     data, calls = data or toy.GRAY.load(), itertools.count()
 
@@ -74,7 +67,7 @@ def task(data=None, ipc=2, seed=0, architecture=None, schedule=diffusion.COSINE)
 
     facts = (data.train, data.classes, data.shape, data.mean, data.std, data.flip)
     networks = {"denoiser": fresh, "scorer": fresh}
-    return Telling(*facts, ipc, seed, networks=networks)
+    return Task(*facts, ipc, seed, networks=networks)
 
 
 SHORT = {

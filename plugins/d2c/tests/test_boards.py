@@ -159,3 +159,45 @@ def test_its_path_goes_all_the_way(small, registry, tmp_path):
     scored = {r["method"] for r in walked if "scorer" in r["passes"]}
     assert scored == {"d2c-select", "d2c-select-only"}
     assert {r["passes"]["set"]["forward"] for r in walked if r["method"] == "random"} == {0}
+
+
+def test_a_learnt_pool_goes_all_the_way_on_either_track(registry, tmp_path):
+    """Its texts, too: on boards of generators alone, for no classifier has a use for them."""
+    common = {
+        "title": "Learnt",
+        "datasets": "digits",
+        "methods": ["d2c"],
+        "ipc": [1],
+        "backbone": "convnet-bn",
+        "denoiser": "dit-8",
+        "seeds": [0],
+        "probe": {"images": 20},
+        "define": {"dit-8": {"architecture": "dit-nano", "patch": 2}},
+        "set": [
+            {"where": {"method": "d2c"}, "outer": 2, "pairs": 2, "warmup": 4, "age": 6},
+            {"where": {"sampler": "ddim"}, "steps": 2},
+            {"where": {"architecture": "convnet-bn"}, "width": 4, "depth": 1},
+        ],
+    }
+    generation = {
+        "track": "generation",
+        "architectures": ["dit-8"],
+        "samplers": ["ddim"],
+        "metrics": ["denoising-loss"],
+        "recipe": {"steps": 4, "batch": 8},
+    }
+    classification = {
+        "track": "classification",
+        "architectures": ["convnet-bn"],
+        "attacks": ["clean"],
+        "metrics": ["accuracy"],
+        "recipe": {"steps": 4, "batch": 8},
+    }
+    for track in (generation, classification):
+        document = parse(common | track | {"set": common["set"][: 3 if "samplers" in track else 1]})
+        engine = Engine(resolve(document, registry), Store(tmp_path / "store"), 1)
+        made = run.run(engine, engine.plan(document.cells()))
+        assert [str(failure) for failure in made.failures] == []
+        (record,) = made.records
+        assert record["status"] == "ok", record["reason"]
+        assert record["bytes"]["extras"] > 0

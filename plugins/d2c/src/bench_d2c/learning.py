@@ -133,8 +133,7 @@ class Problem:
     def fresh(self, texts: Sequence[Tensor]) -> Denoiser:
         """A denoiser with new weights, which takes texts if the pool has any."""
         rows = rows_of(dict(zip([TEXT], texts, strict=False)))
-        make: Any = self.task.denoiser
-        found: Denoiser = make(rows) if rows else make()
+        found: Denoiser = self.task.denoiser(rows)
         return found.to(self.task.device).eval()
 
     def train(
