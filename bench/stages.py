@@ -451,7 +451,7 @@ def _trial(work: Work, store: Store, prefix: str) -> Trial:
     one = above[prefix + "set"]
     cost = finished(store, one.stage, one.key).value
     condensed = _condensed(work, store, prefix + "set")
-    return Trial(source.data, condensed, cost=cost, networks=made, **results)
+    return Trial(source.data, condensed, cost=cost, device=work.device, networks=made, **results)
 
 
 _STAGES: Mapping[str, Callable[[Work, Store, Progress], Result]] = {

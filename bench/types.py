@@ -287,6 +287,7 @@ class Trial:
     norm: str = ""
     samples: Tensor | None = None
     cost: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
     networks: Mapping[str, Callable[[], nn.Module]] = field(default_factory=dict, repr=False)
 
     @cached_property

@@ -193,3 +193,36 @@ def test_features_are_those_of_the_images_at_the_index(monkeypatch):
         expected = feature_map(network, IMAGES[index], 4)
     assert torch.allclose(found, expected, atol=1e-5)
     assert not found.requires_grad
+
+
+class Attentive(nn.Module):
+    """Tokens, a map of attention by heads, and tokens again: 7 x 7 of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.norm, self.kept = nn.Conv2d(3, 6, 4, 4), nn.LayerNorm(6), nn.Identity()
+
+    def forward(self, x):
+        tokens = self.norm(self.patches(x).flatten(2).mT)
+        self.kept((tokens @ tokens.mT)[:, None].expand(-1, 4, -1, -1))
+        return tokens.mean(1)
+
+
+def test_attention_is_no_map():
+    images = torch.rand(2, 3, 28, 28)
+    assert feature_map(Attentive(), images, 7).shape == (2, 6, 7, 7)
+    with pytest.raises(Unsupported, match="no feature map of 8x8"):
+        feature_map(Attentive(), images, 8)
+
+
+def test_channels_that_come_last_are_no_map():
+    class Last(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.LayerNorm(3)
+
+        def forward(self, x):
+            return self.norm(x.permute(0, 2, 3, 1)).mean((1, 2))
+
+    with pytest.raises(Unsupported, match="no feature map"):
+        feature_map(Last(), torch.rand(2, 3, 8, 8), 2)

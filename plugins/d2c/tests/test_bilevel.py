@@ -217,6 +217,33 @@ def test_a_bad_field_is_named(fields, fault):
         D2C(**fields)
 
 
+def test_a_scorer_of_other_times_is_refused():
+    given, schedule = task(), diffusion.Schedule(timesteps=10)
+    other = diffusion.build(MLP(), given.shape, len(given.classes), schedule)
+    known = {**given.networks, "scorer": lambda: other}
+    with pytest.raises(BenchError, match="knows 10 points in time of 'cosine' noise"):
+        short(scorer="diffusion").condense(replace(given, networks=known))
+
+
+def test_a_class_without_images_is_named():
+    given = task()
+    rows = (given.train.labels != 3).nonzero().squeeze(1)
+    few = TensorSplit(given.train.images(rows), given.train.labels[rows])
+    with pytest.raises(BenchError, match=f"class '{given.classes[3]}' has no training images"):
+        short().condense(replace(given, train=few))
+
+
+def test_what_no_step_asks_for_stays_as_it_is():
+    """It is not smoothed for want of an objective."""
+    method = short(outer=1, pairs=1, hypergrad="gm", variation=0.1)
+    found, (first, _) = (
+        method.condense(task()).images,
+        begin(task(), "random", generator_of(0, "d2c")),
+    )
+    moved = (found - first).abs().amax((1, 2, 3)) > 1e-4
+    assert 0 < moved.sum() <= 2  # of the one class
+
+
 def test_divergence_says_what_to_lower(monkeypatch):
     import bench_d2c.learning as learning
 

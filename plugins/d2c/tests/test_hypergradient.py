@@ -63,7 +63,7 @@ def draws(pool, items=4, seed=0):
     return Bank.drawn(torch.arange(items) % ITEMS, TIMES, pool[0].detach(), generator)
 
 
-def objective(denoiser, pool, kind="cosine", layer=None, distribution=0.3):
+def objective(denoiser, pool, kind="cosine", layer=None, distribution=0.3, total=True):
     """Two pairs of a class and its times: what is matched."""
     real = torch.rand(8, *pool[0].shape[1:], generator=torch.Generator().manual_seed(1)).double()
     terms = []
@@ -71,7 +71,7 @@ def objective(denoiser, pool, kind="cosine", layer=None, distribution=0.3):
         bank = draws(pool, seed=label + 2)
         bank = Bank(bank.items % 2 + 2 * label, bank.time, bank.noise)
         pair = Pair(label, real, bank)
-        options = {"kind": kind, "distribution": distribution, "total": True}
+        options = {"kind": kind, "distribution": distribution, "total": total}
         terms.append(matched(denoiser, pair, layer, **options))
     return terms
 
@@ -97,10 +97,12 @@ def summed(terms, weights, pool):
     return sum(term(weights, pool) for term in terms).detach()
 
 
+@pytest.mark.parametrize("total", [False, True])
 @pytest.mark.parametrize("kind", ["layerwise", "cosine", "l2"])
-def test_matching_at_constant_weights_is_its_finite_difference(kind):
+def test_matching_at_constant_weights_is_its_finite_difference(kind, total):
+    """In images and in texts, by which both sides are seen."""
     denoiser, weights, pool = world()
-    terms = objective(denoiser, pool, kind, denoiser.network.leave)
+    terms = objective(denoiser, pool, kind, denoiser.network.leave, total=total)
     value, found = hypergradient(terms, weights, pool, None)
     assert value == pytest.approx(float(summed(terms, weights, pool)))
     agrees(lambda at: summed(terms, weights, at), found, pool, 1e-4)

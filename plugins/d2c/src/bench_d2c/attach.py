@@ -88,9 +88,15 @@ def features(task: Task, index: Tensor, grid: int) -> Tensor:
 def feature_map(network: nn.Module, images: Tensor, grid: int) -> Tensor:
     """The map [B, d, grid, grid] of images [B, C, H, W]; see `features`."""
     seen: list[Tensor] = []
+    tokens: list[bool] = []  # in a transformer, what has four dimensions is no map
 
     def keep(module: nn.Module, inputs: Any, output: Any) -> None:
-        found = _as_map(output) if isinstance(output, Tensor) else None
+        if not isinstance(output, Tensor):
+            return
+        if output.ndim == 3 and not tokens:
+            tokens.append(True)
+            seen.clear()
+        found = _as_map(output) if output.ndim == (3 if tokens else 4) else None
         if found is not None and min(found.shape[2:]) >= grid:
             seen[:] = [found]
 
@@ -107,11 +113,13 @@ def feature_map(network: nn.Module, images: Tensor, grid: int) -> Tensor:
 
 
 def _as_map(output: Tensor) -> Tensor | None:
-    """[B, d, h, w]; or the patch tokens of [B, extra + h * h, d], without those before them."""
+    """[B, d, h, w]; or the patch tokens of [B, extra + h * h, d], without those before them.
+
+    None for what has its channels last, or no sides.
+    """
     if output.ndim == 4:
-        return output
-    if output.ndim != 3:
-        return None
+        _, a, b, c = output.shape
+        return None if a == b != c else output
     side = int(output.shape[1] ** 0.5)
     patches = output[:, -side * side :].mT
     return patches.reshape(*patches.shape[:2], side, side) if side > 1 else None

@@ -46,8 +46,8 @@ class D2C:
     spacing: float = 0.5  # of the best: at least this times T / timesteps apart
     distance: str = "cosine"  # of gradients: "cosine" | "layerwise", by rows of weights | "l2"
     distribution: float = 0.1  # weight of the mean features
-    variation: float = 1e-4  # weight of the total variation of the images
-    pull: float = 0.01  # weight of the squared distance of the texts to their start
+    variation: float = 0.01  # of the images' total variation; the objective's gradient is of size 1
+    pull: float = 0.01  # of the distance of the texts to their start, likewise
     pairs: int = 8  # of a class and a time, matched in an outer step
     real_batch: int = 32  # real images of each pair, and as many of the pool
     batch: int = 32  # images of the inner loss, and of the training before it

@@ -36,7 +36,7 @@ from bench_d2c.hypergradient import (
 )
 from bench_d2c.matching import Bank, Pair, denoising, head, last_layer, matched, told
 from bench_d2c.pictures import plane, sketches
-from bench_d2c.pool import begin, unit, variation
+from bench_d2c.pool import begin, direction, variation
 from bench_matching.matching import RealImages
 
 KEPT = 20  # outer steps that ask the same denoiser
@@ -65,7 +65,8 @@ def learn(task: Task, how: D2C) -> CondensedSet:
     guide: Any = here.fresh(texts)  # to know the real data, a little
     pool = [part.detach().clone().requires_grad_() for part in (guide.encode(images), *texts)]
     if how.scorer:
-        guide = task.scorer
+        fresh, guide = guide, task.scorer
+        _check_alike(guide, fresh, how)
     else:
         here.train(guide, task.train, task.train.labels, how.warmup, pool)
     grid, score = here.scores(guide, pool)
@@ -88,7 +89,7 @@ def learn(task: Task, how: D2C) -> CondensedSet:
             value, found = hypergradient(terms, weights, pool, respond)
         rest = torch.autograd.grad(here.regularisers(pool, texts), pool)
         for part, gradient, more in zip(pool, found, rest, strict=True):
-            part.grad = unit(gradient + more)
+            part.grad = direction(gradient, more)
         for group in adam.param_groups:
             group["lr"] = how.lr * (1 - step / how.outer)
         adam.step()
@@ -257,16 +258,27 @@ class Problem:
         return x, train.labels[picked].to(x.device)
 
     def regularisers(self, pool: Pool, texts: Sequence[Tensor]) -> Tensor:
-        """Total variation of images, and the distance of texts to where they began."""
+        """Total variation of images, and half the squared distance of texts to their start."""
         found = self.how.variation * variation(pool[0])
         for text, start in zip(pool[1:], texts, strict=True):
-            found = found + self.how.pull * (text - start).square().sum()
+            found = found + self.how.pull * (text - start).square().sum() / 2
         return found
 
 
 def _tiled(items: Tensor, count: int) -> Tensor:
     """`count` of `items` [n], each as often as any other, or once more."""
     return items[torch.arange(count) % len(items)]
+
+
+def _check_alike(scorer: Denoiser, fresh: Denoiser, how: D2C) -> None:
+    """The times of one are to be those of the other."""
+    theirs, ours = scorer.schedule, fresh.schedule
+    if (theirs.noise, theirs.timesteps) != (ours.noise, ours.timesteps):
+        raise BenchError(
+            f"{how.name}: scorer '{how.scorer}' knows {theirs.timesteps} points in time of "
+            f"'{theirs.noise}' noise; expected {ours.timesteps} of '{ours.noise}', as the "
+            "denoisers that are matched have; set them on the teacher"
+        )
 
 
 def _check_finite(value: Tensor, pool: Pool, step: int, how: D2C) -> None:

@@ -97,7 +97,8 @@ def matched(
     """How far the pool's gradient is from that of real images, and so for their mean features.
 
     Features are what enters `layer`, the last; their distance, a mean of squares, counts
-    `distribution` times. With `total` both sides can be differentiated in the weights, too.
+    `distribution` times. With `total` both sides can be differentiated in the weights, too; in
+    texts, by which real images are seen as well, they always can.
     """
     bank, labels = pair.bank, torch.full((len(pair.real),), pair.label, device=pair.real.device)
 
@@ -109,8 +110,9 @@ def matched(
             found = gradients(error, weights.values(), differentiable=differentiable)
             return found, inputs[0].flatten(1) if inputs else x.flatten(1)
 
-        aim, wanted = seen(pair.real, total)
-        wanted = wanted if total else wanted.detach()  # its graph is gone
+        moves = total or len(pool) > 1
+        aim, wanted = seen(pair.real, moves)
+        wanted = wanted if moves else wanted.detach()  # its graph is gone
         found, means = seen(pool[0][bank.items], True)
         far = apart(found, aim, kind)
         if distribution:

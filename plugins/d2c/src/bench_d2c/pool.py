@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from bench import Task
+from bench.types import BenchError
 from bench_matching.matching import RealImages
 
 CANDIDATES = 2000  # real images of a class that k-means looks at
@@ -19,12 +20,16 @@ def begin(task: Task, start: str, generator: Generator) -> tuple[Tensor, Tensor]
     """Real images [N, C, H, W] of each class and their labels [N], class after class.
 
     "random" images, or those nearest to the k-means of a class in pixels ("kmeans"). A class of
-    fewer images than `task.ipc` begins with all of them.
+    fewer images than `task.ipc` begins with all of them. Raises BenchError for one without any.
     """
     real = RealImages(task, generator)
     parts = []
     for label in range(len(task.classes)):
         images = real.draw(label, CANDIDATES if start == "kmeans" else task.ipc)
+        if not len(images):
+            raise BenchError(
+                f"class '{task.classes[label]}' has no training images; expected 1 or more"
+            )
         if start == "kmeans":
             images = images[nearest_to_means(images.flatten(1), task.ipc)]
         parts.append(images)
@@ -53,12 +58,14 @@ def nearest_to_means(points: Tensor, count: int) -> Tensor:
 
 
 def variation(images: Tensor) -> Tensor:
-    """Total variation of images [N, C, H, W]: the mean size of the steps between neighbours."""
-    down, right = images.diff(dim=2).abs().mean(), images.diff(dim=3).abs().mean()
-    return down + right
+    """Total variation of images [N, C, H, W]: the sum of the steps between neighbours."""
+    return images.diff(dim=2).abs().sum() + images.diff(dim=3).abs().sum()
 
 
-def unit(gradient: Tensor) -> Tensor:
-    """A gradient [N, ...] with a root mean square of one in each row; rows of zeros stay."""
-    size = gradient.flatten(1).square().mean(1).sqrt().clamp_min(1e-30)
-    return gradient / size.view(-1, *[1] * (gradient.ndim - 1))
+def direction(gradient: Tensor, regulariser: Tensor) -> Tensor:
+    """A gradient [N, ...] with a root mean square of one in each row, and that of a regulariser.
+
+    Rows of zeros, which the objective did not ask for, are not regularised either.
+    """
+    size = gradient.flatten(1).square().mean(1).sqrt().view(-1, *[1] * (gradient.ndim - 1))
+    return torch.where(size > 0, gradient / size.clamp_min(1e-30) + regulariser, 0.0)

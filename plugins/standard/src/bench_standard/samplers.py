@@ -7,6 +7,7 @@ betas; they are given the shortened path, whose times are the visited ones (Nich
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -158,7 +159,7 @@ class Euler:
 def _check(sampler: DDIM | DDPM | Euler) -> None:
     if sampler.steps < 1:
         raise BenchError(f"{sampler.name}: steps is {sampler.steps}; expected 1 or more")
-    if sampler.guidance < 0:
+    if not 0 <= sampler.guidance < math.inf:
         raise BenchError(
             f"{sampler.name}: guidance is {sampler.guidance}; expected 0 (no class) or more"
         )

@@ -36,7 +36,7 @@ METRICS = (
     Neighbours("coverage", "coverage", k=5),
     SampleAccuracy(),
     Memorisation(),
-    Memorisation("memorisation-pixels", space="pixels"),
+    Memorisation("memorisation-pixels", features="", space="pixels"),
     DenoisingLoss(),
     Frechet("fd-efflite0", features="", eye=EFFICIENTNET),
     Kernel("kd-efflite0", features="", eye=EFFICIENTNET),

@@ -46,7 +46,7 @@ class Neighbours:
     bounds: ClassVar[tuple[float | None, float | None]] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
-        check_eye(self.name, self.eye, self.features)
+        check_eye(self.name, self.eye, self.features, self.side)
         if self.kind not in KINDS:
             raise BenchError(f"{self.name}: kind is {self.kind!r}; expected {' or '.join(KINDS)}")
         if self.k < 1:
@@ -86,6 +86,11 @@ class Memorisation:
     def __post_init__(self) -> None:
         if self.space not in ("features", "pixels"):
             raise BenchError(f"{self.name}: space is {self.space!r}; expected features or pixels")
+        if bool(self.features) != (self.space == "features"):
+            raise BenchError(
+                f"{self.name}: features is {self.features!r} and space {self.space!r}; expected a "
+                "teacher's name in the space of features, and none in that of pixels"
+            )
 
     def measure(self, trial: Trial) -> float:
         import torch

@@ -37,7 +37,7 @@ class Frechet:
     preload: ClassVar[tuple[str, ...]] = ("torch_fidelity.metric_fid",)
 
     def __post_init__(self) -> None:
-        check_eye(self.name, self.eye, self.features)
+        check_eye(self.name, self.eye, self.features, self.side)
 
     def measure(self, trial: Trial) -> float:
         from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
@@ -130,7 +130,7 @@ class Score:
     preload: ClassVar[tuple[str, ...]] = ("torch_fidelity.metric_isc",)
 
     def __post_init__(self) -> None:
-        check_eye(self.name, self.eye, self.features)
+        check_eye(self.name, self.eye, self.features, self.side)
         if self.splits < 1:
             raise BenchError(f"{self.name}: splits is {self.splits}; expected 1 or more")
 
@@ -183,7 +183,7 @@ def kernel_distance(metric: Kernel | KernelSpread, trial: Trial) -> tuple[float,
 
 
 def _check_subsets(metric: Kernel | KernelSpread) -> None:
-    check_eye(metric.name, metric.eye, metric.features)
+    check_eye(metric.name, metric.eye, metric.features, metric.side)
     for name, least in (("subsets", 1), ("size", 2)):
         if getattr(metric, name) < least:
             raise BenchError(

@@ -54,7 +54,7 @@ def look(trial: Trial, images: Tensor, eye: str, side: int = 64) -> Seen:
     """(features [P, d], logits [P, k]) of images [P, C, H, W], kept for the metrics that follow."""
     from bench.types import digest_of_tensors
 
-    network = trial.features if eye == CLASSIFIER else _network(eye)
+    network = trial.features if eye == CLASSIFIER else _network(eye).to(trial.device)
     key = (eye, side, digest_of_tensors(images, *network.state_dict().values()))
     if key not in _seen:
         if len(_seen) == KEPT:
@@ -158,8 +158,10 @@ def _check(path: Any, sha256: str) -> None:
         )
 
 
-def check_eye(name: str, eye: str, features: str) -> None:
-    """Raise BenchError for an unknown network, and for a classifier that no teacher trains."""
+def check_eye(name: str, eye: str, features: str, side: int = 64) -> None:
+    """Raise BenchError for an unknown network, for a classifier that no teacher trains, or images
+    of no size.
+    """
     if eye not in EYES:
         raise BenchError(f"{name}: eye is {eye!r}; expected one of {', '.join(EYES)}")
     if (eye == CLASSIFIER) != bool(features):
@@ -167,3 +169,5 @@ def check_eye(name: str, eye: str, features: str) -> None:
             f"{name}: eye is {eye!r} and features {features!r}; expected a teacher's name in "
             f"`features` with eye = {CLASSIFIER!r}, and none with another"
         )
+    if side < 1:
+        raise BenchError(f"{name}: side is {side}; expected 1 or more")
