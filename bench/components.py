@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.matrix import FULL, Cell, Matrix, Override, recipe_with
-from bench.recipe import Recipe
+from bench.recipe import RECIPES, DiffusionRecipe, Recipe
 from bench.registry import KINDS, Entry, Registry, replace, suggest, values_of
 from bench.types import BenchError
 
@@ -75,15 +75,15 @@ class Components:
         found: Mapping[str, str] = self.matrix.define.get(("attack", attack), {}).get("source", {})
         return found
 
-    def recipe(self, **coordinate: Any) -> Recipe:
+    def recipe(self, **coordinate: Any) -> Recipe | DiffusionRecipe:
         coordinate = {k: v for k, v in coordinate.items() if k in DEPENDS_ON["recipe"]}
         key = ("recipe", *sorted(coordinate.items()))
         if key not in self._known:
-            values = dict(self.matrix.recipe)
+            values, kind = dict(self.matrix.recipe), RECIPES[self.matrix.track]
             for override, changes in self._matching("recipe", coordinate):
-                values = recipe_with(values, changes, override.place)
-            self._known[key] = Recipe(**values)
-        found: Recipe = self._known[key]
+                values = recipe_with(kind, values, changes, override.place)
+            self._known[key] = kind(**values)
+        found: Recipe | DiffusionRecipe = self._known[key]
         return found
 
     @property
@@ -92,6 +92,8 @@ class Components:
         bases = [self.base(kind, name) for kind, names in _named(self.matrix) for name in names]
         wanted = [type(base).__module__ for base in bases]
         wanted += [module for base in bases for module in getattr(base, "preload", ())]
+        if self.matrix.track == "generation":  # the trainer's
+            wanted += ["diffusers.training_utils", "diffusers"]
         return tuple(dict.fromkeys(wanted))
 
     def differs(self, kind: str, component: Any) -> dict[str, Any]:
@@ -142,6 +144,11 @@ def _check_names(components: Components) -> None:
     for kind, names in (("architecture", matrix.architectures), ("metric", matrix.metrics)):
         for name in names:
             track = getattr(components.base(kind, name), "track", "")
+            if kind == "architecture" and not track and matrix.track == "generation":
+                raise BenchError(
+                    f"architecture '{name}' does not say that it is a denoiser; add "
+                    'track: ClassVar[str] = "generation" to it, or name another'
+                )
             if track and track != matrix.track:
                 raise BenchError(
                     f"{kind} '{name}' belongs to the {track} track; this board is on the "
@@ -155,9 +162,18 @@ def _check_names(components: Components) -> None:
     for name in (*matrix.methods, *matrix.controls):
         if getattr(components.base("method", name), "ceiling", False):
             raise BenchError(f"method '{name}' has no budget; list it as ceiling = \"{name}\"")
+    for name in (*matrix.methods, *matrix.controls, *matrix.ceiling):
+        judged = getattr(components.base("method", name), "samples", False)
+        if judged and matrix.track != "generation":
+            raise BenchError(
+                f"method '{name}' gives images in the place of samples; it has a place on boards "
+                "of the generation track alone"
+            )
     for role, wanted in (("backbone", "classification"), ("denoiser", "generation")):
         name = getattr(matrix, role)
-        if name and getattr(components.base("architecture", name), "track", wanted) != wanted:
+        base = components.base("architecture", name) if name else None
+        # of a network that says nothing, a classifier is expected
+        if base and (getattr(base, "track", "") or "classification") != wanted:
             raise BenchError(f"{role} '{name}' is no {wanted} network; name another architecture")
     for attack in matrix.attacks:
         _check_source(components, attack)
@@ -183,6 +199,29 @@ def _check_source(components: Components, attack: str) -> None:
             )
 
 
+def _check_features(components: Components, metric: str, dataset: str) -> None:
+    """The network that a metric looks at images with: one of the board's backbone."""
+    base = components.base("metric", metric)
+    teacher = getattr(components.get("metric", metric, dataset=dataset), "features", "")
+    if not teacher:
+        if getattr(base, "features", ""):
+            raise BenchError(
+                f"metric '{metric}': features is set to ''; expected the name of a teacher"
+            )
+        return
+    if not components.matrix.backbone:
+        raise BenchError(
+            f"metric '{metric}' looks at images with a network of teacher '{teacher}'; add "
+            'backbone = "<architecture>" to the board'
+        )
+    if getattr(components.base("teacher", teacher), "track", "classification") == "generation":
+        raise BenchError(
+            f"metric '{metric}': teacher '{teacher}' belongs to the generation track; expected "
+            "one that trains a classifier"
+        )
+    components.get("teacher", teacher, dataset=dataset, method="", ipc=FULL)
+
+
 def _check_siblings(components: Components, metric: str) -> None:
     matrix = components.matrix
     axes = {
@@ -192,6 +231,7 @@ def _check_siblings(components: Components, metric: str) -> None:
         "labels": matrix.labels,
         "architecture": matrix.architectures,
         "attack": matrix.attacks,
+        "sampler": matrix.samplers,
         "seed": matrix.seeds,
     }
     for need in getattr(components.base("metric", metric), "needs", ()):
@@ -231,8 +271,9 @@ def _targets(components: Components, override: Override) -> list[tuple[Override,
                     f"{override.place}: {owner} field '{name}' cannot depend on {beyond[0]}; "
                     f"expected where with {', '.join(sorted(DEPENDS_ON[owner]))}"
                 )
-            if owner == "recipe" and name not in _recipe_fields():
-                hint = suggest(name, _recipe_fields())
+            known = _recipe_fields(components.matrix)
+            if owner == "recipe" and name not in known:
+                hint = suggest(name, known)
                 raise BenchError(f"{override.place}: the recipe has no field '{name}'{hint}")
             found.append((override, owner, name, value))
     return found
@@ -244,7 +285,7 @@ def _owner(components: Components, override: Override, kinds: list[str], name: s
         for kind in kinds
         if all(hasattr(components.base(kind, n), name) for n in override.where[kind])
     ]
-    if set(override.where) <= DEPENDS_ON["recipe"] and name in _recipe_fields():
+    if set(override.where) <= DEPENDS_ON["recipe"] and name in _recipe_fields(components.matrix):
         having.append("recipe")
     if len(having) == 1:
         return having[0]
@@ -262,8 +303,9 @@ def _fields(components: Components, kind: str, name: str) -> tuple[dataclasses.F
     return dataclasses.fields(components.base(kind, name))
 
 
-def _recipe_fields() -> set[str]:
-    return {f.name for f in dataclasses.fields(Recipe)}
+def _recipe_fields(matrix: Matrix) -> set[str]:
+    """What `[[set]]` may change: the checkpoints are an axis of the board, the same for all."""
+    return {f.name for f in dataclasses.fields(RECIPES[matrix.track])} - {"checkpoints"}
 
 
 def _check_where(components: Components, override: Override) -> None:
@@ -291,8 +333,10 @@ def _teachers(components: Components) -> set[str]:
     methods = (*matrix.methods, *matrix.controls, *matrix.ceiling)
     bases = [components.base("method", m) for m in methods]
     named = {getattr(b, role, "") for b in bases for role in ("teacher", "scorer")}
-    tables = [o.values.get(k, {}) for o in matrix.overrides for k in ("", "method")]
-    set_later = {str(t[role]) for t in tables for role in ("teacher", "scorer") if role in t}
+    named |= {getattr(components.base("metric", m), "features", "") for m in matrix.metrics}
+    roles = ("teacher", "scorer", "features")
+    tables = [o.values.get(k, {}) for o in matrix.overrides for k in ("", "method", "metric")]
+    set_later = {str(t[role]) for t in tables for role in roles if role in t}
     return {*named, *set_later, matrix.teacher} - {""}
 
 
@@ -311,6 +355,11 @@ def downloads(components: Components, cells: Iterable[Cell]) -> dict[Any, Callab
             components.get("teacher", teacher, dataset=dataset, method=name, ipc=ipc)
             for teacher in filter(None, roles)
         ]
+        for metric in matrix.metrics:
+            looks = components.get("metric", metric, dataset=dataset)
+            if teacher := getattr(looks, "features", ""):
+                where = {"dataset": dataset, "method": "", "ipc": FULL}
+                teachers.append(components.get("teacher", teacher, **where))
         found += [components.get("dataset", dataset, dataset=dataset), method, *teachers]
     return {c: c.download for c in found if callable(getattr(c, "download", None))}
 
@@ -331,6 +380,11 @@ def _check_every_field(components: Components) -> None:
                 f"method '{name}' trains networks of its own; add backbone = \"<architecture>\" to "
                 "the board"
             )
+        if getattr(method, "fresh_denoisers", False) and not matrix.denoiser:
+            raise BenchError(
+                f"method '{name}' trains denoisers of its own; add denoiser = \"<architecture>\" "
+                "to the board"
+            )
         names = {getattr(method, "teacher", ""), getattr(method, "scorer", "")}
         if "teacher" in matrix.labels:
             names.add(labeller(matrix, method))
@@ -345,6 +399,8 @@ def _check_every_field(components: Components) -> None:
             )
             components.get("teacher", teacher, dataset=dataset, method=name, ipc=ipc)
     for dataset in matrix.datasets:
+        for metric in matrix.metrics:
+            _check_features(components, metric, dataset)
         for kind, names_of_kind in _named(matrix):
             for n in names_of_kind:
                 if kind not in ("method", "teacher"):
@@ -353,7 +409,14 @@ def _check_every_field(components: Components) -> None:
         for ipc in (*matrix.ipc, FULL):
             for labels in matrix.labels:
                 for a in matrix.architectures:
-                    components.recipe(dataset=dataset, ipc=ipc, labels=labels, architecture=a)
+                    where = {"dataset": dataset, "ipc": ipc, "labels": labels, "architecture": a}
+                    recipe = components.recipe(**where)
+                    if any(step >= recipe.steps for step in matrix.checkpoints):
+                        raise BenchError(
+                            f"[recipe] checkpoints = {list(matrix.checkpoints)}: the training of "
+                            f"ipc {ipc or 'all'} ends at step {recipe.steps}, which is always "
+                            "sampled from; expected smaller numbers"
+                        )
 
 
 def _check_teacher(components: Components, method: str, teacher: str, *, scorer: bool) -> None:

@@ -22,6 +22,7 @@ def to_tensors(condensed: CondensedSet) -> dict[str, Tensor]:
     if condensed.weights is not None:
         stored["weights"] = condensed.weights
     stored |= {f"extras.{name}": tensor for name, tensor in condensed.extras.items()}
+    stored |= {f"notes.{name}": tensor for name, tensor in condensed.notes.items()}
     return {name: tensor.detach().cpu().contiguous() for name, tensor in stored.items()}
 
 
@@ -31,17 +32,24 @@ def from_tensors(tensors: Mapping[str, Tensor]) -> CondensedSet:
     if labels.ndim == 1:
         classes = int(tensors["classes"])
         labels = torch.zeros(len(labels), classes).scatter_(1, labels[:, None], 1.0)
-    prefix = "extras."
+
+    def below(prefix: str) -> dict[str, Tensor]:
+        return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+
     return CondensedSet(
         images=Selection(images) if images.ndim == 1 else images,
         labels=labels,
         weights=tensors.get("weights"),
-        extras={k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)},
+        extras=below("extras."),
+        notes=below("notes."),
     )
 
 
 def weigh(tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """Bytes of images (8 for each real one that is selected), labels, weights and extras."""
+    """Bytes of images (8 for each real one that is selected), labels, weights and extras.
+
+    Notes weigh nothing: whoever trains on the set does not need them.
+    """
     extras = {name: t for name, t in tensors.items() if name.startswith("extras.")}
     return {
         "images": bytes_of({"": tensors["images"]}),

@@ -33,8 +33,12 @@ def section(board: Board, records: Sequence[Record]) -> list[str]:
 def _sets(board: Board, records: Sequence[Record]) -> list[str]:
     """Rows of methods: teacher, condensation, and students by network and labels."""
     students = list(dict.fromkeys((r["architecture"], r["labels"]) for r in records))
-    header = ["IPC", "Method", "Teacher", "Condensation"]
-    header += [f"Student {architecture}, {labels} labels" for architecture, labels in students]
+    scored = any("scorer" in r["passes"] for r in records)
+    header = ["IPC", "Method", "Teacher", *(["Scorer"] if scored else []), "Condensation"]
+    header += [
+        f"Student {architecture}" + (f", {labels} labels" if board.attacks else "")
+        for architecture, labels in students
+    ]
     rows = []
     order = [
         *((i, m) for i in board.ipc for m in (*board.methods, *board.controls)),
@@ -42,6 +46,7 @@ def _sets(board: Board, records: Sequence[Record]) -> list[str]:
     ]
     for ipc, method in order:
         group = [r for r in records if (r["ipc"], r["method"]) == (ipc, method)]
+        group = [r for r in group if not r.get("step")]  # a checkpoint is part of its training
         if not group:
             continue
         trained = [
@@ -49,21 +54,27 @@ def _sets(board: Board, records: Sequence[Record]) -> list[str]:
             for one in students
         ]
         rows.append(
-            [str(ipc or "full set"), method, _mean(group, "teacher"), _mean(group, "set"), *trained]
+            [
+                *(str(ipc or "full set"), method, _mean(group, "teacher")),
+                *([_mean(group, "scorer")] if scored else []),
+                *(_mean(group, "set"), *trained),
+            ]
         )
     return table(header, rows)
 
 
 def _attacks(board: Board, records: Sequence[Record]) -> list[str]:
-    """Rows of attacks: passes for each image that they were asked to attack."""
-    header = ["", "Attack", "Forward an image", "Backward an image"]
+    """Rows of attacks or samplers: passes for each image that they were asked for."""
+    what = "Attack" if board.attacks else "Sampler"
+    header = ["", what, "Forward an image", "Backward an image"]
     rows = []
-    for attack in board.attacks:
-        group = [r for r in records if r["attack"] == attack]
+    for name in (*board.attacks, *board.samplers):
+        group = [r for r in records if name in (r.get("attack"), r.get("sampler"))]
+        group = [r for r in group if "student" in r["passes"]]
         images = sum(r["images"] for r in group)
         if images:
             total = _sum(group, "probe")
-            rows.append(["", attack, *(f"{total[way] / images:,.1f}" for way in total)])
+            rows.append(["", name, *(f"{total[way] / images:,.1f}" for way in total)])
     return table(header, rows)
 
 

@@ -26,6 +26,7 @@ class Passes:
         return network.register_forward_hook(self._went)
 
     def _went(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        output = output[0] if isinstance(output, tuple) else output
         if isinstance(output, Tensor) and output.ndim:
             self.forward += len(output)
             if output.requires_grad:

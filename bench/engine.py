@@ -156,7 +156,7 @@ class Engine:
 
 def price_key(stage: Stage) -> str:
     """Stages of one price key take about the same time."""
-    kinds = ("teacher", "method", "ipc", "architecture", "labels", "attack", "metric")
+    kinds = ("teacher", "method", "ipc", "architecture", "labels", "attack", "sampler", "metric")
     named = {k: getattr(stage.parts[k], "name", stage.parts[k]) for k in kinds if k in stage.parts}
     dataset = stage.dataset.name if stage.dataset else stage.parts["dataset"].name
     return " ".join(map(str, (stage.kind, dataset, *named.values())))

@@ -126,6 +126,8 @@ def check_condensed(
             "the weights must be positive and finite",
         )
     _check_extras(condensed.extras, count, classes)
+    for name, note in condensed.notes.items():
+        _require(isinstance(note, Tensor), f"note '{name}' is {_named(note)}; expected a tensor")
 
 
 def _check_extras(extras: Mapping[str, Tensor], count: int, classes: int) -> None:
@@ -166,6 +168,15 @@ def check_perturbed(adversarial: Tensor, images: Tensor, norm: str, eps: float) 
         name: {"mean": round(float(size.mean()), 6), "max": round(float(size.max()), 6)}
         for name, size in sizes.items()
     }
+
+
+def check_samples(x: Any, count: int, shape: tuple[int, ...]) -> None:
+    """What a sampler returns: float [count, *shape] in the space of the denoiser, finite."""
+    _require(
+        isinstance(x, Tensor) and x.is_floating_point() and tuple(x.shape) == (count, *shape),
+        f"sample() returned {_named(x)}; expected float32 {[count, *shape]}",
+    )
+    _require(bool(x.isfinite().all()), "the samples hold NaN or infinity")
 
 
 def fingerprint(model: nn.Module) -> tuple[Any, ...]:

@@ -38,8 +38,10 @@ def bench_methods() -> Sequence[Any]:  # type: ignore[empty-body]
     """Condensation methods: `condense(task) -> CondensedSet`.
 
     Fields `teacher: str` and `scorer: str` name the networks that it uses; with the class variable
-    `fresh_networks = True` it gets `task.network()`, fresh ones of the board's backbone, too;
-    `ceiling = True` marks the full training set, which has no budget.
+    `fresh_networks = True` it gets `task.network()`, fresh ones of the board's backbone, too, and
+    with `fresh_denoisers = True` `task.denoiser()`; `ceiling = True` marks the full training set,
+    which has no budget. On boards of the generation track `samples = True` says that no student is
+    trained: images drawn from its set are judged as samples are.
     """
 
 
@@ -47,8 +49,15 @@ def bench_methods() -> Sequence[Any]:  # type: ignore[empty-body]
 def bench_architectures() -> Sequence[Any]:  # type: ignore[empty-body]
     """Networks: `build(shape, classes) -> nn.Module`, [B, C, H, W] to logits [B, classes].
 
-    The last `nn.Linear` is the classifier. Class variable `track`; a generator is called as
-    `model(x, t, labels, extras)`.
+    The last `nn.Linear` is the classifier. Class variable `track`. A denoiser is built with
+    `build(shape, classes, extras)`, where `extras` has the shape of one row of each attachment of
+    the set ("class.*", "image.*"), and raises Unsupported for those that it has no use for. It is
+    called as `model(x, t, labels, extras)`: x [B, C, H, W] with pixels in [-1, 1] and noise, t [B]
+    from 0 (image) to 1 (noise), labels int64 [B] in 0..classes (the last is "no class"), and the
+    attachments to classes [classes, ...]; it gives [B, C, H, W]. Optional methods: `projected`, of
+    the same arguments, gives (the same, {"image.*": [B, ...]}) for the projection loss; `encode`
+    (images in [0, 1] to x) and `decode` (back), with an attribute `latent_shape`, give it a space
+    of its own.
     """
 
 
@@ -68,7 +77,12 @@ def bench_attacks() -> Sequence[Any]:  # type: ignore[empty-body]
 
 @hookspec
 def bench_samplers() -> Sequence[Any]:  # type: ignore[empty-body]
-    """Samplers: `sample(model, labels, extras, shape, generator) -> Tensor` [P, C, H, W]."""
+    """Samplers: `sample(model, labels, extras, shape, generator) -> Tensor` [P, *shape].
+
+    `model` is a `bench.diffusion.Denoiser`: its `schedule` says what it was trained on, and class
+    `model.classes` asks for none. What comes back is in the space of x; the harness makes images of
+    it. All draws come from `generator`, which is on the CPU whatever the device.
+    """
 
 
 @hookspec
@@ -77,5 +91,6 @@ def bench_metrics() -> Sequence[Any]:  # type: ignore[empty-body]
 
     Class variables `of` ("set", "student" or "probe": what it looks at), `higher_is_better`,
     `bounds` (lowest, highest; None where open), `track`, and `needs`: coordinates of sibling
-    cells, as in `({"method": "random"},)`.
+    cells, as in `({"method": "random"},)`. A field `features: str` names the teacher whose network
+    is `trial.features`: one for the whole board.
     """

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.records import Record, unpack
+from bench.records import Record, at_step, column, unpack
 from bench.types import BenchError
 
 
@@ -41,6 +41,14 @@ class Board:
     metrics: tuple[str, ...]
     seeds: tuple[int, ...]
     evaluate: str = "test"  # the split that records are of
+    samplers: tuple[str, ...] = ()
+    checkpoints: tuple[int, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the tables, but for the robust ones."""
+        steps = (*self.checkpoints, 0)
+        return (*self.attacks, *(at_step(s, step) for s in self.samplers for step in steps))
 
     def role(self, method: str) -> str:
         """ "method", "control" or "ceiling"."""
@@ -52,6 +60,8 @@ class Board:
 ROW = ("dataset", "architecture", "labels", "ipc", "method")
 COLUMNS = (*ROW, "role", "column", "metric", "mean", "sd", "n", "images", "size", "bytes")
 """Columns of `tidy`, and of `table.csv`."""
+
+SCALE = ("better", "rate")
 
 PEERS = ["dataset", "architecture", "labels", "ipc", "column", "metric"]
 """Rows that agree on these are compared with each other."""
@@ -71,7 +81,7 @@ def on_board(board: Board, records: Iterable[Record]) -> list[Record]:
         and record["ipc"] in budgets.get(record["method"], ())
         and record["labels"] in board.labels
         and record["architecture"] in board.architectures
-        and record["attack"] in board.attacks
+        and column(record) in board.columns
         and record["seed"] in board.seeds
     ]
 
@@ -84,7 +94,7 @@ def scales(board: Board, records: Iterable[Record]) -> dict[str, dict[str, Any]]
     found: dict[str, dict[str, Any]] = {}
     for record in on_board(board, records):
         for metric in record.get("metrics", ()):
-            scale = {key: record["scales"][metric][key] for key in ("better", "rate")}
+            scale = {k: v for k, v in record["scales"][metric].items() if k in SCALE}
             if found.setdefault(metric, scale) != scale:
                 raise BenchError(
                     f"metric {metric!r} has the scales {found[metric]} and {scale}; expected one "
@@ -100,7 +110,7 @@ def moves(record: Record) -> bool:
 
 def ball(record: Record) -> str:
     """The ball of a record's attack, as in "linf 8/255", or "" if it stays in none."""
-    return f"{record['norm']} {radius(record['eps'])}" if record["norm"] else ""
+    return f"{record['norm']} {radius(record['eps'])}" if record.get("norm") else ""
 
 
 @cache
@@ -121,10 +131,10 @@ def balls(board: Board, records: Iterable[Record]) -> dict[tuple[str, str], tupl
     members: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for record in on_board(board, records):
         if record["status"] == "ok" and (ball(record) or not moves(record)):
-            members[record["dataset"]][ball(record)].add(record["attack"])
+            members[record["dataset"]][ball(record)].add(column(record))
     return {
         (dataset, f"robust {name}"): tuple(
-            attack for attack in board.attacks if attack in attacks | of_dataset.get("", set())
+            attack for attack in board.columns if attack in attacks | of_dataset.get("", set())
         )
         for dataset, of_dataset in members.items()
         for name, attacks in of_dataset.items()
@@ -154,15 +164,15 @@ def robust(board: Board, records: Iterable[Record]) -> list[Record]:
     ]
     cells: dict[tuple[Any, ...], dict[str, Record]] = defaultdict(dict)
     for record in shown:
-        cells[tuple(record[axis] for axis in (*ROW, "seed"))][record["attack"]] = record
+        cells[tuple(record[axis] for axis in (*ROW, "seed"))][column(record)] = record
     declined = {
-        (*(record[axis] for axis in (*ROW, "seed")), record["attack"])
+        (*(record[axis] for axis in (*ROW, "seed")), column(record))
         for record in standing
         if record["status"] != "ok"
     }
     derived = []
-    for (dataset, column), attacks in balls(board, records).items():
-        inside = {"", column.removeprefix("robust ")}
+    for (dataset, joint), attacks in balls(board, records).items():
+        inside = {"", joint.removeprefix("robust ")}
         for place, cell in cells.items():
             asked = [a for a in attacks if (*place, a) not in declined]
             found = [cell[a] for a in asked if a in cell and ball(cell[a]) in inside]
@@ -173,7 +183,7 @@ def robust(board: Board, records: Iterable[Record]) -> list[Record]:
                 survived = np.logical_and.reduce([bits[id(record)] for record in found])
                 mean = float(survived.mean())
                 derived.append(
-                    {**found[0], "attack": column, "metrics": dict.fromkeys(joined, mean)}
+                    {**found[0], "attack": joint, "metrics": dict.fromkeys(joined, mean)}
                 )
     return derived
 
@@ -189,10 +199,10 @@ def columns(board: Board, records: Iterable[Record]) -> dict[str, dict[str, tupl
     First the board's attacks (of one attack each), then the robust columns.
     """
     found = balls(board, records).items()
-    robust_columns = sorted(found, key=lambda item: [*map(board.attacks.index, item[1]), item[0]])
+    robust_columns = sorted(found, key=lambda item: [*map(board.columns.index, item[1]), item[0]])
     return {
-        dataset: {attack: (attack,) for attack in board.attacks}
-        | {column: attacks for (name, column), attacks in robust_columns if name == dataset}
+        dataset: {attack: (attack,) for attack in board.columns}
+        | {joint: attacks for (name, joint), attacks in robust_columns if name == dataset}
         for dataset in board.datasets
     }
 
@@ -209,8 +219,8 @@ def tidy(board: Board, records: Sequence[Record]) -> pd.DataFrame:
     for record in [*measured, *robust(board, shown)]:
         for metric in record["metrics"]:
             if metric in board.metrics:
-                row = (record[axis] for axis in (*ROW, "attack"))
-                groups[(*row, metric)].append(record)
+                row = (record[axis] for axis in ROW)
+                groups[(*row, column(record), metric)].append(record)
     order = {
         "dataset": board.datasets,
         "architecture": board.architectures,

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.recipe import Recipe
-from bench.records import COORDINATE, REGIMES
+from bench.recipe import RECIPES, DiffusionRecipe, Recipe
+from bench.records import COORDINATES, REGIMES
 from bench.registry import KINDS, NAME, TRACKS, as_type_of, suggest, values_of
 from bench.types import BenchError
 from bench.workers import Limits
@@ -33,13 +33,24 @@ class Cell:
     ipc: int  # images per class; 0 for a ceiling
     labels: str  # "hard" | "soft" | "teacher"
     architecture: str
-    attack: str
+    attack: str  # "" on the generation track
     seed: int
+    sampler: str = ""  # of the generation track, as is
+    step: int = 0  # the checkpoint that is sampled from; 0: the end of the training
+
+    @property
+    def coordinate(self) -> tuple[str | int, ...]:
+        """As `records.coordinate` has it of the cell's record."""
+        names = COORDINATES["generation" if self.sampler else "classification"]
+        return tuple(getattr(self, name) for name in names)
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Which test images are attacked: a prefix of one permutation of the split; 0: all."""
+    """Which test images are attacked: a prefix of one permutation of the split; 0: all.
+
+    On the generation track: to how many the samples are compared, one for the label of each.
+    """
 
     images: int = 0
 
@@ -86,15 +97,24 @@ class Matrix:
             *itertools.product((*self.methods, *self.controls), self.ipc),
             *((name, FULL) for name in self.ceiling),
         ]
+        probes = [
+            *((attack, "", 0) for attack in self.attacks),
+            *(("", sampler, step) for sampler in self.samplers for step in (*self.checkpoints, 0)),
+        ]
         return tuple(
-            Cell(dataset, method, ipc, labels, architecture, attack, seed)
+            Cell(dataset, method, ipc, labels, architecture, attack, seed, sampler, step)
             for dataset in self.datasets
             for method, ipc in sets
             for labels in self.labels
             for architecture in self.architectures
-            for attack in self.attacks
+            for attack, sampler, step in probes
             for seed in self.seeds
         )
+
+    @property
+    def checkpoints(self) -> tuple[int, ...]:
+        """Steps of the training after which students are sampled from, beside its end."""
+        return tuple(self.recipe.get("checkpoints", ()))
 
 
 def read(folder: Path) -> Matrix:
@@ -150,17 +170,22 @@ def parse(document: Mapping[str, Any]) -> Matrix:
         denoiser=_text(document, "denoiser"),
         teacher=_text(document, "teacher"),
         evaluate=_choice(document, "evaluate", EVALUATE, default="test"),
-        recipe=_recipe(_table(document, "recipe")),
+        recipe=_recipe(_table(document, "recipe"), track),
         probe=_fields_of(Probe(), _table(document, "probe"), "[probe]"),
         limits=_fields_of(Limits(), _table(document, "limits"), "[limits]"),
         define=_definitions(_table(document, "define")),
-        overrides=_overrides(document.get("set", [])),
+        overrides=_overrides(document.get("set", []), track),
     )
     if matrix.probe.images < 0:
         raise BenchError(f"[probe] images is {matrix.probe.images}; expected 0 (all) or more")
     for name in ("seconds", "memory_gb"):
         if getattr(matrix.limits, name) <= 0:
             raise BenchError(f"[limits] {name} is {getattr(matrix.limits, name)}; must be above 0")
+    if track == "generation" and matrix.labels != ("hard",):
+        raise BenchError(
+            f"labels are {list(matrix.labels)} on a generation board; expected none given: a "
+            "denoiser is told a class"
+        )
     if "teacher" in matrix.labels and not matrix.backbone:
         raise BenchError('labels "teacher" need a backbone; add backbone = "<architecture>"')
     return matrix
@@ -244,21 +269,27 @@ def _numbers(
     return tuple(values) or default
 
 
-def _recipe(table: Mapping[str, Any]) -> Mapping[str, Any]:
-    _known(table, {f.name: f for f in dataclasses.fields(Recipe)}, "[recipe]")
-    return recipe_with({}, table, "[recipe]")
+def _recipe(table: Mapping[str, Any], track: str) -> Mapping[str, Any]:
+    kind = RECIPES[track]
+    _known(table, {f.name: f for f in dataclasses.fields(kind)}, "[recipe]")
+    return recipe_with(kind, {}, table, "[recipe]")
 
 
-def recipe_with(recipe: Mapping[str, Any], values: Mapping[str, Any], where: str) -> dict[str, Any]:
+def recipe_with(
+    kind: type[Recipe] | type[DiffusionRecipe],
+    recipe: Mapping[str, Any],
+    values: Mapping[str, Any],
+    where: str,
+) -> dict[str, Any]:
     """Recipe fields, with `values` over them; checked. A new `steps` takes `epochs` away."""
     base = dict(recipe)
     for one, other in (("steps", "epochs"), ("epochs", "steps")):
         if one in values and other not in values:
             base.pop(other, None)
-    default = Recipe()
+    default = kind()
     for key, value in values.items():
         base[key] = as_type_of(getattr(default, key), value, f"{where}: {key}")
-    Recipe(**base)
+    kind(**base)
     return base
 
 
@@ -302,7 +333,7 @@ def _source(body: Mapping[str, Any], kind: str, where: str) -> dict[str, str]:
     return dict(source)
 
 
-def _overrides(tables: Any) -> tuple[Override, ...]:
+def _overrides(tables: Any, track: str) -> tuple[Override, ...]:
     if not isinstance(tables, list) or not all(isinstance(t, Mapping) for t in tables):
         raise BenchError(f"set is {tables!r}; expected tables, as in [[set]]")
     found = []
@@ -311,9 +342,8 @@ def _overrides(tables: Any) -> tuple[Override, ...]:
         where = table.get("where")
         if not isinstance(where, Mapping) or not where:
             raise BenchError(f'{place} has no where; expected e.g. where = {{ method = "..." }}')
-        _known(
-            where, dict.fromkeys((*COORDINATE, "teacher", "metric", "sampler")), f"{place} where"
-        )
+        axes = [name for name in COORDINATES[track] if name != "step"]
+        _known(where, dict.fromkeys((*axes, "teacher", "metric")), f"{place} where")
         chosen = {k: tuple(v) if isinstance(v, list) else (v,) for k, v in where.items()}
         for key, wanted in chosen.items():
             if not wanted:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.diffusion import Denoiser
 from bench.loading import batches
 from bench.types import BenchError, Split
 
@@ -133,7 +134,7 @@ def _faults(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Iterator[
 
 
 def _inner(network: nn.Module) -> nn.Module:
-    return network.network if isinstance(network, Normalized) else network
+    return network.network if isinstance(network, Normalized | Denoiser) else network
 
 
 def _name(network: nn.Module) -> str:

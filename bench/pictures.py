@@ -1,7 +1,8 @@
-"""What attacks do to a few test images: one picture for every row of a board that is attacked.
+"""What attacks do to a few test images, or what students sample: one picture for a row of a board.
 
-Lines are test images. The first column is the clean image; each attack adds its perturbation (grey
-is none, and black or white the largest of this picture) and the adversarial image.
+Under attack, lines are test images. The first column is the clean image; each attack adds its
+perturbation (grey is none, and black or white the largest of this picture) and the adversarial
+image. Of samples, each sampler has a line for every class.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from bench.keys import digest
 from bench.leaderboard import Board, moves
-from bench.records import Record, coordinate
+from bench.records import Record, column, coordinate
 
 FOLDER = "images"
 SIDE = 64  # a smaller image is enlarged, by whole factors, to about this
@@ -26,17 +27,26 @@ Pixels = NDArray[np.uint8]  # [B, C, H, W]
 
 def sheet(clean: Pixels, adversarial: Mapping[str, Pixels]) -> bytes:
     """A PNG with a line for each image, and two columns more for each attack."""
-    from PIL import Image
-
     columns = [clean]
     for attacked in adversarial.values():
         change = attacked.astype(float) - clean
         scale = 127 / max(1.0, np.abs(change).max())
         columns += [(128 + scale * change).astype(np.uint8), attacked]
     lines = [np.concatenate([_framed(c[k]) for c in columns], axis=1) for k in range(len(clean))]
-    pixels = np.concatenate(lines)[GAP:, GAP:]
+    return _png(np.concatenate(lines))
+
+
+def samples(pixels: Pixels) -> bytes:
+    """A PNG of samples [lines, columns, C, H, W]."""
+    return _png(np.concatenate([np.concatenate([_framed(i) for i in line], 1) for line in pixels]))
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    """A PNG of framed images, without the white above and to the left."""
+    from PIL import Image
+
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", optimize=True)
+    Image.fromarray(pixels[GAP:, GAP:]).save(file, "PNG", optimize=True)
     return file.getvalue()
 
 
@@ -51,20 +61,25 @@ def _framed(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def name_of(attacked: Mapping[str, Record]) -> str:
     """The file of a row, below the board's folder; it tells of what its picture was made."""
     record = next(iter(attacked.values()))
-    axes = (record[axis] for axis in ("dataset", "architecture", "labels", "method"))
+    names = ("dataset", "architecture", *(["labels"] if "attack" in record else []), "method")
+    axes = (record[axis] for axis in names)
     made_of = digest([[attack, one["content"]["probe"]] for attack, one in attacked.items()])
     return f"{FOLDER}/{'.'.join(axes)}.ipc-{record['ipc'] or 'all'}.{made_of[:8]}.png"
 
 
 def rows(board: Board, records: Iterable[Record]) -> dict[str, dict[str, Record]]:
-    """File -> attack -> record, of the rows whose first seed was attacked."""
+    """File -> column -> record, of the rows whose first seed was attacked or sampled from.
+
+    Of the checkpoints of a training the last is shown, its end.
+    """
     found: dict[tuple[int, ...], dict[str, Record]] = {}
     for record in records:
         first = record["seed"] == board.seeds[0] and record["status"] == "ok"
-        if first and record.get("pictured") and moves(record):
-            found.setdefault(_place(board, record), {})[record["attack"]] = record
+        shown = moves(record) if "attack" in record else not record["step"]
+        if first and record.get("pictured") and shown:
+            found.setdefault(_place(board, record), {})[column(record)] = record
     drawn = [
-        {a: found[place][a] for a in board.attacks if a in found[place]} for place in sorted(found)
+        {a: found[place][a] for a in board.columns if a in found[place]} for place in sorted(found)
     ]
     return {name_of(attacked): attacked for attacked in drawn}
 
@@ -74,17 +89,23 @@ def section(board: Board, records: Iterable[Record]) -> list[str]:
     shown = rows(board, records)
     if not shown:
         return []
+    sampled = (
+        f"Samples of the students of seed {board.seeds[0]}, for each sampler, a line a class; a "
+        "row that generates nothing shows its images."
+    )
     explained = (
         f"Test images under the attacks on seed {board.seeds[0]}: the clean image, then for each "
         "attack its perturbation (grey is none; the largest is black or white) and the adversarial "
         "image."
     )
-    lines = ["## Pictures", "", explained, ""]
+    lines = ["## Pictures", "", explained if board.attacks else sampled, ""]
     for name, attacked in shown.items():
         record = next(iter(attacked.values()))
-        words = [record["method"], f"IPC {record['ipc'] or 'all'}", f"{record['labels']} labels"]
+        words = [record["method"], f"IPC {record['ipc'] or 'all'}"]
+        words += [f"{record['labels']} labels"] if board.attacks else []
         words += [record["architecture"], record["dataset"]]
-        lines += [f"{', '.join(words)}: clean, {', '.join(attacked)}", ""]
+        columns = f"{'clean, ' if board.attacks else ''}{', '.join(attacked)}"
+        lines += [f"{', '.join(words)}: {columns}", ""]
         lines += [f"![{', '.join(attacked)}]({name})", ""]
     return lines
 
@@ -126,8 +147,12 @@ def write(
         found = [load_file(place) for place in places if place]
         if len(found) < len(attacked):
             continue
-        changed = dict(zip(attacked, (one["adversarial"] for one in found), strict=True))
-        drawn, file = sheet(found[0]["natural"], changed), folder / name
+        if "adversarial" in found[0]:
+            changed = dict(zip(attacked, (one["adversarial"] for one in found), strict=True))
+            drawn = sheet(found[0]["natural"], changed)
+        else:
+            drawn = samples(np.concatenate([one["samples"] for one in found]))
+        file = folder / name
         if not file.is_file() or file.read_bytes() != drawn:
             file.parent.mkdir(exist_ok=True)
             file.write_bytes(drawn)

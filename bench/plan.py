@@ -17,10 +17,13 @@ from typing import Any
 from bench.components import Components, labeller
 from bench.keys import digest, parameters, platform, seed_of
 from bench.matrix import FULL, Cell, Matrix
+from bench.records import at_step
 from bench.store import Finished
 from bench.types import BenchError
 
-STAGES = ("load", "squeeze", "condense", "train", "attack", "probe", "measure")
+APART = -1  # the seed of networks that metrics look with: no method can have asked one of them
+
+STAGES = ("load", "squeeze", "condense", "train", "attack", "probe", "sample", "measure")
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +65,11 @@ class Planned:
 
     cell: Cell
     condensed: Stage
-    student: Stage
-    probe: Stage
+    student: Stage | None  # None where the images of the set are judged as samples
+    probe: Stage  # the attack, or what is sampled
     measures: Mapping[str, Stage]  # by metric
     teacher: Stage | None  # who labels the views, or else whom the method asks
+    scorer: Stage | None  # a denoiser that the method asks
     components: Mapping[str, Any]  # by kind: what the record names
 
 
@@ -189,7 +193,7 @@ def plan(components: Components, datasets: Mapping[str, Dataset], cells: Iterabl
         spec = {**spec, **dataset.identity, "networks": networks, "seed": number}
         stage_id = digest([kind, spec, {role: s.id for role, s in above.items()}])
         if stage_id not in made:
-            where = f", {dataset.name}, seed {seed}"
+            where = f", {dataset.name}" + (f", seed {seed}" if seed != APART else "")
             title = title.replace(where, "") + where
             made[stage_id] = Stage(stage_id, kind, title, spec, above, parts, dataset, number)
         return made[stage_id]
@@ -221,9 +225,12 @@ def plan(components: Components, datasets: Mapping[str, Dataset], cells: Iterabl
             if getattr(component, role, "")
         }
         spec, parts = {"method": identity(component), "ipc": ipc}, {"method": component, "ipc": ipc}
-        if getattr(component, "fresh_networks", False):
-            parts["backbone"] = components.get("architecture", matrix.backbone, dataset=dataset)
-            spec["backbone"] = identity(parts["backbone"])
+        fresh = (("networks", "backbone"), ("denoisers", "denoiser"))
+        for what, role in fresh:
+            if getattr(component, f"fresh_{what}", False):
+                network = getattr(matrix, role)
+                parts[role] = components.get("architecture", network, dataset=dataset)
+                spec[role] = identity(parts[role])
         return stage(
             "condense",
             f"{method}, ipc {ipc or 'all'}",
@@ -254,9 +261,10 @@ def plan(components: Components, datasets: Mapping[str, Dataset], cells: Iterabl
         teacher = teacher_of(dataset, method, ipc, labels, seed)
         if teacher and labels == "teacher":
             above["teacher"] = teacher
+        said = f", {labels} labels" if matrix.track == "classification" else ""
         return stage(
             "train",
-            f"student {architecture} of {method}, ipc {ipc or 'all'}, {labels} labels",
+            f"student {architecture} of {method}, ipc {ipc or 'all'}{said}",
             {"architecture": identity(component), "recipe": parameters(recipe), "labels": labels},
             above,
             {"architecture": component, "recipe": recipe, "labels": labels},
@@ -301,6 +309,43 @@ def plan(components: Components, datasets: Mapping[str, Dataset], cells: Iterabl
             cell.seed,
         )
 
+    @cache
+    def sampled(cell: Cell) -> Stage:
+        """What a student gives for the labels of the test images; or images of a set as they are.
+
+        Those are the same whatever the network and the sampler.
+        """
+        images = matrix.probe.images
+        if judged(cell):
+            drawn = condensed(cell.dataset, cell.method, cell.ipc, cell.seed)
+            return stage(
+                "sample",
+                f"images of {drawn.title}",
+                {"images": images},
+                {"set": drawn},
+                {"images": images},
+                datasets[cell.dataset],
+                "",
+                cell.seed,
+            )
+        where = {"dataset": cell.dataset, "architecture": cell.architecture}
+        component = components.get("sampler", cell.sampler, **where)
+        student = student_of(cell)
+        return stage(
+            "sample",
+            f"{at_step(cell.sampler, cell.step)} of {student.title}",
+            {"sampler": identity(component), "images": images, "step": cell.step},
+            {"student": student, "set": condensed(cell.dataset, cell.method, cell.ipc, cell.seed)},
+            {"sampler": component, "images": images, "step": cell.step},
+            datasets[cell.dataset],
+            cell.architecture,
+            cell.seed,
+        )
+
+    def judged(cell: Cell) -> bool:
+        method = components.get("method", cell.method, dataset=cell.dataset, ipc=cell.ipc)
+        return bool(getattr(method, "samples", False))
+
     def student_of(cell: Cell) -> Stage:
         where = (cell.dataset, cell.method, cell.ipc, cell.labels, cell.architecture)
         return trained(*where, cell.seed)
@@ -311,16 +356,21 @@ def plan(components: Components, datasets: Mapping[str, Dataset], cells: Iterabl
         teacher = teacher_of(cell.dataset, cell.method, cell.ipc, cell.labels, cell.seed)
         if teacher:
             above["teacher"] = teacher
-        if of in ("student", "probe"):
+        if of in ("student", "probe") and not judged(cell):
             above["student"] = student_of(cell)
         if of == "probe":
-            above["probe"] = probed(cell)
+            above["probe"] = probed(cell) if cell.attack else sampled(cell)
         return above
 
     def measured(cell: Cell, metric: str) -> Stage | None:
         component = components.get("metric", metric, dataset=cell.dataset)
         of = getattr(component, "of", "probe")
         above = looked_at(cell, of)
+        if of == "student" and judged(cell):
+            return None
+        step = 0 if judged(cell) else cell.step
+        if teacher := getattr(component, "features", ""):  # one network for the whole board
+            above["features"] = squeezed(cell.dataset, "", FULL, teacher, matrix.backbone, APART)
         needs = getattr(component, "needs", ())
         for number, need in enumerate(needs):
             sibling = _sibling(cell, need, matrix.ceiling)
@@ -330,11 +380,11 @@ def plan(components: Components, datasets: Mapping[str, Dataset], cells: Iterabl
         return stage(
             "measure",
             f"{metric} of {above.get('probe', above.get('student', above['set'])).title}",
-            {"metric": identity(component)},
+            {"metric": identity(component)} | ({"step": step} if step else {}),
             above,
-            {"metric": component, "siblings": len(needs)},
+            {"metric": component, "siblings": len(needs), "step": step},
             datasets[cell.dataset],
-            cell.architecture if of != "set" else matrix.backbone,
+            "" if judged(cell) else cell.architecture if of != "set" else matrix.backbone,
             cell.seed,
         )
 
@@ -342,26 +392,31 @@ def plan(components: Components, datasets: Mapping[str, Dataset], cells: Iterabl
     for cell in cells:
         above = looked_at(cell, "probe")
         method = components.get("method", cell.method, dataset=cell.dataset, ipc=cell.ipc)
-        kinds = {
-            "dataset": datasets[cell.dataset].component,
-            "method": method,
-            "architecture": above["student"].parts["architecture"],
-            "attack": above["probe"].parts["attack"],
-        }
-        teacher = above.get("teacher")
+        kinds = {"dataset": datasets[cell.dataset].component, "method": method}
+        if "student" in above:
+            kinds["architecture"] = above["student"].parts["architecture"]
+            probe = "attack" if cell.attack else "sampler"
+            kinds[probe] = above["probe"].parts[probe]
+        teacher, scorer = above.get("teacher"), above["set"].above.get("scorer")
         if teacher:
             kinds["teacher"] = teacher.parts["teacher"]
         for made_with in filter(None, (above["set"], teacher)):
             if "backbone" in made_with.parts:
                 kinds["backbone"] = made_with.parts["backbone"]
+        if "denoiser" in above["set"].parts:
+            kinds["denoiser"] = above["set"].parts["denoiser"]
+        if scorer:
+            kinds["scorer"] = scorer.parts["teacher"]
+            kinds["denoiser"] = scorer.parts["backbone"]
         planned.append(
             Planned(
                 cell,
                 above["set"],
-                above["student"],
+                above.get("student"),
                 above["probe"],
                 {name: found for name in matrix.metrics if (found := measured(cell, name))},
                 teacher,
+                scorer,
                 kinds,
             )
         )

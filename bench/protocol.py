@@ -13,11 +13,17 @@ from itertools import chain
 from typing import Any
 
 from bench.keys import canonical, parameters
-from bench.recipe import Recipe
+from bench.recipe import RECIPES
 from bench.records import Record
 
-OF_TABLE = ("dataset", "architecture", "backbone")  # whose settings stand in a table's caption
+OF_TABLE = (
+    "dataset",
+    "architecture",
+    "backbone",
+    "denoiser",
+)  # whose settings stand in a table's caption
 OF_COLUMN = ("attack", "sampler")  # whose settings differ between the columns that one figure joins
+LOOKED, MEASURED = "looked at.", "measured by."  # before the name of a metric
 
 
 def usual_of(records: Iterable[Record]) -> dict[str, Any]:
@@ -32,8 +38,9 @@ def usual_of(records: Iterable[Record]) -> dict[str, Any]:
 
 def recipe_of(usual: Mapping[str, Any]) -> str:
     """Where the recipe of a table differs from the defaults, in the order of its fields."""
-    base = parameters(Recipe())
     found = {k.removeprefix("recipe."): v for k, v in usual.items() if k.startswith("recipe.")}
+    of_classifiers = parameters(RECIPES["classification"]())
+    base = parameters(RECIPES["generation"]()) if found.keys() - of_classifiers else of_classifiers
     names = [*base, *sorted(found.keys() - base.keys())]
     return _listed({k: found[k] for k in names if k in found and found[k] != base.get(k)})
 
@@ -44,9 +51,11 @@ def unusual(record: Record, usual: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def oddities(
-    groups: Sequence[Sequence[Record]], unusual: Mapping[int, Mapping[str, Any]]
+    metric: str,
+    groups: Sequence[Sequence[Record]],
+    unusual: Mapping[int, Mapping[str, Any]],
 ) -> list[str]:
-    """How the records behind one figure differ from each other, or from their table.
+    """How the records behind one figure of a metric differ from each other, or from their table.
 
     `groups` are those of each attack that the figure joins; `unusual` has what is unusual of each
     record, by its `id`.
@@ -73,6 +82,10 @@ def oddities(
             said.add("another version of the data")
         if "images_hash" in odd:
             said.add("other images")
+        if network := odd.get(f"{LOOKED}{metric}"):
+            said.add(f"looked at by {network}")
+        if f"{MEASURED}{metric}" in odd:
+            said.add(f"measured by another version of {metric}")
     return sorted(said)
 
 
@@ -84,7 +97,10 @@ def _shared(record: Record) -> dict[str, Any]:
     given, code = record["parameters"], record.get("code", {})
     own = given.get("recipe", {})
     recipe = {k: v for k, v in record.get("recipe", {}).items() if k not in own}
+    scales = record.get("scales", {})
     return {
+        **{f"{LOOKED}{m}": s["features"] for m, s in scales.items() if "features" in s},
+        **{f"{MEASURED}{m}": s["measured_by"] for m, s in scales.items() if "measured_by" in s},
         **{f"recipe.{name}": value for name, value in recipe.items()},
         **{f"data.{name}": value for name, value in record.get("data", {}).items()},
         **({"images_hash": record["images_hash"]} if record.get("images_hash") else {}),

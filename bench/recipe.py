@@ -75,9 +75,76 @@ class Recipe:
         self._check(name, getattr(self, name) in choices, " or ".join(map(repr, choices)))
 
     def _check(self, name: str, ok: bool, expected: str) -> None:
-        if not ok:
-            value: Any = getattr(self, name)
-            raise BenchError(f"recipe.{name} is {value!r}; expected {expected}")
+        _require(self, name, ok, expected)
+
+
+@dataclass(frozen=True)
+class DiffusionRecipe:
+    """How denoisers are trained, on a board of the generation track; as `Recipe` otherwise.
+
+    Every set is shown `steps * batch` times an image, however small it is.
+    """
+
+    steps: int = 2000  # optimiser steps
+    checkpoints: tuple[int, ...] = ()  # steps after which the student is sampled from as well
+    batch: int = 64  # images per step, each with a time and noise of its own
+    optimizer: str = "adamw"  # "adamw" | "sgd"
+    lr: float = 1e-3
+    momentum: float = 0.9  # of sgd
+    betas: tuple[float, float] = (0.9, 0.999)  # of adamw
+    weight_decay: float = 0.0
+    schedule: str = "constant"  # of the learning rate: "cosine" (to 0) | "constant"
+    warmup: float = 0.05  # fraction of the run with a linear rise from 0
+    clip: float = 1.0  # largest gradient norm; 0: off
+    ema: float = 0.999  # decay of the average of weights that is the student; 0: the last weights
+    flip: bool = False  # mirror images, on data sets where that keeps the label
+    noise: str = "cosine"  # path to noise: "cosine" | "linear" | "straight"
+    prediction: str = "velocity"  # of the network: "noise" | "image" | "velocity"
+    timesteps: int = 1000  # T
+    dropout: float = 0.1  # share of the images that are shown without their label
+    projection: float = 0.5  # weight of the projection loss on features that a set attaches
+    bf16: bool = False  # autocast; never exact
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            if f.type.startswith("tuple") and isinstance(getattr(self, f.name), list):  # TOML
+                object.__setattr__(self, f.name, tuple(getattr(self, f.name)))
+        for name, choices in (
+            ("optimizer", OPTIMIZERS),
+            ("schedule", ("cosine", "constant")),
+            ("noise", ("cosine", "linear", "straight")),
+            ("prediction", ("noise", "image", "velocity")),
+        ):
+            self._check(name, getattr(self, name) in choices, " or ".join(map(repr, choices)))
+        for name in ("steps", "batch"):
+            self._check(name, getattr(self, name) >= 1, "1 or more")
+        self._check("timesteps", self.timesteps >= 2, "2 or more")
+        for name in ("weight_decay", "clip", "projection"):
+            self._check(name, getattr(self, name) >= 0, "0 or more")
+        self._check("lr", self.lr > 0, "more than 0")
+        for name in ("momentum", "ema", "warmup", "dropout"):
+            self._check(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
+        betas = len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas)
+        self._check("betas", betas, "two numbers in [0, 1)")
+        whole = all(type(s) is int and s >= 1 for s in self.checkpoints)
+        ordered = whole and sorted({*self.checkpoints}) == [*self.checkpoints]
+        self._check("checkpoints", ordered, "steps in rising order, as in [250, 500]")
+
+    def _check(self, name: str, ok: bool, expected: str) -> None:
+        _require(self, name, ok, expected)
+
+
+RECIPES: dict[str, type[Recipe] | type[DiffusionRecipe]] = {
+    "classification": Recipe,
+    "generation": DiffusionRecipe,
+}
+"""By track."""
+
+
+def _require(recipe: Recipe | DiffusionRecipe, name: str, ok: bool, expected: str) -> None:
+    if not ok:
+        value: Any = getattr(recipe, name)
+        raise BenchError(f"recipe.{name} is {value!r}; expected {expected}")
 
 
 DSA_OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")

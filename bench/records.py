@@ -26,32 +26,57 @@ from bench.types import BenchError
 
 Record = dict[str, Any]
 
-COORDINATE = ("dataset", "method", "ipc", "labels", "architecture", "attack", "seed")
-"""The fields that say which cell a record is of; no two records share all of them."""
+COORDINATES = {
+    "classification": ("dataset", "method", "ipc", "labels", "architecture", "attack", "seed"),
+    "generation": (
+        *("dataset", "method", "ipc", "labels", "architecture", "sampler", "step", "seed"),
+    ),
+}
+"""The fields that say which cell a record is of, by track; no two records share all of them."""
 
 REGIMES = ("hard", "soft", "teacher")
 NORMS = ("linf", "l2", "")
 DECIMALS = 6
 
 _ALWAYS: dict[str, type] = {
-    **dict.fromkeys(("dataset", "method", "labels", "architecture", "attack"), str),
+    **dict.fromkeys(("dataset", "method", "labels", "architecture"), str),
     **dict.fromkeys(("ipc", "seed"), int),
     **dict.fromkeys(("status", "reason"), str),
     **dict.fromkeys(("versions", "data", "about", "parameters"), dict),
 }
+_OF_TRACK: dict[str, dict[str, type]] = {
+    "classification": {"attack": str},
+    "generation": {"sampler": str, "step": int},
+}
 _WHEN_OK: dict[str, type] = {
-    **dict.fromkeys(("metrics", "scales", "perturbation", "bytes", "cost"), dict),
+    **dict.fromkeys(("metrics", "scales", "bytes", "cost"), dict),
     **dict.fromkeys(("recipe", "code", "content", "environment"), dict),
-    **dict.fromkeys(("correct", "images_hash", "norm"), str),
     **dict.fromkeys(("images", "size"), int),
+    "images_hash": str,
     "flags": list,
 }
+_WHEN_ATTACKED: dict[str, type] = {"perturbation": dict, "correct": str, "norm": str}
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
+def track(record: Record) -> str:
+    """ "classification", or "generation" where the student was sampled from."""
+    return "generation" if "sampler" in record else "classification"
+
+
 def coordinate(record: Record) -> tuple[str | int, ...]:
-    """Which cell a record is of: the values of `COORDINATE`."""
-    return tuple(record[name] for name in COORDINATE)
+    """Which cell a record is of: the values of `COORDINATES`."""
+    return tuple(record[name] for name in COORDINATES[track(record)])
+
+
+def column(record: Record) -> str:
+    """The column of a record in the tables: its attack, or its sampler and the step of training."""
+    return record["attack"] if "attack" in record else at_step(record["sampler"], record["step"])
+
+
+def at_step(sampler: str, step: int) -> str:
+    """A sampler, at a checkpoint of the training (0: at its end)."""
+    return f"{sampler} @ {step:,}" if step else sampler
 
 
 def read(folder: Path) -> list[Record]:
@@ -202,10 +227,11 @@ def _parse(line: str, where: str) -> Record:
 def _check(record: Record, where: str) -> None:
     """Raise BenchError unless a record is sound. In plain Python: boards have 10,000 of them."""
     _check_types(record, _ALWAYS, where)
+    _check_types(record, _OF_TRACK[track(record)], where)
     if record["labels"] not in REGIMES:
         _wrong(where, "labels", record["labels"], _choices(REGIMES))
-    for name in ("ipc", "seed"):
-        if record[name] < 0:
+    for name in ("ipc", "seed", "step"):
+        if record.get(name, 0) < 0:
             _wrong(where, name, record[name], "0 or more")
     if record["status"] not in ("ok", "unsupported"):
         _wrong(where, "status", record["status"], _choices(("ok", "unsupported")))
@@ -217,7 +243,9 @@ def _check(record: Record, where: str) -> None:
                 _wrong(where, f"{name}.{key}", value, f"a value of type {kind.__name__}")
     if record["status"] == "ok":
         _check_types(record, _WHEN_OK, where)
-        _check_ball(record, where)
+        if track(record) == "classification":
+            _check_types(record, _WHEN_ATTACKED, where)
+            _check_ball(record, where)
         _check_metrics(record, where)
         _check_sizes(record, where)
 
@@ -264,7 +292,7 @@ def _check_sizes(record: Record, where: str) -> None:
     for flag in record["flags"]:
         if type(flag) is not str:
             _wrong(where, "flags", flag, "strings")
-    if record["correct"]:
+    if record.get("correct"):
         try:
             _packed(record["correct"], record["images"])
         except BenchError as error:
@@ -284,7 +312,8 @@ def _wrong(where: str, name: str, value: Any, expected: str) -> None:
 
 
 def _words(record: Record) -> str:
-    return "record of " + " ".join(f"{name}={record.get(name)}" for name in COORDINATE)
+    names = COORDINATES[track(record)]
+    return "record of " + " ".join(f"{name}={record.get(name)}" for name in names)
 
 
 def _file_name(method: str) -> str:

@@ -15,7 +15,7 @@ from itertools import permutations
 
 import numpy as np
 
-from bench.records import Record, unpack
+from bench.records import Record, column, unpack
 
 TOLERANCE = 0.01  # of the images: what seeds and random starts may do
 SAME_RADIUS = 1e-4  # what a board rounds off a radius, and what is shown as one
@@ -73,7 +73,7 @@ def flagged(records: Sequence[Record]) -> list[Record]:
     said = flags(records)
     found = []
     for record in records:
-        sentences = said.get(tuple(record[axis] for axis in (*ROW, "attack")))
+        sentences = said.get((*(record[axis] for axis in ROW), column(record)))
         found.append({**record, "flags": [*record["flags"], *sentences]} if sentences else record)
     return found
 
@@ -85,7 +85,7 @@ def flags(records: Iterable[Record]) -> dict[tuple[object, ...], tuple[str, ...]
     """
     cells: dict[tuple[object, ...], dict[str, dict[int, Record]]] = defaultdict(dict)
     for record in records:
-        if record["status"] == "ok" and record["norm"] and record.get("correct"):
+        if record["status"] == "ok" and record.get("norm") and record.get("correct"):
             place = tuple(record[axis] for axis in ROW)
             cells[place].setdefault(record["attack"], {})[record["seed"]] = record
     found: dict[tuple[object, ...], list[str]] = defaultdict(list)

@@ -18,8 +18,9 @@ from bench import costs, pictures, published, relations
 from bench.leaderboard import Board, ball, best, columns, display, on_board, scales, tidy
 from bench.markdown import escaped
 from bench.markdown import table as markdown_table
-from bench.protocol import OF_TABLE, oddities, recipe_of, unusual, usual_of
-from bench.records import COORDINATE, Record, write_text
+from bench.protocol import LOOKED, OF_COLUMN, OF_TABLE, oddities, recipe_of, unusual, usual_of
+from bench.records import COORDINATES, Record, write_text
+from bench.records import column as column_of
 
 Cells = Mapping[tuple[int, str, str], Any]
 """What is known of the cells of one table, by (ipc, method, column)."""
@@ -99,7 +100,7 @@ def _tables(board: Board, records: Sequence[Record], table: pd.DataFrame) -> lis
     evidence: dict[tuple[str, ...], dict[tuple[int, str, str], list[Record]]] = {}
     for record in records:
         section_of = (record["dataset"], record["architecture"], record["labels"])
-        cell = (record["ipc"], record["method"], record["attack"])
+        cell = (record["ipc"], record["method"], column_of(record))
         evidence.setdefault(section_of, defaultdict(list))[cell].append(record)
     of_dataset = columns(board, records)
     usual = {place: usual_of(_measured(found)) for place, found in evidence.items()}
@@ -119,19 +120,21 @@ def _tables(board: Board, records: Sequence[Record], table: pd.DataFrame) -> lis
             found = evidence.get((dataset, architecture, labels), {})
             if not cells and not (found and metric == board.metrics[0]):
                 continue
-            section += [f"### {dataset} · {architecture} · {labels} labels", ""]
+            said = f" · {labels} labels" if board.attacks else ""  # a denoiser is told a class
+            section += [f"### {dataset} · {architecture}{said}", ""]
             filled = {column for _, _, column in cells}
             heads = {
                 column: attacks
                 for column, attacks in of_dataset[dataset].items()
-                if column in board.attacks or column in filled
+                if column in board.columns or column in filled
             }
             shared = usual.get((dataset, architecture, labels), {})
             section += _table(
                 board, metric, heads, cells, found, scale.get(metric, {}), shared, odd
             )
         if section:
-            lines += [f"## {_heading(metric, scale.get(metric, {}))}", "", *section]
+            looked = {u[LOOKED + metric] for u in usual.values() if LOOKED + metric in u}
+            lines += [f"## {_heading(metric, scale.get(metric, {}), looked)}", "", *section]
     return lines
 
 
@@ -139,9 +142,11 @@ def _measured(found: Mapping[tuple[int, str, str], list[Record]]) -> list[Record
     return [r for group in found.values() for r in group if r["status"] == "ok"]
 
 
-def _heading(metric: str, scale: Mapping[str, Any]) -> str:
+def _heading(metric: str, scale: Mapping[str, Any], looked: Iterable[str]) -> str:
+    """A metric by its full name: what looks at the images for it is part of that."""
     unit = ", in percent" if scale.get("rate") else ""
-    return f"{metric}{unit}" + (f" ({scale['better']} is better)" if scale else "")
+    named = f"{metric}-{' / '.join(sorted(looked))}" if looked else metric
+    return f"{named}{unit}" + (f" ({scale['better']} is better)" if scale else "")
 
 
 def _table(
@@ -168,11 +173,11 @@ def _table(
     header = ["IPC", "Method", "Images", "Bytes"]
     varies = set()
     for column, attacks in heads.items():
-        if column not in board.attacks:
+        if column not in board.columns:
             texts = [f"share of the images that are right under all of {', '.join(attacks)}"]
         else:
-            ran = (r for r in records if r["attack"] == column and r["status"] == "ok")
-            settings = {_attack(record) for record in ran}
+            ran = (r for r in records if column_of(r) == column and r["status"] == "ok")
+            settings = {_attack(r) for r in ran if not {*OF_COLUMN}.isdisjoint(r["about"])}
             if len(settings) > 1:
                 varies.add(column)
             texts = _distinct(settings) if column not in varies else []
@@ -201,8 +206,8 @@ def _table(
             remarks = _remarks(board, cell, group, column in varies)
             if cell:
                 behind = {attack: found.get((ipc, method, attack), []) for attack in attacks}
-                remarks += oddities([_with(metric, g) for g in behind.values()], odd)
-            if cell and column not in board.attacks:
+                remarks += oddities(metric, [_with(metric, g) for g in behind.values()], odd)
+            if cell and column not in board.columns:
                 remarks += _of_ball(behind)
             rows[-1].append(text + mark([*reasons, *remarks]))
 
@@ -325,13 +330,14 @@ def _components(board: Board, records: Sequence[Record]) -> list[str]:
     order = {
         "method": (*board.methods, *board.controls, *board.ceiling),
         "attack": board.attacks,
+        "sampler": board.samplers,
         "architecture": board.architectures,
         "dataset": board.datasets,
     }
     about: dict[tuple[str, str], set[str]] = defaultdict(set)
     for record in records:
         for kind, text in record["about"].items():
-            if kind in COORDINATE and text:
+            if kind in COORDINATES[board.track] and text:
                 about[kind, record[kind]].add(text)
     lines = [
         f"- {kind} **{name}**: {escaped(' / '.join(sorted(about[kind, name])))}"

@@ -17,7 +17,7 @@ from bench.engine import Engine, Failure, Outcome, price_key
 from bench.leaderboard import Board
 from bench.matrix import Cell, Matrix
 from bench.plan import STAGES, Plan, Planned, Stage, key_of
-from bench.records import COORDINATE, Record, coordinate, rounded, unpack
+from bench.records import COORDINATES, Record, coordinate, rounded, unpack
 from bench.registry import suggest
 from bench.store import Finished, Store
 from bench.types import BenchError
@@ -49,18 +49,14 @@ def chosen_cells(
     matrix: Matrix, methods: Sequence[str] = (), only: Mapping[str, Sequence[str]] | None = None
 ) -> tuple[Cell, ...]:
     """The cells of a board that `--methods` and `--only` leave. Raises BenchError if none is."""
-    if matrix.track != "classification":
-        raise BenchError(
-            f"this version runs boards of the classification track; a board of the "
-            f"{matrix.track} track can be written, but not run yet"
-        )
     limits = dict(only or {})
     if methods:
         limits["method"] = [*limits.get("method", ()), *methods]
     cells = matrix.cells()
     for key, values in limits.items():
-        if key not in COORDINATE:
-            raise BenchError(f"--only {key}: there is no such axis{suggest(key, COORDINATE)}")
+        axes = COORDINATES[matrix.track]
+        if key not in axes:
+            raise BenchError(f"--only {key}: there is no such axis{suggest(key, axes)}")
         known = {str(getattr(cell, key)) for cell in matrix.cells()}
         for value in values:
             if value not in known:
@@ -120,6 +116,7 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Rec
         return {**common, "status": "unsupported", "reason": failure.reason}
     stages = {
         "teacher": planned.teacher,
+        "scorer": planned.scorer,
         "set": planned.condensed,
         "student": planned.student,
         "probe": planned.probe,
@@ -133,6 +130,7 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Rec
             scales[name] = {
                 "better": "higher" if getattr(metric, "higher_is_better", True) else "lower",
                 "rate": tuple(getattr(metric, "bounds", None) or ()) == (0, 1),
+                **_looked_with(components, stage, outcome),
             }
         elif (declined := outcome.failed.get(stage.id)) and declined.unsupported:
             refused[name] = declined.reason
@@ -141,24 +139,26 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Rec
     above = {role: outcome.finished[s.id] for role, s in planned.probe.above.items()}
     parts = [f for role, f in above.items() if role.startswith("part ")]
     source = {"source": above["source"].content} if "source" in above else {}
-    seconds = {f.stage: f.cost.get("seconds", 0.0) for f in done.values()}
-    seconds["probe"] += sum(part.cost.get("seconds", 0.0) for part in parts)
+    seconds: dict[str, float] = {}
+    for f in done.values():
+        seconds[f.stage] = seconds.get(f.stage, 0.0) + f.cost.get("seconds", 0.0)
+    seconds[planned.probe.kind] += sum(part.cost.get("seconds", 0.0) for part in parts)
     return {
         **common,
         "status": "ok",
         "reason": "",
         "metrics": metrics,
         "scales": scales,
-        **{name: probe[name] for name in ("correct", "images", "images_hash", "norm", "eps")},
-        "perturbation": probe["perturbation"],
+        "images": probe["images"],
+        "images_hash": probe["images_hash"],
+        **(_attacked(planned.components["attack"], components, probe) if cell.attack else {}),
         "size": done["set"].value["size"],
         "bytes": {
             **done["set"].value["bytes"],
             # whoever trains on the set needs the teacher only where it labels the views
             **({"teacher": done["teacher"].value["bytes"]} if cell.labels == "teacher" else {}),
         },
-        "passes": {role: f.value["passes"] for role, f in done.items()},
-        **_tried(planned.components["attack"], components, probe),
+        "passes": {role: _passes(f.value, role, planned) for role, f in done.items()},
         "pictured": dataset.facts["shape"][0] in (1, 3),  # grey or colour
         "cost": {
             "seconds": seconds,
@@ -171,16 +171,40 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Rec
     }
 
 
-def _tried(attack: Any, components: Components, probe: Mapping[str, Any]) -> Record:
-    """What `relations` knows an attack by: how it searches, its family, and where it saw no slope.
+def _passes(value: Mapping[str, Any], role: str, planned: Planned) -> dict[str, int]:
+    """What a stage has counted; of a student at a checkpoint, as far as that."""
+    passes: dict[str, int] = dict(value["passes"])
+    if role == "student" and planned.cell.step:
+        steps = planned.student.parts["recipe"].steps  # type: ignore[union-attr]
+        return {way: n * planned.cell.step // steps for way, n in passes.items()}
+    return passes
 
-    A family is one attack at any radius.
+
+def _looked_with(components: Components, stage: Stage, outcome: Outcome) -> dict[str, str]:
+    """The network that a metric looks at images with, and the version of the metric that did.
+
+    Figures of two networks, or of two versions, are not comparable.
+    """
+    if "features" not in stage.above:
+        return {}
+    found = outcome.finished[stage.above["features"].id]
+    return {
+        "features": f"{components.matrix.backbone}-{found.content[:8]}",
+        "measured_by": keys.digest(components.registry.identity(stage.parts["metric"])),
+    }
+
+
+def _attacked(attack: Any, components: Components, probe: Mapping[str, Any]) -> Record:
+    """What came of an attack, and what `relations` knows it by.
+
+    That is how it searches, its family (one attack at any radius), and where it saw no slope.
     """
     identity = components.registry.identity(attack)
     fields = {name: value for name, value in identity["fields"].items() if name != "eps"}
     source = components.source(attack.name)
     flat, right = probe["flat"]
     return {
+        **{name: probe[name] for name in ("correct", "norm", "eps", "perturbation")},
         "attack_search": "black-box" if source else str(getattr(attack, "search", "")),
         "attack_family": keys.digest([{**identity, "fields": fields}, source]),
         "no_gradient": round(flat / right, 6) if right else 0.0,
@@ -214,14 +238,15 @@ def _only(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
 def _described(components: Components, planned: Planned) -> Record:
     """What a record says of a cell whatever came of it."""
     cell, registry = planned.cell, components.registry
-    recipe = planned.student.parts["recipe"]
-    plain = {k: keys.plain(v) for k, v in dataclasses.asdict(recipe).items()}
     base = components.recipe()
+    recipe = dataclasses.asdict(planned.student.parts["recipe"]) if planned.student else {}
+    recipe.pop("checkpoints", None)  # an axis of the board
+    plain = {k: keys.plain(v) for k, v in recipe.items()}
     parameters = {
         kind: {k: keys.plain(v) for k, v in components.differs(_kind(kind), c).items()}
         for kind, c in planned.components.items()
     }
-    if source := components.source(cell.attack):
+    if cell.attack and (source := components.source(cell.attack)):
         parameters["attack"] = {**parameters["attack"], "source": dict(source)}
     parameters["recipe"] = {k: v for k, v in plain.items() if keys.plain(getattr(base, k)) != v}
     versions = {"condensation-bench": version("condensation-bench"), "torch": version("torch")}
@@ -235,7 +260,7 @@ def _described(components: Components, planned: Planned) -> Record:
     dataset = planned.condensed.dataset
     assert dataset is not None
     return {
-        **dataclasses.asdict(cell),
+        **dict(zip(COORDINATES[components.matrix.track], cell.coordinate, strict=True)),
         "parameters": {kind: values for kind, values in parameters.items() if values},
         "about": {kind: entry.about for kind, entry in entries.items()},
         "recipe": plain,
@@ -247,7 +272,9 @@ def _described(components: Components, planned: Planned) -> Record:
 
 
 def _kind(role: str) -> str:
-    return "architecture" if role == "backbone" else role
+    return {"backbone": "architecture", "denoiser": "architecture", "scorer": "teacher"}.get(
+        role, role
+    )
 
 
 # ---- what a run would do
@@ -311,7 +338,7 @@ def survey(
 
 def sample(cells: Sequence[Cell], count: int, salt: str) -> tuple[Cell, ...]:
     """`count` cells, drawn by a hash of the coordinate and `salt`: nobody can choose them."""
-    drawn = sorted(cells, key=lambda cell: keys.digest([salt, *dataclasses.astuple(cell)]))
+    drawn = sorted(cells, key=lambda cell: keys.digest([salt, *cell.coordinate]))
     return tuple(sorted(drawn[:count], key=cells.index))
 
 
@@ -326,8 +353,8 @@ LIKE_SLOPES = 0.05  # how far `no_gradient` may differ elsewhere
 def missing(cells: Sequence[Cell], records: Iterable[Record]) -> list[str]:
     """One sentence if some cells of a board have no record: rows may not vanish."""
     known = {coordinate(record) for record in records}
-    lost = [cell for cell in cells if dataclasses.astuple(cell) not in known]
-    words = " ".join(map(str, dataclasses.astuple(lost[0]))) if lost else ""
+    lost = [cell for cell in cells if cell.coordinate not in known]
+    words = " ".join(map(str, lost[0].coordinate)) if lost else ""
     have = "cell has" if len(lost) == 1 else "cells have"
     return [f"{len(lost)} {have} no committed record, as {words}"] if lost else []
 

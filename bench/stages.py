@@ -12,7 +12,8 @@ import random
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import cache, partial
 from itertools import count
 from pathlib import Path
@@ -23,12 +24,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils import deterministic
 
-from bench import gates, networks
+from bench import diffusion, gates, networks, sampling, train_diffusion
 from bench.condensed_set import bytes_of, from_tensors, to_tensors, weigh
 from bench.counting import Passes
+from bench.diffusion import COSINE, Denoiser, Schedule
 from bench.plan import Above, Work
 from bench.probing import NAMES, joined, probe, probed_images
-from bench.recipe import Recipe
+from bench.recipe import DiffusionRecipe, Recipe
 from bench.source import Source, described, finished, load
 from bench.store import Finished, Store
 from bench.train import Examples, fit
@@ -41,6 +43,7 @@ from bench.types import (
     TensorSplit,
     Trial,
     Unsupported,
+    as_float,
 )
 
 Progress = Callable[[int, int], None]
@@ -147,15 +150,18 @@ def _task(work: Work, store: Store, progress: Progress, ipc: int, passes: Passes
         passes.count(network)
         return network
 
-    made: dict[str, Callable[[], nn.Module]] = {
-        role: lambda above=above: counted(_network(above, store, facts, work.device))  # type: ignore[misc]
+    made: dict[str, Callable[..., nn.Module]] = {
+        role: lambda above=above: counted(_network(above, store, facts, work.device))
         for role, above in work.above.items()
     }
-    if "backbone" in work.parts:
-        backbone, calls = work.parts["backbone"], count()
-        made["backbone"] = lambda: counted(
-            _built(backbone, facts, work.seed + next(calls)).to(work.device)
+    calls = count()
+    made |= {
+        role: lambda extras=None, fresh=work.parts[role]: counted(
+            _built(fresh, facts, work.seed + next(calls), extras=extras).to(work.device)
         )
+        for role in ("backbone", "denoiser")
+        if role in work.parts
+    }
     return Task(
         train=source.split("train"),
         ipc=ipc,
@@ -167,39 +173,58 @@ def _task(work: Work, store: Store, progress: Progress, ipc: int, passes: Passes
     )
 
 
-def _built(architecture: Any, facts: Mapping[str, Any], seed: int) -> networks.Normalized:
+def _built(
+    architecture: Any,
+    facts: Mapping[str, Any],
+    seed: int,
+    schedule: Schedule = COSINE,
+    extras: Mapping[str, Sequence[int]] | None = None,
+) -> nn.Module:
     """A fresh network, whose initial weights depend on the seed alone."""
+    shape, classes = facts["shape"], len(facts["classes"])
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return networks.build(
-            architecture, facts["shape"], len(facts["classes"]), facts["mean"], facts["std"]
-        )
+        if getattr(architecture, "track", "") == "generation":
+            return diffusion.build(architecture, shape, classes, schedule, extras)
+        return networks.build(architecture, shape, classes, facts["mean"], facts["std"])
 
 
 def _network(
-    above: Above, store: Store, facts: Mapping[str, Any], device: str
-) -> networks.Normalized:
-    """A trained network from the store, in eval mode."""
-    network = _built(above.architecture, facts, 0)
-    networks.load(network, store.read(finished(store, above.stage, above.key)))
+    above: Above, store: Store, facts: Mapping[str, Any], device: str, step: int = 0
+) -> nn.Module:
+    """A trained network from the store, in eval mode; one of the generation track at `step`."""
+    found = finished(store, above.stage, above.key)
+    network = _built(above.architecture, facts, 0, **_denoising(found.value))
+    networks.load(network, store.read(found, f"step-{step}" if step else "result"))
     return network.to(device).eval()
 
 
-def squeeze(teacher: Any, task: Task) -> dict[str, Tensor]:
-    """Train a teacher; the state of its network, which must fit `task.network()`."""
+def _denoising(value: Mapping[str, Any]) -> dict[str, Any]:
+    """What a denoiser is to be built with, out of the value of the stage that trained it."""
+    if "schedule" not in value:
+        return {}
+    return {"schedule": Schedule(**value["schedule"]), "extras": value["extras"]}
+
+
+def squeeze(teacher: Any, task: Task) -> nn.Module:
+    """Train a teacher: a network whose state fits `task.network()` and is finite."""
     trained = teacher.squeeze(task)
     if not isinstance(trained, nn.Module):
         raise BenchError(f"squeeze() returned {type(trained).__name__}; expected the network")
     state = networks.state(trained)
     networks.load(task.network(), state)
     _check_finite(state)
-    return state
+    return trained
 
 
 def _squeeze(work: Work, store: Store, progress: Progress) -> Result:
     passes = Passes()
-    state = squeeze(work.parts["teacher"], _task(work, store, progress, 0, passes))
-    return {"result": state}, {"bytes": bytes_of(state), "passes": passes.as_json()}
+    trained = squeeze(work.parts["teacher"], _task(work, store, progress, 0, passes))
+    state = networks.state(trained)
+    value = {"bytes": bytes_of(state), "passes": passes.as_json()}
+    if isinstance(trained, Denoiser):
+        value |= {"schedule": asdict(trained.schedule), "extras": {}}
+    return {"result": state}, value
 
 
 def _check_finite(state: Mapping[str, Tensor]) -> None:
@@ -247,16 +272,11 @@ def train(
     progress: Progress | None = None,
 ) -> nn.Module:
     """Train a student on a condensed set (`bench.train.fit`); the last student is the student."""
-    images, labels = condensed.images, condensed.labels
-    if isinstance(images, Selection):
-        split, index = real, images.indices
-    else:
-        split, index = TensorSplit(images, labels.argmax(1)), torch.arange(len(images))
     return fit(
         network,
-        Examples(split, index, labels, condensed.weights),
+        _examples(condensed, real),
         recipe,
-        classes=labels.shape[1],
+        classes=condensed.labels.shape[1],
         seed=seed,
         regime=regime,
         teacher=teacher,
@@ -266,7 +286,17 @@ def train(
     )
 
 
+def _examples(condensed: CondensedSet, real: Split) -> Examples:
+    images, labels = condensed.images, condensed.labels
+    if isinstance(images, Selection):
+        return Examples(real, images.indices, labels, condensed.weights)
+    split = TensorSplit(images, labels.argmax(1))
+    return Examples(split, torch.arange(len(images)), labels, condensed.weights)
+
+
 def _train(work: Work, store: Store, progress: Progress) -> Result:
+    if isinstance(work.parts["recipe"], DiffusionRecipe):
+        return _train_denoiser(work, store, progress)
     source = _source(work, store)
     facts, above = described(source.facts), work.above
     student = _built(work.parts["architecture"], facts, work.seed).to(work.device)
@@ -289,6 +319,34 @@ def _train(work: Work, store: Store, progress: Progress) -> Result:
     state = networks.state(student)
     _check_finite(state)
     return {"result": state}, {"passes": passes.as_json()}
+
+
+def _train_denoiser(work: Work, store: Store, progress: Progress) -> Result:
+    source, condensed, recipe = _source(work, store), _condensed(work, store), work.parts["recipe"]
+    schedule = Schedule(recipe.noise, recipe.prediction, recipe.timesteps)
+    extras = diffusion.rows_of(condensed.extras)
+    student = _built(
+        work.parts["architecture"], described(source.facts), work.seed, schedule, extras
+    ).to(work.device)
+    assert isinstance(student, Denoiser)
+    passes = Passes()
+    passes.count(student)
+    checkpoints = train_diffusion.fit(
+        student,
+        _examples(condensed, source.split("train")),
+        recipe,
+        seed=work.seed,
+        extras=condensed.extras,
+        flip=source.facts["flip"],
+        device=work.device,
+        progress=progress,
+    )
+    files = {"result": networks.state(student)}
+    files |= {f"step-{step}": state for step, state in checkpoints.items()}
+    for state in files.values():
+        _check_finite(state)
+    value = {"passes": passes.as_json(), "schedule": asdict(schedule), "extras": extras}
+    return files, value
 
 
 def _condensed(work: Work, store: Store, role: str = "set") -> CondensedSet:
@@ -335,6 +393,32 @@ def _kept(tensors: dict[str, Tensor], value: dict[str, Any]) -> Result:
     return {"result": result, "pictures": pictures} if pictures else {"result": result}, value
 
 
+# ---- sample
+
+
+def _sample(work: Work, store: Store, progress: Progress) -> Result:
+    """Samples of a student for the labels of the test images, or images of a set in their place."""
+    source, condensed = _source(work, store), _condensed(work, store)
+    facts, test = described(source.facts), source.split("test")
+    index = probed_images(test, facts["digest"], work.parts["images"])
+    if "student" not in work.above:
+        examples = _examples(condensed, source.split("train"))
+        return sampling.drawn(examples, test, index, seed=work.seed)
+    student = _network(work.above["student"], store, facts, work.device, work.parts["step"])
+    assert isinstance(student, Denoiser)
+    return sampling.sample(
+        work.parts["sampler"],
+        student,
+        test,
+        index,
+        diffusion.of_classes(condensed.extras),
+        shape=facts["shape"],
+        seed=work.seed,
+        device=work.device,
+        progress=progress,
+    )
+
+
 # ---- measure
 
 
@@ -348,21 +432,26 @@ def _measure(work: Work, store: Store, progress: Progress) -> Result:
 def _trial(work: Work, store: Store, prefix: str) -> Trial:
     source, above = _source(work, store), work.above
     facts = described(source.facts)
+    steps = {"student": work.parts.get("step", 0)}
     made: dict[str, Callable[[], nn.Module]] = {
-        role: partial(_network, above[prefix + role], store, facts, work.device)
+        role: partial(_network, above[prefix + role], store, facts, work.device, steps.get(role, 0))
         for role in ("student", "teacher")
         if prefix + role in above
     }
+    if "features" in above:
+        made["features"] = partial(_network, above["features"], store, facts, work.device)
     results: dict[str, Any] = {}
     if prefix + "probe" in above:
         one = above[prefix + "probe"]
         probed = finished(store, one.stage, one.key)
-        results = {**store.read(probed), "norm": probed.value["norm"]}
+        results = {**store.read(probed), "norm": probed.value.get("norm", "")}
         results["labels"] = source.split("test").labels[results["index"]]
+        if "samples" in results:
+            results["samples"] = as_float(results["samples"])
     one = above[prefix + "set"]
     cost = finished(store, one.stage, one.key).value
     condensed = _condensed(work, store, prefix + "set")
-    return Trial(source.data, condensed, cost=cost, networks=made, **results)
+    return Trial(source.data, condensed, cost=cost, device=work.device, networks=made, **results)
 
 
 _STAGES: Mapping[str, Callable[[Work, Store, Progress], Result]] = {
@@ -372,5 +461,6 @@ _STAGES: Mapping[str, Callable[[Work, Store, Progress], Result]] = {
     "train": _train,
     "attack": _probe,
     "probe": _probe,
+    "sample": _sample,
     "measure": _measure,
 }

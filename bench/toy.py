@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.types import CondensedSet, Data, Selection, Task, Trial
+from bench.types import CondensedSet, Data, Selection, Task, Trial, Unsupported
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
@@ -133,6 +133,14 @@ def _selected(task: Task, index: Tensor) -> CondensedSet:
 
 
 @dataclass(frozen=True)
+class ToyReal(ToyFull):
+    """Real training images in the place of samples."""
+
+    name: str = "toy-real"
+    samples: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
 class ToyConvNet:
     """One convolution with BatchNorm, pooled, and a linear classifier."""
 
@@ -170,18 +178,23 @@ class ToyLinear:
 
 @dataclass(frozen=True)
 class ToyDenoiser:
-    """A class-conditional denoiser: one image a class, learnt, mixed with what comes in."""
+    """A class-conditional denoiser: an image a class (and one for none), mixed with its input."""
 
     name: str = "toy-denoiser"
     track: ClassVar[str] = "generation"
 
-    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    def build(
+        self, shape: tuple[int, int, int], classes: int, extras: Mapping[str, tuple[int, ...]]
+    ) -> nn.Module:
         from torch import nn
+
+        if extras:
+            raise Unsupported(f"it has no use for {', '.join(extras)}")
 
         class Denoiser(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
-                self.images = nn.Embedding(classes, shape[0] * shape[1] * shape[2])
+                self.images = nn.Embedding(classes + 1, shape[0] * shape[1] * shape[2])
 
             def forward(
                 self, x: Tensor, t: Tensor, labels: Tensor, extras: Mapping[str, Tensor]
@@ -246,8 +259,59 @@ class ToySampler:
         with torch.no_grad():
             for step in range(self.steps):
                 t = torch.full((len(labels),), 1 - step / self.steps)
-                x = model(x, t, labels, extras)
-        return x.sigmoid()
+                x = model(x, t.to(x.device), labels, extras)
+        return x
+
+
+@dataclass(frozen=True)
+class ToyDiffusion:
+    """A short training of a denoiser on the whole training split."""
+
+    name: str = "toy-diffusion"
+    steps: int = 60
+    track: ClassVar[str] = "generation"
+
+    def squeeze(self, task: Task) -> nn.Module:
+        import torch
+
+        from bench.recipe import DiffusionRecipe
+        from bench.train import Examples
+        from bench.train_diffusion import fit
+
+        denoiser: Any = task.network()
+        labels = task.train.labels
+        fit(
+            denoiser,
+            Examples(task.train, torch.arange(len(labels)), labels),
+            DiffusionRecipe(steps=self.steps, batch=32, lr=0.05),
+            seed=task.seed,
+            device=task.device,
+            progress=task.progress,
+        )
+        network: nn.Module = denoiser
+        return network
+
+
+@dataclass(frozen=True)
+class ToyDistance:
+    """Mean distance of the class means of samples to those of real images, pixel by pixel."""
+
+    name: str = "toy-distance"
+    of: ClassVar[str] = "probe"
+    track: ClassVar[str] = "generation"
+    higher_is_better: ClassVar[bool] = False
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    def measure(self, trial: Trial) -> float:
+        import torch
+
+        samples, labels, index = trial.samples, trial.labels, trial.index
+        assert samples is not None
+        assert labels is not None
+        assert index is not None
+        change = samples - trial.data.test.images(index)  # its sum over a class: that of the means
+        off = [change[labels == k].mean(0).abs().mean() for k in range(len(trial.data.classes))]
+        return float(torch.stack(off).double().nanmean())
 
 
 @dataclass(frozen=True)
@@ -269,11 +333,17 @@ COLOR = ToyData("toy-color", shape=(3, 16, 16), classes=10, uint8=True, seed=1)
 
 COMPONENTS: dict[str, tuple[Any, ...]] = {
     "dataset": (GRAY, COLOR),
-    "teacher": (ToyTeacher(),),
-    "method": (ToyMeans(), ToyMeans("toy-soft", teacher="toy-teacher"), ToyFirst(), ToyFull()),
+    "teacher": (ToyTeacher(), ToyDiffusion()),
+    "method": (
+        ToyMeans(),
+        ToyMeans("toy-soft", teacher="toy-teacher"),
+        ToyFirst(),
+        ToyFull(),
+        ToyReal(),
+    ),
     "architecture": (ToyConvNet(), ToyLinear(), ToyDenoiser()),
     "attack": (ToyClean(), ToyStep()),
     "sampler": (ToySampler(),),
-    "metric": (ToyAccuracy(),),
+    "metric": (ToyAccuracy(), ToyDistance()),
 }
 """By kind, as `registry_of` takes them."""

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from bench import augment, loading
 from bench.keys import digest
 from bench.networks import evaluating
-from bench.recipe import Recipe
+from bench.recipe import DiffusionRecipe, Recipe
 from bench.types import BenchError, Split, Subset, TensorSplit
 
 REGIMES = ("hard", "soft", "teacher")
@@ -87,13 +87,13 @@ def fit(
     total = recipe.epochs * batches_per_epoch or recipe.steps or DEFAULT_STEPS
     targets, weights = _targets(examples, regime)
     targets, weights = targets.to(device), weights.to(device)
-    generator = _generator(seed, "augment")
+    generator = generator_of(seed, "augment")
     kind = torch.device(device).type
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
 
     network.to(device).to(memory_format=layout).train()
     parameters = [p for p in network.parameters() if p.requires_grad]
-    optimizer = _optimizer(parameters, recipe)
+    optimizer = optimizer_of(parameters, recipe)
     with (
         torch.random.fork_rng([device] if kind == "cuda" else []),
         evaluating(teacher.to(device)) if teacher else nullcontext(),
@@ -138,13 +138,13 @@ def fit(
 
             done = step + 1
             if done % CHECK_EVERY == 0 or done == total:
-                _check_finite(loss, parameters, done, total, lr)
+                check_finite(loss, parameters, done, total, lr)
             if progress and (done % math.ceil(total / 100) == 0 or done == total):
                 progress(done, total)
     return network.to(memory_format=torch.contiguous_format).eval()
 
 
-def learning_rate(recipe: Recipe, step: int, total: int) -> float:
+def learning_rate(recipe: Recipe | DiffusionRecipe, step: int, total: int) -> float:
     """The learning rate of `step` (0 for the first) out of `total`.
 
     With a warm-up of w steps, step s < w has lr (s + 1) / w; the cosine then falls from lr
@@ -155,7 +155,7 @@ def learning_rate(recipe: Recipe, step: int, total: int) -> float:
         return recipe.lr * (step + 1) / warmup
     if recipe.schedule == "cosine":
         return recipe.lr * (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
-    if recipe.schedule == "step":
+    if isinstance(recipe, Recipe) and recipe.schedule == "step":
         return recipe.lr * recipe.gamma ** sum(step >= round(m * total) for m in recipe.milestones)
     return recipe.lr
 
@@ -198,7 +198,7 @@ def _check(examples: Examples, classes: int, regime: str, teacher: nn.Module | N
         )
 
 
-def _check_finite(
+def check_finite(
     loss: Tensor, parameters: list[nn.Parameter], done: int, total: int, lr: float
 ) -> None:
     last = done == total  # the last update can break weights after a loss that was fine
@@ -224,11 +224,13 @@ def _distributions(labels: Tensor, classes: int) -> Tensor:
     return (F.one_hot(labels, classes) if labels.ndim == 1 else labels).float()
 
 
-def _generator(seed: int, purpose: str) -> torch.Generator:
+def generator_of(seed: int, purpose: str) -> torch.Generator:
     return torch.Generator().manual_seed(int(digest([seed, purpose]), 16) >> 1)
 
 
-def _optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+def optimizer_of(
+    parameters: list[nn.Parameter], recipe: Recipe | DiffusionRecipe
+) -> torch.optim.Optimizer:
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(
             parameters, recipe.lr, recipe.betas, weight_decay=recipe.weight_decay, fused=True
@@ -258,7 +260,7 @@ def _epoch(order: Tensor, batch: int) -> list[Tensor]:
 
 def _order(count: int, recipe: Recipe, total: int, seed: int) -> Iterator[Tensor]:
     """`total` batches of rows, in freshly shuffled epochs."""
-    generator = _generator(seed, "order")
+    generator = generator_of(seed, "order")
     done = 0
     while done < total:
         for rows in _epoch(torch.randperm(count, generator=generator), recipe.batch):
@@ -274,7 +276,7 @@ def _loaded(
 
     A split in memory goes to the device once. Any other is read by threads, ahead of use.
     """
-    generator = _generator(seed, "boxes")
+    generator = generator_of(seed, "boxes")
     split: Split = examples.split
     index = examples.index.cpu()
     while isinstance(split, Subset):

@@ -199,12 +199,14 @@ class CondensedSet:
     labels   [N, K] float32, each row a distribution over the classes
     weights  [N] float32, positive, or None for equal weights
     extras   attachments: "image.*" with N rows, "class.*" with K rows
+    notes    what the method would show of its work (scores, curves): kept, and given to nobody
     """
 
     images: Tensor | Selection
     labels: Tensor
     weights: Tensor | None = None
     extras: Mapping[str, Tensor] = field(default_factory=dict)
+    notes: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -221,7 +223,10 @@ class Task:
     in eval mode with normalisation inside, loaded on first use. `network()`, for teachers and for
     methods with the class variable `fresh_networks = True`, builds a fresh backbone, also with
     normalisation inside, whose last `nn.Linear` is the classifier; each call gives other initial
-    weights, and the seed decides which.
+    weights, and the seed decides which. `denoiser()`, for methods with the class variable
+    `fresh_denoisers = True`, is the same of the board's denoiser, built for the attachments whose
+    rows have the shapes that it is given (`bench.diffusion.rows_of`); for a teacher of the
+    generation track `network()` is one. Both are a `bench.diffusion.Denoiser`, as is `scorer`.
     """
 
     train: Split
@@ -234,7 +239,7 @@ class Task:
     seed: int
     device: str = "cpu"
     progress: Callable[[int, int], None] = _no_progress  # done, total
-    networks: Mapping[str, Callable[[], nn.Module]] = field(default_factory=dict, repr=False)
+    networks: Mapping[str, Callable[..., nn.Module]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def teacher(self) -> nn.Module:
@@ -247,13 +252,17 @@ class Task:
     def network(self) -> nn.Module:
         return self._network("backbone")
 
-    def _network(self, role: str) -> nn.Module:
+    def denoiser(self, extras: Mapping[str, Sequence[int]] | None = None) -> Any:
+        return self._network("denoiser", *([extras] if extras else []))
+
+    def _network(self, role: str, *given: Any) -> nn.Module:
         if role not in self.networks:
             way = f'a component field `{role}: str` that names one, as in `{role}: str = "..."`'
-            if role == "backbone":
-                way = "the component's class variable `fresh_networks: ClassVar[bool] = True`"
+            asked = {"backbone": "fresh_networks", "denoiser": "fresh_denoisers"}.get(role)
+            if asked:
+                way = f"the component's class variable `{asked}: ClassVar[bool] = True`"
             raise BenchError(f"this task has no {role}; expected {way}")
-        return self.networks[role]()
+        return self.networks[role](*given)
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,9 +271,11 @@ class Trial:
 
     `labels` [P] int64, `clean_logits` and `logits` (under the cell's attack) [P, K] float32
     belong to the test images at `index` [P]; `norm` is that of the attack's ball, "" if it stays
-    in none; `samples` [P, C, H, W] are a generator's.
-    `student` and `teacher` are loaded on first use. `cost` is counted, never timed: "size" (images
-    in the set) and "bytes" (of its images, labels, weights, extras).
+    in none. `samples` [P, C, H, W] (float32 in [0, 1]) are a generator's, one for the label of each
+    test image at `index`. `features` is the classifier that a metric's field of that name asks for:
+    one for the whole board, trained on the real data, to look at images with. Networks are loaded
+    on first use. `cost` is counted, never timed: "size" (images in the set) and "bytes" (of its
+    images, labels, weights, extras).
     """
 
     data: Data
@@ -276,6 +287,7 @@ class Trial:
     norm: str = ""
     samples: Tensor | None = None
     cost: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
     networks: Mapping[str, Callable[[], nn.Module]] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -285,6 +297,15 @@ class Trial:
     @cached_property
     def teacher(self) -> nn.Module | None:
         return self.networks["teacher"]() if "teacher" in self.networks else None
+
+    @cached_property
+    def features(self) -> nn.Module:
+        if "features" not in self.networks:
+            raise BenchError(
+                "this trial has no features; expected a field `features: str` of the metric that "
+                "names a teacher"
+            )
+        return self.networks["features"]()
 
     @cached_property
     def correct(self) -> Tensor:

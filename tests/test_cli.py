@@ -517,3 +517,58 @@ def test_a_board_without_records_has_tables_that_say_so(bench: Bench, board: Boa
     assert bench("leaderboard", folder, "--check").code == 1
     assert bench("leaderboard", folder).code == 0
     assert "No records yet." in (folder / "README.md").read_text()
+
+
+# ---- a board of the generation track
+
+GENERATION = {
+    "track": "generation",
+    "methods": ["toy-means"],
+    "controls": None,
+    "ceiling": ["toy-real"],
+    "ipc": [1],
+    "architectures": ["toy-denoiser"],
+    "attacks": None,
+    "samplers": ["toy-sampler"],
+    "metrics": ["toy-distance"],
+    "seeds": [0],
+    "recipe": {"steps": 6, "checkpoints": [2], "batch": 16},
+}
+
+
+def test_a_board_of_samples_is_priced_run_checked_and_published(
+    bench: Bench, board: Boards
+) -> None:
+    folder = board(**GENERATION)
+    priced = bench("run", folder, "--dry-run")
+    assert priced.code == 0, priced
+    assert re.search(r"sample +3\b", priced.out), priced.out  # two of a student, one of real images
+    assert not (folder / "records").exists()
+
+    ended = bench("run", folder, "--jobs", 2)
+    assert ended.code == 0, ended
+    page = (folder / "README.md").read_text()
+    assert "toy-sampler @ 2" in page
+    [toy_means, real] = sorted((folder / "images").iterdir())
+    assert toy_means.name.startswith("toy-data.toy-denoiser.toy-means.ipc-1.")
+    assert f"(images/{real.name})" in page
+    assert len(records(folder)) == 2 * 2
+
+    written = snapshot(folder)
+    assert bench("run", folder).code == 0  # out of the store
+    assert snapshot(folder) == written
+    assert bench("leaderboard", folder, "--check").code == 0
+    checked = bench("run", folder, "--check", "--sample", 2)
+    assert checked.code == 0, checked
+    assert "2 records recomputed: all hold" in checked.out
+    real.unlink()
+    assert "is missing; run: bench run" in bench("leaderboard", folder, "--check").out
+
+
+def test_part_of_a_board_of_samples_can_be_asked_for(bench: Bench, board: Boards) -> None:
+    folder = board(**GENERATION)
+    said = one_line(bench("run", folder, "--only", "attack=toy-clean"))
+    assert "--only attack: there is no such axis" in said
+    assert "step '3' is not on this board" in one_line(bench("run", folder, "--only", "step=3"))
+    labels = write_board(folder.parent / "labels", **{**GENERATION, "labels": ["soft"]})
+    assert "on a generation board; expected none given" in one_line(bench("run", labels))

@@ -10,6 +10,7 @@ import pytest
 from bench import toy
 from bench.components import DEPENDS_ON, Components, labeller, resolve
 from bench.matrix import FULL, parse
+from bench.recipe import DiffusionRecipe
 from bench.registry import KINDS, Broken, Registry, registry_of
 from bench.types import BenchError
 
@@ -46,6 +47,23 @@ class Fresh(toy.ToyMeans):
 
 
 @dataclass(frozen=True)
+class FreshDenoisers(toy.ToyMeans):
+    """A method that trains denoisers of its own."""
+
+    name: str = "fresh-denoisers"
+    fresh_denoisers: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Looks(toy.ToyAccuracy):
+    """A metric that looks at images with a network, on either track."""
+
+    name: str = "looks"
+    features: str = "toy-teacher"
+    track: ClassVar[str] = ""
+
+
+@dataclass(frozen=True)
 class Scorer(toy.ToyTeacher):
     """A teacher on the generation track."""
 
@@ -72,9 +90,9 @@ class Fidelity(toy.ToyAccuracy):
 TOYS = registry_of(
     {
         **toy.COMPONENTS,
-        "method": (*toy.COMPONENTS["method"], Scored(), Fresh()),
+        "method": (*toy.COMPONENTS["method"], Scored(), Fresh(), FreshDenoisers()),
         "teacher": (*toy.COMPONENTS["teacher"], Scorer()),
-        "metric": (*toy.COMPONENTS["metric"], Gain(), Fidelity()),
+        "metric": (*toy.COMPONENTS["metric"], Gain(), Fidelity(), Looks()),
     }
 )
 
@@ -187,6 +205,26 @@ def test_a_board_of_classifiers_may_have_a_denoiser_for_scorers() -> None:
             "method 'fresh' trains networks of its own; add backbone = ",
         ),
         ({"methods": ["scored"]}, "asks for scorer 'scorer', which needs a network; add denoiser"),
+        (
+            {"methods": ["fresh-denoisers"]},
+            "method 'fresh-denoisers' trains denoisers of its own; add denoiser = ",
+        ),
+        (
+            {"ceiling": ["toy-full", "toy-real"]},
+            "method 'toy-real' gives images in the place of samples; it has a place on boards of",
+        ),
+        (
+            {"metrics": ["looks"], "methods": ["toy-means"], "backbone": NOTHING},
+            "metric 'looks' looks at images with a network of teacher 'toy-teacher'; add backbone",
+        ),
+        (
+            {"define": {"blind": {"metric": "looks", "features": "toy"}}, "metrics": ["blind"]},
+            "there is no teacher 'toy'; expected one of: scorer, toy-diffusion",
+        ),
+        (
+            {"define": {"blind": {"metric": "looks", "features": "scorer"}}, "metrics": ["blind"]},
+            "metric 'blind': teacher 'scorer' belongs to the generation track; expected one that",
+        ),
         (
             {"labels": ["teacher"]},
             "labels \"teacher\": method 'toy-means' names no teacher; add teacher = ",
@@ -421,7 +459,6 @@ def test_no_component_depends_on_the_seed_or_on_itself_alone(kind: str) -> None:
         ),
         (override({"labels": "soft"}, lr=0.5), "where labels = 'soft' selects no cell"),
         (override({"seed": 7}, lr=0.5), "where seed = 7 selects no cell; this board has 0"),
-        (override({"sampler": "x"}, steps=5), "where sampler = 'x' selects no cell; this board ha"),
     ],
 )
 def test_a_bad_override_is_refused(table: dict[str, Any], words: str) -> None:
@@ -482,3 +519,86 @@ def test_a_component_is_made_once_for_one_coordinate() -> None:
     assert components.get("attack", "toy-step", dataset="toy-data") is components.get(
         "attack", "toy-step", dataset="toy-data", seed=3, method="toy-means"
     )
+
+
+# ---- the generation track
+
+GENERATION: dict[str, Any] = {
+    "track": "generation",
+    "methods": ["toy-means"],
+    "ceiling": ["toy-full", "toy-real"],
+    "architectures": ["toy-denoiser"],
+    "attacks": NOTHING,
+    "samplers": ["toy-sampler"],
+    "metrics": ["toy-distance"],
+    "recipe": {"steps": 9, "checkpoints": [3, 6]},
+}
+
+
+def test_a_generation_board_has_a_recipe_of_its_own_kind() -> None:
+    components = resolved(**GENERATION)
+    at = {"dataset": "toy-data", "ipc": 1, "labels": "hard", "architecture": "toy-denoiser"}
+    recipe = components.recipe(**at)
+    assert recipe == DiffusionRecipe(steps=9, checkpoints=(3, 6))
+    assert not {"method", "teacher", "seed", "sampler"} & DEPENDS_ON["recipe"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"architectures": ["toy-linear"]}, "belongs to the classification track; this board is"),
+        ({"metrics": ["toy-accuracy"]}, "belongs to the classification track; this board is on"),
+        ({"samplers": ["toy-sample"]}, "no sampler 'toy-sample'; did you mean 'toy-sampler'?"),
+        ({"methods": ["scored"]}, "asks for scorer 'scorer', which needs a network; add denoiser"),
+        (
+            {"recipe": {"steps": 6, "checkpoints": [3, 6]}},
+            "[recipe] checkpoints = [3, 6]: the training of ipc 1 ends at step 6, which is always",
+        ),
+        (
+            {"set": [override({"ipc": FULL}, steps=5)]},
+            "checkpoints = [3, 6]: the training of ipc all ends at step 5",
+        ),
+        (
+            {"set": [override({"ipc": 10}, recipe={"checkpoints": [2]})]},
+            "[[set]] number 1: the recipe has no field 'checkpoints'",
+        ),
+        (
+            {"set": [override({"ipc": 10}, checkpoints=[2])]},
+            "[[set]] number 1: nothing that where names has a field 'checkpoints'",
+        ),
+        (
+            {"set": [override({"method": "toy-means"}, recipe={"lr": 0.5})]},
+            "recipe field 'lr' cannot depend on method",
+        ),
+        (
+            {"set": [override({"sampler": "toy-sampler", "ipc": 10}, steps=5)]},
+            "sampler field 'steps' cannot depend on ipc; expected where with architecture, data",
+        ),
+    ],
+)
+def test_what_cannot_stand_on_a_generation_board_is_refused(
+    changes: dict[str, Any], words: str
+) -> None:
+    assert words in refusal(**{**GENERATION, **changes})
+
+
+def test_a_sampler_may_depend_on_the_network_that_it_samples_from() -> None:
+    components = resolved(
+        **{**GENERATION, "architectures": ["toy-denoiser", "other"]},
+        define={"other": {"architecture": "toy-denoiser"}},
+        set=[override({"sampler": "toy-sampler", "architecture": "other"}, steps=7)],
+    )
+    steps = {
+        a: components.get("sampler", "toy-sampler", architecture=a).steps
+        for a in ("toy-denoiser", "other")
+    }
+    assert steps == {"toy-denoiser": toy.ToySampler().steps, "other": 7}
+
+
+def test_a_where_may_name_the_teacher_that_a_metric_looks_with() -> None:
+    components = resolved(
+        metrics=["looks"],
+        methods=["toy-means"],
+        set=[override({"teacher": "toy-teacher"}, steps=3)],
+    )
+    assert components.get("teacher", "toy-teacher").steps == 3

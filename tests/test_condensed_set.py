@@ -39,6 +39,7 @@ def condensed_sets(draw: st.DrawFn) -> CondensedSet:
         labels,
         weights=torch.rand(count, generator=generator) + 0.1 if draw(st.booleans()) else None,
         extras={name: extras[name] for name in draw(st.sets(st.sampled_from(sorted(extras))))},
+        notes={"scores": torch.rand(7, generator=generator)} if draw(st.booleans()) else {},
     )
 
 
@@ -63,12 +64,15 @@ def test_a_condensed_set_comes_back_from_its_tensors(condensed: CondensedSet) ->
         assert torch.equal(back.weights, condensed.weights)
     assert set(back.extras) == set(condensed.extras)
     assert all(torch.equal(back.extras[k], v) for k, v in condensed.extras.items())
+    assert set(back.notes) == set(condensed.notes)
+    assert all(torch.equal(back.notes[k], v) for k, v in condensed.notes.items())
 
 
 @given(condensed_sets())
-def test_a_set_weighs_what_is_stored(condensed: CondensedSet) -> None:
-    tensors = to_tensors(condensed)
-    weighed = weigh(tensors)
+def test_a_set_weighs_what_is_stored_but_for_its_notes(condensed: CondensedSet) -> None:
+    weighed = weigh(to_tensors(condensed))
+    tensors = to_tensors(replace(condensed, notes={}))
+    assert weigh(tensors) == weighed
     stored = sum(t.numel() * t.element_size() for k, t in tensors.items() if k != "classes")
     assert sum(weighed.values()) == stored
 

@@ -146,6 +146,7 @@ def test_a_ceiling_has_no_budget() -> None:
         ({"weights": torch.ones(6).double()}, "weights are float64 [6]; expected float32 [6]"),
         ({"weights": changed(torch.ones(6), 2, 0.0)}, "weights must be positive"),
         ({"weights": changed(torch.ones(6), 2, math.inf)}, "weights must be positive and finite"),
+        ({"notes": {"curve": [0.5]}}, "note 'curve' is list; expected a tensor"),
         ({"extras": {"code": torch.zeros(6)}}, "extra 'code'; expected a name that starts with"),
         ({"extras": {"other.code": torch.zeros(6)}}, "extra 'other.code'; expected a name"),
         ({"extras": {"image.code": torch.zeros(3)}}, "expected a tensor with 6 rows"),

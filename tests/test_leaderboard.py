@@ -378,3 +378,54 @@ def test_the_order_of_records_changes_no_number(records, rng):
 def test_robust_never_exceeds_any_of_its_attacks(bits):
     found = figures(tidy(BOARD, list(map(record, bits, ("none", "weak", "strong")))))
     assert found["robust linf 8/255"] <= min(found[a] for a in ("none", "weak", "strong"))
+
+
+# ---- the generation track
+
+SAMPLED = replace(
+    BOARD,
+    track="generation",
+    labels=("hard",),
+    attacks=(),
+    metrics=("distance", "right"),
+    samplers=("few", "many"),
+    checkpoints=(500, 1000),
+)
+
+
+def sampled(sampler="few", step=0, distance=2.0, **changes):
+    attacked = ("attack", "correct", "norm", "eps")
+    found = {name: value for name, value in record(**changes).items() if name not in attacked}
+    metrics = {"right": 0.5, "distance": distance}
+    return found | {"sampler": sampler, "step": step, "metrics": metrics} | changes
+
+
+def test_a_board_of_samples_has_a_column_for_each_sampler_at_each_step():
+    wanted = ("few @ 500", "few @ 1,000", "few", "many @ 500", "many @ 1,000", "many")
+    assert SAMPLED.columns == wanted
+    made = [sampled(s, step) for s in ("many", "few") for step in (0, 1000, 500)]
+    table = tidy(SAMPLED, made)
+    assert table[table["metric"] == "distance"]["column"].tolist() == list(wanted)
+    assert table["metric"].drop_duplicates().tolist() == ["distance", "right"]
+    assert columns(SAMPLED, made)["blobs"] == {name: (name,) for name in wanted}
+    assert robust(SAMPLED, made) == []
+
+
+def test_samples_off_the_axes_are_not_shown():
+    on = [sampled(), sampled("many", 500)]
+    off = [sampled("other"), sampled(step=250), record()]
+    assert on_board(SAMPLED, [*on, *off]) == on
+    assert on_board(BOARD, [*on, record()]) == [record()]
+
+
+def test_the_best_of_a_checkpoint_is_the_smallest_distance_and_no_ceiling():
+    made = [
+        sampled(distance=2.0),
+        sampled(method="beta", distance=1.0),
+        sampled(method="all", ipc=0, distance=0.5),
+        sampled(step=500, distance=3.0),
+        sampled(method="beta", step=500, distance=4.0),
+    ]
+    table = tidy(SAMPLED, made)
+    top = table[best(table, scales(SAMPLED, made)) & (table["metric"] == "distance")]
+    assert top[["column", "method"]].values.tolist() == [["few @ 500", "alpha"], ["few", "beta"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import datetime
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,31 @@ BOARD: dict[str, Any] = {
     "set": [
         {"where": {"teacher": "toy-teacher", "ipc": [2]}, "steps": 3},
         {"where": {"dataset": "toy-data"}, "recipe": {"lr": 0.2}},
+    ],
+}
+
+GENERATION: dict[str, Any] = {
+    "title": "Toys, generated",
+    "track": "generation",
+    "datasets": ["toy-data"],
+    "methods": ["scored"],
+    "controls": ["toy-first"],
+    "ceiling": ["toy-full", "toy-real"],
+    "ipc": [1, 2],
+    "architectures": ["toy-denoiser"],
+    "samplers": ["toy-sampler", "long"],
+    "metrics": ["toy-distance"],
+    "seeds": [0, 1],
+    "denoiser": "toy-denoiser",
+    "recipe": {"steps": 9, "checkpoints": [2, 4], "lr": 0.1, "noise": "straight"},
+    "probe": {"images": 80},
+    "define": {
+        "long": {"sampler": "toy-sampler", "steps": 9},
+        "scored": {"method": "toy-scored", "scorer": "toy-diffusion"},
+    },
+    "set": [
+        {"where": {"sampler": "long", "dataset": "toy-data"}, "steps": 12},
+        {"where": {"ipc": [0]}, "recipe": {"steps": 12}},
     ],
 }
 
@@ -281,6 +307,9 @@ KEYS = st.sampled_from(
         "eps",
         "name",
         "shape",
+        "sampler",
+        "checkpoints",
+        "scorer",
         "x",
     ]
 )
@@ -303,9 +332,9 @@ def paths(value: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @st.composite
-def nearly_boards(draw: st.DrawFn) -> dict[str, Any]:
+def nearly_boards(draw: st.DrawFn, sound: dict[str, Any] = BOARD) -> dict[str, Any]:
     """A sound board with up to three things changed, taken away, or added."""
-    document = copy.deepcopy(BOARD)
+    document = copy.deepcopy(sound)
     for _ in range(draw(st.integers(1, 3))):
         *above, last = draw(st.sampled_from(paths(document)))
         at = document
@@ -320,7 +349,15 @@ def nearly_boards(draw: st.DrawFn) -> dict[str, Any]:
     return document
 
 
-TOYS = registry_of(toy.COMPONENTS)
+@dataclass(frozen=True)
+class Scored(toy.ToyMeans):
+    """A method that may have a scorer."""
+
+    name: str = "toy-scored"
+    scorer: str = ""
+
+
+TOYS = registry_of({**toy.COMPONENTS, "method": (*toy.COMPONENTS["method"], Scored())})
 
 
 def is_read_or_refused(document: dict[str, Any]) -> None:
@@ -337,6 +374,14 @@ def is_read_or_refused(document: dict[str, Any]) -> None:
 @settings(deadline=None, derandomize=True, max_examples=400)
 @given(nearly_boards())
 def test_a_board_that_is_nearly_sound_is_read_or_refused(document: dict[str, Any]) -> None:
+    is_read_or_refused(document)
+
+
+@settings(deadline=None, derandomize=True, max_examples=200)
+@given(nearly_boards(GENERATION))
+def test_a_generation_board_that_is_nearly_sound_is_read_or_refused(
+    document: dict[str, Any],
+) -> None:
     is_read_or_refused(document)
 
 
@@ -394,3 +439,82 @@ def test_cells_stand_in_the_order_of_the_axes() -> None:
 def test_a_board_of_ceilings_needs_no_ipc() -> None:
     matrix = board(methods=NOTHING, controls=NOTHING, ipc=NOTHING)
     assert {(c.method, c.ipc) for c in matrix.cells()} == {("toy-full", FULL)}
+
+
+# ---- the generation track
+
+
+def generation(**changes: Any) -> Matrix:
+    document = {k: v for k, v in (GENERATION | changes).items() if v is not NOTHING}
+    return parse(document)
+
+
+def test_a_generation_board_is_read() -> None:
+    matrix = generation()
+    assert matrix.track == "generation"
+    assert matrix.samplers == ("toy-sampler", "long")
+    assert matrix.attacks == ()
+    assert matrix.labels == ("hard",)
+    assert matrix.checkpoints == (2, 4)
+    assert matrix.define[("sampler", "long")] == {"base": "toy-sampler", "fields": {"steps": 9}}
+    assert resolve(matrix, TOYS)  # the tests below change what is sound
+    assert generation(recipe={"steps": 9}).checkpoints == ()
+    assert board().checkpoints == ()
+
+
+def test_each_sampler_is_a_cell_at_every_checkpoint_and_at_the_end() -> None:
+    cells = generation(seeds=[0]).cells()
+    first = [c for c in cells if (c.method, c.ipc) == ("scored", 1)]
+    assert [(c.sampler, c.step) for c in first] == [
+        *(("toy-sampler", step) for step in (2, 4, 0)),
+        *(("long", step) for step in (2, 4, 0)),
+    ]
+    assert {(c.labels, c.attack) for c in cells} == {("hard", "")}
+    assert len({*cells}) == len(cells) == (2 * 2 + 2) * 6
+    assert first[0].coordinate == (
+        "toy-data",
+        "scored",
+        1,
+        "hard",
+        "toy-denoiser",
+        *(("toy-sampler", 2, 0)),
+    )
+
+
+def test_a_cell_of_a_classifier_has_no_sampler_in_its_coordinate() -> None:
+    cell = board().cells()[0]
+    assert cell.coordinate == ("toy-data", "toy-means", 1, "hard", "toy-convnet", "toy-clean", 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"samplers": NOTHING}, "samplers is empty or not given; expected at least one entry"),
+        ({"attacks": ["toy-clean"]}, "attacks = ['toy-clean'] on a generation board; expected"),
+        ({"labels": ["soft"]}, "labels are ['soft'] on a generation board; expected none given"),
+        ({"labels": ["hard", "soft"]}, "on a generation board; expected none given"),
+        ({"samplers": ["long", "long"]}, "samplers: 'long' stands there twice"),
+        ({"recipe": {"epochs": 3}}, "[recipe] has an unknown key 'epochs'"),
+        ({"recipe": {"milestones": [0.5]}}, "[recipe] has an unknown key 'milestones'"),
+        ({"recipe": {"steps": 0}}, "recipe.steps is 0; expected 1 or more"),
+        ({"recipe": {"checkpoints": 4}}, "[recipe]: checkpoints is 4 (int); expected"),
+        ({"recipe": {"checkpoints": [4, 2]}}, "expected steps in rising order, as in [250, 500]"),
+        ({"recipe": {"noise": "pink"}}, "recipe.noise is 'pink'; expected 'cosine' or"),
+        ({"set": [{"where": {"attack": "x"}, "eps": 1.0}]}, "where has an unknown key 'attack'"),
+        ({"set": [{"where": {"step": 2}, "steps": 4}]}, "where has an unknown key 'step'"),
+    ],
+)
+def test_a_bad_generation_board_is_refused_with_one_clear_sentence(
+    changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(BenchError) as caught:
+        generation(**changes)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_classification_board_knows_no_samplers_and_no_checkpoints() -> None:
+    assert "unknown key 'sampler'" in refusal(
+        set=[{"where": {"sampler": "toy-sampler"}, "steps": 4}]
+    )
+    assert "[recipe] has an unknown key 'checkpoints'" in refusal(recipe={"checkpoints": [3]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from bench.leaderboard import Board
-from bench.pictures import GAP, SIDE, missing, name_of, rows, section, sheet, write
+from bench.pictures import GAP, SIDE, missing, name_of, rows, samples, section, sheet, write
 from bench.records import coordinate
 
 BOARD = Board(
@@ -130,3 +131,68 @@ def test_a_picture_of_other_results_has_another_name_and_takes_the_place(
         assert [f"images/{file.name}" for file in (tmp_path / "images").iterdir()] == [
             *rows(BOARD, [one])
         ]
+
+
+# ---- samples
+
+SAMPLED = replace(
+    BOARD, track="generation", attacks=(), samplers=("few", "many"), checkpoints=(100,)
+)
+
+
+def sampled(sampler="few", step=0, **changes):
+    found = record(**changes)
+    del found["attack"], found["perturbation"]
+    content = {"probe": f"{found['method']} {sampler} {step}"}
+    return {**found, "sampler": sampler, "step": step, "content": content}
+
+
+def test_a_grid_has_a_line_for_each_class_and_a_column_for_each_sample():
+    grid = np.random.default_rng(0).integers(0, 256, (3, 5, 1, 8, 8)).astype(np.uint8)
+    drawn = pixels(samples(grid))
+    assert drawn.shape == (3 * (SIDE + GAP) - GAP, 5 * (SIDE + GAP) - GAP, 3)
+    for line in range(3):
+        for column in range(5):
+            y, x = line * (SIDE + GAP), column * (SIDE + GAP)
+            one = drawn[y : y + SIDE : SIDE // 8, x : x + SIDE : SIDE // 8]
+            assert (one == grid[line, column].transpose(1, 2, 0)).all()
+    assert (drawn[SIDE : SIDE + GAP] == 255).all()
+
+
+def test_rows_show_the_end_of_the_training_of_the_first_seed_by_sampler():
+    records = [
+        sampled("many"),
+        sampled("few"),
+        sampled("few", step=100),
+        sampled("few", seed=4),
+        sampled("few", method="beta", status="unsupported"),
+        sampled("few", method="all", ipc=0),
+    ]
+    found = rows(SAMPLED, records)
+    [alpha, whole] = found
+    assert [list(of_row) for of_row in found.values()] == [["few", "many"], ["few"]]
+    assert alpha.startswith("images/blobs.small.alpha.ipc-1.")
+    assert whole.startswith("images/blobs.small.all.ipc-all.")
+    text = "\n".join(section(SAMPLED, records))
+    assert "Samples of the students of seed 3, for each sampler, a line a class; a row" in text
+    assert "alpha, IPC 1, small, blobs: few, many\n" in text
+    assert "labels" not in text
+    assert "clean" not in text
+    assert section(SAMPLED, [sampled(step=100)]) == []
+
+
+def test_the_samplers_of_a_row_stand_below_each_other(tmp_path: Path):
+    places = {}
+    for number, name in enumerate(("few", "many")):
+        places[coordinate(sampled(name))] = tmp_path / name
+        save_file({"samples": np.full((2, 3, 1, 8, 8), 100 * number, np.uint8)}, tmp_path / name)
+    both = [sampled("few"), sampled("many")]
+    write(tmp_path, SAMPLED, both, {coordinate(both[0]): tmp_path / "few"})
+    assert missing(tmp_path, SAMPLED, both) == [*rows(SAMPLED, both)]  # one is not at hand
+    write(tmp_path, SAMPLED, both, places)
+    [name] = rows(SAMPLED, both)
+    drawn = pixels((tmp_path / name).read_bytes())
+    assert drawn.shape == (4 * (SIDE + GAP) - GAP, 3 * (SIDE + GAP) - GAP, 3)
+    assert drawn[0, 0].tolist() == [0] * 3
+    assert drawn[2 * (SIDE + GAP), 0].tolist() == [100] * 3
+    assert missing(tmp_path, SAMPLED, both) == []

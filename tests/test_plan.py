@@ -459,7 +459,8 @@ def test_a_change_gives_a_new_key_where_it_matters_and_nowhere_else(
     ids=["data", "names", "flip"],
 )
 def test_other_data_give_every_stage_another_key(facts: Mapping[str, Any]) -> None:
-    assert changed(planned(**ONE), planned(**ONE, facts=facts)) == set(STAGES) - {"load", "attack"}
+    here = set(STAGES) - {"load", "attack", "sample"}
+    assert changed(planned(**ONE), planned(**ONE, facts=facts)) == here
 
 
 def test_the_key_of_a_stage_follows_the_content_above_and_not_how_it_was_made() -> None:
@@ -682,3 +683,242 @@ def test_only_attacks_have_a_source() -> None:
     define = {"mine": {"method": "toy-means", "source": {"method": "toy-means"}}}
     with pytest.raises(BenchError, match="a method has no source"):
         planned(**{**ONE, "methods": ["mine"], "define": define})
+
+
+# ---- the generation track
+
+
+@dataclass(frozen=True)
+class Scored(toy.ToyMeans):
+    """A method with a scorer."""
+
+    name: str = "scored"
+    scorer: str = "toy-diffusion"
+
+
+@dataclass(frozen=True)
+class FreshDenoisers(toy.ToyMeans):
+    """A method that trains denoisers of its own."""
+
+    name: str = "fresh-denoisers"
+    fresh_denoisers: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Looks(toy.ToyDistance):
+    """A metric that looks at samples with a network."""
+
+    name: str = "looks"
+    features: str = "toy-teacher"
+
+
+@dataclass(frozen=True)
+class OfDenoiser(toy.ToyDistance):
+    """A metric that looks at the student."""
+
+    name: str = "of-denoiser"
+    of: ClassVar[str] = "student"
+
+
+GENERATION: dict[str, Any] = {
+    "track": "generation",
+    "methods": ["toy-means"],
+    "ipc": [1],
+    "architectures": ["toy-denoiser"],
+    "attacks": NOTHING,
+    "samplers": ["toy-sampler"],
+    "metrics": ["toy-distance"],
+    "denoiser": "toy-denoiser",
+}
+LONG = {"define": {"long": {"sampler": "toy-sampler", "steps": 9}}}
+LONG |= {"samplers": ["toy-sampler", "long"]}
+STEPS = {"recipe": {"steps": 9, "checkpoints": [3, 6]}}
+
+
+def generated(**changes: Any) -> Plan:
+    methods = (*toy.COMPONENTS["method"], Scored(), FreshDenoisers())
+    metrics = (toy.ToyDistance(), Looks(), OfDenoiser())
+    registry = registry_of({**toy.COMPONENTS, "method": methods, "metric": metrics})
+    document = {**BOARD, **GENERATION, **changes}
+    components = resolve(parse({k: v for k, v in document.items() if v is not NOTHING}), registry)
+    datasets = {
+        name: Dataset(name, components.get("dataset", name, dataset=name), "load", FACTS)
+        for name in components.matrix.datasets
+    }
+    return plan_of(components, datasets, components.matrix.cells())
+
+
+def test_a_cell_of_a_generator_is_a_chain_of_stages() -> None:
+    plan = generated()
+    [cell] = plan.cells
+    assert count(plan) == {"condense": 1, "train": 1, "sample": 1, "measure": 1}
+    assert cell.probe.kind == "sample"
+    assert cell.probe.above == {"student": cell.student, "set": cell.condensed}
+    assert cell.measures["toy-distance"].above == {
+        "set": cell.condensed,
+        "student": cell.student,
+        "probe": cell.probe,
+    }
+    assert set(cell.components) == {"dataset", "method", "architecture", "sampler"}
+    titles = {stage.kind: stage.title for stage in plan.stages}
+    student = "student toy-denoiser of toy-means, ipc 1"
+    assert titles["train"] == f"{student}, toy-data, seed 0"
+    assert titles["sample"] == f"toy-sampler of {student}, toy-data, seed 0"
+
+
+def test_one_student_is_trained_for_all_samplers_and_checkpoints() -> None:
+    plan = generated(**LONG, **STEPS, metrics=["toy-distance", "of-denoiser"])
+    assert count(plan) == {
+        "condense": 1,
+        "train": 1,
+        "sample": 2 * 3,
+        "measure": 2 * 3 + 3,  # students are looked at once for all samplers
+    }
+    assert [cell.probe.parts["step"] for cell in plan.cells] == [3, 6, 0] * 2
+    titles = [cell.probe.title for cell in plan.cells]
+    assert titles[0].startswith("toy-sampler @ 3 of student")
+    assert titles[5].startswith("long of student")
+
+
+def test_a_set_whose_images_are_judged_has_no_student() -> None:
+    changes: dict[str, Any] = {"methods": NOTHING, "ipc": NOTHING, "ceiling": "toy-real"}
+    architectures = {"wide": {"architecture": "toy-denoiser"}, **LONG["define"]}
+    plan = generated(
+        **{**changes, **LONG, **STEPS, "define": architectures},
+        architectures=["toy-denoiser", "wide"],
+        metrics=["toy-distance", "of-denoiser"],
+    )
+    assert len(plan.cells) == 2 * 2 * 3
+    found = count(plan)
+    assert "train" not in found
+    assert found["sample"] == 1  # the same whatever network, sampler and checkpoint
+    for cell in plan.cells:
+        assert cell.student is None
+        assert set(cell.measures) == {"toy-distance"}
+        assert set(cell.probe.above) == {"set"}
+        assert set(cell.components) == {"dataset", "method"}
+
+
+def test_the_full_set_and_its_images_as_samples_share_nothing_but_their_set() -> None:
+    changes: dict[str, Any] = {"methods": NOTHING, "ipc": NOTHING}
+    full, real = generated(**changes, ceiling=["toy-full", "toy-real"]).cells
+    assert full.student is not None
+    assert full.probe.id != real.probe.id
+
+
+def test_metrics_look_with_one_network_for_all_seeds_that_no_method_can_ask() -> None:
+    plan = generated(methods=["toy-soft", "toy-means"], metrics=["looks"], seeds=[0, 1, 2], **STEPS)
+    looks = [cell.measures["looks"].above["features"] for cell in plan.cells]
+    assert len({stage.id for stage in looks}) == 1
+    asked = {cell.teacher.id for cell in plan.cells if cell.teacher}
+    assert len(asked) == 3
+    assert looks[0].id not in asked
+    assert looks[0].seed not in {cell.teacher.seed for cell in plan.cells if cell.teacher}
+    assert looks[0].title == "teacher toy-teacher (toy-convnet), toy-data"
+    assert len({cell.measures["looks"].id for cell in plan.cells}) == len(plan.cells)
+
+
+def test_a_scorer_stands_above_the_set_of_who_asks_it() -> None:
+    plan = generated(methods=["scored", "toy-means"], seeds=[0, 1])
+    scored = [cell for cell in plan.cells if cell.cell.method == "scored"]
+    assert count(plan)["squeeze"] == 2
+    for cell in scored:
+        assert cell.scorer is cell.condensed.above["scorer"]
+        assert cell.scorer.parts["architecture"].name == "toy-denoiser"
+        assert cell.components["scorer"].name == "toy-diffusion"
+        assert cell.components["denoiser"].name == "toy-denoiser"
+        assert cell.teacher is None
+    [plain, _] = [cell for cell in plan.cells if cell.cell.method == "toy-means"]
+    assert plain.scorer is None
+    assert {"scorer", "denoiser"}.isdisjoint(plain.components)
+
+
+def ids(plan: Plan) -> dict[str, str]:
+    """The stages of the first cell, by role."""
+    cell = plan.cells[0]
+    assert cell.student
+    [measure] = cell.measures.values()
+    return {
+        "set": cell.condensed.id,
+        "student": cell.student.id,
+        "probe": cell.probe.id,
+        "measure": measure.id,
+    }
+
+
+def differing(one: Mapping[str, str], two: Mapping[str, str]) -> set[str]:
+    return {role for role in one if one[role] != two[role]}
+
+
+BELOW = {
+    "set": {"set", "student", "probe", "measure"},
+    "student": {"student", "probe", "measure"},
+    "probe": {"probe", "measure"},
+}
+
+
+@pytest.mark.parametrize(
+    ("first", "changes"),
+    [
+        ("student", {"recipe": {"lr": 0.5}}),
+        ("student", {"recipe": {"noise": "straight"}}),
+        ("student", {"recipe": {"prediction": "noise"}}),
+        ("student", {"recipe": {"timesteps": 10}}),
+        ("student", {"recipe": {"projection": 0.0}}),
+        ("student", {"recipe": {"ema": 0.5}}),
+        ("student", {"recipe": {"dropout": 0.5}}),
+        ("probe", {"probe": {"images": 30}}),
+        ("probe", {"set": [{"where": {"sampler": "toy-sampler"}, "steps": 9}]}),
+        (
+            "probe",
+            {"define": {"s": {"sampler": "toy-sampler", "steps": 9}}, "samplers": ["s"]},
+        ),
+        ("set", {"methods": ["fresh-denoisers"]}),
+        ("set", {"methods": ["scored"]}),
+    ],
+    ids=str,
+)
+def test_what_a_stage_of_a_generator_depends_on_is_in_its_key(
+    first: str, changes: dict[str, Any]
+) -> None:
+    assert differing(ids(generated()), ids(generated(**changes))) == BELOW[first]
+
+
+def test_another_name_of_a_sampler_or_another_backbone_changes_nothing() -> None:
+    same = {"define": {"s": {"sampler": "toy-sampler"}}, "samplers": ["s"]}
+    assert differing(ids(generated()), ids(generated(**same))) == set()
+    assert differing(ids(generated()), ids(generated(backbone="toy-linear"))) == set()
+
+
+def test_the_denoiser_of_a_board_matters_to_those_who_ask_for_it() -> None:
+    other = {"define": {"other": {"architecture": "toy-denoiser"}}, "denoiser": "other"}
+    for method, wanted in (
+        ("toy-means", set()),
+        ("scored", BELOW["set"]),  # its name is in the seed of the scorer
+        ("fresh-denoisers", set()),  # the same network by another name
+    ):
+        one, two = (ids(generated(methods=[method], **c)) for c in ({}, other))
+        assert differing(one, two) == wanted, method
+    plan = generated(methods=["fresh-denoisers"])
+    assert plan.cells[0].components["denoiser"] == toy.ToyDenoiser()
+
+
+def test_the_backbone_matters_to_metrics_that_look_with_it() -> None:
+    one, two = (
+        ids(generated(metrics=["looks"], backbone=b)) for b in ("toy-convnet", "toy-linear")
+    )
+    assert differing(one, two) == {"measure"}
+
+
+def test_samples_of_two_checkpoints_have_keys_of_their_own() -> None:
+    plan = generated(**STEPS, metrics=["toy-distance", "of-denoiser"], seeds=[0, 1])
+    assert len({*keys(plan)}) == len(plan.stages)
+    seeds = {(cell.cell.seed, cell.probe.seed) for cell in plan.cells}
+    assert len(seeds) == 2  # the same noise for all checkpoints of a seed
+
+
+def test_seeds_are_the_same_for_all_sets_and_samplers() -> None:
+    """Law 6: so that two methods differ by their sets alone."""
+    plan = generated(methods=["toy-means", "toy-first"], **LONG)
+    students = {cell.student.seed for cell in plan.cells if cell.student}
+    assert len(students) == len({cell.probe.seed for cell in plan.cells}) == 1

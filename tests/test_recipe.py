@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from bench.recipe import DSA_OPERATIONS, Recipe
+from bench.recipe import DSA_OPERATIONS, DiffusionRecipe, Recipe
 from bench.types import BenchError
 
 
@@ -83,3 +83,46 @@ def test_lists_become_tuples_so_that_a_recipe_can_be_a_key() -> None:
 def test_a_recipe_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Recipe().lr = 1.0  # type: ignore[misc]
+
+
+# ---- of denoisers
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"steps": 0}, "recipe.steps is 0; expected 1 or more"),
+        ({"batch": 0}, "recipe.batch is 0; expected 1 or more"),
+        ({"timesteps": 1}, "recipe.timesteps is 1; expected 2 or more"),
+        ({"optimizer": "lion"}, "recipe.optimizer is 'lion'; expected 'sgd' or 'adamw'"),
+        ({"schedule": "step"}, "recipe.schedule is 'step'; expected 'cosine' or 'constant'"),
+        ({"noise": "pink"}, "recipe.noise is 'pink'; expected 'cosine' or 'linear' or 'straight'"),
+        ({"prediction": "x"}, "recipe.prediction is 'x'; expected 'noise' or 'image' or 'veloci"),
+        ({"lr": 0.0}, "recipe.lr is 0.0; expected more than 0"),
+        ({"lr": math.nan}, "recipe.lr is nan"),
+        ({"weight_decay": -1.0}, "recipe.weight_decay is -1.0; expected 0 or more"),
+        ({"clip": -1.0}, "recipe.clip is -1.0"),
+        ({"projection": -0.5}, "recipe.projection is -0.5; expected 0 or more"),
+        ({"ema": 1.0}, "recipe.ema is 1.0; expected in [0, 1)"),
+        ({"dropout": 1.0}, "recipe.dropout is 1.0; expected in [0, 1)"),
+        ({"warmup": 1.0}, "recipe.warmup is 1.0; expected in [0, 1)"),
+        ({"momentum": -0.1}, "recipe.momentum is -0.1; expected in [0, 1)"),
+        ({"betas": (0.9, 1.0)}, "recipe.betas is (0.9, 1.0); expected two numbers in [0, 1)"),
+        ({"checkpoints": (4, 2)}, "recipe.checkpoints is (4, 2); expected steps in rising order"),
+        ({"checkpoints": (2, 2)}, "recipe.checkpoints is (2, 2)"),
+        ({"checkpoints": (0,)}, "recipe.checkpoints is (0,)"),
+        ({"checkpoints": (True,)}, "recipe.checkpoints is (True,)"),
+        ({"checkpoints": (2.5,)}, "recipe.checkpoints is (2.5,)"),
+        ({"checkpoints": ("a",)}, "recipe.checkpoints is ('a',)"),
+    ],
+)
+def test_a_recipe_of_denoisers_refuses_what_makes_no_sense_by_name(fields, words: str) -> None:
+    with pytest.raises(BenchError) as caught:
+        DiffusionRecipe(**fields)
+    assert words in str(caught.value)
+
+
+def test_the_edges_of_a_recipe_of_denoisers_are_accepted_and_it_can_be_a_key() -> None:
+    least = {"steps": 1, "batch": 1, "timesteps": 2, "ema": 0.0, "dropout": 0.0, "projection": 0.0}
+    recipe = DiffusionRecipe(**least, checkpoints=[1, 2], betas=[0.0, 0.5])  # type: ignore[arg-type]
+    assert hash(recipe) == hash(DiffusionRecipe(**least, checkpoints=(1, 2), betas=(0.0, 0.5)))

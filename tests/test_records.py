@@ -11,7 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.records import COORDINATE, coordinate, merge, pack, read, sift, unpack, write
+from bench.records import (
+    COORDINATES,
+    column,
+    coordinate,
+    merge,
+    pack,
+    read,
+    sift,
+    track,
+    unpack,
+    write,
+)
 from bench.types import BenchError
 
 
@@ -54,8 +65,15 @@ def record(**changes):
     return copy.deepcopy(sound) | changes
 
 
+def sampled(**changes):
+    """A sound record of samples."""
+    attacked = ("attack", "correct", "norm", "eps", "perturbation")
+    kept = {name: value for name, value in record().items() if name not in attacked}
+    return kept | {"sampler": "ddim", "step": 0, "parameters": {}, "about": {}} | changes
+
+
 def unsupported(**changes):
-    kept = (*COORDINATE, "versions", "data", "about", "parameters")
+    kept = (*COORDINATES["classification"], "versions", "data", "about", "parameters")
     declined = {name: record()[name] for name in kept}
     return declined | {"status": "unsupported", "reason": "needs BatchNorm"} | changes
 
@@ -96,6 +114,54 @@ def test_what_is_written_is_read_back(tmp_path):
     assert found[1] == given_records[1]
     assert found[0]["cost"]["seconds"]["train"] == 1.234568
     assert found[0]["metrics"] == {"right": 0.666667, "distance": 12.5}
+
+
+def test_records_of_samples_are_read_back_in_the_order_of_their_steps(tmp_path):
+    given_records = [sampled(step=step, seed=seed) for step in (0, 500, 1000) for seed in (0, 1)]
+    write(tmp_path, given_records[::-1])
+    assert [(r["step"], r["seed"]) for r in read(tmp_path)] == [
+        (r["step"], r["seed"]) for r in given_records
+    ]
+    assert coordinate(given_records[2]) == ("blobs", "alpha", 1, "hard", "small", "ddim", 500, 0)
+    assert track(given_records[0]) == "generation"
+    assert track(record()) == "classification"
+
+
+def test_a_column_is_an_attack_or_a_sampler_at_a_step():
+    assert column(record(attack="weak")) == "weak"
+    assert column(sampled()) == "ddim"
+    assert column(sampled(step=500)) == "ddim @ 500"
+    assert column(sampled(step=100_000)) == "ddim @ 100,000"
+
+
+def test_a_sampler_that_is_declined_has_a_record_without_results(tmp_path):
+    kept = (*COORDINATES["generation"], "versions", "data", "about", "parameters")
+    declined = {name: sampled()[name] for name in kept}
+    write(tmp_path, [declined | {"status": "unsupported", "reason": "walks straight paths"}])
+    [found] = read(tmp_path)
+    assert found["reason"] == "walks straight paths"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            {k: v for k, v in sampled().items() if k != "step"},
+            "no field 'step'; expected one (int)",
+        ),
+        (sampled(step=-1), "step is -1; expected 0 or more"),
+        (sampled(step="500"), "step is '500'; expected a value of type int"),
+        (sampled(sampler=1), "sampler is 1; expected a value of type str"),
+        ({k: v for k, v in sampled().items() if k != "sampler"}, "no field 'attack'"),
+        (sampled(metrics={"right": 1.5}), "metrics.right is 1.5; expected a fraction"),
+        (sampled(), "dataset=blobs method=alpha ipc=1 labels=hard architecture=small sampler=ddim"),
+    ],
+)
+def test_an_unsound_record_of_samples_is_refused(tmp_path, line, message):
+    put(tmp_path, sampled(), line)
+    with pytest.raises(BenchError) as caught:
+        read(tmp_path)
+    assert message in str(caught.value)
 
 
 def test_a_board_without_records_has_none(tmp_path):

@@ -420,3 +420,79 @@ def test_validation_records_are_not_shown_as_test_figures():
     made = [dict(record, evaluate="validation") for record in records()]
     assert "No records yet." in page(made)
     assert "validation images" in page(made, evaluate="validation")
+
+
+# ---- the generation track
+
+SAMPLED = {
+    "track": "generation",
+    "attacks": (),
+    "samplers": ("few", "many"),
+    "checkpoints": (1000,),
+    "metrics": ("distance", "right"),
+    "ceiling": ("all", "real"),
+    "ipc": (1,),
+    "seeds": (0,),
+}
+RECIPE = {"steps": 4000, "checkpoints": [1000], "ema": 0.999, "lr": 0.001}
+
+
+def sampled(method, ipc, sampler, step, distance, **changes):
+    found = record(method, ipc, "none", 0, "1110")
+    for name in ("attack", "correct", "norm", "eps"):
+        del found[name]
+    scale = {"better": "lower", "rate": False, "features": "net-1234abcd"}
+    return (
+        found
+        | {"sampler": sampler, "step": step, "metrics": {"distance": distance}}
+        | {"about": {"sampler": f"Sampler {sampler}.", "attack": "?"}, "recipe": RECIPE}
+        | {"parameters": {"sampler": {"steps": 50}} if sampler == "many" else {}}
+        | {"scales": {"distance": scale}}
+        | changes
+    )
+
+
+def samples():
+    return [
+        sampled("alpha", 1, "few", 1000, 2.0),
+        sampled("alpha", 1, "few", 0, 1.5),
+        sampled("dice", 1, "few", 0, 1.75),
+        sampled("dice", 1, "many", 0, 2.5),
+        sampled("alpha", 1, "many", 0, 0.0, status="unsupported", reason="straight", metrics={}),
+        *(drawn(s, t) for s in ("few", "many") for t in (1000, 0)),
+    ]
+
+
+def drawn(sampler, step):
+    """Of images that no sampler made, and no student."""
+    nothing = {"about": {"other": "?"}, "parameters": {}, "recipe": {}}
+    return sampled("real", 0, sampler, step, 0.25, **nothing)
+
+
+def test_a_table_of_samples_names_network_samplers_and_steps():
+    text = page(samples(), **SAMPLED)
+    assert "## distance-net-1234abcd (lower is better)\n\n### blobs · small\n" in text
+    assert "hard labels" not in text
+    header, _, alpha, _, dice, real = table_rows(text)
+    assert header[4:] == ["few @ 1,000", "few", "many @ 1,000", "many [1]"]
+    assert alpha[4:] == ["**2**", "**1.5**", "–", "n/a [2]"]
+    assert dice[1:2] + dice[4:] == ["*dice*", "–", "1.75", "–", "**2.5**"]
+    assert real[:2] + real[4:] == ["full set", "real", *["0.25"] * 4]  # never the best
+    assert "- [1] sampler.steps = 50\n- [2] straight\n" in text
+    assert "n = 1 seed, 4 test images. Recipe: steps = 4000, checkpoints = [1000]." in text
+    assert "- sampler **few**: Sampler few.\n- sampler **many**: Sampler many.\n" in text
+    assert "?" not in text
+
+
+def test_a_table_in_csv_has_the_columns_of_samples():
+    files = render(Board(**{**vars(BOARD), **SAMPLED}), samples())
+    lines = files["table.csv"].splitlines()
+    assert lines[1] == (
+        'blobs,small,hard,1,alpha,method,"few @ 1,000",distance,2.000000,,1,4,2,1234'
+    )
+    assert len(lines) == 1 + 8
+
+
+def test_the_order_of_samples_changes_no_byte():
+    board = Board(**{**vars(BOARD), **SAMPLED})
+    assert render(board, samples()[::-1]) == render(board, samples())

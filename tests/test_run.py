@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import signal
 from collections.abc import Callable
@@ -28,7 +27,7 @@ from support import (
 )
 
 from bench.matrix import Cell, parse
-from bench.records import COORDINATE, unpack
+from bench.records import COORDINATES, unpack
 from bench.run import board_of, carried, chosen_cells, disagreements, missing, sample
 from bench.store import Store
 from bench.types import BenchError
@@ -288,11 +287,6 @@ def test_a_filter_that_selects_nothing_is_refused(methods: Any, only: Any, said:
     assert said in str(caught.value)
 
 
-def test_a_board_of_the_generation_track_is_not_run_yet() -> None:
-    with pytest.raises(BenchError, match="this version runs boards of the classification track"):
-        cells(track="generation", attacks=None, samplers=["some-sampler"])
-
-
 @given(st.integers(0, 30), st.text(max_size=5))
 def test_a_sample_is_drawn_by_its_salt_alone(count: int, salt: str) -> None:
     every = cells()
@@ -318,7 +312,9 @@ def test_tables_know_a_board_by_its_axes() -> None:
 
 
 def a_record(**changes: Any) -> dict[str, Any]:
-    where = dict(zip(COORDINATE, ("d", "m", 1, "hard", "a", "x", 0), strict=True))
+    where = dict(
+        zip(COORDINATES["classification"], ("d", "m", 1, "hard", "a", "x", 0), strict=True)
+    )
     ok = {
         "status": "ok",
         "metrics": {"right": 0.5, "distance": 10.0},
@@ -391,7 +387,9 @@ def test_code_and_contents_must_hold_on_a_machine_like_its_own() -> None:
 
 def test_cells_without_a_record_are_counted_in_one_sentence() -> None:
     every = cells()
-    known = [dict(zip(COORDINATE, dataclasses.astuple(cell), strict=True)) for cell in every]
+    known = [
+        dict(zip(COORDINATES["classification"], cell.coordinate, strict=True)) for cell in every
+    ]
     assert missing(every, known) == []
     (said,) = missing(every, known[1:])
     assert said.startswith("1 cell has no committed record, as toy-data noted 1 hard")
@@ -449,7 +447,7 @@ def test_two_methods_of_one_seed_are_probed_on_the_same_images(reference: Any) -
 
 
 def test_a_metric_that_fails_keeps_its_earlier_figure_on_the_same_results() -> None:
-    where = dict.fromkeys(COORDINATE, "x")
+    where = dict.fromkeys(COORDINATES["classification"], "x")
     rate = {"better": "higher", "rate": True}
 
     def made(metrics: dict[str, float], content: str, **refused: str) -> dict[str, Any]:

@@ -73,9 +73,9 @@ def task(**changes: Any) -> Task:
 
 
 def test_a_teacher_is_the_state_of_the_tasks_network() -> None:
-    state = stages.squeeze(toy.ToyTeacher(steps=5), task())
+    state = networks.state(stages.squeeze(toy.ToyTeacher(steps=5), task()))
     networks.load(task().network(), state)
-    again = stages.squeeze(toy.ToyTeacher(steps=5), task())
+    again = networks.state(stages.squeeze(toy.ToyTeacher(steps=5), task()))
     assert all(torch.equal(again[name], tensor) for name, tensor in state.items())
 
 
@@ -142,6 +142,20 @@ def test_a_condensed_set_goes_through_its_gate() -> None:
     with pytest.raises(BenchError, match="has 24 images; at most 16 are allowed"):
         stages.condense(faulty, task())
     assert len(stages.condense(toy.ToyFull(), task())) == 320
+
+
+def test_an_output_in_company_is_counted_as_it_is_alone() -> None:
+    """As that of a denoiser that projects: the prediction, and what it makes of attachments."""
+
+    class Pair(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            return 2 * x, {"image.features": x[:1]}
+
+    pair, passes = Pair(), Passes()
+    passes.count(pair)
+    pair(torch.rand(5, 3, requires_grad=True))[0].sum().backward()
+    pair(torch.rand(2, 3))
+    assert passes.as_json() == {"forward": 7, "backward": 5}
 
 
 # ---- what a method is given
@@ -282,7 +296,7 @@ def test_a_stage_run_again_gives_the_same_bytes(tmp_path: Path) -> None:
         draw(7)
     random.random()
     other = executed(engine(tmp_path / "other", **changes))
-    assert {work.kind for work, _ in one.values()} == set(STAGES) - {"attack"}
+    assert {work.kind for work, _ in one.values()} == set(STAGES) - {"attack", "sample"}
     assert {title: (made.key, made.content) for title, (_, made) in one.items()} == {
         title: (made.key, made.content) for title, (_, made) in other.items()
     }

@@ -163,7 +163,7 @@ def test_labels_are_mixed_as_the_images_are(operation):
     before, after, pixels = one_step("soft", recipe, labels=labels)
     order = next(train._order(6, recipe, 1, 0))
     view, permutation, lam = train._view(
-        pixels[order], recipe, False, train._generator(0, "augment")
+        pixels[order], recipe, False, train.generator_of(0, "augment")
     )
     target = labels[order]
     logits = before(view)

@@ -231,6 +231,27 @@ def test_a_method_that_did_not_ask_for_fresh_networks_is_told_how_to() -> None:
         task().network()
 
 
+def test_a_method_that_did_not_ask_for_fresh_denoisers_is_told_how_to() -> None:
+    said = "no denoiser; expected the component's class variable `fresh_denoisers: ClassVar"
+    with pytest.raises(BenchError, match=said):
+        task().denoiser()
+
+
+def test_a_metric_that_did_not_ask_for_features_is_told_how_to() -> None:
+    trial = Trial(None, None)  # type: ignore[arg-type]
+    with pytest.raises(BenchError, match="no features; expected a field `features: str` of the me"):
+        _ = trial.features
+    looked: list[str] = []
+
+    def loaded() -> nn.Module:
+        looked.append("once")
+        return nn.Identity()
+
+    with_one = Trial(None, None, networks={"features": loaded})  # type: ignore[arg-type]
+    assert with_one.features is with_one.features
+    assert looked == ["once"]
+
+
 def test_a_trial_without_a_student_has_none() -> None:
     data = Data.from_tensors((PIXELS, LABELS), (PIXELS, LABELS), ["x", "y"])
     trial = Trial(data, CondensedSet(PIXELS, torch.eye(4)))

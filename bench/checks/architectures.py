@@ -9,12 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench import gates, networks
+from bench import diffusion, gates, networks, train_diffusion
 from bench.checks import cases, guards
 from bench.checks.again import check_same, elsewhere
 from bench.checks.check import Claims, naming, on_each, once, require
 from bench.checks.guards import Watched, watch
-from bench.types import digest_of_tensors
+from bench.diffusion import Denoiser
+from bench.recipe import DiffusionRecipe
+from bench.train import Examples
+from bench.types import BenchError, TensorSplit, Unsupported, digest_of_tensors
 
 Case = tuple[tuple[int, int, int], int]
 SHAPES: tuple[Case, ...] = (
@@ -44,6 +47,12 @@ def claims(architecture: Any) -> Claims:
             "maps images of several shapes to their like, a batch of one too": lambda: _all(
                 built(), check_denoises
             ),
+            "is told the class, and that there is none": lambda: _all(built(), check_told),
+            "is trained by the trainer of denoisers": lambda: _all(built(), check_learns),
+            "has a space that images go into and come back from": lambda: _all(
+                built(), check_space
+            ),
+            "knows what a set may attach, or declines it": lambda: check_attachments(architecture),
             **common,
         }
     return {
@@ -68,7 +77,7 @@ def run(architecture: Any) -> list[Built]:
         shape, classes = case
         named = f"{classes} classes of {'x'.join(map(str, shape))}"
         return (
-            watch(named, lambda: architecture.build(shape, classes), seed=cases.SEED, draws=True),
+            watch(named, lambda: _build(architecture, case), seed=cases.SEED, draws=True),
             architecture,
             case,
         )
@@ -104,14 +113,88 @@ def check_logits(watched: Watched, architecture: Any, case: Case) -> None:
 
 
 def check_denoises(watched: Watched, architecture: Any, case: Case) -> None:
-    """The output of a denoiser has the shape of its input, and is finite."""
-    for images in (_images(case), _images(case)[:1]):
-        output = _call(architecture, watched.result.eval(), images, case[1])
+    """The output of a denoiser has the shape of its input, alone as in company, and is finite."""
+    denoiser, images, classes = watched.result.eval(), _images(case), case[1]
+    x = _like(denoiser, images)
+    together, alone = (_call(architecture, denoiser, i, classes) for i in (images, images[:1]))
+    for output, wanted in ((together, x.shape), (alone, x[:1].shape)):
         require(
-            output.shape == images.shape and bool(output.isfinite().all()),
-            f"it made {list(output.shape)} of {list(images.shape)}; "
+            output.shape == wanted and bool(output.isfinite().all()),
+            f"it made {list(output.shape)} of {list(wanted)}; "
             "expected finite images of the same shape",
         )
+    require(
+        torch.allclose(together[:1], alone, atol=ROUNDING, rtol=ROUNDING),
+        "it makes another image of one alone than in a batch; expected the same in eval mode; "
+        "use a norm that looks at one image",
+    )
+
+
+def check_told(watched: Watched, architecture: Any, case: Case) -> None:
+    """Class K, "no class", is one that it knows; a fresh network may not tell classes apart yet."""
+    denoiser, classes = watched.result.eval(), case[1]
+    x = _like(denoiser, _images(case))
+    with torch.no_grad():
+        try:
+            said = denoiser(x, torch.full((len(x),), 0.5), torch.full((len(x),), classes), {})
+        except IndexError as error:
+            raise BenchError(
+                f'it does not know class {classes} of 0..{classes}, "no class" ({error}); expected '
+                "one more embedding than there are classes; guidance and label dropout ask for it"
+            ) from None
+    require(bool(said.isfinite().all()), "without a class its output is not finite")
+
+
+def check_learns(watched: Watched, architecture: Any, case: Case) -> None:
+    """A few steps of the trainer move its weights, and leave them finite."""
+    denoiser, images = copy.deepcopy(watched.result), _images(case).sigmoid()
+    before = networks.state(denoiser)
+    labels = torch.arange(len(images)) % case[1]
+    examples = Examples(TensorSplit(images, labels), torch.arange(len(images)), labels)
+    train_diffusion.fit(denoiser, examples, DiffusionRecipe(steps=3, batch=4, ema=0), seed=0)
+    after = networks.state(denoiser)
+    moved = sum(not torch.equal(before[name], after[name]) for name in before)
+    require(moved > 0, "three steps of training move none of its weights; expected a network")
+
+
+def check_space(watched: Watched, architecture: Any, case: Case) -> None:
+    """`encode` gives x of its shape; `decode` gives images in [0, 1]."""
+    denoiser, images = watched.result.eval(), _images(case).sigmoid()
+    with torch.no_grad():
+        x = denoiser.encode(images)
+        back = denoiser.decode(x)
+    require(
+        tuple(x.shape[1:]) == denoiser.shape and bool(x.isfinite().all()),
+        f"encode() made {list(x.shape)}; expected finite x [B, {denoiser.shape}], its latent_shape",
+    )
+    gates.check_pixels(back, case[0], "the decoded images")
+
+
+def check_attachments(architecture: Any) -> str:
+    """Built for a set's attachments it can be trained with them, or it raises Unsupported."""
+    (shape, classes), said = SHAPES[1], []
+    rows: dict[str, tuple[int, ...]] = {"class.text": (3, 5), "image.features": (6, 2, 2)}
+    for name, row in rows.items():
+        try:
+            with torch.random.fork_rng():
+                torch.manual_seed(cases.SEED)
+                denoiser = diffusion.build(architecture, shape, classes, extras={name: row})
+        except Unsupported as reason:
+            said.append(f"{name}: declined ({reason})")
+            continue
+        images = _images((shape, classes)).sigmoid()
+        labels = torch.arange(len(images))
+        counts = {"class.text": classes, "image.features": len(images)}
+        generator = torch.Generator().manual_seed(cases.SEED)
+        extras = {name: torch.randn(counts[name], *row, generator=generator)}
+        examples = Examples(TensorSplit(images, labels), torch.arange(len(images)), labels)
+        recipe = DiffusionRecipe(steps=10, batch=4, lr=0.01, ema=0)
+        with naming(f"a set with {name}"):
+            train_diffusion.fit(denoiser, examples, recipe, seed=0, extras=extras)
+            if name.startswith("class."):
+                check_listens(denoiser, extras)
+        said.append(f"{name}: used")
+    return "; ".join(said)
 
 
 def check_trains(watched: Watched, architecture: Any, case: Case) -> None:
@@ -164,10 +247,10 @@ def check_gradient(watched: Watched, architecture: Any, case: Case) -> None:
 
 def check_stored(watched: Watched, architecture: Any, case: Case) -> None:
     """Another build, with the saved state, gives the same bytes."""
-    shape, classes = case
+    classes = case[1]
     with torch.random.fork_rng():
         torch.manual_seed(cases.SEED + 1)
-        other = architecture.build(shape, classes)
+        other = _build(architecture, case)
     networks.load(other, cases.stored(networks.state(watched.result)))
     one, two = (
         _call(architecture, n.eval(), _images(case), classes) for n in (watched.result, other)
@@ -190,14 +273,43 @@ def _forward(watched: Watched, architecture: Any, case: Case) -> Watched:
     )
 
 
+def _build(architecture: Any, case: Case) -> nn.Module:
+    shape, classes = case
+    if getattr(architecture, "track", "") == "generation":
+        return diffusion.build(architecture, shape, classes)
+    network: nn.Module = architecture.build(shape, classes)
+    return network
+
+
 def _call(architecture: Any, network: nn.Module, images: Tensor, classes: int) -> Tensor:
     with torch.no_grad():
-        if getattr(architecture, "track", "") == "generation":
+        if isinstance(network, Denoiser):
+            x = _like(network, images)
             t = torch.linspace(1, 0, len(images))
-            denoised: Tensor = network(images, t, torch.arange(len(images)) % classes, {})
+            denoised: Tensor = network(x, t, torch.arange(len(images)) % classes, {})
             return denoised
         logits: Tensor = network(images)
         return logits
+
+
+def check_listens(denoiser: Denoiser, extras: dict[str, Tensor]) -> None:
+    """Raise BenchError unless its output depends on the attachments to classes."""
+    x = _like(denoiser, torch.zeros(2, *denoiser.shape))
+    t, labels = torch.full((2,), 0.5), torch.arange(2)
+    with torch.no_grad():
+        one = denoiser(x, t, labels, extras)
+        two = denoiser(x, t, labels, {name: 1 - tensor for name, tensor in extras.items()})
+    require(
+        not torch.equal(one, two),
+        "it takes the attachment and says the same whatever is in it; expected Unsupported from "
+        "build(), or a use of it",
+    )
+
+
+def _like(denoiser: Denoiser, images: Tensor) -> Tensor:
+    """Some x of the denoiser's shape."""
+    generator = torch.Generator().manual_seed(cases.SEED)
+    return torch.randn(len(images), *denoiser.shape, generator=generator)
 
 
 def _images(case: Case) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench import networks, toy
+from bench import diffusion, networks, toy
 from bench.checks.check import require
 from bench.store import Store
 from bench.types import Data, Split, Task
@@ -22,13 +22,17 @@ CASES = ((toy.GRAY, 2), (toy.COLOR, 1))
 """Data set and images per class."""
 
 
-def network(architecture: Any, data: Data, seed: int = SEED) -> nn.Module:
-    """A fresh network; a denoiser comes as it is, a classifier with its normalisation inside."""
+def network(
+    architecture: Any,
+    data: Data,
+    seed: int = SEED,
+    extras: Mapping[str, Sequence[int]] | None = None,
+) -> nn.Module:
+    """A fresh network as the harness holds it; a denoiser is built for attachments, if any."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if getattr(architecture, "track", "") == "generation":
-            denoiser: nn.Module = architecture.build(data.shape, len(data.classes))
-            return denoiser
+            return diffusion.build(architecture, data.shape, len(data.classes), extras=extras)
         return networks.build(architecture, data.shape, len(data.classes), data.mean, data.std)
 
 
@@ -37,6 +41,18 @@ def trained(dataset: toy.ToyData) -> nn.Module:
     teacher = network(toy.ToyConvNet(), dataset.load())
     networks.load(teacher, _trained(dataset))
     return teacher.eval()
+
+
+def denoiser(dataset: toy.ToyData) -> nn.Module:
+    """A denoiser trained a little on the data set, in eval mode; a new copy every time."""
+    found = network(toy.ToyDenoiser(), dataset.load())
+    networks.load(found, _denoising(dataset))
+    return found.eval()
+
+
+@cache
+def _denoising(dataset: toy.ToyData) -> Mapping[str, Tensor]:
+    return networks.state(toy.ToyDiffusion().squeeze(task(toy.ToyDiffusion(), dataset, 0)))
 
 
 @cache
@@ -49,16 +65,20 @@ def task(component: Any, dataset: toy.ToyData, ipc: int) -> Task:
     data = dataset.load()
     if getattr(component, "teacher", ""):
         _trained(dataset)  # now, and not wherever a method first asks, say under no_grad
+    if getattr(component, "scorer", ""):
+        _denoising(dataset)
     generation = getattr(component, "track", "") == "generation"
     backbone: Any = toy.ToyDenoiser() if generation else toy.ToyConvNet()
     calls = count()
-    made: dict[str, Callable[[], nn.Module]] = {
+    made: dict[str, Callable[..., nn.Module]] = {
         "backbone": lambda: network(backbone, data, SEED + next(calls)),
+        "denoiser": lambda e=None: network(toy.ToyDenoiser(), data, SEED + next(calls), e),
         "teacher": lambda: trained(dataset),
-        "scorer": lambda: network(toy.ToyDenoiser(), data).eval(),
+        "scorer": lambda: denoiser(dataset),
     }
     asked = {role: bool(getattr(component, role, "")) for role in ("teacher", "scorer")}
     asked["backbone"] = hasattr(component, "squeeze") or getattr(component, "fresh_networks", False)
+    asked["denoiser"] = getattr(component, "fresh_denoisers", False)
     return Task(
         train=data.train,
         classes=data.classes,

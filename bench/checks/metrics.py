@@ -48,17 +48,22 @@ def trial(metric: Any, predictions: str) -> Trial:
     dataset, ipc = cases.CASES[0]
     data = dataset.load()
     condensed = toy.ToyMeans().condense(cases.task(toy.ToyMeans(), dataset, ipc))
-    bare = Trial(data, condensed, networks={"teacher": lambda: cases.trained(dataset)})
+    networks = {"teacher": lambda: cases.trained(dataset)}
+    if getattr(metric, "features", ""):
+        networks["features"] = networks["teacher"]
+    bare = Trial(data, condensed, networks=networks)
     if getattr(metric, "of", "") == "set":
         return bare
-    student = cases.trained(dataset)  # one network, so that what is done to it can be seen
+    # one network, so that what is done to it can be seen
+    generation = getattr(metric, "track", "") == "generation"
+    student = cases.denoiser(dataset) if generation else cases.trained(dataset)
     known = replace(bare, networks={**bare.networks, "student": lambda: student})
     if getattr(metric, "of", "") == "student":
         return known
     labels = data.test.labels
     index = torch.arange(len(labels))
     perfect = predictions == "perfect"
-    if getattr(metric, "track", "") == "generation":
+    if generation:
         real = data.test.images(index)
         samples = real if perfect else torch.full_like(real, 0.5)
         return replace(known, labels=labels, index=index, samples=samples)
@@ -127,6 +132,8 @@ def check_order(metric: Any, made: list[Watched]) -> None:
     """Perfect predictions are better than constant ones, by the metric's own direction."""
     if getattr(metric, "of", "") != "probe" or len(made) < len(PREDICTIONS):
         raise Unsupported("it does not look at predictions")
+    if getattr(metric, "track", "") == "generation" and getattr(metric, "interval", False):
+        raise Unsupported("it is the interval of another metric")
     perfect, constant = (w.result for w in made)
     better = perfect > constant if metric.higher_is_better else perfect < constant
     # a sensitivity, such as the drop under an attack, may call both alike

@@ -9,8 +9,9 @@ import torch
 from bench import gates, toy
 from bench.checks import cases, guards
 from bench.checks.again import check_same, elsewhere
-from bench.checks.check import Claims, on_each, once, require
+from bench.checks.check import Claims, naming, on_each, once, require
 from bench.checks.guards import Watched, watch
+from bench.diffusion import NOISES, Schedule
 from bench.types import digest_of_tensors
 
 COUNTS = (5, 1)
@@ -19,9 +20,8 @@ COUNTS = (5, 1)
 def claims(sampler: Any) -> Claims:
     made = once(lambda: run(sampler))
     return {
-        "returns an image in [0, 1] for every label, a batch of one too": lambda: check_images(
-            made()
-        ),
+        "returns a finite x for every label, a batch of one too": lambda: check_samples(made()),
+        "draws from its generator: another seed, another x": lambda: check_drawn(sampler, made()),
         **guards.claims(made),
         "makes the same bytes of the same seed in another process": lambda: check_same(
             {w.case: digest_of_tensors(w.result) for w in made()}, elsewhere(outcome, sampler)
@@ -32,30 +32,44 @@ def claims(sampler: Any) -> Claims:
 def run(sampler: Any) -> list[Watched]:
     """`sample` from a toy denoiser, for some labels and for a single one."""
 
-    def on(count: int) -> Watched:
-        data = toy.GRAY.load()
-        denoiser = cases.network(toy.ToyDenoiser(), data).eval()
-        labels = torch.arange(count) % len(data.classes)
-        generator = torch.Generator().manual_seed(cases.SEED)
+    return on_each(COUNTS, lambda count: _sampled(sampler, count, cases.SEED))
+
+
+def _sampled(sampler: Any, count: int, seed: int) -> Watched:
+    """On the first noise path that it can walk: some know one alone."""
+    data = toy.GRAY.load()
+    labels = torch.arange(count) % len(data.classes)
+    denoiser = cases.network(toy.ToyDenoiser(), data).eval()
+
+    def on(noise: str) -> Watched:
+        generator = torch.Generator().manual_seed(seed)
+        said = "velocity" if noise == "straight" else "noise"
+        denoiser.schedule = Schedule(noise, said)  # type: ignore[assignment]
         return watch(
-            f"{count} label{'s' * (count > 1)}",
+            f"{count} label{'s' * (count > 1)}, {noise} noise",
             lambda: sampler.sample(denoiser, labels, {}, data.shape, generator),
             tensors={"labels": labels},
             models={"model": denoiser},
         )
 
-    return on_each(COUNTS, on)
+    return on_each(NOISES, on)[0]
 
 
 def outcome(sampler: Any) -> dict[str, str]:
     return {w.case: digest_of_tensors(w.result) for w in run(sampler)}
 
 
-def check_images(made: list[Watched]) -> None:
-    """Float32 [P, C, H, W] in [0, 1], one for each label."""
+def check_samples(made: list[Watched]) -> None:
+    """Float32 [P, *shape] in the space of the denoiser, one for each label."""
     for watched, count in zip(made, COUNTS, strict=False):
-        gates.check_pixels(watched.result, toy.GRAY.shape, f"on {watched.case}: the samples")
-        require(
-            len(watched.result) == count,
-            f"it made {len(watched.result)} samples for {count} labels; expected one for each",
-        )
+        with naming(watched.case):
+            gates.check_samples(watched.result, count, toy.GRAY.shape)
+
+
+def check_drawn(sampler: Any, made: list[Watched]) -> None:
+    """Raise BenchError where another seed of the generator gives the same samples."""
+    other = _sampled(sampler, COUNTS[0], cases.SEED + 1)
+    require(
+        not torch.equal(made[0].result, other.result),
+        "two seeds of its generator give the same samples; expected all noise to come from there",
+    )

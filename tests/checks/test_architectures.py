@@ -1,4 +1,6 @@
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -165,8 +167,10 @@ class Shrinks(toy.ToyDenoiser):
 
     name: str = "shrinks"
 
-    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
-        inner = super().build(shape, classes)
+    def build(
+        self, shape: tuple[int, int, int], classes: int, extras: Mapping[str, Any]
+    ) -> nn.Module:
+        inner = super().build(shape, classes, extras)
         inner.register_forward_hook(lambda module, inputs, output: output[:, :, 1:])
         return inner
 
@@ -175,3 +179,108 @@ def test_a_denoiser_must_return_images_of_the_same_shape(verdict) -> None:
     found = verdict("architecture", Shrinks(), "to their like")
     assert found.status == "failed"
     assert "4 classes of 1x8x8: it made [3, 1, 7, 8] of [3, 1, 8, 8]" in found.detail
+
+
+class Forgets(toy.ToyDenoiser):
+    """A denoiser without a row for "no class"."""
+
+    name: str = "forgets"
+
+    def build(
+        self, shape: tuple[int, int, int], classes: int, extras: Mapping[str, Any]
+    ) -> nn.Module:
+        inner: Any = super().build(shape, classes, extras)
+        inner.images = nn.Embedding(classes, shape[0] * shape[1] * shape[2])
+        return inner
+
+
+class Deaf(toy.ToyDenoiser):
+    """A denoiser that takes attachments, and does nothing with them."""
+
+    name: str = "deaf"
+
+    def build(
+        self, shape: tuple[int, int, int], classes: int, extras: Mapping[str, Any]
+    ) -> nn.Module:
+        return super().build(shape, classes, {})
+
+
+@dataclass(frozen=True)
+class WrongDenoiser(toy.ToyDenoiser):
+    """A denoiser with one thing wrong."""
+
+    name: str = "wrong-denoiser"
+    how: str = ""
+
+    def build(
+        self, shape: tuple[int, int, int], classes: int, extras: Mapping[str, Any]
+    ) -> nn.Module:
+        inner = super().build(shape, classes, extras)
+        globals()[self.how](inner, shape)
+        return inner
+
+
+def sees_company(inner, shape):
+    inner.register_forward_pre_hook(lambda m, given: (given[0] - given[0].mean(0), *given[1:]))
+
+
+def bursts(inner, shape):
+    inner.register_forward_hook(lambda m, given, output: output / 0)
+
+
+def frozen(inner, shape):
+    inner.requires_grad_(False)
+
+
+def draws_noise(inner, shape):
+    inner.register_forward_hook(lambda m, given, output: output + torch.rand(output.shape))
+
+
+def hides(inner, shape):
+    scale = torch.rand(1)
+    inner.register_forward_hook(lambda m, given, output: output * scale)
+
+
+def encodes_badly(inner, shape):
+    inner.latent_shape = shape
+    inner.encode = lambda images: images[..., 1:]
+    inner.decode = lambda x: x
+
+
+def decodes_badly(inner, shape):
+    inner.latent_shape = shape
+    inner.encode = lambda images: images
+    inner.decode = lambda x: x[..., 1:]
+
+
+@pytest.mark.parametrize(
+    ("how", "claim", "words"),
+    [
+        ("sees_company", "to their like", "it makes another image of one alone than in a batch"),
+        ("bursts", "to their like", "expected finite images of the same shape"),
+        ("frozen", "trained by the trainer", "optimizer got an empty parameter list"),
+        ("draws_noise", "leaves the process as found", "a forward pass on 4 classes of 1x8x8"),
+        ("hides", "survives the store", "with the same saved state it gives other"),
+        ("encodes_badly", "has a space", "encode() made [3, 1, 8, 7]; expected finite x [B, (1,"),
+        ("decodes_badly", "has a space", "the decoded images have shape [3, 1, 8, 7]; expected"),
+    ],
+)
+def test_a_denoiser_with_one_fault_fails_the_check_that_is_for_it(
+    verdict, how, claim, words
+) -> None:
+    found = verdict("architecture", WrongDenoiser(how=how), claim)
+    assert found.status == "failed", found.detail
+    assert words in found.detail
+
+
+def test_a_denoiser_must_know_that_there_is_no_class(verdict) -> None:
+    found = verdict("architecture", Forgets(), "is told the class")
+    assert found.status == "failed"
+    assert "it does not know class 4 of 0..4" in found.detail
+
+
+def test_a_denoiser_must_use_an_attachment_or_decline_it(verdict) -> None:
+    found = verdict("architecture", Deaf(), "knows what a set may attach")
+    assert found.status == "failed"
+    assert "says the same whatever is in it" in found.detail
+    assert "declined" in verdict("architecture", toy.ToyDenoiser(), "may attach").detail

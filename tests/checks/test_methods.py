@@ -226,6 +226,7 @@ def test_a_set_with_weights_and_extras_survives_the_store() -> None:
         labels,
         weights=torch.tensor([1.0, 2.0]),
         extras={"image.x": torch.rand(2, 5), "class.y": torch.rand(2, 1)},
+        notes={"curve": torch.rand(9)},
     )
     check_stored([Watched("a test", whole, (), (), ())])
 

@@ -226,6 +226,100 @@ class PixelError:
         return (trial.samples - real).abs().mean().item()
 
 
-@pytest.mark.parametrize("metric", [Loss(), Gain(), PixelError()], ids=lambda m: m.name)
+@dataclass(frozen=True)
+class Likeness(PixelError):
+    """The error in the wrong direction."""
+
+    name: str = "likeness"
+    higher_is_better: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Rounds(PixelError):
+    """Rounds the samples in place."""
+
+    name: str = "rounds"
+
+    def measure(self, trial: Trial) -> float:
+        trial.samples.round_()
+        return super().measure(trial)
+
+
+@dataclass(frozen=True)
+class TrainsOn(PixelError):
+    """Leaves the denoiser in train mode."""
+
+    name: str = "trains-on"
+
+    def measure(self, trial: Trial) -> float:
+        trial.student.train()
+        return super().measure(trial)
+
+
+@dataclass(frozen=True)
+class Unasked(PixelError):
+    """Looks with a network that it has not asked for."""
+
+    name: str = "unasked"
+
+    def measure(self, trial: Trial) -> float:
+        return float(trial.features(trial.samples).mean())
+
+
+@pytest.mark.parametrize(
+    ("metric", "claim", "words"),
+    [
+        (Likeness(), ORDER, "with higher_is_better = True; expected perfect to be the better"),
+        (Rounds(), INPUTS, "trial.samples"),
+        (TrainsOn(), INPUTS, "train or eval mode (trial.student)"),
+        (Unasked(), SCORES, "this trial has no features; expected a field `features: str` of the"),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_a_metric_of_samples_with_one_fault_fails_the_check_that_is_for_it(
+    verdict, metric, claim, words
+) -> None:
+    found = verdict("metric", metric, claim)
+    assert found.status == "failed", found.detail
+    assert words in found.detail
+
+
+@dataclass(frozen=True)
+class Recognised(PixelError):
+    """Share of the samples that a classifier takes for what they should be."""
+
+    name: str = "recognised"
+    features: str = "toy-teacher"
+    higher_is_better: ClassVar[bool] = True
+    bounds: ClassVar = (0.0, 1.0)
+
+    def measure(self, trial: Trial) -> float:
+        said = trial.features(trial.samples).argmax(1)
+        return (said == trial.labels).double().mean().item()
+
+
+@dataclass(frozen=True)
+class Denoising(PixelError):
+    """What a denoiser that has learnt something says of a real image."""
+
+    name: str = "denoising"
+    of: ClassVar[str] = "student"
+
+    def measure(self, trial: Trial) -> float:
+        assert trial.samples is None
+        x = trial.student.encode(trial.data.test.images(torch.arange(4)))
+        with torch.no_grad():
+            said = trial.student(x, torch.zeros(4), trial.data.test.labels[:4], {})
+        return float(said.abs().mean())
+
+
+def test_metrics_of_generators_may_look_at_the_denoiser_alone() -> None:
+    status = {v.status for v in run_checks(checks_for("metric", Denoising()))}
+    assert status == {"passed", "skipped"}  # it ranks no samples
+
+
+@pytest.mark.parametrize(
+    "metric", [Loss(), Gain(), PixelError(), Recognised()], ids=lambda m: m.name
+)
 def test_metrics_of_every_form_keep_the_contract(metric) -> None:
     assert {v.status for v in run_checks(checks_for("metric", metric))} == {"passed"}

@@ -19,7 +19,7 @@ class Wrong:
 
 
 def unbounded(right, model, shape):
-    return 3 * right
+    return right / 0
 
 
 def flat(right, model, shape):
@@ -28,6 +28,10 @@ def flat(right, model, shape):
 
 def one_short(right, model, shape):
     return right[1:]
+
+
+def deaf(right, model, shape):
+    return torch.zeros_like(right)
 
 
 def draws(right, model, shape):
@@ -48,10 +52,11 @@ def trains(right, model, shape):
 @pytest.mark.parametrize(
     ("how", "claim", "words"),
     [
-        ("unbounded", "returns an image", "expected [0, 1]"),
-        ("flat", "returns an image", "the samples have shape [5, 64]"),
-        ("one_short", "returns an image", "4 samples for 5 labels"),
-        ("draws", "leaves the process as found", "on 5 labels: it changed torch's global gen"),
+        ("unbounded", "returns a finite x", "the samples hold NaN or infinity"),
+        ("flat", "returns a finite x", "returned float32 [5, 64]; expected float32 [5, 1, 8, 8]"),
+        ("one_short", "returns a finite x", "returned float32 [4, 1, 8, 8]; expected float32 [5"),
+        ("deaf", "draws from its generator", "two seeds of its generator give the same samples"),
+        ("draws", "leaves the process as found", "on 5 labels, cosine noise: it changed torch's"),
         ("trains", "leaves its inputs as found", "train or eval mode"),
         ("unseeded", "same seed in another process", "two processes"),
     ],

@@ -7,6 +7,7 @@ from torch import nn
 
 from bench import toy
 from bench.checks import checks_for, run_checks
+from bench.diffusion import Schedule
 from bench.types import Task
 
 
@@ -70,7 +71,7 @@ def relabels(task):
         ("returns_state", "returns its task's network", "returned OrderedDict; expected the net"),
         ("another_network", "returns its task's network", "the saved state has no"),
         ("diverges", "returns its task's network", "NaN"),
-        ("untrained", "beats chance", "on toy-data: accuracy 0.12"),
+        ("untrained", "has learnt something", "on toy-data: accuracy 0.12"),
         ("unseeded", "same seed in another process", "two processes with the same seed"),
         ("relabels", "leaves its inputs as found", "task.train.labels"),
     ],
@@ -102,12 +103,30 @@ class Denoises:
             for k in range(len(task.classes))
         ]
         with torch.no_grad():
-            network.images.weight.copy_(torch.stack(means).flatten(1))
+            known = 2 * torch.stack(means).flatten(1) - 1
+            network.network.images.weight[:-1].copy_(known)
+        network.schedule = Schedule(prediction="image")
         return network
 
 
 def test_a_teacher_of_the_generation_track_is_given_a_denoiser() -> None:
     verdicts = run_checks(checks_for("teacher", Denoises()))
     status = {v.check.removeprefix("teacher 'denoises' "): v.status for v in verdicts}
-    assert status.pop("beats chance") == "skipped"
     assert set(status.values()) == {"passed"}
+
+
+@dataclass(frozen=True)
+class Sleeps:
+    """A teacher of the generation track that teaches nothing."""
+
+    name: str = "sleeps"
+    track: ClassVar[str] = "generation"
+
+    def squeeze(self, task: Task) -> nn.Module:
+        return task.network()
+
+
+def test_a_denoiser_that_has_learnt_nothing_is_found_out(verdict) -> None:
+    found = verdict("teacher", Sleeps(), "has learnt something")
+    assert found.status == "failed"
+    assert "on toy-data: the denoising loss is" in found.detail

@@ -337,6 +337,7 @@ COMPONENTS: dict[str, tuple[Any, ...]] = {
     ),
     "architecture": (*toy.COMPONENTS["architecture"], Declining()),
     "attack": (*toy.COMPONENTS["attack"], NotedStep(), Parted(), Leaving(), Idle(), Fading()),
+    "sampler": toy.COMPONENTS["sampler"],
     "metric": (*toy.COMPONENTS["metric"], Wrong(), BrokenMetric(), Gain(), Between()),
 }
 
@@ -364,6 +365,11 @@ def bench_architectures() -> Any:
 @hookimpl
 def bench_attacks() -> Any:
     return COMPONENTS["attack"]
+
+
+@hookimpl
+def bench_samplers() -> Any:
+    return COMPONENTS["sampler"]
 
 
 @hookimpl

@@ -34,10 +34,12 @@ HOOKS = {
         "standard-imagenet",
         "pretrained",
         "torchvision-imagenet",
+        "diffusion",
+        "pretrained-diffusion",
     ],
     "bench_methods": [
         *("random", "kcenter", "herding", "medoid", "easiest", "hardest"),
-        *("prebuilt", "full"),
+        *("prebuilt", "full", "real"),
     ],
     "bench_architectures": [
         "convnet",
@@ -53,6 +55,8 @@ HOOKS = {
         "vit-tiny",
         "vit-small",
         "vit-nano",
+        *("dit-nano", "dit-xs", "dit-s", "dit-b", "dit-l", "dit-xl"),
+        *("unet-xs", "unet-s", "unet-cifar", "latent-dit-l", "latent-dit-xl"),
     ],
     "bench_attacks": [
         *("clean", "uniform-noise", "fgsm", "pgd", "pgd-l2", "mim", "cw", "deepfool"),
@@ -60,7 +64,16 @@ HOOKS = {
         *PRESETS,
         *KINDS,
     ],
-    "bench_metrics": ["accuracy", "worst-class"],
+    "bench_samplers": ["ddim", "ddpm", "euler"],
+    "bench_metrics": [
+        *("accuracy", "worst-class", "fd", "kd", "kd-sd", "score"),
+        *("precision", "recall", "density", "coverage", "sample-accuracy"),
+        *("memorisation", "memorisation-pixels", "denoising-loss"),
+        *("fd-efflite0", "kd-efflite0", "kd-efflite0-sd", "score-efflite0"),
+        *(f"{kind}-efflite0" for kind in ("precision", "recall", "density", "coverage")),
+        *("fid", "kid", "kid-sd", "is"),
+        *(f"{kind}-inception" for kind in ("precision", "recall", "density", "coverage")),
+    ],
 }
 
 

@@ -11,8 +11,11 @@ from bench_standard.architectures.convnet import (
     CONVNET_D5,
     CONVNET_D6,
 )
+from bench_standard.architectures.dit import DIT_B, DIT_L, DIT_NANO, DIT_S, DIT_XL, DIT_XS
+from bench_standard.architectures.latents import LATENT_DIT_L, LATENT_DIT_XL
 from bench_standard.architectures.mobilenet import MobileNetV2
 from bench_standard.architectures.resnet import RESNET18, RESNET50, RESNET101
+from bench_standard.architectures.unet import UNET_CIFAR, UNET_S, UNET_XS
 from bench_standard.architectures.vgg import VGG11
 from bench_standard.architectures.vit import VIT_NANO, VIT_SMALL, VIT_TINY
 from bench_standard.attacks import presets
@@ -31,10 +34,14 @@ from bench_standard.datasets.imagenet import ImageNet1K
 from bench_standard.datasets.imagenette import ImageNette, ImageWoof
 from bench_standard.datasets.svhn import SVHN
 from bench_standard.datasets.tiny_imagenet import TinyImageNet
+from bench_standard.diffusion import Diffusion, PretrainedDiffusion
+from bench_standard.generative import METRICS
 from bench_standard.medoid import Medoid
 from bench_standard.metrics import Accuracy, WorstClass
 from bench_standard.prebuilt import Prebuilt
 from bench_standard.pretrained import Pretrained, TorchvisionImageNet
+from bench_standard.real import Real
+from bench_standard.samplers import DDIM, DDPM, Euler
 from bench_standard.teachers import (
     STANDARD_CIFAR,
     STANDARD_FASHION,
@@ -68,6 +75,8 @@ def bench_teachers() -> Sequence[Any]:
         STANDARD_IMAGENET,
         Pretrained(),
         TorchvisionImageNet(),
+        Diffusion(),
+        PretrainedDiffusion(),
     ]
 
 
@@ -82,6 +91,7 @@ def bench_methods() -> Sequence[Any]:
         Hardest(),
         Prebuilt(),
         Full(),
+        Real(),
     ]
 
 
@@ -101,6 +111,17 @@ def bench_architectures() -> Sequence[Any]:
         VIT_TINY,
         VIT_SMALL,
         VIT_NANO,
+        DIT_NANO,
+        DIT_XS,
+        DIT_S,
+        DIT_B,
+        DIT_L,
+        DIT_XL,
+        UNET_XS,
+        UNET_S,
+        UNET_CIFAR,
+        LATENT_DIT_L,
+        LATENT_DIT_XL,
     ]
 
 
@@ -127,5 +148,10 @@ def bench_attacks() -> Sequence[Any]:
 
 
 @hookimpl
+def bench_samplers() -> Sequence[Any]:
+    return [DDIM(), DDPM(), Euler()]
+
+
+@hookimpl
 def bench_metrics() -> Sequence[Any]:
-    return [Accuracy(), WorstClass()]
+    return [Accuracy(), WorstClass(), *METRICS]

@@ -1,0 +1,290 @@
+"""The outer loop of D2C: a pool makes steps, by what it does to denoisers trained on it.
+
+This module imports torch: components import it inside their verbs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from bench import CondensedSet, Task, Unsupported, loading
+from bench.diffusion import Denoiser, rows_of
+from bench.recipe import DiffusionRecipe
+from bench.train import Examples, generator_of
+from bench.train_diffusion import fit
+from bench.types import BenchError, Split, TensorSplit
+from bench_d2c import timesteps
+from bench_d2c.attach import TEXT, hashed_text
+from bench_d2c.bilevel import D2C, SCORED
+from bench_d2c.hypergradient import (
+    Loss,
+    Pool,
+    Respond,
+    Weights,
+    hypergradient,
+    implicit,
+    largest_curvature,
+    solved,
+    unrolled,
+)
+from bench_d2c.matching import Bank, Pair, denoising, head, last_layer, matched, told
+from bench_d2c.pictures import plane, sketches
+from bench_d2c.pool import begin, direction, variation
+from bench_matching.matching import RealImages
+
+KEPT = 20  # outer steps that ask the same denoiser
+IMAGES, DRAWS = 12, 4  # that times are scored by: real images, and noises of each
+TOKENS, SIZE = 8, 32  # of the text of a class
+BETAS = (0.9, 0.99)  # of Adam on the pool
+LOOKS = 8  # at the gradients of the classes while the pool is learnt,
+SHOWN = 20  # and of how many classes, the first
+
+
+def learn(task: Task, how: D2C) -> CondensedSet:
+    """A pool of `task.ipc` images a class and a text of each class, as `how` says.
+
+    Notes are the scores of times ("times.grid", "times.score", "times.chosen"), the outer
+    objective by step ("loss"), and where the gradients of the first classes lie ("gradients.real"
+    and "gradients.pool" [S, K, 2]) after so many steps ("gradients.step" [S]).
+
+    Raises BenchError for a pool that is not finite; Unsupported for a denoiser that has no use for
+    texts, or none for `hypergrad` = "head".
+    """
+    draws = generator_of(task.seed, "d2c")
+    images, labels = begin(task, how.start, draws)
+    texts = [hashed_text(task.classes, TOKENS, SIZE).to(task.device)] if how.text else []
+    here = Problem(task, how, draws, labels, RealImages(task, draws))
+
+    guide: Any = here.fresh(texts)  # to know the real data, a little
+    pool = [part.detach().clone().requires_grad_() for part in (guide.encode(images), *texts)]
+    if how.scorer:
+        fresh, guide = guide, task.scorer
+        _check_alike(guide, fresh, how)
+    else:
+        here.train(guide, task.train, task.train.labels, how.warmup, pool)
+    grid, score = here.scores(guide, pool)
+    times = here.chosen(grid, score, guide.schedule.timesteps)
+
+    shown = [here.pair(k, times, guide, pool) for k in range(min(SHOWN, len(task.classes)))]
+    seed = int(torch.randint(2**62, (1,), generator=draws))
+    real = sketches(guide, shown, pool, seed, real=True)
+    looks = sorted({*torch.linspace(0, how.outer, LOOKS).long().tolist()})
+    seen = [sketches(guide, shown, pool, seed, real=False)]
+
+    adam = torch.optim.Adam(pool, how.lr, betas=BETAS)
+    far: list[Tensor] = []
+    for step in range(how.outer):
+        if step % KEPT == 0:
+            denoiser = here.aged(texts, pool)
+        with sdpa_kernel(SDPBackend.MATH):  # the fused attention has no second derivative
+            weights, respond = here.response(denoiser, times, pool)
+            terms = here.outer(denoiser, times, pool, total=respond is not None)
+            value, found = hypergradient(terms, weights, pool, respond)
+        rest = torch.autograd.grad(here.regularisers(pool, texts), pool)
+        for part, gradient, more in zip(pool, found, rest, strict=True):
+            part.grad = direction(gradient, more)
+        for group in adam.param_groups:
+            group["lr"] = how.lr * (1 - step / how.outer)
+        adam.step()
+        if guide.shape == task.shape:  # pixels; the latents of a network of its own have no range
+            pool[0].data.clamp_(-1, 1)
+        far.append(value.cpu())
+        _check_finite(value, pool, step + 1, how)
+        if step + 1 in looks:
+            seen.append(sketches(guide, shown, pool, seed, real=False))
+        task.progress(step + 1, how.outer)
+
+    there, moved = plane(real, torch.stack(seen))
+    with torch.no_grad():
+        images = guide.decode(pool[0]).cpu()
+    return CondensedSet(
+        images,
+        F.one_hot(labels.cpu(), len(task.classes)).float(),
+        extras={name: text.detach().cpu() for name, text in told(pool).items()},
+        notes={
+            "times.grid": grid,
+            "times.score": score,
+            "times.chosen": times,
+            "loss": torch.stack(far),
+            "gradients.step": torch.tensor(looks),
+            "gradients.real": there,
+            "gradients.pool": moved,
+        },
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """The bilevel problem of a task: what its losses are made of, draw by draw."""
+
+    task: Task
+    how: D2C
+    draws: Generator
+    labels: Tensor  # of the pool [N]
+    real: RealImages
+    waiting: list[tuple[int, int]] = field(default_factory=list)  # pairs of class and time
+
+    def fresh(self, texts: Sequence[Tensor]) -> Denoiser:
+        """A denoiser with new weights, which takes texts if the pool has any."""
+        rows = rows_of(dict(zip([TEXT], texts, strict=False)))
+        found: Denoiser = self.task.denoiser(rows)
+        return found.to(self.task.device).eval()
+
+    def train(
+        self, denoiser: Denoiser, split: Split, labels: Tensor, steps: int, pool: Pool
+    ) -> None:
+        """Some plain steps on images of a split, at all times, with the texts of the pool."""
+        recipe = DiffusionRecipe(
+            steps=steps,
+            batch=self.how.batch,
+            ema=0.0,
+            dropout=0.0,
+            timesteps=denoiser.schedule.timesteps,
+        )
+        fit(
+            denoiser,
+            Examples(split, torch.arange(len(labels)), labels),
+            recipe,
+            seed=int(torch.randint(2**62, (1,), generator=self.draws)),
+            extras={name: text.detach() for name, text in told(pool).items()},
+            device=self.task.device,
+        )
+
+    def aged(self, texts: Sequence[Tensor], pool: Pool) -> Denoiser:
+        """A fresh denoiser, trained on the pool for a while that is drawn."""
+        denoiser = self.fresh(texts)
+        with torch.no_grad():
+            images = denoiser.decode(pool[0]).cpu()
+        labels = self.labels.cpu()
+        youngest = -(-self.how.age // 6)
+        steps = int(torch.randint(youngest, self.how.age + 1, (1,), generator=self.draws))
+        self.train(denoiser, TensorSplit(images, labels), labels, steps, pool)
+        return denoiser
+
+    def scores(self, guide: Denoiser, pool: Pool) -> tuple[Tensor, Tensor]:
+        """Times [G], and how much each of them is worth [G]."""
+        grid = timesteps.evenly(SCORED, guide.schedule.timesteps)
+        if self.how.score == "uniform":
+            return grid, torch.ones(SCORED)
+        x, labels = self.some_real(IMAGES, guide)
+        extras = {name: text.detach() for name, text in told(pool).items()}
+        found = [
+            timesteps.spread(guide, x, labels, time, DRAWS, self.draws, extras)
+            for time in grid.tolist()
+        ]
+        return grid, torch.tensor([getattr(one, self.how.score)() for one in found])
+
+    def chosen(self, grid: Tensor, score: Tensor, last: int) -> Tensor:
+        """The few times, out of 0..`last` - 1, that are matched."""
+        count = self.how.timesteps
+        if self.how.score == "uniform" or self.how.choose == "systematic":
+            return timesteps.systematic(score, count, last)
+        return timesteps.best(grid, score, count, self.how.spacing * last / count)
+
+    def response(
+        self, denoiser: Denoiser, times: Tensor, pool: Pool
+    ) -> tuple[Weights, Respond | None]:
+        """The weights of a denoiser that was trained on the pool, and how they follow it."""
+        how, weights = self.how, dict(denoiser.named_parameters())
+        if how.hypergrad == "gm":
+            return weights, None
+        items = torch.randperm(len(self.labels), generator=self.draws)
+        bank = Bank.drawn(_tiled(items, how.batch // 2), times, pool[0], self.draws)
+        inner = denoising(denoiser, self.labels, bank)
+        if how.hypergrad == "head":
+            layer = last_layer(denoiser, pool[0].detach(), told(pool))
+            if not isinstance(layer, nn.Linear):
+                raise Unsupported("hypergrad = 'head' needs a denoiser that ends in a linear layer")
+            return solved(head(denoiser, layer, self.labels, bank, how.damping), weights, pool)
+        if how.hypergrad == "cg":
+            return implicit(inner, weights, pool, how.damping, how.iterations)
+        steepest = largest_curvature(inner, weights, pool)
+        lr = min(how.lr_inner, 1 / max(steepest, 1e-12))
+        return unrolled(inner, weights, pool, how.inner, lr)
+
+    def outer(
+        self, denoiser: Denoiser, times: Tensor, pool: Pool, *, total: bool
+    ) -> Iterator[Loss]:
+        """The terms of the outer objective, with draws of their own.
+
+        Of "match", `pairs` of a class and a time; of "loss" one, on as many real images of all
+        classes. Nothing is summed over other times than the chosen ones.
+        """
+        how = self.how
+        if how.objective == "loss":
+            x, labels = self.some_real(how.pairs * how.real_batch // 2, denoiser)
+            bank = Bank.drawn(torch.arange(len(x)), times, x, self.draws)
+            yield denoising(denoiser, labels, bank, x)
+            return
+        layer = last_layer(denoiser, pool[0].detach(), told(pool))
+        for _ in range(how.pairs):
+            if not self.waiting:
+                every = torch.cartesian_prod(torch.arange(len(self.task.classes)), times)
+                order = torch.randperm(len(every), generator=self.draws)
+                self.waiting.extend(every[order].tolist())
+            label, time = self.waiting.pop()
+            yield matched(
+                denoiser,
+                self.pair(label, torch.tensor([time]), denoiser, pool),
+                layer,
+                kind=how.distance,
+                distribution=how.distribution,
+                total=total,
+            )
+
+    def pair(self, label: int, times: Tensor, denoiser: Denoiser, pool: Pool) -> Pair:
+        """Real images of a class, and items of the pool as many times as it takes, alike noised."""
+        with torch.no_grad():
+            x = denoiser.encode(self.real.draw(label, self.how.real_batch))
+        x = x[: 2 * (len(x) // 2)] if len(x) > 1 else x.repeat(2, 1, 1, 1)
+        own = (self.labels == label).nonzero().squeeze(1).cpu()
+        own = own[torch.randperm(len(own), generator=self.draws)]
+        return Pair(label, x, Bank.drawn(_tiled(own, len(x) // 2), times, pool[0], self.draws))
+
+    def some_real(self, count: int, denoiser: Denoiser) -> tuple[Tensor, Tensor]:
+        """x [n, *shape] of real images of all classes, and their labels [n]."""
+        train = self.task.train
+        picked = torch.randperm(len(train.labels), generator=self.draws)[:count]
+        (images,) = loading.read(train, [(picked, None)])
+        with torch.no_grad():
+            x = denoiser.encode(images.to(self.task.device))
+        return x, train.labels[picked].to(x.device)
+
+    def regularisers(self, pool: Pool, texts: Sequence[Tensor]) -> Tensor:
+        """Total variation of images, and half the squared distance of texts to their start."""
+        found = self.how.variation * variation(pool[0])
+        for text, start in zip(pool[1:], texts, strict=True):
+            found = found + self.how.pull * (text - start).square().sum() / 2
+        return found
+
+
+def _tiled(items: Tensor, count: int) -> Tensor:
+    """`count` of `items` [n], each as often as any other, or once more."""
+    return items[torch.arange(count) % len(items)]
+
+
+def _check_alike(scorer: Denoiser, fresh: Denoiser, how: D2C) -> None:
+    """The times of one are to be those of the other."""
+    theirs, ours = scorer.schedule, fresh.schedule
+    if (theirs.noise, theirs.timesteps) != (ours.noise, ours.timesteps):
+        raise BenchError(
+            f"{how.name}: scorer '{how.scorer}' knows {theirs.timesteps} points in time of "
+            f"'{theirs.noise}' noise; expected {ours.timesteps} of '{ours.noise}', as the "
+            "denoisers that are matched have; set them on the teacher"
+        )
+
+
+def _check_finite(value: Tensor, pool: Pool, step: int, how: D2C) -> None:
+    if not value.isfinite() or not all(part.isfinite().all() for part in pool):
+        raise BenchError(
+            f"{how.name} diverged: its objective is {value.item():g} at step {step} of {how.outer} "
+            f"(hypergrad {how.hypergrad}, lr {how.lr:g}, lr_inner {how.lr_inner:g}, damping "
+            f"{how.damping:g}); expected finite values; lower lr or lr_inner, or raise damping"
+        )

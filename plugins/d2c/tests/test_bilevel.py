@@ -1,0 +1,297 @@
+"""The bilevel method: what it returns, keeps and refuses, and that a learnt pool teaches more."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from bench import Task, Unsupported, diffusion, toy
+from bench.checks import checks_for, run_checks
+from bench.recipe import DiffusionRecipe
+from bench.train import Examples, generator_of
+from bench.train_diffusion import fit
+from bench.types import BenchError, TensorSplit
+from bench_d2c.attach import hashed_text
+from bench_d2c.bilevel import D2C
+from bench_d2c.pool import begin
+from bench_standard.architectures.dit import DIT_NANO
+
+
+@dataclass(frozen=True)
+class MLP:
+    """A residual MLP that is told time, class and text; its last layer sees the input, too."""
+
+    name: str = "mlp"
+    width: int = 64
+    track: ClassVar[str] = "generation"
+
+    def build(self, shape: Any, classes: int, extras: Any) -> nn.Module:
+        width, size = self.width, math.prod(shape)
+
+        class Network(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.enter, self.time = nn.Linear(size, width), nn.Linear(16, width)
+                self.label = nn.Embedding(classes + 1, width)
+                rows = extras.get("class.text")
+                self.text = nn.Linear(math.prod(rows), width) if rows else None
+                self.leave = nn.Linear(width + size, size)
+
+            def forward(self, x, t, labels, extras):
+                angles = t.to(x)[:, None] * math.pi / 2 * 2 ** torch.arange(8).to(x)
+                hidden = self.enter(x.flatten(1)) + self.label(labels)
+                hidden = hidden + self.time(torch.cat([angles.sin(), angles.cos()], 1))
+                if self.text is not None:
+                    of_class = extras["class.text"][labels.clamp(max=classes - 1)].flatten(1)
+                    hidden = hidden + self.text(of_class) * (labels < classes)[:, None]
+                return self.leave(torch.cat([F.silu(hidden), x.flatten(1)], 1)).view_as(x)
+
+        return Network()
+
+
+def task(data=None, ipc=2, seed=0, architecture=None, schedule=diffusion.COSINE):
+    data, calls = data or toy.GRAY.load(), itertools.count()
+
+    def fresh(extras=None):
+        with torch.random.fork_rng():
+            torch.manual_seed(1000 * seed + next(calls))
+            shape, classes = data.shape, len(data.classes)
+            return diffusion.build(architecture or MLP(), shape, classes, schedule, extras)
+
+    facts = (data.train, data.classes, data.shape, data.mean, data.std, data.flip)
+    networks = {"denoiser": fresh, "scorer": fresh}
+    return Task(*facts, ipc, seed, networks=networks)
+
+
+SHORT = {
+    "outer": 3,
+    "pairs": 2,
+    "warmup": 4,
+    "real_batch": 4,
+    "batch": 4,
+    "inner": 2,
+    "age": 4,
+    "score": "uniform",
+}
+
+
+def short(**fields):
+    return replace(D2C(**SHORT), **fields)
+
+
+def test_it_keeps_the_contract_of_a_method():
+    verdicts = run_checks(checks_for("method", D2C()))
+    assert [v for v in verdicts if v.status != "passed"] == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"hypergrad": "gm"},
+        {"hypergrad": "unroll"},
+        {"hypergrad": "head"},
+        {"objective": "loss"},
+        {"objective": "loss", "hypergrad": "unroll"},
+        {"objective": "loss", "hypergrad": "head"},
+        {"distance": "layerwise", "start": "kmeans", "choose": "systematic"},
+        {"distance": "l2", "score": "norm", "text": False},
+        {"score": "uniform", "distribution": 0.0},
+        {"scorer": "diffusion", "score": "ratio"},
+    ],
+    ids=str,
+)
+def test_each_of_its_ways_moves_images_and_texts(fields):
+    method = short(**fields)
+    found, again = (method.condense(task()) for _ in range(2))
+    first, _ = begin(task(), method.start, generator_of(0, "d2c"))
+    assert torch.equal(found.images, again.images)
+    assert (found.images - first).abs().amax((1, 2, 3)).max() > 0.005
+    assert found.images.dtype == torch.float32
+    assert 0 <= found.images.min() <= found.images.max() <= 1
+    assert found.labels.argmax(1).tolist() == [k for k in range(8) for _ in range(2)]
+    if method.text:
+        names = toy.GRAY.load().classes
+        assert torch.equal(found.extras["class.text"], again.extras["class.text"])
+        assert (found.extras["class.text"] - hashed_text(names, 8, 32)).abs().max() > 0.005
+    assert ("class.text" in found.extras) == method.text
+
+
+def test_it_leaves_a_record_of_its_work():
+    method = short(outer=20, timesteps=4, score="ratio")
+    notes = method.condense(task()).notes
+    assert notes["times.grid"].shape == notes["times.score"].shape == (20,)
+    assert {*notes["times.chosen"].tolist()} <= {*notes["times.grid"].tolist()}
+    assert len(notes["times.chosen"]) == 4
+    assert len(notes["loss"]) == 20
+    assert notes["loss"].isfinite().all()
+    steps = notes["gradients.step"]
+    assert (steps[0], steps[-1]) == (0, 20)
+    assert notes["gradients.real"].shape == notes["gradients.pool"].shape == (len(steps), 8, 2)
+    assert (notes["gradients.real"] == notes["gradients.real"][0]).all()
+    assert (notes["gradients.pool"][-1] - notes["gradients.pool"][0]).abs().max() > 1e-3
+
+
+def test_gradients_of_the_pool_move_onto_the_real_ones():
+    notes = short(outer=25, hypergrad="gm", pairs=8, real_batch=16, age=20).condense(task()).notes
+    off = (notes["gradients.pool"] - notes["gradients.real"]).norm(dim=2).mean(1)
+    assert off[-1] < 0.8 * off[0]
+
+
+def test_only_the_chosen_times_are_ever_matched(monkeypatch):
+    import bench_d2c.matching as matching
+
+    asked = []
+    plain = matching.losses
+
+    def watched(denoiser, x, labels, time, noise, extras):
+        asked.extend(time.tolist())
+        return plain(denoiser, x, labels, time, noise, extras)
+
+    monkeypatch.setattr(matching, "losses", watched)
+    for fields in ({}, {"objective": "loss"}, {"hypergrad": "unroll"}):
+        asked.clear()
+        notes = short(timesteps=3, **fields).condense(task()).notes
+        assert asked
+        assert {*asked} <= {*notes["times.chosen"].tolist()}
+
+
+@pytest.mark.parametrize("prediction", ["image", "velocity"])
+def test_another_schedule_is_followed(prediction):
+    schedule = diffusion.Schedule("straight", prediction, 40)
+    for fields in ({"timesteps": 4}, {"hypergrad": "head", "objective": "loss", "text": False}):
+        made = short(**fields).condense(task(schedule=schedule))
+        assert made.images.isfinite().all()
+        assert made.notes["times.chosen"].max() < 40
+
+
+def test_texts_stay_where_they_are_pulled_to():
+    start = hashed_text(toy.GRAY.load().classes, 8, 32)
+    free, pulled = (
+        short(outer=12, pull=pull).condense(task()).extras["class.text"] - start
+        for pull in (0.0, 1e4)
+    )
+    assert pulled.norm() < 0.5 * free.norm()
+
+
+def test_a_transformer_can_be_matched_and_told_texts():
+    made = short().condense(task(architecture=DIT_NANO))
+    assert made.images.isfinite().all()
+    assert made.extras["class.text"].shape[0] == 8
+
+
+def test_a_denoiser_without_a_last_linear_layer_has_no_head():
+    class Unlinear(toy.ToyDenoiser):
+        pass
+
+    with pytest.raises(Unsupported, match="ends in a linear layer"):
+        short(hypergrad="head", text=False).condense(task(architecture=Unlinear()))
+
+
+def test_a_denoiser_that_has_no_use_for_texts_declines():
+    with pytest.raises(Unsupported, match=r"class\.text"):
+        short().condense(task(architecture=toy.ToyDenoiser()))
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        ({"hypergrad": "newton"}, "hypergrad is 'newton'"),
+        ({"timesteps": 0}, "timesteps is 0"),
+        ({"timesteps": 21}, "at most 20"),
+        ({"spacing": 2.0}, "spacing is 2.0"),
+        ({"damping": 0.0}, "damping is 0.0"),
+        ({"batch": 1}, "pairs of noise"),
+        ({"lr": math.inf}, "lr is inf"),
+        ({"objective": "loss", "hypergrad": "gm"}, "does not depend on the pool"),
+    ],
+)
+def test_a_bad_field_is_named(fields, fault):
+    with pytest.raises(BenchError, match=fault):
+        D2C(**fields)
+
+
+def test_a_scorer_of_other_times_is_refused():
+    given, schedule = task(), diffusion.Schedule(timesteps=10)
+    other = diffusion.build(MLP(), given.shape, len(given.classes), schedule)
+    known = {**given.networks, "scorer": lambda: other}
+    with pytest.raises(BenchError, match="knows 10 points in time of 'cosine' noise"):
+        short(scorer="diffusion").condense(replace(given, networks=known))
+
+
+def test_a_class_without_images_is_named():
+    given = task()
+    rows = (given.train.labels != 3).nonzero().squeeze(1)
+    few = TensorSplit(given.train.images(rows), given.train.labels[rows])
+    with pytest.raises(BenchError, match=f"class '{given.classes[3]}' has no training images"):
+        short().condense(replace(given, train=few))
+
+
+def test_what_no_step_asks_for_stays_as_it_is():
+    """It is not smoothed for want of an objective."""
+    method = short(outer=1, pairs=1, hypergrad="gm", variation=0.1)
+    found, (first, _) = (
+        method.condense(task()).images,
+        begin(task(), "random", generator_of(0, "d2c")),
+    )
+    moved = (found - first).abs().amax((1, 2, 3)) > 1e-4
+    assert 0 < moved.sum() <= 2  # of the one class
+
+
+def test_divergence_says_what_to_lower(monkeypatch):
+    import bench_d2c.learning as learning
+
+    monkeypatch.setattr(
+        learning, "hypergradient", lambda *a: (torch.tensor(math.nan), [0 * p for p in a[2]])
+    )
+    with pytest.raises(BenchError, match=r"diverged.*lower lr"):
+        short().condense(task())
+
+
+# ---- what it is for
+
+
+def held_out(images, labels, data, seed):
+    """The denoising loss on images that no one has seen, of a denoiser trained on a set."""
+    with torch.random.fork_rng():
+        torch.manual_seed(77 + seed)
+        denoiser = diffusion.build(MLP(), data.shape, len(data.classes))
+    recipe = DiffusionRecipe(steps=400, batch=64)
+    fit(
+        denoiser,
+        Examples(TensorSplit(images, labels), torch.arange(len(labels)), labels),
+        recipe,
+        seed=seed,
+    )
+    count = len(data.test.labels)
+    x = 2 * data.test.images(torch.arange(count)) - 1
+    generator = torch.Generator().manual_seed(5)
+    time = torch.randint(1000, (count,), generator=generator)
+    noise = torch.randn(x.shape, generator=generator)
+    with torch.no_grad():
+        return float(diffusion.losses(denoiser, x, data.test.labels, time, noise, {}).mean())
+
+
+def test_a_learnt_pool_teaches_more_than_as_many_real_images():
+    from bench_standard.datasets.digits import Digits
+
+    data = Digits().load()
+    order = torch.randperm(len(data.train.labels), generator=torch.Generator().manual_seed(0))
+    parts = [
+        TensorSplit(data.train.images(i), data.train.labels[i]) for i in (order[400:], order[:400])
+    ]
+    data = replace(data, train=parts[0], test=parts[1])
+    given = task(data)
+    method = D2C(text=False, outer=40, warmup=60)
+    learnt, real = (m.condense(given) for m in (method, replace(method, outer=1, lr=1e-9)))
+    found = [
+        sum(held_out(m.images, m.labels.argmax(1), data, seed) for seed in (0, 1)) / 2
+        for m in (learnt, real)
+    ]
+    assert found[0] < 0.93 * found[1]

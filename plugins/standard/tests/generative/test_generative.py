@@ -1,0 +1,298 @@
+"""Each metric against an independent computation, on features that are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from prdc import compute_prdc
+from sklearn.neighbors import NearestNeighbors
+from torch import nn
+
+from bench import Missing, Selection, Trial, Unsupported
+from bench.checks import checks_for, run_checks
+from bench.types import BenchError, CondensedSet, Data
+from bench_standard.generative import METRICS, extractors
+from bench_standard.generative.coverage import (
+    Density,
+    Memorisation,
+    Neighbours,
+    matched,
+    nearest,
+    neighbours,
+    radii,
+)
+from bench_standard.generative.denoising import DenoisingLoss
+from bench_standard.generative.distances import (
+    Frechet,
+    Kernel,
+    KernelSpread,
+    SampleAccuracy,
+    Score,
+)
+from bench_standard.generative.extractors import CLASSIFIER, EFFICIENTNET, look
+
+BY_NAME = {metric.name: metric for metric in METRICS}
+OWN = [metric for metric in METRICS if getattr(metric, "eye", CLASSIFIER) == CLASSIFIER]
+
+
+class Linear(nn.Module):
+    """Images of 2x2 pixels; features are the pixels, logits a fixed map of them."""
+
+    def __init__(self, classes: int = 3) -> None:
+        super().__init__()
+        self.last = nn.Linear(4, classes, bias=False)
+        with torch.no_grad():
+            self.last.weight.copy_(torch.linspace(-3, 3, 4 * classes).view(classes, 4).sin() * 9)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.last(images.flatten(1))
+
+
+def images(count: int, seed: int, shift: float = 0.0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return (0.4 + shift + 0.15 * torch.randn(count, 1, 2, 2, generator=generator)).clamp(0, 1)
+
+
+def trial(
+    samples: torch.Tensor, real: torch.Tensor, condensed: CondensedSet | None = None
+) -> Trial:
+    labels = torch.arange(len(real)) % 3
+    data = Data.from_tensors((real, labels), (real, labels), ["a", "b", "c"])
+    one_hot = nn.functional.one_hot(labels[:9], 3).float()
+    return Trial(
+        data,
+        condensed or CondensedSet(real[:9], one_hot),
+        labels=labels,
+        index=torch.arange(len(real)),
+        samples=samples,
+        networks={"features": Linear},
+    )
+
+
+SAMPLES, REAL = images(400, 1, 0.05), images(400, 2)
+ONE, TWO = (i.flatten(1).double().numpy() for i in (SAMPLES, REAL))
+
+
+@pytest.mark.parametrize("metric", [*OWN, BY_NAME["kd-efflite0"]], ids=lambda m: m.name)
+def test_the_contract_holds(metric) -> None:
+    verdicts = run_checks(checks_for("metric", metric))
+    assert [v for v in verdicts if v.status == "failed"] == []
+    skipped = [v.check for v in verdicts if v.status == "skipped"]
+    assert all("ranks perfect" in check for check in skipped)  # it is not about samples
+
+
+def test_the_frechet_distance_is_that_of_two_gaussians() -> None:
+    shift = ONE.mean(0) - TWO.mean(0)
+    a, b = np.cov(ONE.T), np.cov(TWO.T)
+    values, vectors = np.linalg.eigh(a)
+    root = vectors @ np.diag(np.sqrt(values)) @ vectors.T
+    cross = np.sqrt(np.linalg.eigvalsh(root @ b @ root)).sum()
+    expected = shift @ shift + np.trace(a + b) - 2 * cross
+    assert Frechet().measure(trial(SAMPLES, REAL)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_frechet_distance_is_declined_where_its_bias_would_drown_it() -> None:
+    with pytest.raises(Unsupported, match="4 feature dimensions want 80 images; 60 were drawn"):
+        Frechet().measure(trial(SAMPLES[:60], REAL[:60]))
+    assert Frechet(least=0).measure(trial(SAMPLES[:60], REAL[:60])) > 0
+
+
+def unbiased(x: np.ndarray, y: np.ndarray) -> float:
+    """MMD^2 with the cubic kernel, by loops."""
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> float:
+        return float((a @ b / len(a) + 1) ** 3)
+
+    n = len(x)
+    within = [sum(kernel(s[i], s[j]) for i in range(n) for j in range(n) if i != j) for s in (x, y)]
+    across = sum(kernel(a, b) for a in x for b in y)
+    return sum(within) / (n * (n - 1)) - 2 * across / n**2
+
+
+def test_the_kernel_distance_is_the_unbiased_estimate() -> None:
+    one = trial(SAMPLES[:40], REAL[:40])
+    expected = unbiased(ONE[:40], TWO[:40])
+    assert Kernel(subsets=1, size=40).measure(one) == pytest.approx(expected, rel=1e-5, abs=1e-9)
+    assert KernelSpread(subsets=1, size=40).measure(one) == 0
+    assert KernelSpread(subsets=8, size=20).measure(one) > 0
+    with pytest.raises(Unsupported, match="a subset has 500 images; 40 were drawn"):
+        Kernel().measure(one)
+
+
+def test_the_score_is_high_where_the_classifier_is_sure_of_each_and_of_all_classes() -> None:
+    with torch.no_grad():
+        p = Linear()(SAMPLES).double().softmax(1).numpy()
+    expected = np.exp((p * (np.log(p) - np.log(p.mean(0)))).sum(1).mean())
+    assert Score().measure(trial(SAMPLES, REAL)) == pytest.approx(expected, rel=1e-6)
+    same = SAMPLES[:1].expand(400, -1, -1, -1)
+    assert Score().measure(trial(same, REAL)) == pytest.approx(1)
+
+
+def test_precision_and_recall_are_those_of_nearest_neighbours() -> None:
+    def inside(points: np.ndarray, centres: np.ndarray, k: int) -> float:
+        distances, _ = NearestNeighbors(n_neighbors=k + 1).fit(centres).kneighbors(centres)
+        radius = distances[:, k]
+        apart = np.linalg.norm(points[:, None] - centres[None], axis=2)
+        return float((apart <= radius).any(1).mean())
+
+    one = trial(SAMPLES, REAL)
+    assert Neighbours().measure(one) == pytest.approx(inside(ONE, TWO, 3))
+    assert BY_NAME["recall"].measure(one) == pytest.approx(inside(TWO, ONE, 3))
+
+
+def test_density_and_coverage_are_those_of_their_authors() -> None:
+    expected = compute_prdc(TWO, ONE, nearest_k=5)
+    one = trial(SAMPLES, REAL)
+    assert Density().measure(one) == pytest.approx(expected["density"], abs=1e-9)
+    assert BY_NAME["coverage"].measure(one) == pytest.approx(expected["coverage"], abs=1e-9)
+
+
+def test_distances_made_in_chunks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = (torch.from_numpy(points) for points in (ONE, TWO))
+    whole = [neighbours(kind, x, y, 3) for kind in ("precision", "recall", "density", "coverage")]
+    monkeypatch.setattr("bench_standard.generative.coverage.CHUNK", 37)
+    assert whole == [
+        neighbours(kind, x, y, 3) for kind in ("precision", "recall", "density", "coverage")
+    ]
+    assert radii(x, 1).shape == (400,)
+    assert nearest(x, x).max() < 1e-6  # a copy is at no distance
+
+
+def test_too_few_images_have_no_neighbours() -> None:
+    with pytest.raises(Unsupported, match="3 neighbours of each want more than 3 images"):
+        Neighbours().measure(trial(SAMPLES[:3], REAL[:3]))
+
+
+def test_copies_of_condensed_images_are_memorised_and_fresh_ones_are_not() -> None:
+    pool, real, fresh = images(90, 3), images(90, 4), images(90, 5)
+    one_hot = nn.functional.one_hot(torch.arange(90) % 3, 3).float()
+    condensed = CondensedSet(pool, one_hot)
+    for metric in (Memorisation(), Memorisation(space="pixels")):
+        assert metric.measure(trial(pool, real, condensed)) == 1
+        assert metric.measure(trial(real, real, condensed)) == 0
+        assert metric.measure(trial(fresh, pool, condensed)) == 0.5  # held out as it is condensed
+        assert 0.3 < metric.measure(trial(fresh, real, condensed)) < 0.7
+
+
+def test_memorisation_compares_equally_many_of_each_class() -> None:
+    real = images(300, 4)
+    labels = torch.tensor([0] * 50 + [1] * 2)  # none of class 2
+    condensed = CondensedSet(images(52, 3), nn.functional.one_hot(labels, 3).float())
+    ours, theirs = matched(trial(images(300, 5), real, condensed))
+    assert len(ours) == len(theirs) == 52
+    selected = CondensedSet(Selection(torch.arange(52)), condensed.labels)
+    chosen, _ = matched(trial(images(300, 5), real, selected))
+    order = {tuple(image.flatten().tolist()) for image in real[:52]}
+    assert {tuple(image.flatten().tolist()) for image in chosen} == order
+
+
+def test_a_sample_is_recovered_if_the_classifier_gives_it_its_label() -> None:
+    said = Linear()(SAMPLES).argmax(1)
+    one = trial(SAMPLES, REAL)
+    expected = (said == one.labels).double().mean().item()
+    assert SampleAccuracy().measure(one) == pytest.approx(expected)
+
+
+def test_what_has_been_looked_at_is_not_looked_at_again() -> None:
+    calls = []
+
+    class Counted(Linear):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            calls.append(len(images))
+            return super().forward(images)
+
+    def one(samples: torch.Tensor) -> Trial:
+        found = trial(samples, REAL)
+        return Trial(**{**vars(found), "networks": {"features": Counted}})
+
+    fresh = images(300, 77)
+    first = look(one(fresh), fresh, CLASSIFIER)[0]
+    seen = sum(calls)
+    assert torch.equal(look(one(fresh.clone()), fresh.clone(), CLASSIFIER)[0], first)
+    assert sum(calls) == seen == 300
+
+
+def test_efficientnet_sees_photographs_as_its_authors_do() -> None:
+    """Its weights are those of ImageNet only if they went into the right places."""
+    from sklearn.datasets import load_sample_image
+
+    for name, wanted in (("china.jpg", 698), ("flower.jpg", 985)):  # a palace, a daisy
+        photo = (
+            torch.from_numpy(load_sample_image(name).copy()).permute(2, 0, 1)[None].float() / 255
+        )
+        middle = (photo.shape[3] - photo.shape[2]) // 2
+        square = photo[..., middle : middle + photo.shape[2]]
+        features, logits = look(trial(SAMPLES, REAL), square, EFFICIENTNET, 224)
+        assert features.shape == (1, 1280)
+        assert logits.argmax(1).item() == wanted
+
+
+def test_metrics_of_inception_say_what_to_get() -> None:
+    with pytest.raises(Missing, match=r"weights-inception-2015-12-05-6726825d\.pth; get https://"):
+        BY_NAME["fid"].measure(trial(SAMPLES, REAL))
+
+
+@pytest.fixture
+def inception_of_chance(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A weights file like the published one, but of random weights; it is not to be had here."""
+    from torch_fidelity import feature_extractor_inceptionv3 as published
+
+    with monkeypatch.context() as patch, torch.random.fork_rng():
+        torch.manual_seed(0)
+        patch.setattr(published, "load_state_dict_from_url", lambda *_, **__: {})
+        patch.setattr(nn.Module, "load_state_dict", lambda *_: None)
+        network = published.FeatureExtractorInceptionV3("inception", ["2048"])
+    file = tmp_path / extractors.INCEPTION_FILE
+    torch.save(network.state_dict(), file)
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    monkeypatch.setattr(extractors, "_network", extractors._network.__wrapped__)
+
+
+@pytest.mark.usefixtures("inception_of_chance")
+def test_inception_is_that_of_the_published_file_and_of_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = trial(SAMPLES[:4], REAL[:4])
+    with pytest.raises(Missing, match="expected one that begins with 6726825d; metrics of other"):
+        BY_NAME["fid"].measure(one)
+    monkeypatch.setattr(extractors, "INCEPTION_SHA256", "")
+    with pytest.raises(Unsupported, match="2,048 feature dimensions want 40,960 images; 4 were"):
+        BY_NAME["fid"].measure(one)
+    features, logits = look(one, one.samples, extractors.INCEPTION)  # grey, and tiny
+    assert features.shape == (4, 2048)
+    assert logits.shape == (4, 1008)
+
+
+def test_the_denoising_loss_is_one_bank_for_all_students() -> None:
+    from bench import diffusion, toy
+
+    data = toy.GRAY.load()
+    torch.manual_seed(0)
+    student = diffusion.build(toy.ToyDenoiser(), data.shape, 8).eval()
+    labels = nn.functional.one_hot(torch.arange(8), 8).float()
+    condensed = CondensedSet(data.train.images(torch.arange(8)), labels)
+    one = Trial(data, condensed, networks={"student": lambda: student})
+    metric = DenoisingLoss(images=20, times=5)
+    assert metric.measure(one) == metric.measure(one) > 0
+    assert metric.measure(one) != DenoisingLoss(images=20, times=5, seed=1).measure(one)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Frechet(eye="cat"), "eye is 'cat'; expected one of classifier, efficientnet"),
+        (lambda: Frechet(features=""), "expected a teacher's name in `features`"),
+        (lambda: Frechet(eye=EFFICIENTNET), "none with another"),
+        (lambda: Kernel(size=1), "size is 1; expected 2 or more"),
+        (lambda: Score(splits=0), "splits is 0; expected 1 or more"),
+        (lambda: Neighbours(kind="x"), "kind is 'x'; expected precision or recall"),
+        (lambda: Neighbours(k=0), "k is 0; expected 1 or more"),
+        (lambda: Memorisation(space="x"), "space is 'x'; expected features or pixels"),
+        (lambda: DenoisingLoss(times=0), "times is 0; expected 1 or more"),
+    ],
+)
+def test_a_bad_field_is_refused(make, said: str) -> None:
+    with pytest.raises(BenchError) as caught:
+        make()
+    assert said in str(caught.value)
