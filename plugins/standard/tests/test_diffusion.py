@@ -57,12 +57,12 @@ def held_out(denoiser, data):
 
 def test_a_scorer_learns_to_denoise_images_that_it_has_not_seen(data):
     seen = []
-    teacher = Diffusion(steps=150, batch=32, lr=3e-3)
+    teacher = Diffusion(steps=300, batch=32, lr=3e-3)
     given = task(data, DIT_NANO, progress=lambda *now: seen.append(now))
     denoiser = teacher.squeeze(given)
     assert not denoiser.training
     assert held_out(denoiser, data) < 0.6 * held_out(given.network(), data)
-    assert seen[-1] == (150, 150)
+    assert seen[-1] == (300, 300)
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def test_copies_of_condensed_images_are_memorised_and_fresh_ones_are_not() -> No
     pool, real, fresh = images(90, 3), images(90, 4), images(90, 5)
     one_hot = nn.functional.one_hot(torch.arange(90) % 3, 3).float()
     condensed = CondensedSet(pool, one_hot)
-    for metric in (Memorisation(), Memorisation(space="pixels")):
+    for metric in (Memorisation(), Memorisation(features="", space="pixels")):
         assert metric.measure(trial(pool, real, condensed)) == 1
         assert metric.measure(trial(real, real, condensed)) == 0
         assert metric.measure(trial(fresh, pool, condensed)) == 0.5  # held out as it is condensed
