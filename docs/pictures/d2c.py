@@ -40,6 +40,7 @@ INK, PALE = "#222222", "#b9bec6"
 COLOURS = {
     "d2c": "#c1440e",
     "d2c-select": "#0b6e99",
+    "random-attach": "#5aa9a0",
     "random": "#6b7280",
     "herding": "#8a6fb0",
     "kcenter": "#b98b2f",
@@ -68,7 +69,9 @@ def distance_against_passes() -> None:
             found = points[record["method"], record["ipc"]]
             found[passes["forward"]].append(record["metrics"][METRIC])
     budgets = sorted({ipc for _, ipc in points if ipc})
-    figure, axes = plt.subplots(1, len(budgets), figsize=(2.6 * len(budgets), 2.6), sharey=True)
+    size = (2.6 * len(budgets) + 1, 2.6)
+    figure, grid = plt.subplots(1, len(budgets), figsize=size, sharey=True, squeeze=False)
+    axes = grid[0]
     for axis, ipc in zip(axes, budgets, strict=True):
         for method, colour in COLOURS.items():
             curve = points.get((method, 0 if method == "full" else ipc))
