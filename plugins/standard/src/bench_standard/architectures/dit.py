@@ -29,7 +29,13 @@ class DiT:
     depth: int = 12
     heads: int = 6
     projected_from: int = 0  # features are those after this block; 0: after a third of them
-    quick: ClassVar[dict[str, Any]] = {"patch": 4, "width": 16, "depth": 2, "heads": 2}
+    quick: ClassVar[dict[str, Any]] = {
+        "patch": 4,
+        "width": 16,
+        "depth": 2,
+        "heads": 2,
+        "projected_from": 0,
+    }
     track: ClassVar[str] = "generation"
     preload: ClassVar[tuple[str, ...]] = ("bench_standard.architectures.denoisers",)
 
