@@ -11,12 +11,12 @@ from bench.types import BenchError
 from bench_standard import files
 from bench_standard.architectures.dit import DiT
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-
 if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import nn
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 @dataclass(frozen=True)
