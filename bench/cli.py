@@ -126,7 +126,7 @@ def run(
     sample: Annotated[int, typer.Option(help="With --check: so many cells.", min=0)] = 0,
 ) -> None:
     """Run a board: what is missing of its stages, then its records and tables."""
-    from bench import display, published
+    from bench import display, features, published
     from bench.components import resolve
     from bench.engine import Engine
     from bench.matrix import read
@@ -156,6 +156,8 @@ def run(
         with display.following() as listen:
             engine = Engine(components, Store(root), jobs or _cores(), device, listen)
             plan = engine.plan(cells)
+            looking = features.of_plan(plan, components)
+            features.adopt(board, looking, engine.store, device)
             if dry_run:
                 display.show_survey(survey(plan, engine.store, device, records), plan, engine.jobs)
                 return
@@ -168,6 +170,7 @@ def run(
             wrong = lost + disagreements(records, ran.records) + _stale(board)
             display.show_list(wrong, f"{len(ran.records)} records recomputed: all hold")
             raise typer.Exit(FAILED if wrong or ran.cells_failed else 0)
+        features.keep(board, looking, engine.store, device)
         refused = _publish(board, ran, engine.store)
     if ran.interrupted:
         raise typer.Exit(INTERRUPTED)

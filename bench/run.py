@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from bench import keys
+from bench import features, keys
 from bench.components import Components
 from bench.engine import Engine, Failure, Outcome, price_key
 from bench.leaderboard import Board
@@ -189,7 +189,7 @@ def _looked_with(components: Components, stage: Stage, outcome: Outcome) -> dict
         return {}
     found = outcome.finished[stage.above["features"].id]
     return {
-        "features": f"{components.matrix.backbone}-{found.content[:8]}",
+        "features": f"{components.matrix.backbone}-{found.files[features.RESULT][:8]}",
         "measured_by": keys.digest(components.registry.identity(stage.parts["metric"])),
     }
 

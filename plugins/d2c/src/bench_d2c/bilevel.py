@@ -16,6 +16,7 @@ CHOICES = {
     "score": ("ratio", "norm", "uniform"),
     "choose": ("best", "systematic"),
     "start": ("random", "kmeans"),
+    "denoisers": ("pool", "real"),
 }
 SCORED = 20  # points in time, evenly spaced
 
@@ -55,7 +56,9 @@ class D2C:
     iterations: int = 8  # of "cg"
     inner: int = 10  # steps that "unroll" goes back through
     lr_inner: float = 0.1  # of those, lowered where the loss is too curved for it
-    age: int = 120  # most steps that a denoiser has been trained on the pool for, when it is asked
+    denoisers: str = "pool"  # what those that are asked were trained on: the "pool" | "real" images
+    age: int = 120  # most steps that they have been trained for when they are asked
+    lr_network: float = 1e-3  # of that training
     warmup: int = 150  # steps on real images of the denoiser that times are scored by
     scorer: str = ""  # a teacher to score times by in its place
     quick: ClassVar[dict[str, Any]] = {"outer": 4, "pairs": 4, "warmup": 5, "age": 6, "text": False}
@@ -75,7 +78,7 @@ class D2C:
         self._check("timesteps", few, f"at most {SCORED}, or choose = 'systematic'")
         for field in ("distribution", "variation", "pull"):
             self._check(field, 0 <= getattr(self, field) < math.inf, "0 or more")
-        for field in ("lr", "lr_inner", "damping"):
+        for field in ("lr", "lr_inner", "lr_network", "damping"):
             self._check(field, 0 < getattr(self, field) < math.inf, "more than 0")
         self._check("spacing", 0 <= self.spacing <= 1, "0 to 1")
         if self.objective == "loss" and self.hypergrad == "gm":

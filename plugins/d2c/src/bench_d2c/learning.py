@@ -68,7 +68,7 @@ def learn(task: Task, how: D2C) -> CondensedSet:
         fresh, guide = guide, task.scorer
         _check_alike(guide, fresh, how)
     else:
-        here.train(guide, task.train, task.train.labels, how.warmup, pool)
+        here.train(guide, task.train, how.warmup, pool)
     grid, score = here.scores(guide, pool)
     times = here.chosen(grid, score, guide.schedule.timesteps)
 
@@ -137,20 +137,19 @@ class Problem:
         found: Denoiser = self.task.denoiser(rows)
         return found.to(self.task.device).eval()
 
-    def train(
-        self, denoiser: Denoiser, split: Split, labels: Tensor, steps: int, pool: Pool
-    ) -> None:
+    def train(self, denoiser: Denoiser, split: Split, steps: int, pool: Pool) -> None:
         """Some plain steps on images of a split, at all times, with the texts of the pool."""
         recipe = DiffusionRecipe(
             steps=steps,
             batch=self.how.batch,
+            lr=self.how.lr_network,
             ema=0.0,
             dropout=0.0,
             timesteps=denoiser.schedule.timesteps,
         )
         fit(
             denoiser,
-            Examples(split, torch.arange(len(labels)), labels),
+            Examples(split, torch.arange(len(split.labels)), split.labels),
             recipe,
             seed=int(torch.randint(2**62, (1,), generator=self.draws)),
             extras={name: text.detach() for name, text in told(pool).items()},
@@ -158,14 +157,16 @@ class Problem:
         )
 
     def aged(self, texts: Sequence[Tensor], pool: Pool) -> Denoiser:
-        """A fresh denoiser, trained on the pool for a while that is drawn."""
+        """A fresh denoiser, trained for a while that is drawn: on the pool, or on real images."""
         denoiser = self.fresh(texts)
-        with torch.no_grad():
-            images = denoiser.decode(pool[0]).cpu()
-        labels = self.labels.cpu()
         youngest = -(-self.how.age // 6)
         steps = int(torch.randint(youngest, self.how.age + 1, (1,), generator=self.draws))
-        self.train(denoiser, TensorSplit(images, labels), labels, steps, pool)
+        split: Split = self.task.train
+        if self.how.denoisers == "pool":
+            with torch.no_grad():
+                images = denoiser.decode(pool[0]).cpu()
+            split = TensorSplit(images, self.labels.cpu())
+        self.train(denoiser, split, steps, pool)
         return denoiser
 
     def scores(self, guide: Denoiser, pool: Pool) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,130 @@
+"""The networks that metrics look with stay with the board, whichever machine goes on."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from generation_toys import Seen
+from safetensors.torch import load_file, save_file
+
+from bench import features, toy
+from bench.components import resolve
+from bench.engine import Engine
+from bench.matrix import parse
+from bench.registry import registry_of
+from bench.run import run
+from bench.store import Store
+from bench.types import BenchError
+
+REGISTRY = registry_of({**toy.COMPONENTS, "metric": (*toy.COMPONENTS["metric"], Seen())})
+BOARD: dict[str, Any] = {
+    "title": "Toys, looked at",
+    "track": "generation",
+    "datasets": ["toy-data"],
+    "ceiling": ["toy-real"],
+    "ipc": [1],
+    "architectures": ["toy-denoiser"],
+    "samplers": ["toy-sampler"],
+    "metrics": ["seen"],
+    "backbone": "toy-convnet",
+    "probe": {"images": 40},
+}
+
+
+def look(board: Path, store: Path, **changes: Any) -> tuple[str, float]:
+    """What `bench run` does about networks: the name of the one that was looked with, the figure."""
+    components = resolve(parse(BOARD | changes), REGISTRY)
+    engine = Engine(components, Store(store), 1)
+    plan = engine.plan(components.matrix.cells())
+    stages = features.of_plan(plan, components)
+    features.adopt(board, stages, engine.store, "cpu")
+    [record] = run(engine, plan).records
+    features.keep(board, stages, engine.store, "cpu")
+    return record["scales"]["seen"]["features"], record["metrics"]["seen"]
+
+
+def kept(board: Path) -> list[Path]:
+    return sorted((board / "features").glob("*"))
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, tuple[str, float]]:
+    board, store = tmp_path_factory.mktemp("board"), tmp_path_factory.mktemp("store")
+    return board, store, look(board, store)
+
+
+def elsewhere(board: Path, folder: Path) -> Path:
+    """The board as another machine has it, where training came to another network."""
+    folder.mkdir()
+    (folder / "features").mkdir()
+    [path] = kept(board)
+    state = {name: 1.5 * tensor for name, tensor in load_file(path).items()}
+    save_file(state, folder / "features" / path.name)
+    return folder
+
+
+def test_the_first_run_keeps_the_network_under_the_hash_that_it_is_named_by(first: Any) -> None:
+    board, _, (name, _) = first
+    [path] = kept(board)
+    assert path.name.startswith("toy-data.toy-convnet.toy-teacher.")
+    assert name == f"toy-convnet-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
+
+
+def test_another_machine_looks_with_the_network_of_the_board(first: Any, tmp_path: Path) -> None:
+    board, store, (name, figure) = first
+    other = elsewhere(board, tmp_path / "board")
+    before = kept(other)[0].read_bytes()
+    found = look(other, tmp_path / "store")  # it has trained nothing yet
+    assert look(other, store) == found  # it has trained one of its own before
+    assert found[0] == f"toy-convnet-{hashlib.sha256(before).hexdigest()[:8]}" != name
+    assert found[1] != figure
+    assert kept(other)[0].read_bytes() == before
+    assert look(board, store) == (name, figure)
+
+
+def test_a_board_that_asks_for_another_network_gets_another_file(
+    first: Any, tmp_path: Path
+) -> None:
+    board, store, (name, _) = first
+    changed = {"set": [{"where": {"teacher": "toy-teacher"}, "steps": 7}]}
+    copy = tmp_path / "board"
+    (copy / "features").mkdir(parents=True)
+    (copy / "features" / kept(board)[0].name).write_bytes(kept(board)[0].read_bytes())
+    assert look(copy, store, **changed)[0] != name
+    assert len(kept(copy)) == 2
+
+
+@pytest.mark.parametrize("blob", [b"", b"no network", "other tensors"])
+def test_a_file_that_is_no_network_of_ours_is_named(
+    first: Any, tmp_path: Path, blob: bytes | str
+) -> None:
+    board, *_ = first
+    other = elsewhere(board, tmp_path / "board")
+    [path] = kept(other)
+    if isinstance(blob, bytes):
+        path.write_bytes(blob)
+    else:
+        save_file(load_file(path), path, metadata={"by": "another hand"})
+    with pytest.raises(BenchError, match=r"toy-data\.toy-convnet.*get it from the repository"):
+        look(other, tmp_path / "store")
+
+
+def test_a_network_too_large_for_a_repository_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "HEAVIEST", 100)
+    look(tmp_path / "board", tmp_path / "store")
+    assert not (tmp_path / "board" / "features").exists()
+
+
+def test_what_is_kept_is_the_state_of_the_network(first: Any) -> None:
+    board, *_ = first
+    network = toy.ToyConvNet().build((1, 8, 8), 8)
+    state = load_file(kept(board)[0])
+    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    assert shapes == {name: tensor.shape for name, tensor in state.items()}
+    assert all(torch.isfinite(tensor).all() for tensor in state.values())
