@@ -126,15 +126,15 @@ def run(
     sample: Annotated[int, typer.Option(help="With --check: so many cells.", min=0)] = 0,
 ) -> None:
     """Run a board: what is missing of its stages, then its records and tables."""
-    from bench import display, features, published
+    from bench import agreement, display, features, published
     from bench.components import resolve
     from bench.engine import Engine
     from bench.matrix import read
     from bench.records import read as read_records
     from bench.registry import discover
-    from bench.run import chosen_cells, disagreements, missing, run, survey
-    from bench.run import sample as drawn
+    from bench.run import chosen_cells, run
     from bench.store import Store
+    from bench.survey import survey
 
     matrix = read(board)
     published.read(board)  # what is wrong with it is said before hours of work, not after
@@ -144,11 +144,11 @@ def run(
     cells = chosen_cells(matrix, _listed(methods), _filters(only))
     _check_device(device)
     records = read_records(board)
-    lost = missing(cells, records)
+    lost = agreement.missing(cells, records)
     if download:
         _download(components, cells)
     if check and sample:
-        cells = drawn(cells, sample, _salt(board))
+        cells = agreement.sample(cells, sample, _salt(board))
     with ExitStack() as stack:
         root = store or Path(".bench")
         if check and not store:  # the store would only repeat what it has said before
@@ -167,7 +167,7 @@ def run(
         if check:
             if ran.interrupted:
                 raise typer.Exit(INTERRUPTED)
-            wrong = lost + disagreements(records, ran.records) + _stale(board)
+            wrong = lost + agreement.disagreements(records, ran.records) + _stale(board)
             display.show_list(wrong, f"{len(ran.records)} records recomputed: all hold")
             raise typer.Exit(FAILED if wrong or ran.cells_failed else 0)
         features.keep(board, looking, engine.store, device)

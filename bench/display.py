@@ -25,8 +25,9 @@ from bench.checks import Verdict
 from bench.engine import Step
 from bench.plan import Plan
 from bench.registry import Entry
-from bench.run import Ran, Survey
+from bench.run import Ran
 from bench.store import Store
+from bench.survey import Survey
 
 console = Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
 

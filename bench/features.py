@@ -10,12 +10,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.components import Components
 from bench.keys import digest
 from bench.plan import Plan, Stage, key_of
 from bench.store import Store
 from bench.types import BenchError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FOLDER = "features"
 HEAVIEST = 4 * 2**20  # bytes; a larger network is not for a repository, and is trained or fetched
@@ -67,12 +71,12 @@ def adopt(board: Path, stages: Mapping[str, Stage], store: Store, device: str) -
             raise BenchError(f"{path} is not as it was written; get it from the repository again")
 
 
-def _state(path: Path, blob: bytes) -> dict[str, object]:
+def _state(path: Path, blob: bytes) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     try:
-        state: dict[str, object] = load(blob)
+        state: dict[str, Tensor] = load(blob)
     except SafetensorError as error:
         raise BenchError(
             f"{path} is no safetensors file ({error}); get it from the repository again, or delete "

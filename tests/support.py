@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.records import COORDINATES
+
 BOARD: dict[str, Any] = {
     "title": "Toys",
     "datasets": ["toy-data"],
@@ -62,6 +64,21 @@ def records(board: Path) -> list[dict[str, Any]]:
     """The records of a board, as JSON has them."""
     paths = sorted((board / "records").glob("*.jsonl"))
     return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+
+
+def a_record(**changes: Any) -> dict[str, Any]:
+    """A record of a cell, for whatever looks at two of them."""
+    where = dict(
+        zip(COORDINATES["classification"], ("d", "m", 1, "hard", "a", "x", 0), strict=True)
+    )
+    ok = {
+        "status": "ok",
+        "metrics": {"right": 0.5, "distance": 10.0},
+        "scales": {"right": {"rate": True}, "distance": {"rate": False}},
+        "images": 400,
+        "environment": {"cpu": "one"},
+    }
+    return {**where, **ok, **changes}
 
 
 def contents(board: Path) -> list[Any]:

@@ -36,7 +36,7 @@ BOARD: dict[str, Any] = {
 
 
 def look(board: Path, store: Path, **changes: Any) -> tuple[str, float]:
-    """What `bench run` does about networks: the name of the one that was looked with, the figure."""
+    """What `bench run` does about networks: the name of the one that looked, and the figure."""
     components = resolve(parse(BOARD | changes), REGISTRY)
     engine = Engine(components, Store(store), 1)
     plan = engine.plan(components.matrix.cells())

@@ -12,12 +12,13 @@ import pytest
 from generation_toys import Asks, Broken, Noted, Seen, Straight
 
 from bench import pictures, report, toy
+from bench.agreement import disagreements
 from bench.components import Components, downloads, resolve
 from bench.engine import Engine
 from bench.matrix import Matrix, parse
 from bench.records import Record, column, coordinate, sift
 from bench.registry import registry_of
-from bench.run import Ran, board_of, chosen_cells, disagreements, run
+from bench.run import Ran, board_of, chosen_cells, run
 from bench.store import Store
 from bench.types import BenchError
 

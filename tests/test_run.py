@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from support import (
     BOARD,
     SMALL,
     Ended,
     Shell,
+    a_record,
     comes_to,
     contents,
     ended,
@@ -26,9 +25,10 @@ from support import (
     write_board,
 )
 
+from bench.agreement import disagreements
 from bench.matrix import Cell, parse
 from bench.records import COORDINATES, unpack
-from bench.run import board_of, carried, chosen_cells, disagreements, missing, sample
+from bench.run import board_of, carried, chosen_cells
 from bench.store import Store
 from bench.types import BenchError
 
@@ -287,122 +287,10 @@ def test_a_filter_that_selects_nothing_is_refused(methods: Any, only: Any, said:
     assert said in str(caught.value)
 
 
-@given(st.integers(0, 30), st.text(max_size=5))
-def test_a_sample_is_drawn_by_its_salt_alone(count: int, salt: str) -> None:
-    every = cells()
-    drawn = sample(every, count, salt)
-    assert drawn == sample(every, count, salt)
-    assert len(drawn) == min(count, len(every))
-    assert list(drawn) == [cell for cell in every if cell in drawn]
-    assert set(sample(every, max(0, count - 1), salt)) <= set(drawn)
-    assert set(drawn) == set(sample(every[::-1], count, salt))
-
-
-def test_other_salts_draw_other_cells() -> None:
-    assert len({sample(cells(), 2, str(salt)) for salt in range(20)}) > 5
-
-
 def test_tables_know_a_board_by_its_axes() -> None:
     matrix = parse(BOARD)
     board = board_of(matrix)
     assert (board.methods, board.ceiling, board.seeds) == (("noted",), ("toy-full",), (0, 1))
-
-
-# ---- do records hold?
-
-
-def a_record(**changes: Any) -> dict[str, Any]:
-    where = dict(
-        zip(COORDINATES["classification"], ("d", "m", 1, "hard", "a", "x", 0), strict=True)
-    )
-    ok = {
-        "status": "ok",
-        "metrics": {"right": 0.5, "distance": 10.0},
-        "scales": {"right": {"rate": True}, "distance": {"rate": False}},
-        "images": 400,
-        "environment": {"cpu": "one"},
-    }
-    return {**where, **ok, **changes}
-
-
-OTHER = {"environment": {"cpu": "another"}}
-
-
-@pytest.mark.parametrize(
-    "new",
-    [
-        {},
-        {"metrics": {"right": 0.5 + 5e-7, "distance": 10.0}},  # records are rounded
-        {**OTHER, "metrics": {"right": 0.6, "distance": 10.9}},
-        {**OTHER, "metrics": {"right": 0.5, "distance": 9.1}},
-        {"evaluate": "test"},
-        {**OTHER, "code": {"method": "other"}},
-        {"cost": {}, "versions": {}},
-    ],
-    ids=["same", "rounded", "above", "below", "the default", "code elsewhere", "of the run"],
-)
-def test_a_record_that_holds_is_not_mentioned(new: dict[str, Any]) -> None:
-    assert disagreements([a_record()], [a_record(**new)]) == []
-
-
-@pytest.mark.parametrize(
-    ("new", "said"),
-    [
-        ({"metrics": {"right": 0.5025, "distance": 10.0}}, "right is 0.5; recomputed, it is 0.502"),
-        ({"metrics": {"right": 0.5}}, "distance is 10; recomputed, it is missing"),
-        ({"metrics": {"right": 0.5, "distance": 10.0, "new": 1.0}}, "new is missing; recomputed"),
-        ({"status": "unsupported"}, "is ok; recomputed, it is unsupported"),
-        ({"seed": 7}, "d m 1 hard a x 7: has no committed record"),
-        ({**OTHER, "evaluate": "validation"}, "its evaluate is not what is recomputed"),
-        ({**OTHER, "metrics": {"right": 0.65, "distance": 10.0}}, "right is 0.5; recomputed"),
-        ({**OTHER, "metrics": {"right": 0.5, "distance": 11.5}}, "distance is 10; recomputed"),
-    ],
-)
-def test_a_record_that_does_not_hold_is_named(new: dict[str, Any], said: str) -> None:
-    (told,) = disagreements([a_record()], [a_record(**new)])
-    assert said in told
-
-
-@pytest.mark.parametrize("where", [{}, OTHER], ids=["here", "elsewhere"])
-def test_a_metric_must_be_the_share_of_the_bits_that_are_committed(where: Any) -> None:
-    bits = {"images": 4, "metrics": {"right": 0.5}}
-    old, new = a_record(correct="kA==", **bits), a_record(correct="wA==", **bits, **where)
-    assert disagreements([{**old, "correct": "wA=="}], [new]) == []
-    (told,) = disagreements([{**old, "correct": "gA=="}], [new])
-    assert "right is 0.5, which is not the share of its packed bits" in told
-
-
-@pytest.mark.parametrize("name", ["recipe", "parameters", "data", "images_hash", "size", "bytes"])
-@pytest.mark.parametrize("where", [{}, OTHER], ids=["here", "elsewhere"])
-def test_what_the_board_states_must_hold_everywhere(name: str, where: Any) -> None:
-    (told,) = disagreements([a_record(**{name: "one"})], [a_record(**{name: "two"}, **where)])
-    assert f"its {name} is not what is recomputed" in told
-
-
-def test_code_and_contents_must_hold_on_a_machine_like_its_own() -> None:
-    for name in ("code", "content", "flags"):
-        (told,) = disagreements([a_record(**{name: ""})], [a_record(**{name: "two"})])
-        assert f"its {name} is not what is recomputed" in told
-
-
-def test_cells_without_a_record_are_counted_in_one_sentence() -> None:
-    every = cells()
-    known = [
-        dict(zip(COORDINATES["classification"], cell.coordinate, strict=True)) for cell in every
-    ]
-    assert missing(every, known) == []
-    (said,) = missing(every, known[1:])
-    assert said.startswith("1 cell has no committed record, as toy-data noted 1 hard")
-    (said,) = missing(every, known[3:])
-    assert said.startswith("3 cells have no committed record")
-
-
-@pytest.mark.parametrize("rate", [0.0, 1.0])
-def test_a_rate_at_its_bound_may_still_differ_elsewhere_by_chance(rate: float) -> None:
-    near, far = abs(rate - 0.002), abs(rate - 0.1)
-    old = a_record(metrics={"right": rate})
-    assert disagreements([old], [a_record(**OTHER, metrics={"right": near})]) == []
-    assert disagreements([old], [a_record(**OTHER, metrics={"right": far})])
 
 
 # ---- records, in detail

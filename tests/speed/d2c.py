@@ -196,7 +196,11 @@ def times(network: str, seeds: int = 3) -> None:
         "K = 8, norm": D2C(text=False, timesteps=8, score="norm"),
         "K = 8, gm": D2C(text=False, timesteps=8, hypergrad="gm"),
         "K = 8, unroll": D2C(text=False, timesteps=8, hypergrad="unroll"),
+        "K = 8, cg, loss": D2C(text=False, timesteps=8, objective="loss"),
+        "K = 8, unroll, loss": D2C(text=False, timesteps=8, hypergrad="unroll", objective="loss"),
         "K = 8, head, loss": D2C(text=False, timesteps=8, hypergrad="head", objective="loss"),
+        "K = 8, gm, real": D2C(text=False, timesteps=8, hypergrad="gm", denoisers="real"),
+        "K = 8, cg, real": D2C(text=False, timesteps=8, denoisers="real"),
     }
     print(f"times      held-out loss of {network}, 800 steps on 2 images a class, {seeds} seeds")
     for name, method in methods.items():

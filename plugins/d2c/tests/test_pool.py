@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench import Task, toy
-from bench_d2c.pool import begin, direction, nearest_to_means, variation
+from bench_d2c.pool import begin, direction, nearest_to_means, pulled, variation
 
 
 def task(data=toy.GRAY, ipc=3):
@@ -52,10 +52,12 @@ def test_total_variation_counts_the_steps_between_neighbours():
     assert float(variation(step)) == float(variation(step.mT)) == 4
 
 
-def test_a_gradient_has_one_size_for_each_image_and_none_where_it_is_zero():
-    gradient = torch.randn(3, 1, 4, 4) * torch.tensor([1e-6, 0.0, 100.0]).view(-1, 1, 1, 1)
-    size = direction(gradient, torch.zeros(())).square().flatten(1).mean(1).sqrt()
-    assert torch.allclose(size, torch.tensor([1.0, 0.0, 1.0]), atol=1e-4)
+def test_a_gradient_has_one_size_over_the_images_that_it_asks_about():
+    gradient = torch.randn(3, 1, 4, 4) * torch.tensor([1.0, 0.0, 3.0]).view(-1, 1, 1, 1)
+    found = direction(1e-6 * gradient, torch.zeros(()))
+    assert float(found[[0, 2]].square().mean()) == pytest.approx(1, rel=1e-3)
+    assert torch.allclose(found, found[0, 0, 0, 0] / gradient[0, 0, 0, 0] * gradient, rtol=1e-3)
+    assert not direction(0 * gradient, torch.ones(())).any()
 
 
 def test_a_regulariser_has_no_say_of_its_own():
@@ -64,3 +66,10 @@ def test_a_regulariser_has_no_say_of_its_own():
     plain = direction(gradient, torch.zeros(()))
     assert torch.allclose(found[0], plain[0] + 0.01)
     assert not found[1].any()  # the objective did not ask for it: no smoothing either
+
+
+def test_what_has_gone_a_little_way_goes_all_the_way_back():
+    start = torch.tensor([0.0, 1.0, -1.0, 0.5])
+    part = start + torch.tensor([0.05, -0.05, 0.3, 0.0])
+    assert torch.allclose(pulled(part, start, 0.1), start + torch.tensor([0, 0, 0.2, 0]))
+    assert torch.equal(pulled(part, start, 0.0), part)

@@ -47,28 +47,36 @@ class D2C:
     spacing: float = 0.5  # of the best: at least this times T / timesteps apart
     distance: str = "cosine"  # of gradients: "cosine" | "layerwise", by rows of weights | "l2"
     distribution: float = 0.1  # weight of the mean features
-    variation: float = 0.01  # of the images' total variation; the objective's gradient is of size 1
-    pull: float = 0.01  # of the distance of the texts to their start, likewise
+    pull: float = 0.2  # of the distance to where images and texts began; a gradient is of size 1
+    variation: float = 0.0  # of the images' total variation, likewise
     pairs: int = 8  # of a class and a time, matched in an outer step
     real_batch: int = 32  # real images of each pair, and as many of the pool
-    batch: int = 32  # images of the inner loss, and of the training before it
-    damping: float = 0.05  # of "cg", and of "head" (ridge)
+    batch: int = 64  # images of the inner loss, and of the training before it
+    damping: float = 0.5  # of "cg", and of "head" (ridge)
     iterations: int = 8  # of "cg"
     inner: int = 10  # steps that "unroll" goes back through
     lr_inner: float = 0.1  # of those, lowered where the loss is too curved for it
     denoisers: str = "pool"  # what those that are asked were trained on: the "pool" | "real" images
-    age: int = 120  # most steps that they have been trained for when they are asked
-    lr_network: float = 1e-3  # of that training
+    kept: int = 5  # outer steps that ask a denoiser between two trainings
+    steps: int = 40  # of each training
+    age: int = 160  # steps after which a fresh denoiser takes its place
+    lr_network: float = 1e-3  # of the training
     warmup: int = 150  # steps on real images of the denoiser that times are scored by
     scorer: str = ""  # a teacher to score times by in its place
-    quick: ClassVar[dict[str, Any]] = {"outer": 4, "pairs": 4, "warmup": 5, "age": 6, "text": False}
+    quick: ClassVar[dict[str, Any]] = {
+        "outer": 4,
+        "pairs": 4,
+        "warmup": 5,
+        "steps": 3,
+        "text": False,
+    }
     fresh_denoisers: ClassVar[bool] = True
     preload: ClassVar[tuple[str, ...]] = ("diffusers.training_utils",)
 
     def __post_init__(self) -> None:
         for field, choices in CHOICES.items():
             self._check(field, getattr(self, field) in choices, " or ".join(map(repr, choices)))
-        for field in ("outer", "pairs", "iterations", "inner", "age", "warmup"):
+        for field in ("outer", "pairs", "iterations", "inner", "kept", "steps", "age", "warmup"):
             self._check(field, getattr(self, field) >= 1, "1 or more")
         for field in ("real_batch", "batch"):
             self._check(field, getattr(self, field) >= 2, "2 or more, for pairs of noise")

@@ -85,9 +85,7 @@ def implicit(
         def curved(vector: Tensor) -> Tensor:
             return _flat(_pulled(found, values, _like(vector, values))) + damping * vector
 
-        wanted = _flat(list(aim.values()))
-        # where the loss curves down at once, it is taken to be flat
-        solution = conjugate_gradients(curved, wanted, iterations, otherwise=wanted / damping)
+        solution = conjugate_gradients(curved, _flat(list(aim.values())), iterations)
         return tuple(-part for part in _pulled(found, pool, _like(solution, values)))
 
     return weights, respond
@@ -121,32 +119,31 @@ def ridge(features: Tensor, targets: Tensor, start: Tensor, penalty: float) -> T
 
 
 def conjugate_gradients(
-    matrix: Callable[[Tensor], Tensor],
-    aim: Tensor,
-    iterations: int,
-    otherwise: Tensor,
-    tolerance: float = 1e-10,
+    matrix: Callable[[Tensor], Tensor], aim: Tensor, iterations: int, tolerance: float = 1e-10
 ) -> Tensor:
     """x [D] with matrix(x) = aim, for a symmetric matrix (Hestenes and Stiefel, 1952).
 
-    It stops at a direction of negative curvature with what it has; if that is the first one, with
-    `otherwise`.
+    It stops at a direction of negative curvature, and gives the best it has had, by what is left
+    of `aim`: nothing at all, where every step has led away.
     """
-    x, residual = torch.zeros_like(aim), aim
-    direction, size = residual, residual @ residual
+    best = x = torch.zeros_like(aim)
+    direction = residual = aim
+    size = least = residual @ residual
     enough = tolerance**2 * size
-    for done in range(iterations):
+    for _ in range(iterations):
         if size <= enough:
             break
         product = matrix(direction)
         curvature = direction @ product
         if curvature <= 0:
-            return x if done else otherwise
+            break
         step = size / curvature
         x, residual = x + step * direction, residual - step * product
         before, size = size, residual @ residual
+        if size < least:
+            best, least = x, size
         direction = residual + size / before * direction
-    return x
+    return best
 
 
 def largest_curvature(inner: Loss, weights: Weights, pool: Pool, iterations: int = 5) -> float:

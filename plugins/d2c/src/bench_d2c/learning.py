@@ -5,7 +5,7 @@ This module imports torch: components import it inside their verbs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,11 +36,10 @@ from bench_d2c.hypergradient import (
 )
 from bench_d2c.matching import Bank, Pair, denoising, head, last_layer, matched, told
 from bench_d2c.pictures import plane, sketches
-from bench_d2c.pool import begin, direction, variation
+from bench_d2c.pool import begin, direction, pulled, variation
 from bench_matching.matching import RealImages
 
-KEPT = 20  # outer steps that ask the same denoiser
-IMAGES, DRAWS = 12, 4  # that times are scored by: real images, and noises of each
+CLASSES, IMAGES, DRAWS = 3, 4, 4  # that times are scored by; real images of each, noises of each
 TOKENS, SIZE = 8, 32  # of the text of a class
 BETAS = (0.9, 0.99)  # of Adam on the pool
 LOOKS = 8  # at the gradients of the classes while the pool is learnt,
@@ -60,45 +59,46 @@ def learn(task: Task, how: D2C) -> CondensedSet:
     draws = generator_of(task.seed, "d2c")
     images, labels = begin(task, how.start, draws)
     texts = [hashed_text(task.classes, TOKENS, SIZE).to(task.device)] if how.text else []
-    here = Problem(task, how, draws, labels, RealImages(task, draws))
+    extras = dict(zip([TEXT], texts, strict=False))
+    here = Problem(task, how, draws, labels, RealImages(task, draws), extras)
 
-    guide: Any = here.fresh(texts)  # to know the real data, a little
+    guide: Any = here.fresh()  # to know the real data, a little
     pool = [part.detach().clone().requires_grad_() for part in (guide.encode(images), *texts)]
     if how.scorer:
         fresh, guide = guide, task.scorer
         _check_alike(guide, fresh, how)
     else:
         here.train(guide, task.train, how.warmup, pool)
-    grid, score = here.scores(guide, pool)
+    grid, score = here.scores(guide)
     times = here.chosen(grid, score, guide.schedule.timesteps)
 
     shown = [here.pair(k, times, guide, pool) for k in range(min(SHOWN, len(task.classes)))]
     seed = int(torch.randint(2**62, (1,), generator=draws))
-    real = sketches(guide, shown, pool, seed, real=True)
+    real = sketches(guide, shown, None, extras, seed)
     looks = sorted({*torch.linspace(0, how.outer, LOOKS).long().tolist()})
-    seen = [sketches(guide, shown, pool, seed, real=False)]
+    seen = [sketches(guide, shown, pool[0].detach(), extras, seed)]
 
+    denoiser, trainings = guide, max(1, how.age // how.steps)  # of each denoiser
+    began = [part.detach().clone() for part in pool]
     adam = torch.optim.Adam(pool, how.lr, betas=BETAS)
     far: list[Tensor] = []
     for step in range(how.outer):
-        if step % KEPT == 0:
-            denoiser = here.aged(texts, pool)
+        if step % how.kept == 0:
+            if step // how.kept % trainings == 0:
+                denoiser = here.fresh()
+            here.train(denoiser, here.shown(denoiser, pool), how.steps, pool)
         with sdpa_kernel(SDPBackend.MATH):  # the fused attention has no second derivative
             weights, respond = here.response(denoiser, times, pool)
             terms = here.outer(denoiser, times, pool, total=respond is not None)
             value, found = hypergradient(terms, weights, pool, respond)
-        rest = torch.autograd.grad(here.regularisers(pool, texts), pool)
-        for part, gradient, more in zip(pool, found, rest, strict=True):
-            part.grad = direction(gradient, more)
-        for group in adam.param_groups:
-            group["lr"] = how.lr * (1 - step / how.outer)
-        adam.step()
+        lr = how.lr * (1 - step / how.outer)
+        here.move(adam, pool, found, began, lr)
         if guide.shape == task.shape:  # pixels; the latents of a network of its own have no range
             pool[0].data.clamp_(-1, 1)
         far.append(value.cpu())
         _check_finite(value, pool, step + 1, how)
         if step + 1 in looks:
-            seen.append(sketches(guide, shown, pool, seed, real=False))
+            seen.append(sketches(guide, shown, pool[0].detach(), extras, seed))
         task.progress(step + 1, how.outer)
 
     there, moved = plane(real, torch.stack(seen))
@@ -129,12 +129,12 @@ class Problem:
     draws: Generator
     labels: Tensor  # of the pool [N]
     real: RealImages
+    extras: Mapping[str, Tensor]  # the texts of the classes, before any is learnt
     waiting: list[tuple[int, int]] = field(default_factory=list)  # pairs of class and time
 
-    def fresh(self, texts: Sequence[Tensor]) -> Denoiser:
+    def fresh(self) -> Denoiser:
         """A denoiser with new weights, which takes texts if the pool has any."""
-        rows = rows_of(dict(zip([TEXT], texts, strict=False)))
-        found: Denoiser = self.task.denoiser(rows)
+        found: Denoiser = self.task.denoiser(rows_of(self.extras))
         return found.to(self.task.device).eval()
 
     def train(self, denoiser: Denoiser, split: Split, steps: int, pool: Pool) -> None:
@@ -156,31 +156,31 @@ class Problem:
             device=self.task.device,
         )
 
-    def aged(self, texts: Sequence[Tensor], pool: Pool) -> Denoiser:
-        """A fresh denoiser, trained for a while that is drawn: on the pool, or on real images."""
-        denoiser = self.fresh(texts)
-        youngest = -(-self.how.age // 6)
-        steps = int(torch.randint(youngest, self.how.age + 1, (1,), generator=self.draws))
-        split: Split = self.task.train
-        if self.how.denoisers == "pool":
-            with torch.no_grad():
-                images = denoiser.decode(pool[0]).cpu()
-            split = TensorSplit(images, self.labels.cpu())
-        self.train(denoiser, split, steps, pool)
-        return denoiser
+    def shown(self, denoiser: Denoiser, pool: Pool) -> Split:
+        """What the denoisers that are asked are trained on: the pool, or all real images."""
+        if self.how.denoisers == "real":
+            return self.task.train
+        with torch.no_grad():
+            return TensorSplit(denoiser.decode(pool[0]).cpu(), self.labels.cpu())
 
-    def scores(self, guide: Denoiser, pool: Pool) -> tuple[Tensor, Tensor]:
-        """Times [G], and how much each of them is worth [G]."""
+    def scores(self, guide: Denoiser) -> tuple[Tensor, Tensor]:
+        """Times [G], and how much each is worth [G]: within a class, as gradients are matched."""
         grid = timesteps.evenly(SCORED, guide.schedule.timesteps)
         if self.how.score == "uniform":
             return grid, torch.ones(SCORED)
-        x, labels = self.some_real(IMAGES, guide)
-        extras = {name: text.detach() for name, text in told(pool).items()}
-        found = [
-            timesteps.spread(guide, x, labels, time, DRAWS, self.draws, extras)
-            for time in grid.tolist()
-        ]
-        return grid, torch.tensor([getattr(one, self.how.score)() for one in found])
+        found = []
+        for label in torch.randperm(len(self.task.classes), generator=self.draws)[
+            :CLASSES
+        ].tolist():
+            with torch.no_grad():
+                x = guide.encode(self.real.draw(label, IMAGES))
+            labels = torch.full((len(x),), label, device=x.device)
+            spreads = [
+                timesteps.spread(guide, x, labels, time, DRAWS, self.draws, self.extras)
+                for time in grid.tolist()
+            ]
+            found.append([getattr(one, self.how.score)() for one in spreads])
+        return grid, torch.tensor(found).mean(0)
 
     def chosen(self, grid: Tensor, score: Tensor, last: int) -> Tensor:
         """The few times, out of 0..`last` - 1, that are matched."""
@@ -237,6 +237,7 @@ class Problem:
                 layer,
                 kind=how.distance,
                 distribution=how.distribution,
+                extras=self.extras,
                 total=total,
             )
 
@@ -258,12 +259,22 @@ class Problem:
             x = denoiser.encode(images.to(self.task.device))
         return x, train.labels[picked].to(x.device)
 
-    def regularisers(self, pool: Pool, texts: Sequence[Tensor]) -> Tensor:
-        """Total variation of images, and half the squared distance of texts to their start."""
-        found = self.how.variation * variation(pool[0])
-        for text, start in zip(pool[1:], texts, strict=True):
-            found = found + self.how.pull * (text - start).square().sum() / 2
-        return found
+    def move(self, adam: torch.optim.Adam, pool: Pool, found: Pool, began: Pool, lr: float) -> None:
+        """A step of the pool along `found`, of the rows that it asks about, and back by `pull`."""
+        (smooth,) = torch.autograd.grad(self.how.variation * variation(pool[0]), pool[0])
+        for part, gradient, more in zip(
+            pool, found, (smooth, *[torch.zeros(())] * len(pool)), strict=False
+        ):
+            part.grad = direction(gradient, more.to(gradient))
+        before = [part.detach().clone() for part in pool]
+        for group in adam.param_groups:
+            group["lr"] = lr
+        adam.step()
+        with torch.no_grad():
+            for part, was, start in zip(pool, before, began, strict=True):
+                asked = part.grad.flatten(1).any(1)  # type: ignore[union-attr]
+                rows = asked.view(-1, *[1] * (part.ndim - 1))
+                part.copy_(torch.where(rows, pulled(part, start, lr * self.how.pull), was))
 
 
 def _tiled(items: Tensor, count: int) -> Tensor:

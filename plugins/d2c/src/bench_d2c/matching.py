@@ -92,28 +92,31 @@ def matched(
     *,
     kind: str,
     distribution: float,
+    extras: Mapping[str, Tensor],
     total: bool,
 ) -> Loss:
     """How far the pool's gradient is from that of real images, and so for their mean features.
 
     Features are what enters `layer`, the last; their distance, a mean of squares, counts
-    `distribution` times. With `total` both sides can be differentiated in the weights, too; in
-    texts, by which real images are seen as well, they always can.
+    `distribution` times. Real images are seen with `extras`, which stay: with the texts of the
+    pool, a text that makes the denoiser wrong on both sides alike would bring the gradients
+    together, and teach nothing. With `total` both sides can be differentiated in the weights, too.
     """
     bank, labels = pair.bank, torch.full((len(pair.real),), pair.label, device=pair.real.device)
 
     def loss(weights: Weights, pool: Pool) -> Tensor:
-        def seen(x: Tensor, differentiable: bool) -> tuple[tuple[Tensor, ...], Tensor]:
+        def seen(
+            x: Tensor, extras: Mapping[str, Tensor], differentiable: bool
+        ) -> tuple[tuple[Tensor, ...], Tensor]:
             with entering(layer) as inputs:
                 shown = (x, labels, bank.time, bank.noise)
-                error = losses(at(denoiser, weights), *shown, told(pool)).mean()
+                error = losses(at(denoiser, weights), *shown, extras).mean()
             found = gradients(error, weights.values(), differentiable=differentiable)
             return found, inputs[0].flatten(1) if inputs else x.flatten(1)
 
-        moves = total or len(pool) > 1
-        aim, wanted = seen(pair.real, moves)
-        wanted = wanted if moves else wanted.detach()  # its graph is gone
-        found, means = seen(pool[0][bank.items], True)
+        aim, wanted = seen(pair.real, extras, total)
+        wanted = wanted if total else wanted.detach()  # its graph is gone
+        found, means = seen(pool[0][bank.items], told(pool), True)
         far = apart(found, aim, kind)
         if distribution:
             far = far + distribution * mean_distance(means, wanted) / means.shape[1]

@@ -5,24 +5,27 @@ This module imports torch: components import it inside their verbs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from bench.diffusion import Denoiser, losses
-from bench_d2c.hypergradient import Pool
-from bench_d2c.matching import Pair, told
+from bench_d2c.matching import Pair
 from bench_matching.distances import gradients
 
 SIZE = 256  # of a sketch
 
 
 def sketches(
-    denoiser: Denoiser, pairs: Sequence[Pair], pool: Pool, seed: int, *, real: bool
+    denoiser: Denoiser,
+    pairs: Sequence[Pair],
+    images: Tensor | None,
+    extras: Mapping[str, Tensor],
+    seed: int,
 ) -> Tensor:
-    """The gradient of each pair, on its real images or on those of the pool: [K, SIZE].
+    """The gradient of each pair, on `images` of a pool or else on its real ones: [K, SIZE].
 
     It is brought to length one, for gradients are matched by their angle, and its entries are
     summed into random places with random signs (a count sketch), which nearly keeps distances and
@@ -35,9 +38,8 @@ def sketches(
     signs = 2 * torch.randint(2, (total,), generator=generator) - 1
     rows = []
     for pair in pairs:
-        x = pair.real if real else pool[0].detach()[pair.bank.items]
+        x = pair.real if images is None else images[pair.bank.items]
         labels = torch.full((len(x),), pair.label, device=x.device)
-        extras = {name: text.detach() for name, text in told(pool).items()}
         loss = losses(denoiser, x, labels, pair.bank.time, pair.bank.noise, extras).mean()
         flat = torch.cat([g.flatten() for g in gradients(loss, parameters)]).cpu()
         rows.append(torch.zeros(SIZE).index_add_(0, places, signs * F.normalize(flat, dim=0)))

@@ -63,9 +63,21 @@ def variation(images: Tensor) -> Tensor:
 
 
 def direction(gradient: Tensor, regulariser: Tensor) -> Tensor:
-    """A gradient [N, ...] with a root mean square of one in each row, and that of a regulariser.
+    """A gradient [N, ...] with a root mean square of one, and that of a regulariser.
 
-    Rows of zeros, which the objective did not ask for, are not regularised either.
+    Rows of zeros, which the objective did not ask for, count for nothing and are not regularised.
     """
-    size = gradient.flatten(1).square().mean(1).sqrt().view(-1, *[1] * (gradient.ndim - 1))
-    return torch.where(size > 0, gradient / size.clamp_min(1e-30) + regulariser, 0.0)
+    asked = gradient.flatten(1).any(1)
+    size = gradient[asked].square().mean().sqrt() if bool(asked.any()) else gradient.new_ones(())
+    rows = asked.view(-1, *[1] * (gradient.ndim - 1))
+    return torch.where(rows, gradient / size.clamp_min(1e-30) + regulariser, 0.0)
+
+
+def pulled(part: Tensor, start: Tensor, much: float) -> Tensor:
+    """`part` nearer to where it began, each entry by `much`: the proximal step of an L1 distance.
+
+    What no gradient pushes the same way again and again stays as it was. A black background would
+    turn grey otherwise: chance moves it, and the range of pixels lets it move one way only.
+    """
+    away = part - start
+    return start + away.sign() * (away.abs() - much).clamp_min(0)
