@@ -17,7 +17,9 @@ from bench.types import BenchError
 
 if TYPE_CHECKING:
     from bench.components import Components
+    from bench.engine import Engine
     from bench.matrix import Cell
+    from bench.plan import Plan
     from bench.registry import Registry
     from bench.run import Ran
     from bench.store import Store
@@ -126,7 +128,7 @@ def run(
     sample: Annotated[int, typer.Option(help="With --check: so many cells.", min=0)] = 0,
 ) -> None:
     """Run a board: what is missing of its stages, then its records and tables."""
-    from bench import agreement, display, features, published
+    from bench import agreement, display, published
     from bench.components import resolve
     from bench.engine import Engine
     from bench.matrix import read
@@ -154,10 +156,8 @@ def run(
         if check and not store:  # the store would only repeat what it has said before
             root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         with display.following() as listen:
-            engine = Engine(components, Store(root), jobs or _cores(), device, listen)
+            engine = Engine(components, Store(root), jobs or _cores(), device, listen, board)
             plan = engine.plan(cells)
-            looking = features.of_plan(plan, components)
-            features.adopt(board, looking, engine.store, device)
             if dry_run:
                 display.show_survey(survey(plan, engine.store, device, records), plan, engine.jobs)
                 return
@@ -170,7 +170,7 @@ def run(
             wrong = lost + agreement.disagreements(records, ran.records) + _stale(board)
             display.show_list(wrong, f"{len(ran.records)} records recomputed: all hold")
             raise typer.Exit(FAILED if wrong or ran.cells_failed else 0)
-        features.keep(board, looking, engine.store, device)
+        _keep_networks(board, plan, engine)
         refused = _publish(board, ran, engine.store)
     if ran.interrupted:
         raise typer.Exit(INTERRUPTED)
@@ -304,6 +304,21 @@ def _salt(board: Path) -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
+
+
+def _keep_networks(board: Path, plan: Plan, engine: Engine) -> None:
+    """Keep with the board what its metrics have looked with, and say so."""
+    from bench import features
+    from bench.display import console
+    from bench.plan import key_of
+
+    for name, stage in plan.looking.items():
+        found = engine.store.find(stage.kind, key_of(stage, {}, engine.device))
+        path = board / features.FOLDER / name
+        if found and features.keep(board, name, found, engine.store):
+            console.print(f"wrote {path}: metrics look with it, so commit it with the records")
+        elif found and not path.exists():
+            console.print(f"{name} is too large to be kept: another machine looks with another")
 
 
 def _publish(board: Path, ran: Ran, store: Store) -> list[str]:

@@ -10,6 +10,7 @@ import heapq
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from filelock import FileLock
 
@@ -87,6 +88,7 @@ class Engine:
     jobs: int
     device: str = "cpu"
     listen: Listener = silent
+    board: Path | None = None  # its folder, where it keeps networks that metrics look with
 
     def load(self, names: Iterable[str]) -> tuple[dict[str, Dataset], dict[str, Failure]]:
         """The data sets of a board, and why the others cannot be had."""
@@ -113,7 +115,8 @@ class Engine:
             raise BenchError(f"dataset '{name}' cannot be loaded: {failure.reason}")
         check_budgets(self.components, datasets)
         kept = [cell for cell in cells if cell.dataset in datasets]
-        return replace(plan(self.components, datasets, kept), lost=len(cells) - len(kept))
+        made = plan(self.components, datasets, kept, self.board)
+        return replace(made, lost=len(cells) - len(kept))
 
     def execute(self, stages: Sequence[Stage]) -> Outcome:
         """Run what is not in the store yet. A stage that fails takes down those below, no more."""

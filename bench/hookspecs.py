@@ -90,7 +90,8 @@ def bench_metrics() -> Sequence[Any]:  # type: ignore[empty-body]
     """Metrics: `measure(trial, *siblings) -> float`; rates are fractions.
 
     Class variables `of` ("set", "student" or "probe": what it looks at), `higher_is_better`,
-    `bounds` (lowest, highest; None where open), `track`, and `needs`: coordinates of sibling
-    cells, as in `({"method": "random"},)`. A field `features: str` names the teacher whose network
+    `bounds` (lowest, highest; None where open), `track`, `needs`: coordinates of sibling cells, as
+    in `({"method": "random"},)`, and `ranked = False` for a figure by which no row is the best, as
+    an interval is. A field `features: str` names the teacher whose network
     is `trial.features`: one for the whole board.
     """

@@ -87,7 +87,7 @@ def on_board(board: Board, records: Iterable[Record]) -> list[Record]:
 
 
 def scales(board: Board, records: Iterable[Record]) -> dict[str, dict[str, Any]]:
-    """How to read each measured metric: {"better": "higher" | "lower", "rate": bool}.
+    """How to read each measured metric: {"better": "higher" | "lower" | "neither", "rate": bool}.
 
     Raises BenchError where records disagree.
     """
@@ -265,9 +265,9 @@ def display(value: float, rate: bool) -> str:
 def best(table: pd.DataFrame, scale: dict[str, dict[str, Any]]) -> pd.Series[bool]:
     """Which rows of `tidy` are the best of their `PEERS`, compared as displayed: ties share.
 
-    `scale` is that of `scales`. The ceiling does not compete.
+    `scale` is that of `scales`. The ceiling does not compete, nor does a metric that ranks nobody.
     """
-    sign = {"higher": 1, "lower": -1}
+    sign = {"higher": 1, "lower": -1, "neither": 0}
     score = pd.Series(
         [
             sign[scale[metric]["better"]] * float(display(mean, scale[metric]["rate"]))
@@ -276,6 +276,7 @@ def best(table: pd.DataFrame, scale: dict[str, dict[str, Any]]) -> pd.Series[boo
         index=table.index,
         dtype=float,
     )
-    competes = table["role"] != "ceiling"
+    ranked = table["metric"].map(lambda metric: scale[metric]["better"] != "neither").astype(bool)
+    competes = (table["role"] != "ceiling") & ranked
     top = score.where(competes).groupby([table[name] for name in PEERS]).transform("max")
     return competes & (score == top)

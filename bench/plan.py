@@ -8,12 +8,15 @@ at once and says which stages are the same.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
+from bench import features
 from bench.components import Components, labeller
 from bench.keys import digest, parameters, platform, seed_of
 from bench.matrix import FULL, Cell, Matrix
@@ -23,7 +26,7 @@ from bench.types import BenchError
 
 APART = -1  # the seed of networks that metrics look with: no method can have asked one of them
 
-STAGES = ("load", "squeeze", "condense", "train", "attack", "probe", "sample", "measure")
+STAGES = ("load", "adopt", "squeeze", "condense", "train", "attack", "probe", "sample", "measure")
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +80,7 @@ class Planned:
 class Plan:
     cells: tuple[Planned, ...]
     stages: tuple[Stage, ...]  # those above come first
+    looking: Mapping[str, Stage] = field(default_factory=dict)  # by file: networks not kept yet
     lost: int = 0  # cells left out because their data cannot be had
 
 
@@ -164,10 +168,16 @@ def check_budgets(components: Components, datasets: Mapping[str, Dataset]) -> No
             )
 
 
-def plan(components: Components, datasets: Mapping[str, Dataset], cells: Iterable[Cell]) -> Plan:
-    """The graph for some cells of a board."""
+def plan(
+    components: Components,
+    datasets: Mapping[str, Dataset],
+    cells: Iterable[Cell],
+    board: Path | None = None,
+) -> Plan:
+    """The graph for some cells of a board; `board` is its folder, where it keeps networks."""
     matrix = components.matrix
     made: dict[str, Stage] = {}
+    looking: dict[str, Stage] = {}
 
     @cache
     def identity(component: Any) -> str:
@@ -213,6 +223,30 @@ def plan(components: Components, datasets: Mapping[str, Dataset], cells: Iterabl
             datasets[dataset],
             network,
             seed,
+        )
+
+    @cache
+    def looks(dataset: str, teacher: str) -> Stage:
+        """The network that metrics look with, one for the whole board: as kept, or to be trained.
+
+        The key holds the hash of a file that is kept, so that it names what the stage will give.
+        """
+        name = features.file_of(components, dataset, teacher)
+        path = board / features.FOLDER / name if board else None
+        if path is None or not path.is_file():
+            looking[name] = squeezed(dataset, "", FULL, teacher, matrix.backbone, APART)
+            return looking[name]
+        network = components.get("architecture", matrix.backbone, dataset=dataset)
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        return stage(
+            "adopt",
+            f"network {name}",
+            {"sha256": sha256, "backbone": identity(network)},
+            {},
+            {"file": str(path.resolve()), "sha256": sha256, "architecture": network},
+            datasets[dataset],
+            matrix.backbone,
+            APART,
         )
 
     @cache
@@ -369,8 +403,8 @@ def plan(components: Components, datasets: Mapping[str, Dataset], cells: Iterabl
         if of == "student" and judged(cell):
             return None
         step = 0 if judged(cell) else cell.step
-        if teacher := getattr(component, "features", ""):  # one network for the whole board
-            above["features"] = squeezed(cell.dataset, "", FULL, teacher, matrix.backbone, APART)
+        if teacher := getattr(component, "features", ""):
+            above["features"] = looks(cell.dataset, teacher)
         needs = getattr(component, "needs", ())
         for number, need in enumerate(needs):
             sibling = _sibling(cell, need, matrix.ceiling)
@@ -420,7 +454,7 @@ def plan(components: Components, datasets: Mapping[str, Dataset], cells: Iterabl
                 kinds,
             )
         )
-    return Plan(tuple(planned), tuple(made.values()))
+    return Plan(tuple(planned), tuple(made.values()), looking)
 
 
 def _source(cell: Cell, source: Mapping[str, str], matrix: Matrix) -> Cell:

@@ -161,8 +161,12 @@ def write(folder: Path, records: Iterable[Record]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Make `text` (UTF-8) the content of a file, atomically; leave it alone if it is already."""
-    data = text.encode()
+    """Make `text` (UTF-8) the content of a file, as `write_bytes` does."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Make `data` the content of a file, atomically; leave it alone if it is already."""
     if path.is_file() and path.read_bytes() == data:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -271,10 +275,10 @@ def _check_metrics(record: Record, where: str) -> None:
         scale = record["scales"].get(name)
         if (
             type(scale) is not dict
-            or scale.get("better") not in ("higher", "lower")
+            or scale.get("better") not in ("higher", "lower", "neither")
             or type(scale.get("rate")) is not bool
         ):
-            expected = '{"better": "higher" or "lower", "rate": true or false}'
+            expected = '{"better": "higher", "lower" or "neither", "rate": true or false}'
             _wrong(where, f"scales.{name}", scale, expected)
         if not _finite(value):
             _wrong(where, f"metrics.{name}", value, "a finite number")

@@ -146,7 +146,8 @@ def _heading(metric: str, scale: Mapping[str, Any], looked: Iterable[str]) -> st
     """A metric by its full name: what looks at the images for it is part of that."""
     unit = ", in percent" if scale.get("rate") else ""
     named = f"{metric}-{' / '.join(sorted(looked))}" if looked else metric
-    return f"{named}{unit}" + (f" ({scale['better']} is better)" if scale else "")
+    better = scale.get("better", "neither")
+    return f"{named}{unit}" + (f" ({better} is better)" if better != "neither" else "")
 
 
 def _table(

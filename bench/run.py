@@ -123,7 +123,7 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Rec
         if found := outcome.finished.get(stage.id):
             metrics[name] = found.value["value"]
             scales[name] = {
-                "better": "higher" if getattr(metric, "higher_is_better", True) else "lower",
+                "better": _better(metric),
                 "rate": tuple(getattr(metric, "bounds", None) or ()) == (0, 1),
                 **_looked_with(components, stage, outcome),
             }
@@ -166,6 +166,12 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Rec
     }
 
 
+def _better(metric: Any) -> str:
+    if not getattr(metric, "ranked", True):
+        return "neither"
+    return "higher" if getattr(metric, "higher_is_better", True) else "lower"
+
+
 def _passes(value: Mapping[str, Any], role: str, planned: Planned) -> dict[str, int]:
     """What a stage has counted; of a student at a checkpoint, as far as that."""
     passes: dict[str, int] = dict(value["passes"])
@@ -176,16 +182,18 @@ def _passes(value: Mapping[str, Any], role: str, planned: Planned) -> dict[str, 
 
 
 def _looked_with(components: Components, stage: Stage, outcome: Outcome) -> dict[str, str]:
-    """The network that a metric looks at images with, and the version of the metric that did.
+    """The network that a metric looks at images with, and the version of the code that did.
 
-    Figures of two networks, or of two versions, are not comparable.
+    Figures of two networks, or of two versions of metric or network, are not comparable.
     """
     if "features" not in stage.above:
         return {}
-    found = outcome.finished[stage.above["features"].id]
+    network = stage.above["features"]
+    parts = (stage.parts["metric"], network.parts["architecture"])
+    found = network.parts.get("sha256") or outcome.finished[network.id].files[features.RESULT]
     return {
-        "features": f"{components.matrix.backbone}-{found.files[features.RESULT][:8]}",
-        "measured_by": keys.digest(components.registry.identity(stage.parts["metric"])),
+        "features": f"{components.matrix.backbone}-{found[:8]}",
+        "measured_by": keys.digest([components.registry.identity(part) for part in parts]),
     }
 
 

@@ -6,6 +6,7 @@ Each is a pure function of components, data and a seed, and runs in a process of
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import random
@@ -227,10 +228,29 @@ def _squeeze(work: Work, store: Store, progress: Progress) -> Result:
     return {"result": state}, value
 
 
+def _adopt(work: Work, store: Store, progress: Progress) -> Result:
+    """A network that a board keeps. Raises BenchError for a file that holds another."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load as of_bytes
+
+    path, again = work.parts["file"], "get it from the repository again, or delete it"
+    blob = Path(path).read_bytes()
+    if hashlib.sha256(blob).hexdigest() != work.parts["sha256"]:
+        raise BenchError(f"{path} has changed since the run began; run again")
+    network = _built(work.parts["architecture"], described(_source(work, store).facts), 0)
+    try:
+        networks.load(network, of_bytes(blob))
+        state = networks.state(network)
+        _check_finite(state)
+    except (SafetensorError, BenchError) as error:
+        raise BenchError(f"{path} is no network of this board ({error}); {again}") from None
+    return {"result": state}, {"bytes": bytes_of(state), "passes": Passes().as_json()}
+
+
 def _check_finite(state: Mapping[str, Tensor]) -> None:
     for name, tensor in state.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise BenchError(f"training diverged: weights {name} are NaN or infinite")
+            raise BenchError(f"weights {name} are NaN or infinite; did the training diverge?")
 
 
 def condense(method: Any, task: Task) -> CondensedSet:
@@ -456,6 +476,7 @@ def _trial(work: Work, store: Store, prefix: str) -> Trial:
 
 _STAGES: Mapping[str, Callable[[Work, Store, Progress], Result]] = {
     "load": _load,
+    "adopt": _adopt,
     "squeeze": _squeeze,
     "condense": _condense,
     "train": _train,

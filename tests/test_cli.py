@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -563,6 +564,38 @@ def test_a_board_of_samples_is_priced_run_checked_and_published(
     assert "2 records recomputed: all hold" in checked.out
     real.unlink()
     assert "is missing; run: bench run" in bench("leaderboard", folder, "--check").out
+
+
+def test_the_network_that_metrics_look_with_goes_with_the_board(
+    bench: Bench, board: Boards, tmp_path: Path
+) -> None:
+    changes = {"metrics": ["seen"], "backbone": "toy-linear", "methods": None}
+    folder = board(**{**GENERATION, **changes})
+    priced = bench("run", folder, "--dry-run")
+    assert re.search(r"squeeze +1\b", priced.out), priced.out
+    assert not (folder / "features").exists()
+
+    ended = bench("run", folder)
+    assert ended.code == 0, ended
+    [network] = (folder / "features").iterdir()
+    assert "metrics look with it, so commit it with the records" in ended.out.replace("\n", " ")
+    digits = hashlib.sha256(network.read_bytes()).hexdigest()[:8]
+    assert f"## seen-toy-linear-{digits}" in (folder / "README.md").read_text()
+
+    elsewhere = tmp_path / "elsewhere"
+    again = bench("run", folder, "--store", elsewhere)
+    assert again.code == 0, again
+    assert "adopt" in stages(elsewhere)
+    assert "squeeze" not in stages(elsewhere)
+    assert bench("run", folder, "--check").code == 0
+    network.unlink()
+    assert bench("run", folder, "--check").code == 0  # trained anew, on the same machine
+    assert not network.exists()
+    network.write_bytes(b"no network")
+    spoilt = bench("run", folder, "--store", elsewhere)
+    assert spoilt.code == 1
+    assert "is no network of this board" in spoilt.out.replace("\n", " ")
+    assert f"## seen-toy-linear-{digits}" in (folder / "README.md").read_text()  # nothing is lost
 
 
 def test_part_of_a_board_of_samples_can_be_asked_for(bench: Bench, board: Boards) -> None:

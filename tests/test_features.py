@@ -15,6 +15,7 @@ from bench import features, toy
 from bench.components import resolve
 from bench.engine import Engine
 from bench.matrix import parse
+from bench.plan import key_of
 from bench.registry import registry_of
 from bench.run import run
 from bench.store import Store
@@ -36,14 +37,18 @@ BOARD: dict[str, Any] = {
 
 
 def look(board: Path, store: Path, **changes: Any) -> tuple[str, float]:
-    """What `bench run` does about networks: the name of the one that looked, and the figure."""
+    """The name of the network that a run has looked with, and the figure; it is kept."""
     components = resolve(parse(BOARD | changes), REGISTRY)
-    engine = Engine(components, Store(store), 1)
+    engine = Engine(components, Store(store), 1, board=board)
     plan = engine.plan(components.matrix.cells())
-    stages = features.of_plan(plan, components)
-    features.adopt(board, stages, engine.store, "cpu")
-    [record] = run(engine, plan).records
-    features.keep(board, stages, engine.store, "cpu")
+    ran = run(engine, plan)
+    if ran.failures:
+        raise BenchError(ran.failures[0].reason)
+    for name, stage in plan.looking.items():
+        found = engine.store.find(stage.kind, key_of(stage, {}, "cpu"))
+        assert found is not None
+        features.keep(board, name, found, engine.store)
+    [record] = ran.records
     return record["scales"]["seen"]["features"], record["metrics"]["seen"]
 
 
@@ -98,19 +103,30 @@ def test_a_board_that_asks_for_another_network_gets_another_file(
     assert len(kept(copy)) == 2
 
 
-@pytest.mark.parametrize("blob", [b"", b"no network", "other tensors"])
-def test_a_file_that_is_no_network_of_ours_is_named(
+@pytest.mark.parametrize("blob", [b"", b"no network", "other tensors", "not finite"])
+def test_a_file_that_is_no_network_of_the_board_is_named(
     first: Any, tmp_path: Path, blob: bytes | str
 ) -> None:
     board, *_ = first
     other = elsewhere(board, tmp_path / "board")
     [path] = kept(other)
+    state = load_file(path)
     if isinstance(blob, bytes):
         path.write_bytes(blob)
+    elif blob == "other tensors":
+        save_file({f"{name}.more": tensor for name, tensor in state.items()}, path)
     else:
-        save_file(load_file(path), path, metadata={"by": "another hand"})
-    with pytest.raises(BenchError, match=r"toy-data\.toy-convnet.*get it from the repository"):
+        save_file({name: tensor / 0 for name, tensor in state.items()}, path)
+    with pytest.raises(BenchError, match=r"toy-data\.toy-convnet.* is no network of this board"):
         look(other, tmp_path / "store")
+
+
+def test_two_boards_on_one_store_look_with_a_network_each(first: Any, tmp_path: Path) -> None:
+    board, store, found = first
+    other = elsewhere(board, tmp_path / "board")
+    there = look(other, store)
+    assert look(board, store) == look(board, tmp_path / "fresh") == found != there
+    assert look(other, store) == there
 
 
 def test_a_network_too_large_for_a_repository_is_not_kept(

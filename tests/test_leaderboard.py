@@ -339,6 +339,15 @@ def test_the_best_is_the_highest_or_the_lowest():
     assert best_of([0.1, 0.3, 0.2], "distance") == [True, False, False]
 
 
+def test_a_figure_that_ranks_nobody_has_no_best():
+    made = [record("1000"), record("1111", method="beta")]
+    read = scales(BOARD, made)
+    neither = {**read, "right": {**read["right"], "better": "neither"}}
+    table = tidy(BOARD, made)
+    assert set(table[best(table, read)]["metric"]) == {*read}
+    assert set(table[best(table, neither)]["metric"]) == {*read} - {"right"}
+
+
 def test_what_looks_equal_shares_the_best():
     assert best_of([0.93149, 0.93101, 0.9304]) == [True, True, False]
     assert best_of([12.3456, 12.3461, 12.36], "distance") == [True, True, False]

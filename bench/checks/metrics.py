@@ -132,8 +132,8 @@ def check_order(metric: Any, made: list[Watched]) -> None:
     """Perfect predictions are better than constant ones, by the metric's own direction."""
     if getattr(metric, "of", "") != "probe" or len(made) < len(PREDICTIONS):
         raise Unsupported("it does not look at predictions")
-    if getattr(metric, "track", "") == "generation" and getattr(metric, "interval", False):
-        raise Unsupported("it is the interval of another metric")
+    if not getattr(metric, "ranked", True):
+        raise Unsupported("it ranks nobody")
     perfect, constant = (w.result for w in made)
     better = perfect > constant if metric.higher_is_better else perfect < constant
     # a sensitivity, such as the drop under an attack, may call both alike

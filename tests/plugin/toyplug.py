@@ -294,6 +294,18 @@ class Wrong(toy.ToyAccuracy):
 
 
 @dataclass(frozen=True)
+class Seen(toy.ToyDistance):
+    """How sure a classifier of the board is of the samples."""
+
+    name: str = "seen"
+    features: str = "toy-teacher"
+
+    def measure(self, trial: Trial) -> float:
+        assert trial.samples is not None
+        return float(trial.features(trial.samples).softmax(1).amax(1).mean().detach())
+
+
+@dataclass(frozen=True)
 class BrokenMetric(toy.ToyAccuracy):
     """A metric that raises."""
 
@@ -338,7 +350,7 @@ COMPONENTS: dict[str, tuple[Any, ...]] = {
     "architecture": (*toy.COMPONENTS["architecture"], Declining()),
     "attack": (*toy.COMPONENTS["attack"], NotedStep(), Parted(), Leaving(), Idle(), Fading()),
     "sampler": toy.COMPONENTS["sampler"],
-    "metric": (*toy.COMPONENTS["metric"], Wrong(), BrokenMetric(), Gain(), Between()),
+    "metric": (*toy.COMPONENTS["metric"], Wrong(), Seen(), BrokenMetric(), Gain(), Between()),
 }
 
 

@@ -17,7 +17,7 @@ from bench_standard.generative.coverage import (
     Density,
     Memorisation,
     Neighbours,
-    matched,
+    held_out,
     nearest,
     neighbours,
     radii,
@@ -98,16 +98,16 @@ def test_the_frechet_distance_is_declined_where_its_bias_would_drown_it() -> Non
     assert Frechet(least=0).measure(trial(SAMPLES[:60], REAL[:60])) > 0
 
 
-def unbiased(x: np.ndarray, y: np.ndarray) -> float:
-    """MMD^2 with the cubic kernel, by loops."""
+def unbiased(x: np.ndarray, y: np.ndarray, paired: bool = True) -> float:
+    """MMD^2 with the cubic kernel, by loops; `paired` rows are not compared with each other."""
 
     def kernel(a: np.ndarray, b: np.ndarray) -> float:
         return float((a @ b / len(a) + 1) ** 3)
 
     n = len(x)
     within = [sum(kernel(s[i], s[j]) for i in range(n) for j in range(n) if i != j) for s in (x, y)]
-    across = sum(kernel(a, b) for a in x for b in y)
-    return sum(within) / (n * (n - 1)) - 2 * across / n**2
+    across = [kernel(x[i], y[j]) for i in range(n) for j in range(n) if i != j or not paired]
+    return sum(within) / (n * (n - 1)) - 2 * sum(across) / len(across)
 
 
 def test_the_kernel_distance_is_the_unbiased_estimate() -> None:
@@ -118,6 +118,19 @@ def test_the_kernel_distance_is_the_unbiased_estimate() -> None:
     assert KernelSpread(subsets=8, size=20).measure(one) > 0
     with pytest.raises(Unsupported, match="a subset has 500 images; 40 were drawn"):
         Kernel().measure(one)
+
+
+def test_the_kernel_distance_of_samples_of_the_right_classes_is_unbiased() -> None:
+    """As samples are drawn: one for each test image, of its class."""
+    middle = torch.tensor([0.2, 0.5, 0.8]).view(3, 1, 1, 1)[torch.arange(30) % 3]
+    sides = [
+        [middle + 0.1 * (images(30, 2 * k + side) - 0.4) for side in (0, 1)] for k in range(40)
+    ]
+    found = [Kernel(subsets=1, size=30).measure(trial(*pair)) for pair in sides]
+    error = np.std(found) / len(found) ** 0.5
+    assert abs(np.mean(found)) < 3 * error
+    vectors = [[side.flatten(1).double().numpy() for side in pair] for pair in sides]
+    assert np.mean([unbiased(*pair, paired=False) for pair in vectors[:10]]) < -10 * error
 
 
 def test_the_score_is_high_where_the_classifier_is_sure_of_each_and_of_all_classes() -> None:
@@ -176,15 +189,51 @@ def test_copies_of_condensed_images_are_memorised_and_fresh_ones_are_not() -> No
 
 
 def test_memorisation_compares_equally_many_of_each_class() -> None:
-    real = images(300, 4)
     labels = torch.tensor([0] * 50 + [1] * 2)  # none of class 2
-    condensed = CondensedSet(images(52, 3), nn.functional.one_hot(labels, 3).float())
-    ours, theirs = matched(trial(images(300, 5), real, condensed))
-    assert len(ours) == len(theirs) == 52
-    selected = CondensedSet(Selection(torch.arange(52)), condensed.labels)
-    chosen, _ = matched(trial(images(300, 5), real, selected))
-    order = {tuple(image.flatten().tolist()) for image in real[:52]}
-    assert {tuple(image.flatten().tolist()) for image in chosen} == order
+    one = trial(
+        images(300, 5),
+        images(300, 4),
+        CondensedSet(images(52, 3), nn.functional.one_hot(labels, 3).float()),
+    )
+    draws = held_out(one, 4)
+    for drawn in draws:
+        assert torch.bincount(one.data.test.labels[drawn], minlength=3).tolist() == [50, 2, 0]
+        assert len(drawn.unique()) == 52
+    assert len({tuple(drawn.tolist()) for drawn in draws}) == 4
+
+
+def test_memorisation_of_real_images_that_are_named_is_that_of_their_pixels() -> None:
+    real, labels = images(300, 4), nn.functional.one_hot(torch.arange(52) % 3, 3).float()
+    named, copied = (
+        Memorisation().measure(trial(images(300, 5), real, CondensedSet(some, labels)))
+        for some in (Selection(torch.arange(52)), real[:52])
+    )
+    assert named == copied
+
+
+def test_copies_of_one_image_among_many_are_still_memorised() -> None:
+    """Where fewer images of the set were looked at than it has, most copies would go unseen."""
+    pool, real = images(300, 3), images(300, 4)
+    condensed = CondensedSet(pool, nn.functional.one_hot(torch.arange(300) % 3, 3).float())
+    one = trial(pool[:30], real, condensed)
+    assert Memorisation().measure(one) == 1
+    larger = CondensedSet(images(303, 3), nn.functional.one_hot(torch.arange(303) % 3, 3).float())
+    with pytest.raises(Unsupported, match="101 images of 'a' and the test split 100, so copies"):
+        Memorisation().measure(trial(pool, real, larger))
+
+
+def test_memorisation_is_the_mean_over_draws_of_what_is_held_out() -> None:
+    pool, real, fresh = images(9, 3), images(300, 4), images(300, 5)
+    condensed = CondensedSet(pool, nn.functional.one_hot(torch.arange(9) % 3, 3).float())
+    one = trial(fresh, real, condensed)
+    near = nearest(fresh.flatten(1).double(), pool.flatten(1).double())
+    shares = [
+        (near < nearest(fresh.flatten(1).double(), real[rows].flatten(1).double())).double().mean()
+        for rows in held_out(one, 3)
+    ]
+    found = Memorisation(features="", space="pixels", draws=3).measure(one)
+    assert found == pytest.approx(float(sum(shares)) / 3)
+    assert len({*map(float, shares)}) > 1
 
 
 def test_a_sample_is_recovered_if_the_classifier_gives_it_its_label() -> None:

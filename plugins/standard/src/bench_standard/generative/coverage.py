@@ -11,7 +11,6 @@ from bench_standard.generative.extractors import (
     CLASSIFIER,
     check_eye,
     look,
-    real,
     samples_and_real,
 )
 
@@ -71,16 +70,21 @@ class Density(Neighbours):
 class Memorisation:
     """Share of samples that lie nearer to a condensed image than to a held-out real one.
 
-    Of both there are equally many, with equal classes. One half says that condensed images are no
-    nearer than any others; 1 that samples are copies. Raises Unsupported where no class has both.
+    The held-out images are of the test split, as many of each class as the set has, drawn `draws`
+    times: the share is the mean over the draws. One half says that condensed images are no nearer
+    than any others, 1 that samples are copies, and less that they are like neither: no row is the
+    best. Raises Unsupported where a class has more condensed images than held-out ones, for copies
+    of some would go unseen.
     """
 
     name: str = "memorisation"
     features: str = "standard"  # the teacher of the classifier that looks
     space: str = "features"  # where distances are taken: "features" | "pixels"
+    draws: int = 8  # of held-out images
     of: ClassVar[str] = "probe"
     track: ClassVar[str] = "generation"
     higher_is_better: ClassVar[bool] = False
+    ranked: ClassVar[bool] = False
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
@@ -91,54 +95,64 @@ class Memorisation:
                 f"{self.name}: features is {self.features!r} and space {self.space!r}; expected a "
                 "teacher's name in the space of features, and none in that of pixels"
             )
+        if self.draws < 1:
+            raise BenchError(f"{self.name}: draws is {self.draws}; expected 1 or more")
 
     def measure(self, trial: Trial) -> float:
         import torch
 
-        assert trial.samples is not None
-        condensed, held_out = matched(trial)
+        from bench.loading import batches
 
         def placed(images: Tensor) -> Tensor:  # [P, C, H, W] -> [P, d]
             if self.space == "pixels":
                 return images.flatten(1).double()
             return look(trial, images, CLASSIFIER)[0].double()
 
-        samples = placed(trial.samples)
-        near, far = (nearest(samples, placed(images)) for images in (condensed, held_out))
-        alike = torch.isclose(near, far, rtol=RIM, atol=1e-6)
-        return float((0.5 * alike.double() + (~alike & (near < far)).double()).mean())
+        assert trial.samples is not None
+        samples, draws = placed(trial.samples), held_out(trial, self.draws)
+        near = nearest(samples, placed(condensed(trial)))
+        shown, places = torch.unique(torch.cat(draws), return_inverse=True)  # looked at once
+        images = placed(torch.cat(list(batches(trial.data.test, shown, CHUNK))))
+        shares = []
+        for rows in torch.split(places, len(draws[0])):
+            far = nearest(samples, images[rows])
+            alike = torch.isclose(near, far, rtol=RIM, atol=1e-6)
+            shares.append((0.5 * alike.double() + (~alike & (near < far)).double()).mean())
+        return float(torch.stack(shares).mean())
 
 
-def matched(trial: Trial) -> tuple[Tensor, Tensor]:
-    """Condensed and held-out images, equally many of each class, drawn by a fixed permutation."""
+def condensed(trial: Trial) -> Tensor:
+    """The images of the set [N, C, H, W]."""
     import torch
 
     from bench.loading import batches
 
-    assert trial.labels is not None
-    classes = trial.condensed.labels.argmax(1)
-    generator = torch.Generator().manual_seed(0)
-    orders = [
-        torch.randperm(len(labels), generator=generator) for labels in (classes, trial.labels)
-    ]
-    chosen: tuple[list[Tensor], list[Tensor]] = ([], [])
-    for k in range(trial.condensed.labels.shape[1]):
-        members = [
-            order[labels[order] == k]
-            for order, labels in zip(orders, (classes, trial.labels), strict=True)
-        ]
-        count = min(map(len, members))
-        for found, some in zip(chosen, members, strict=True):
-            found.append(some[:count])
-    ours, theirs = map(torch.cat, chosen)
-    if not len(ours):
-        raise Unsupported("no class has both condensed and held-out images")
     images = trial.condensed.images
     if isinstance(images, Selection):
-        condensed = torch.cat(list(batches(trial.data.train, images.indices[ours], CHUNK)))
-    else:
-        condensed = as_float(images[ours])
-    return condensed, real(trial)[theirs]
+        return torch.cat(list(batches(trial.data.train, images.indices, CHUNK)))
+    return as_float(images)
+
+
+def held_out(trial: Trial, draws: int) -> list[Tensor]:
+    """Test images [N], as many of each class as the set has, drawn so many times."""
+    import torch
+
+    labels, generator = trial.data.test.labels, torch.Generator().manual_seed(0)
+    counts = torch.bincount(trial.condensed.labels.argmax(1), minlength=len(trial.data.classes))
+    known = torch.bincount(labels, minlength=len(counts))
+    for name, own, others in zip(trial.data.classes, counts.tolist(), known.tolist(), strict=True):
+        if own > others:
+            raise Unsupported(
+                f"the set has {own:,} images of {name!r} and the test split {others:,}, so copies "
+                "of some would go unseen"
+            )
+    members = [(labels == k).nonzero().squeeze(1) for k in range(len(counts))]
+
+    def drawn() -> Tensor:
+        orders = [m[torch.randperm(len(m), generator=generator)] for m in members]
+        return torch.cat([order[:n] for order, n in zip(orders, counts.tolist(), strict=True)])
+
+    return [drawn() for _ in range(draws)]
 
 
 def neighbours(kind: str, generated: Tensor, actual: Tensor, k: int) -> float:
