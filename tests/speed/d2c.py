@@ -125,16 +125,16 @@ def steps(network: str) -> None:
 
     how, given, draws = D2C(text=False), task(network), torch.Generator().manual_seed(0)
     labels = torch.arange(10).repeat_interleave(2)
-    here = Problem(given, how, draws, labels, RealImages(given, draws))
-    denoiser, pool = here.fresh([]), [(torch.rand(20, *given.shape) * 2 - 1).requires_grad_()]
+    here = Problem(given, how, draws, labels, RealImages(given, draws), {})
+    denoiser, pool = here.fresh(), [(torch.rand(20, *given.shape) * 2 - 1).requires_grad_()]
     layer = last_layer(denoiser, pool[0].detach(), {})
     weights = dict(denoiser.named_parameters())
 
     def step(at: Any) -> float:
-        options = {"kind": how.distance, "distribution": how.distribution, "total": True}
+        options = {"kind": how.distance, "distribution": how.distribution, "extras": {}}
         pairs = (here.pair(3, t[None], denoiser, pool) for t in at)
-        terms = (matched(denoiser, pair, layer, **options) for pair in pairs)
-        bank = Bank.drawn(torch.arange(16), at, pool[0].detach(), draws)
+        terms = (matched(denoiser, pair, layer, total=True, **options) for pair in pairs)
+        bank = Bank.drawn(torch.arange(how.batch // 2) % 20, at, pool[0].detach(), draws)
         inner = denoising(denoiser, labels, bank)
         made = implicit(inner, weights, pool, how.damping, how.iterations)
         start = time.process_time()
@@ -170,10 +170,10 @@ def peak(network: str, timesteps: int) -> float:
     from bench_d2c.bilevel import D2C
 
     given = task(network, timesteps=timesteps)
-    D2C(text=False, outer=1, warmup=2, age=1).condense(given)  # what is loaded once
+    D2C(text=False, outer=1, warmup=2, steps=1).condense(given)  # what is loaded once
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    D2C(text=False, outer=6, warmup=10, age=6).condense(given)
+    D2C(text=False, outer=6, warmup=10, steps=6).condense(given)
     return resident("VmHWM") - before
 
 
@@ -304,7 +304,8 @@ def gradients(network: str, steps: int = 100, lr: float = 0.1) -> None:
             2 * given.train.images(own).double() - 1,
             Bank.drawn(items, grid, pool[0].detach(), draws),
         )
-        terms.append(matched(denoiser, pair, layer, kind="cosine", distribution=0.0, total=False))
+        options = {"kind": "cosine", "distribution": 0.0, "extras": {}, "total": False}
+        terms.append(matched(denoiser, pair, layer, **options))
     rows["gm (matching)"] = took(lambda: (reached, None), terms=terms)
     for name, (found, cost) in rows.items():
         cosine = F.cosine_similarity(found.flatten(), exact.flatten(), dim=0)
