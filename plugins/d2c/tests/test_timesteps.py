@@ -30,6 +30,10 @@ def test_the_ratio_is_that_of_the_variances(between, within):
     assert anova(between, within).ratio() == pytest.approx(between / within, rel=0.15, abs=0.02)
 
 
+def test_one_image_has_no_ratio():
+    assert anova(4.0, 1.0, images=1).ratio() == 0
+
+
 def test_noise_alone_has_no_ratio_however_few_draws_there_are():
     for draws in (2, 12):
         assert anova(0.0, 1.0, images=800, draws=draws).ratio() < 0.02

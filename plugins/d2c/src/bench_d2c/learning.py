@@ -168,10 +168,8 @@ class Problem:
         grid = timesteps.evenly(SCORED, guide.schedule.timesteps)
         if self.how.score == "uniform":
             return grid, torch.ones(SCORED)
-        found = []
-        for label in torch.randperm(len(self.task.classes), generator=self.draws)[
-            :CLASSES
-        ].tolist():
+        found, classes = [], torch.randperm(len(self.task.classes), generator=self.draws)
+        for label in classes[:CLASSES].tolist():
             with torch.no_grad():
                 x = guide.encode(self.real.draw(label, IMAGES))
             labels = torch.full((len(x),), label, device=x.device)
@@ -262,10 +260,9 @@ class Problem:
     def move(self, adam: torch.optim.Adam, pool: Pool, found: Pool, began: Pool, lr: float) -> None:
         """A step of the pool along `found`, of the rows that it asks about, and back by `pull`."""
         (smooth,) = torch.autograd.grad(self.how.variation * variation(pool[0]), pool[0])
-        for part, gradient, more in zip(
-            pool, found, (smooth, *[torch.zeros(())] * len(pool)), strict=False
-        ):
-            part.grad = direction(gradient, more.to(gradient))
+        rest = (smooth, *map(torch.zeros_like, pool[1:]))
+        for part, gradient, more in zip(pool, found, rest, strict=True):
+            part.grad = direction(gradient, more)
         before = [part.detach().clone() for part in pool]
         for group in adam.param_groups:
             group["lr"] = lr

@@ -34,11 +34,11 @@ class Spread(NamedTuple):
         """Variance between images over the variance between draws: how far a gradient is data.
 
         One-way analysis of variance, traces of the covariances; what the finite number of draws
-        adds to the first is taken off, and no less than 0 is left.
+        adds to the first is taken off, and no less than 0 is left: of one image, nothing.
         """
         images, draws = self.lengths.shape
         within = (self.lengths.sum(1) - draws * self.means).mean() / (draws - 1)
-        between = (self.means.sum() - images * self.mean) / (images - 1) - within / draws
+        between = (self.means.sum() - images * self.mean) / max(1, images - 1) - within / draws
         return float(between.clamp_min(0) / within.clamp_min(1e-30))
 
 
