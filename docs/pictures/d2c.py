@@ -44,6 +44,7 @@ COLOURS = {
     "random": "#6b7280",
     "herding": "#8a6fb0",
     "kcenter": "#b98b2f",
+    "dsa": "#7fb069",
     "full": INK,
 }
 IPC, METRIC = 18, "kd"
@@ -91,7 +92,7 @@ def made(store: Path) -> tuple[Data, CondensedSet, nn.Module]:
     """The data, the set of `d2c`, and the classifier that the board looks with."""
     matrix = read(BOARD)
     components = resolve(matrix, discover())
-    engine = Engine(components, Store(store), 1)
+    engine = Engine(components, Store(store), 1, board=BOARD)
     where = {"method": "d2c", "ipc": IPC, "seed": 0, "step": 0}
     cells = [c for c in matrix.cells() if all(getattr(c, k) == v for k, v in where.items())]
     plan = engine.plan(cells[:1])
