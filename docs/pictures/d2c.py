@@ -83,7 +83,7 @@ def distance_against_passes() -> None:
         axis.set(title=f"{100 * ipc / 6000:g} % (IPC {ipc})", xlabel="images shown", yscale="log")
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("kernel distance")
-    axes[-1].legend(frameon=False, fontsize=7)
+    axes[-1].legend(*axes[0].get_legend_handles_labels(), frameon=False, fontsize=7)
     figure.tight_layout()
     figure.savefig(HERE / "d2c-passes.png")
 
