@@ -199,6 +199,8 @@ def times(network: str, seeds: int = 3) -> None:
         "K = 8, cg, loss": D2C(text=False, timesteps=8, objective="loss"),
         "K = 8, unroll, loss": D2C(text=False, timesteps=8, hypergrad="unroll", objective="loss"),
         "K = 8, head, loss": D2C(text=False, timesteps=8, hypergrad="head", objective="loss"),
+        "K = 8, no features": D2C(text=False, timesteps=8, distribution=0.0),
+        "K = 8, no pull": D2C(text=False, timesteps=8, pull=0.0),
         "K = 8, gm, real": D2C(text=False, timesteps=8, hypergrad="gm", denoisers="real"),
         "K = 8, cg, real": D2C(text=False, timesteps=8, denoisers="real"),
     }
