@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from support import BOARD, a_record
 
 from bench.agreement import disagreements, missing, sample
 from bench.matrix import Cell, parse
-from bench.records import COORDINATES
+from bench.records import COORDINATES, pack
 
 
 def cells() -> tuple[Cell, ...]:
@@ -91,6 +92,20 @@ def test_code_and_contents_must_hold_on_a_machine_like_its_own() -> None:
     for name in ("code", "content", "flags"):
         (told,) = disagreements([a_record(**{name: ""})], [a_record(**{name: "two"})])
         assert f"its {name} is not what is recomputed" in told
+
+
+def test_a_rate_of_one_class_may_differ_elsewhere_as_far_as_a_tenth_of_the_images_lets_it():
+    bits = {"correct": pack(np.arange(400) < 200), "images": 400}
+    scales = {"right": {"rate": True}, "worst": {"rate": True}}
+    old, *others = (
+        a_record(**bits, scales=scales, metrics={"right": 0.5, "worst": worst})
+        for worst in (0.3, 0.55, 0.9)
+    )
+    elsewhere, far = ({**new, **OTHER} for new in others)
+    assert disagreements([old], [elsewhere]) == []
+    assert disagreements([old], [others[0]])  # on a machine like its own it must hold
+    [told] = disagreements([old], [far])
+    assert "worst is 0.3" in told
 
 
 def test_cells_without_a_record_are_counted_in_one_sentence() -> None:
