@@ -91,7 +91,7 @@ def _allowed(old: Record, new: Record, metric: str) -> float:
     a, b = float(old["metrics"][metric]), float(new["metrics"][metric])
     if not old["scales"].get(metric, {}).get("rate"):
         return 0.1 * abs(a)
-    if old.get("correct") and not _is_share(old, metric):
+    if new.get("correct") and not _is_share(new, metric):  # the record may claim anything
         return 1.0  # of part of the images: what another training makes of one class is not known
     count = int(old["images"])
     middle = min(max((a + b) / 2, 1 / count), 1 - 1 / count)
