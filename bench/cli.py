@@ -18,8 +18,8 @@ from bench.types import BenchError
 if TYPE_CHECKING:
     from bench.components import Components
     from bench.engine import Engine
+    from bench.graph import Plan
     from bench.matrix import Cell
-    from bench.plan import Plan
     from bench.registry import Registry
     from bench.run import Ran
     from bench.store import Store
@@ -129,11 +129,11 @@ def run(
 ) -> None:
     """Run a board: what is missing of its stages, then its records and tables."""
     from bench import agreement, display, published
-    from bench.components import resolve
     from bench.engine import Engine
     from bench.matrix import read
     from bench.records import read as read_records
     from bench.registry import discover
+    from bench.resolve import resolve
     from bench.run import chosen_cells, run
     from bench.store import Store
     from bench.survey import survey
@@ -310,7 +310,7 @@ def _keep_networks(board: Path, plan: Plan, engine: Engine) -> None:
     """Keep with the board what its metrics have looked with, and say so."""
     from bench import features
     from bench.display import console
-    from bench.plan import key_of
+    from bench.graph import key_of
 
     for name, stage in plan.looking.items():
         found = engine.store.find(stage.kind, key_of(stage, {}, engine.device))

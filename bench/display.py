@@ -23,7 +23,7 @@ from rich.table import Table
 
 from bench.checks import Verdict
 from bench.engine import Step
-from bench.plan import Plan
+from bench.graph import Plan
 from bench.registry import Entry
 from bench.run import Ran
 from bench.store import Store

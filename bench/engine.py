@@ -15,20 +15,9 @@ from pathlib import Path
 from filelock import FileLock
 
 from bench.components import Components
+from bench.graph import Above, Dataset, Plan, Stage, Work, key_of
 from bench.matrix import Cell
-from bench.plan import (
-    Above,
-    Dataset,
-    Plan,
-    Stage,
-    Work,
-    check_budgets,
-    data_folder,
-    is_current,
-    key_of,
-    load_stage,
-    plan,
-)
+from bench.plan import check_budgets, data_folder, is_current, load_stage, plan
 from bench.store import Finished, Store
 from bench.types import BenchError
 from bench.workers import Done, Failed, Job, Progress, Workers
@@ -74,7 +63,7 @@ def silent(step: Step) -> None: ...
 
 def do(work: Work, *, progress: Callable[[int, int], None]) -> Finished:
     """Run a stage: the function that worker processes are given. Torch is loaded there."""
-    from bench.stages import execute
+    from bench.stages.execute import execute
 
     return execute(work, progress=progress)
 
@@ -263,7 +252,7 @@ class _Run:
     def _submit(self, bundle: list[Stage]) -> None:
         if self.workers is None:
             limits = self.engine.components.matrix.limits
-            preload = ("bench.stages", *self.engine.components.preload)
+            preload = ("bench.stages.execute", *self.engine.components.preload)
             self.workers = Workers(self.engine.jobs, limits, preload=preload)
         jobs = []
         for stage in bundle:

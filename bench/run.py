@@ -11,9 +11,9 @@ from typing import Any
 from bench import features, keys
 from bench.components import Components
 from bench.engine import Engine, Failure, Outcome
+from bench.graph import Plan, Planned, Stage
 from bench.leaderboard import Board
 from bench.matrix import Cell, Matrix
-from bench.plan import Plan, Planned, Stage
 from bench.records import COORDINATES, Record, coordinate
 from bench.registry import suggest
 from bench.store import Finished

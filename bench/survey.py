@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bench.engine import price_key
-from bench.plan import STAGES, Plan, Stage, key_of
+from bench.graph import STAGES, Plan, Stage, key_of
 from bench.records import Record
 from bench.store import Store
 

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 import pytest
 
 from bench import toy
-from bench.components import DEPENDS_ON, Components, labeller, resolve
+from bench.components import DEPENDS_ON, Components, labeller
 from bench.matrix import FULL, parse
 from bench.recipe import DiffusionRecipe
 from bench.registry import KINDS, Broken, Registry, registry_of
+from bench.resolve import resolve
 from bench.types import BenchError
 
 NOTHING = object()

@@ -15,11 +15,11 @@ import toyplug
 from support import BOARD, SMALL, stages
 
 from bench import run as runs
-from bench.components import resolve
 from bench.engine import Engine, Outcome, Step, price_key
+from bench.graph import Plan, key_of
 from bench.matrix import parse
-from bench.plan import Plan, key_of
 from bench.registry import registry_of
+from bench.resolve import resolve
 from bench.store import Store
 from bench.types import BenchError
 

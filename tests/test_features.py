@@ -12,11 +12,11 @@ from generation_toys import Seen
 from safetensors.torch import load_file, save_file
 
 from bench import features, toy
-from bench.components import resolve
 from bench.engine import Engine
+from bench.graph import key_of
 from bench.matrix import parse
-from bench.plan import key_of
 from bench.registry import registry_of
+from bench.resolve import resolve
 from bench.run import run
 from bench.store import Store
 from bench.types import BenchError

@@ -13,11 +13,12 @@ from generation_toys import Asks, Broken, Noted, Seen, Straight
 
 from bench import pictures, report, toy
 from bench.agreement import disagreements
-from bench.components import Components, downloads, resolve
+from bench.components import Components, downloads
 from bench.engine import Engine
 from bench.matrix import Matrix, parse
 from bench.records import Record, column, coordinate, sift
 from bench.registry import registry_of
+from bench.resolve import resolve
 from bench.run import Ran, board_of, chosen_cells, run
 from bench.store import Store
 from bench.types import BenchError

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import toy
-from bench.components import resolve
 from bench.matrix import FULL, Matrix, parse, read
 from bench.registry import registry_of
+from bench.resolve import resolve
 from bench.types import BenchError
 
 BOARD: dict[str, Any] = {

@@ -13,11 +13,12 @@ from typing import Any, ClassVar
 import pytest
 
 from bench import toy
-from bench.components import resolve
+from bench.graph import STAGES, Dataset, Plan, Stage, key_of
 from bench.matrix import FULL, Cell, parse
-from bench.plan import STAGES, Dataset, Plan, Stage, check_budgets, is_current, key_of, load_stage
+from bench.plan import check_budgets, is_current, load_stage
 from bench.plan import plan as plan_of
 from bench.registry import registry_of
+from bench.resolve import resolve
 from bench.store import Finished
 from bench.types import BenchError
 

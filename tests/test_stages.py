@@ -18,15 +18,19 @@ from support import BOARD
 from torch import Tensor, nn
 from torch.utils import deterministic
 
-from bench import networks, stages, toy
-from bench.components import resolve
+from bench import networks, toy
 from bench.counting import Passes
 from bench.engine import Engine
+from bench.graph import STAGES, Stage, Work
 from bench.keys import seed_of
 from bench.matrix import parse
-from bench.plan import STAGES, Stage, Work
 from bench.recipe import Recipe
 from bench.registry import registry_of
+from bench.resolve import resolve
+from bench.stages.condense import condense
+from bench.stages.execute import execute
+from bench.stages.inputs import built, task_of
+from bench.stages.squeeze import squeeze
 from bench.store import Finished, Store
 from bench.types import (
     BenchError,
@@ -64,7 +68,7 @@ def rows(images: Tensor) -> set[bytes]:
 
 def task(**changes: Any) -> Task:
     facts = {name: getattr(DATA, name) for name in ("shape", "classes", "mean", "std")}
-    made = {"backbone": lambda: stages._built(toy.ToyLinear(), facts, 5)}
+    made = {"backbone": lambda: built(toy.ToyLinear(), facts, 5)}
     whole = Task(**facts, train=DATA.train, flip=False, ipc=2, seed=5, networks=made)
     return replace(whole, **changes)
 
@@ -73,9 +77,9 @@ def task(**changes: Any) -> Task:
 
 
 def test_a_teacher_is_the_state_of_the_tasks_network() -> None:
-    state = networks.state(stages.squeeze(toy.ToyTeacher(steps=5), task()))
+    state = networks.state(squeeze(toy.ToyTeacher(steps=5), task()))
     networks.load(task().network(), state)
-    again = networks.state(stages.squeeze(toy.ToyTeacher(steps=5), task()))
+    again = networks.state(squeeze(toy.ToyTeacher(steps=5), task()))
     assert all(torch.equal(again[name], tensor) for name, tensor in state.items())
 
 
@@ -115,7 +119,7 @@ def test_a_teacher_that_is_not_the_tasks_network_is_refused(
     what: Callable[[Task], Any], said: str
 ) -> None:
     with pytest.raises(BenchError) as caught:
-        stages.squeeze(Returning(what), task())
+        squeeze(Returning(what), task())
     assert said in str(caught.value)
 
 
@@ -126,7 +130,7 @@ def test_fresh_networks_differ_by_call_and_a_seed_decides_which(tmp_path: Path) 
     assert len(of_seed) == 2
 
     def fresh(work: Work) -> list[str]:
-        given = stages._task(work, board.store, lambda done, total: None, ipc=0, passes=Passes())
+        given = task_of(work, board.store, lambda done, total: None, ipc=0, passes=Passes())
         torch.rand(3)  # whatever a teacher has drawn in between
         states = [networks.state(given.network()) for _ in range(2)]
         return [digest_of_tensors(*state.values()) for state in states]
@@ -137,11 +141,11 @@ def test_fresh_networks_differ_by_call_and_a_seed_decides_which(tmp_path: Path) 
 
 
 def test_a_condensed_set_goes_through_its_gate() -> None:
-    assert len(stages.condense(toy.ToyMeans(), task())) == 2 * CLASSES
+    assert len(condense(toy.ToyMeans(), task())) == 2 * CLASSES
     faulty = Returning(lambda given: toy.ToyMeans().condense(replace(given, ipc=3)))
     with pytest.raises(BenchError, match="has 24 images; at most 16 are allowed"):
-        stages.condense(faulty, task())
-    assert len(stages.condense(toy.ToyFull(), task())) == 320
+        condense(faulty, task())
+    assert len(condense(toy.ToyFull(), task())) == 320
 
 
 def test_an_output_in_company_is_counted_as_it_is_alone() -> None:
@@ -169,7 +173,8 @@ def engine(folder: Path, **changes: Any) -> Engine:
 
 def executed(engine: Engine, kinds: tuple[str, ...] = ()) -> dict[str, tuple[Work, Finished]]:
     """The stages of a board, run in this process, by title: what each was given and gave."""
-    from bench.plan import Dataset, key_of, load_stage, plan
+    from bench.graph import Dataset, key_of
+    from bench.plan import load_stage, plan
 
     done: dict[str, tuple[Work, Finished]] = {}
     keys: dict[str, str] = {}
@@ -179,7 +184,7 @@ def executed(engine: Engine, kinds: tuple[str, ...] = ()) -> dict[str, tuple[Wor
         contents = {role: found[above.id].content for role, above in stage.above.items()}
         keys[stage.id] = key_of(stage, contents, engine.device)
         work = engine.work(stage, keys[stage.id], keys)
-        found[stage.id] = stages.execute(work, progress=lambda done, total: None)
+        found[stage.id] = execute(work, progress=lambda done, total: None)
         done[stage.title] = (work, found[stage.id])
         return found[stage.id]
 
@@ -225,7 +230,7 @@ def test_a_method_cannot_reach_the_test_split_through_its_task(tmp_path: Path) -
     board = engine(tmp_path, methods=["toy-soft"], controls=None, backbone="toy-linear")
     done = executed(board, ("squeeze", "condense"))
     work, _ = next(pair for title, pair in done.items() if title.startswith("toy-soft, ipc 1"))
-    given = stages._task(work, board.store, lambda done, total: None, ipc=1, passes=Passes())
+    given = task_of(work, board.store, lambda done, total: None, ipc=1, passes=Passes())
     assert isinstance(given.teacher, nn.Module)  # loaded: it must not bring the split along
     tensors = [one for one in reachable(given) if isinstance(one, Tensor)]
     held = rows(pixels(DATA.test))
@@ -244,9 +249,10 @@ def test_a_method_cannot_reach_the_test_split_through_its_task(tmp_path: Path) -
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What the students of this process are trained from, and on which rows in which order."""
     from bench import train
+    from bench.stages import train as stage
 
     seen: list[Any] = []
-    order, fit = train._order, stages.fit
+    order, fit = train._order, stage.fit
 
     def watched_order(*arguments: Any) -> Any:
         for found in order(*arguments):
@@ -258,7 +264,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return fit(network, *arguments, **options)
 
     monkeypatch.setattr(train, "_order", watched_order)
-    monkeypatch.setattr(stages, "fit", watched_fit)
+    monkeypatch.setattr(stage, "fit", watched_fit)
     return seen
 
 

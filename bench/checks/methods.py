@@ -7,12 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench import condensed_set, networks, stages, toy
+from bench import condensed_set, networks, toy
 from bench.checks import cases, guards
 from bench.checks.again import check_same, elsewhere
 from bench.checks.check import Claims, on_each, once, require
 from bench.checks.guards import Watched, watch
 from bench.recipe import Recipe
+from bench.stages.condense import condense
+from bench.stages.train import train
 from bench.types import BenchError, CondensedSet, Data, Selection, digest_of_tensors
 
 STUDENT = Recipe(steps=100, batch=32, lr=0.1)
@@ -40,7 +42,7 @@ def run(method: Any) -> list[Watched]:
         task = cases.task(method, dataset, 0 if getattr(method, "ceiling", False) else ipc)
         return watch(
             dataset.name,
-            lambda: stages.condense(method, task),
+            lambda: condense(method, task),
             seed=task.seed,
             tensors=cases.inputs(task.train),
         )
@@ -99,7 +101,7 @@ def _student(method: Any, dataset: toy.ToyData, condensed: CondensedSet) -> str:
     faults: list[str] = []
     regimes = [r for r in REGIMES if r != "teacher" or bool(getattr(method, "teacher", None))]
     for regime in regimes:
-        student = stages.train(
+        student = train(
             cases.network(toy.ToyConvNet(), data),
             condensed,
             data.train,

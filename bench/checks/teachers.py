@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 
-from bench import networks, stages, toy
+from bench import networks, toy
 from bench.checks import cases, guards
 from bench.checks.again import check_same, elsewhere
 from bench.checks.check import Claims, naming, on_each, once, require
 from bench.checks.guards import Watched, watch
 from bench.diffusion import Denoiser, losses
+from bench.stages.squeeze import squeeze
 from bench.types import Data, digest_of_tensors
 
 
@@ -39,7 +40,7 @@ def run(teacher: Any) -> list[Watched]:
         task = cases.task(teacher, dataset, 0)
         return watch(
             dataset.name,
-            lambda: stages.squeeze(teacher, task),
+            lambda: squeeze(teacher, task),
             seed=task.seed,
             tensors=cases.inputs(task.train),
         )

@@ -22,12 +22,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench import condensed_set, networks
-from bench.components import resolve
 from bench.engine import Engine
+from bench.graph import Stage
 from bench.matrix import read
-from bench.plan import Stage
 from bench.records import read as read_records
 from bench.registry import discover
+from bench.resolve import resolve
 from bench.store import Store
 from bench.types import CondensedSet, Data, as_float
 

@@ -15,10 +15,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.components import resolve
+from bench.graph import Dataset
 from bench.matrix import parse
-from bench.plan import Dataset, plan
+from bench.plan import plan
 from bench.registry import discover, registry_of
+from bench.resolve import resolve
 from bench.store import Store
 
 ROOT = Path(__file__).parents[2]

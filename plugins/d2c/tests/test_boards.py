@@ -10,10 +10,10 @@ from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 
 from bench import published, run
-from bench.components import resolve
 from bench.engine import Engine
 from bench.matrix import parse, read
 from bench.registry import discover
+from bench.resolve import resolve
 from bench.store import Store
 
 BOARD = Path(__file__).parents[3] / "leaderboards" / "imagenet-1k-generation"

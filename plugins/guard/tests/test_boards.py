@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from bench import published
-from bench.components import resolve
 from bench.matrix import read
 from bench.registry import discover
+from bench.resolve import resolve
 
 BOARDS = Path(__file__).parents[3] / "leaderboards"
 HOSTED = ("imagenette-robust", "tiny-imagenet-robust", "imagenet-1k-robust", "cifar10-robust")

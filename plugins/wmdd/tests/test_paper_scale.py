@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from bench import published
-from bench.components import resolve
 from bench.matrix import read
 from bench.registry import discover
+from bench.resolve import resolve
 from bench_standard.datasets.imagenette import ImageNette
 
 BOARDS = Path(__file__).parents[3] / "leaderboards"
@@ -25,7 +25,7 @@ RUN = """
 import json, sys
 from pathlib import Path
 from bench import run
-from bench.components import resolve
+from bench.resolve import resolve
 from bench.engine import Engine
 from bench.matrix import parse
 from bench.registry import discover

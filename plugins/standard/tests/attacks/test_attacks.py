@@ -10,10 +10,10 @@ from torch import nn
 import bench_standard
 from bench import Unsupported
 from bench.checks import cases, checks_for, run_checks
-from bench.components import resolve
 from bench.counting import counting
 from bench.matrix import parse
 from bench.registry import SEARCHES, discover
+from bench.resolve import resolve
 from bench.toy import COLOR, GRAY
 from bench.types import BenchError
 from bench_standard.attacks import presets

@@ -202,7 +202,7 @@ BOARD = """
 import json, sys
 from pathlib import Path
 from bench import run, toy
-from bench.components import resolve
+from bench.resolve import resolve
 from bench.engine import Engine
 from bench.matrix import parse
 from bench.registry import registry_of

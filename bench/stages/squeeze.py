@@ -1,0 +1,38 @@
+"""A teacher, trained: a classifier, or a denoiser."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from torch import nn
+
+from bench import networks
+from bench.condensed_set import bytes_of
+from bench.counting import Passes
+from bench.diffusion import Denoiser
+from bench.graph import Work
+from bench.stages.inputs import Progress, Result, check_finite, task_of
+from bench.store import Store
+from bench.types import BenchError, Task
+
+
+def squeeze(teacher: Any, task: Task) -> nn.Module:
+    """Train a teacher: a network whose state fits `task.network()` and is finite."""
+    trained = teacher.squeeze(task)
+    if not isinstance(trained, nn.Module):
+        raise BenchError(f"squeeze() returned {type(trained).__name__}; expected the network")
+    state = networks.state(trained)
+    networks.load(task.network(), state)
+    check_finite(state)
+    return trained
+
+
+def run(work: Work, store: Store, progress: Progress) -> Result:
+    passes = Passes()
+    trained = squeeze(work.parts["teacher"], task_of(work, store, progress, 0, passes))
+    state = networks.state(trained)
+    value = {"bytes": bytes_of(state), "passes": passes.as_json()}
+    if isinstance(trained, Denoiser):
+        value |= {"schedule": asdict(trained.schedule), "extras": {}}
+    return {"result": state}, value
