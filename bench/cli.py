@@ -273,7 +273,7 @@ def _tables(board: Path) -> dict[str, str]:
 
 
 def _stale(board: Path) -> list[str]:
-    from bench import pictures
+    from bench import features, pictures
     from bench.matrix import read
     from bench.records import read as read_records
     from bench.report import check
@@ -283,8 +283,12 @@ def _stale(board: Path) -> list[str]:
         f"{board / name} is not what the records say; run: bench leaderboard {board}"
         for name in check(board, _tables(board))
     ]
-    absent = pictures.missing(board, board_of(read(board)), read_records(board))
-    return stale + [f"{board / name} is missing; run: bench run {board}" for name in absent]
+    records = read_records(board)
+    absent = pictures.missing(board, board_of(read(board)), records)
+    stale += [f"{board / name} is missing; run: bench run {board}" for name in absent]
+    unseen = features.missing(board, records)
+    where = board / features.FOLDER
+    return stale + [f"{where} lacks {name}, which metrics have looked with" for name in unseen]
 
 
 def _write_tables(board: Path) -> list[str]:
@@ -318,7 +322,7 @@ def _keep_networks(board: Path, plan: Plan, engine: Engine) -> None:
         if found and features.keep(board, name, found, engine.store):
             console.print(f"wrote {path}: metrics look with it, so commit it with the records")
         elif found and not path.exists():
-            console.print(f"{name} is too large to be kept: another machine looks with another")
+            console.print(f"{name} is too large to be kept: only its hash is")
 
 
 def _publish(board: Path, ran: Ran, store: Store) -> list[str]:

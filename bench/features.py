@@ -7,18 +7,22 @@ two networks have found cannot be compared. So the first run of a board keeps it
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from bench.components import Components
 from bench.keys import digest
 from bench.matrix import FULL
-from bench.records import write_bytes
+from bench.records import Record, write_bytes, write_text
 from bench.store import Finished, Store
 
 FOLDER = "features"
 HEAVIEST = 4 * 2**20  # bytes; a larger network is not for a repository, and is trained or fetched
 RESULT = "result.safetensors"
+DIGITS = 8  # of its hash, in the name of a network
 
 
 def file_of(components: Components, dataset: str, teacher: str) -> str:
@@ -48,11 +52,30 @@ def file_of(components: Components, dataset: str, teacher: str) -> str:
 def keep(board: Path, name: str, found: Finished, store: Store) -> bool:
     """Give a board a network of the store that it does not have; whether it was kept.
 
-    One that is larger than `HEAVIEST` is not.
+    Of one that is larger than `HEAVIEST` only the hash is.
     """
     path = board / FOLDER / name
     source = store.folder(found.stage, found.key) / RESULT
-    if path.exists() or source.stat().st_size > HEAVIEST:
+    if path.exists():
+        return False
+    if source.stat().st_size > HEAVIEST:
+        note = path.with_suffix(".sha256")
+        if not note.exists():
+            write_text(note, f"{found.files[RESULT]}\n")
         return False
     write_bytes(path, source.read_bytes())
     return True
+
+
+def missing(board: Path, records: Iterable[Record]) -> list[str]:
+    """The networks that most figures of a data set were found with, and that are not kept."""
+    looked: dict[str, Counter[str]] = defaultdict(Counter)
+    for record in records:
+        looked[record["dataset"]].update(
+            scale["features"] for scale in record.get("scales", {}).values() if "features" in scale
+        )
+    files = [*(board / FOLDER).glob("*.safetensors")]
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    hashes += [path.read_text() for path in (board / FOLDER).glob("*.sha256")]
+    usual = [max((n, name) for name, n in names.items())[1] for names in looked.values() if names]
+    return [name for name in usual if not any(h.startswith(name[-DIGITS:]) for h in hashes)]

@@ -7,7 +7,7 @@ the records nor the machine can change a digit.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 
 from bench.records import Record, at_step, column, unpack
-from bench.types import BenchError
 
 
 @dataclass(frozen=True)
@@ -89,18 +88,40 @@ def on_board(board: Board, records: Iterable[Record]) -> list[Record]:
 def scales(board: Board, records: Iterable[Record]) -> dict[str, dict[str, Any]]:
     """How to read each measured metric: {"better": "higher" | "lower" | "neither", "rate": bool}.
 
-    Raises BenchError where records disagree.
+    Where records disagree, as most of them have it.
     """
-    found: dict[str, dict[str, Any]] = {}
+    counts: dict[str, Counter[tuple[Any, ...]]] = defaultdict(Counter)
     for record in on_board(board, records):
         for metric in record.get("metrics", ()):
-            scale = {k: v for k, v in record["scales"][metric].items() if k in SCALE}
-            if found.setdefault(metric, scale) != scale:
-                raise BenchError(
-                    f"metric {metric!r} has the scales {found[metric]} and {scale}; expected one "
-                    f"for the whole board; re-run the cells of {record['method']!r}"
-                )
-    return {metric: found[metric] for metric in board.metrics if metric in found}
+            counts[metric][_scale(record, metric)] += 1
+    return {
+        metric: dict(zip(SCALE, max((n, scale) for scale, n in found.items())[1], strict=True))
+        for metric in board.metrics
+        if (found := counts[metric])
+    }
+
+
+def on_one_scale(board: Board, records: Iterable[Record]) -> list[Record]:
+    """Records without the figures that stand on another scale than most of their metric.
+
+    Such a figure cannot stand in a table with the others; the record says so as it says of a
+    figure that was declined.
+    """
+    standing = on_board(board, records)
+    usual = {metric: tuple(scale.values()) for metric, scale in scales(board, standing).items()}
+    found = []
+    for record in standing:
+        metrics = record.get("metrics", {})
+        other = {m for m in metrics if m in usual and _scale(record, m) != usual[m]}
+        refused = dict.fromkeys(other, "measured on another scale than most; run it again")
+        kept = {m: value for m, value in metrics.items() if m not in other}
+        both = {"metrics": kept, "refused": record.get("refused", {}) | refused}
+        found.append({**record, **both} if other else record)
+    return found
+
+
+def _scale(record: Record, metric: str) -> tuple[Any, ...]:
+    return tuple(record["scales"][metric][name] for name in SCALE)
 
 
 def moves(record: Record) -> bool:

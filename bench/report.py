@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from bench import costs, pictures, published, relations
-from bench.leaderboard import Board, ball, best, columns, display, on_board, scales, tidy
+from bench.leaderboard import Board, ball, best, columns, display, on_one_scale, scales, tidy
 from bench.markdown import escaped
 from bench.markdown import table as markdown_table
 from bench.protocol import LOOKED, OF_COLUMN, OF_TABLE, oddities, recipe_of, unusual, usual_of
@@ -32,7 +32,7 @@ def render(
     board: Board, records: Sequence[Record], in_print: tuple[published.Table, ...] = ()
 ) -> dict[str, str]:
     """The files of a board, by name."""
-    shown = relations.flagged(on_board(board, records))
+    shown = relations.flagged(on_one_scale(board, records))
     table = tidy(board, shown)
     csv = table.to_csv(index=False, float_format="%.6f", lineterminator="\n")
     lines = [

@@ -192,7 +192,7 @@ def _looked_with(components: Components, stage: Stage, outcome: Outcome) -> dict
     parts = (stage.parts["metric"], network.parts["architecture"])
     found = network.parts.get("sha256") or outcome.finished[network.id].files[features.RESULT]
     return {
-        "features": f"{components.matrix.backbone}-{found[:8]}",
+        "features": f"{components.matrix.backbone}-{found[: features.DIGITS]}",
         "measured_by": keys.digest([components.registry.identity(part) for part in parts]),
     }
 

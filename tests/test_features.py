@@ -133,8 +133,27 @@ def test_a_network_too_large_for_a_repository_is_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(features, "HEAVIEST", 100)
-    look(tmp_path / "board", tmp_path / "store")
-    assert not (tmp_path / "board" / "features").exists()
+    name, _ = look(tmp_path / "board", tmp_path / "store")
+    [note] = kept(tmp_path / "board")
+    assert note.suffix == ".sha256"
+    assert note.read_text().startswith(name[-8:])
+    assert features.missing(tmp_path / "board", [looked_with(name)]) == []
+
+
+def looked_with(name: str) -> dict[str, Any]:
+    return {"dataset": "toy-data", "scales": {"seen": {"features": name}, "steps": {}}}
+
+
+def test_a_network_that_most_figures_were_found_with_and_that_is_not_kept_is_missed(
+    first: Any, tmp_path: Path
+) -> None:
+    board, _, (name, _) = first
+    assert features.missing(board, [looked_with(name)] * 2 + [looked_with("net-00000000")]) == []
+    assert features.missing(board, [looked_with("net-00000000")] * 2 + [looked_with(name)]) == [
+        "net-00000000"
+    ]
+    assert features.missing(tmp_path, [looked_with(name)]) == [name]
+    assert features.missing(tmp_path, [{"dataset": "toy-data"}]) == []
 
 
 def test_what_is_kept_is_the_state_of_the_network(first: Any) -> None:

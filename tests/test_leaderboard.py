@@ -17,13 +17,13 @@ from bench.leaderboard import (
     columns,
     display,
     on_board,
+    on_one_scale,
     radius,
     robust,
     scales,
     tidy,
 )
 from bench.records import pack
-from bench.types import BenchError
 
 BOARD = Board(
     title="Toy",
@@ -300,11 +300,22 @@ def test_a_radius_is_written_as_people_write_it(eps, text):
     assert radius(eps) == text
 
 
-def test_scales_that_disagree_are_refused():
+def test_a_figure_on_another_scale_than_most_is_left_out_and_says_why():
     other = record(seed=1)
     other["scales"] = other["scales"] | {"right": {"better": "lower", "rate": True}}
-    with pytest.raises(BenchError, match="metric 'right' has the scales"):
-        scales(BOARD, [record(), other])
+    made = [record(), other, record(method="beta")]
+    assert scales(BOARD, made)["right"] == {"better": "higher", "rate": True}
+    first, second, third = on_one_scale(BOARD, made)
+    assert (first, third) == (made[0], made[2])
+    assert set(first["metrics"]) - set(second["metrics"]) == {"right"}
+    assert "another scale" in second["refused"]["right"]
+    assert scales(BOARD, made[::-1]) == scales(BOARD, made)
+
+
+def test_of_two_scales_as_common_the_order_of_records_does_not_choose():
+    other = record(seed=1)
+    other["scales"] = other["scales"] | {"right": {"better": "lower", "rate": True}}
+    assert scales(BOARD, [record(), other]) == scales(BOARD, [other, record()])
 
 
 @pytest.mark.parametrize(
