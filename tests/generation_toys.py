@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench import toy
-from bench.types import CondensedSet, Task, Trial, Unsupported
+from bench.types import CondensedSet, Task, Unsupported
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,21 +27,6 @@ class Asks(toy.ToyMeans):
             task.denoiser({"class.text": (2, 3)})
             raise AssertionError("it was built without the shapes of what it is to be told")
         return super().condense(task)
-
-
-@dataclass(frozen=True)
-class Seen(toy.ToyDistance):
-    """How sure the board's classifier is of the samples."""
-
-    name: str = "seen"
-    features: str = "toy-teacher"
-
-    def measure(self, trial: Trial) -> float:
-        import torch
-
-        assert trial.samples is not None
-        with torch.no_grad():
-            return float(trial.features(trial.samples).softmax(1).amax(1).double().mean())
 
 
 @dataclass(frozen=True)

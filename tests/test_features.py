@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from generation_toys import Seen
 from safetensors.torch import load_file, save_file
+from toyplug import Seen
 
 from bench import features, toy
 from bench.engine import Engine

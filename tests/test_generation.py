@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from generation_toys import Asks, Broken, Noted, Seen, Straight
+from generation_toys import Asks, Broken, Noted, Straight
+from toyplug import Seen
 
 from bench import pictures, report, toy
 from bench.agreement import disagreements
