@@ -17,12 +17,8 @@ from bench.types import BenchError
 
 if TYPE_CHECKING:
     from bench.components import Components
-    from bench.engine import Engine
-    from bench.graph import Plan
     from bench.matrix import Cell
     from bench.registry import Registry
-    from bench.run import Ran
-    from bench.store import Store
 
 app = typer.Typer(
     name="bench",
@@ -130,6 +126,7 @@ def run(
     """Run a board: what is missing of its stages, then its records and tables."""
     from bench import agreement, display, published
     from bench.engine import Engine
+    from bench.files import keep_networks, publish, stale
     from bench.matrix import read
     from bench.records import read as read_records
     from bench.registry import discover
@@ -153,8 +150,12 @@ def run(
         cells = agreement.sample(cells, sample, _salt(board))
     with ExitStack() as stack:
         root = store or Path(".bench")
-        if check and not store:  # the store would only repeat what it has said before
+        new = dry_run and not root.exists()  # which a look at the plan is not to make
+        if new:
+            display.console.print(f"the store {root} does not exist yet")
+        if new or (check and not store):  # the store would only repeat what it has said before
             root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        _check_store(root)
         with display.following() as listen:
             engine = Engine(components, Store(root), jobs or _cores(), device, listen, board)
             plan = engine.plan(cells)
@@ -167,11 +168,11 @@ def run(
         if check:
             if ran.interrupted:
                 raise typer.Exit(INTERRUPTED)
-            wrong = lost + agreement.disagreements(records, ran.records) + _stale(board)
+            wrong = lost + agreement.disagreements(records, ran.records) + stale(board)
             display.show_list(wrong, f"{len(ran.records)} records recomputed: all hold")
             raise typer.Exit(FAILED if wrong or ran.cells_failed else 0)
-        _keep_networks(board, plan, engine)
-        refused = _publish(board, ran, engine.store)
+        keep_networks(board, plan, engine)
+        refused = publish(board, ran, engine.store)
     if ran.interrupted:
         raise typer.Exit(INTERRUPTED)
     if ran.cells_failed or refused:
@@ -185,13 +186,14 @@ def leaderboard(
 ) -> None:
     """Make the tables of boards from their records."""
     from bench.display import console, show_list
+    from bench.files import stale, write_tables
 
     wrong: list[str] = []
     for board in boards:
         if check:
-            wrong += _stale(board)
+            wrong += stale(board)
         else:
-            for name in _write_tables(board):
+            for name in write_tables(board):
                 console.print(f"wrote {board / name}")
     if check:
         show_list(wrong, "every table is up to date")
@@ -220,10 +222,10 @@ def _check_names(names: Sequence[str], registry: Registry) -> None:
     known |= {name for broken in registry.broken for _, name in broken.names}
     for name in names:
         if name not in known:
-            hint = suggest(name, known)
+            hint = f"{suggest(name, known)}; `bench plugins` lists what is installed"
             if registry.broken:
                 which = "; ".join(f"{b.distribution} ({b.reason})" for b in registry.broken)
-                hint += f". Perhaps it is in a plugin that is broken: {which}"
+                hint += f"; perhaps it is in a plugin that is broken: {which}"
             raise BenchError(f"there is no component '{name}'{hint}")
 
 
@@ -250,6 +252,16 @@ def _download(components: Components, cells: Iterable[Cell]) -> None:
             raise BenchError(f"downloading {component.name} failed: {said}") from error
 
 
+def _check_store(root: Path) -> None:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        writable = os.access(root, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise BenchError(f"--store {root} is no folder that can be written to; name another")
+
+
 def _check_device(device: str) -> None:
     if device == "cpu":
         return
@@ -264,41 +276,6 @@ def _check_device(device: str) -> None:
         raise BenchError(f"{refused}: {str(error).splitlines()[0]}") from None
 
 
-def _tables(board: Path) -> dict[str, str]:
-    from bench import matrix, published, records
-    from bench.report import render
-    from bench.run import board_of
-
-    return render(board_of(matrix.read(board)), records.read(board), published.read(board))
-
-
-def _stale(board: Path) -> list[str]:
-    from bench import features, pictures
-    from bench.matrix import read
-    from bench.records import read as read_records
-    from bench.report import check
-    from bench.run import board_of
-
-    stale = [
-        f"{board / name} is not what the records say; run: bench leaderboard {board}"
-        for name in check(board, _tables(board))
-    ]
-    records = read_records(board)
-    absent = pictures.missing(board, board_of(read(board)), records)
-    stale += [f"{board / name} is missing; run: bench run {board}" for name in absent]
-    unseen = features.missing(board, records)
-    where = board / features.FOLDER
-    return stale + [f"{where} lacks {name}, which metrics have looked with" for name in unseen]
-
-
-def _write_tables(board: Path) -> list[str]:
-    from bench.report import write_files
-
-    files = _tables(board)
-    write_files(board, files)
-    return list(files)
-
-
 def _salt(board: Path) -> str:
     """The commit that is checked out, so that nobody can choose which cells are recomputed."""
     import subprocess
@@ -308,48 +285,3 @@ def _salt(board: Path) -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
-
-
-def _keep_networks(board: Path, plan: Plan, engine: Engine) -> None:
-    """Keep with the board what its metrics have looked with, and say so."""
-    from bench import features
-    from bench.display import console
-    from bench.graph import key_of
-
-    for name, stage in plan.looking.items():
-        found = engine.store.find(stage.kind, key_of(stage, {}, engine.device))
-        path = board / features.FOLDER / name
-        if found and features.keep(board, name, found, engine.store):
-            console.print(f"wrote {path}: metrics look with it, so commit it with the records")
-        elif found and not path.exists():
-            console.print(f"{name} is too large to be kept: only its hash is")
-
-
-def _publish(board: Path, ran: Ran, store: Store) -> list[str]:
-    """Write records, pictures and tables, if there are any. Returns why records were refused."""
-    from bench import pictures
-    from bench.display import console, show_tables
-    from bench.keys import digest
-    from bench.matrix import read as read_matrix
-    from bench.records import coordinate, merge, read, sift, write
-    from bench.run import board_of, carried
-
-    sound, refused = sift(ran.records)
-    for sentence in refused:
-        console.print(f"failed: {sentence}", style="red")
-    if not sound:
-        return refused
-    with store.waiting_lock("board", digest(str(board.resolve()))):  # another run may write, too
-        old = read(board)
-        matrix = read_matrix(board)
-        records = merge(old, carried(old, sound, matrix.metrics))
-        write(board, records)
-        kept = {
-            coordinate(record): store.folder(probe.stage, probe.key) / "pictures.safetensors"
-            for record, probe in ran.probes
-        }
-        pictures.write(board, board_of(matrix), records, kept)
-        files = _write_tables(board)
-    show_tables(board)
-    console.print(f"wrote {', '.join(str(board / name) for name in files)} and {board / 'records'}")
-    return refused

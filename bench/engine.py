@@ -225,7 +225,10 @@ class _Run:
             if locked:
                 self.engine.store.remove(found)
             return False
-        self._done(stage, found, "cached")
+        if found.unsupported:
+            self._fail(stage, Failure(stage, found.unsupported, unsupported=True))
+        else:
+            self._done(stage, found, "cached")
         return True
 
     def _start(self) -> None:
@@ -273,6 +276,9 @@ class _Run:
                 case Done():
                     self._done(stage, event.value, "done")
                 case Failed():
+                    if event.unsupported:
+                        declined = {"unsupported": event.reason}
+                        self.engine.store.publish(stage.kind, self.keys[stage.id], {}, declined)
                     self._fail(stage, Failure(stage, event.reason, event.unsupported))
             del self.running[event.id]
             lock.release()

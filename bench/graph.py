@@ -14,7 +14,7 @@ from typing import Any
 from bench.keys import digest, platform
 from bench.matrix import Cell
 
-STAGES = ("load", "adopt", "squeeze", "condense", "train", "attack", "probe", "sample", "measure")
+STAGES = ("load", "squeeze", "adopt", "condense", "train", "attack", "probe", "sample", "measure")
 
 
 @dataclass(frozen=True, eq=False)

@@ -137,21 +137,26 @@ def plan(
     def looks(dataset: str, teacher: str) -> Stage:
         """The network that metrics look with, one for the whole board: as kept, or to be trained.
 
+        Adopted either way, it has one content, so that nothing is measured again once it is kept.
         The key holds the hash of a file that is kept, so that it names what the stage will give.
         """
         name = features.file_of(components, dataset, teacher)
         path = board / features.FOLDER / name if board else None
-        if path is None or not path.is_file():
-            looking[name] = squeezed(dataset, "", FULL, teacher, matrix.backbone, APART)
-            return looking[name]
         network = components.get("architecture", matrix.backbone, dataset=dataset)
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        spec, parts = {"backbone": identity(network)}, {"architecture": network}
+        above: dict[str, Stage] = {}
+        if path and path.is_file():
+            spec["sha256"] = parts["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+            parts["file"] = str(path.resolve())
+        else:
+            looking[name] = squeezed(dataset, "", FULL, teacher, matrix.backbone, APART)
+            above["network"] = looking[name]
         return stage(
             "adopt",
             f"network {name}",
-            {"sha256": sha256, "backbone": identity(network)},
-            {},
-            {"file": str(path.resolve()), "sha256": sha256, "architecture": network},
+            spec,
+            above,
+            parts,
             datasets[dataset],
             matrix.backbone,
             APART,
@@ -310,7 +315,7 @@ def plan(
         above = looked_at(cell, of)
         if of == "student" and judged(cell):
             return None
-        step = 0 if judged(cell) else cell.step
+        step = cell.step if "student" in above else 0
         if teacher := getattr(component, "features", ""):
             above["features"] = looks(cell.dataset, teacher)
         needs = getattr(component, "needs", ())
@@ -319,9 +324,10 @@ def plan(
             if sibling is None:
                 return None
             above |= {f"{number}.{role}": s for role, s in looked_at(sibling, of).items()}
+        looked = above.get("probe", above.get("student", above["set"]))
         return stage(
             "measure",
-            f"{metric} of {above.get('probe', above.get('student', above['set'])).title}",
+            at_step(f"{metric} of {looked.title}", step if looked.kind == "train" else 0),
             {"metric": identity(component)} | ({"step": step} if step else {}),
             above,
             {"metric": component, "siblings": len(needs), "step": step},

@@ -222,7 +222,10 @@ def _parse(line: str, where: str) -> Record:
     try:
         record = _DECODER.decode(line)
     except ValueError as error:
-        raise BenchError(f"{where}: {error}; expected one JSON object a line") from None
+        raise BenchError(
+            f"{where}: {error}; expected one JSON object a line; delete this one, and `bench run` "
+            "brings back the record"
+        ) from None
     if not isinstance(record, dict):
         raise BenchError(f"{where}: a JSON {type(record).__name__}; expected an object")
     return record

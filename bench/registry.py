@@ -40,6 +40,7 @@ KINDS = tuple(VERBS)
 TRACKS = ("classification", "generation")
 NORMS = ("linf", "l2", "")  # balls of attacks; "": none
 SEARCHES = ("", "noise", "black-box", "single-step", "iterative", "ensemble")  # `search` of attacks
+LOOKS_AT = ("set", "student", "probe")  # `of` of metrics; samples are a probe of a generator
 NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 
@@ -117,8 +118,8 @@ class Registry:
         message = f"there is no {kind} '{name}'{suggest(name, self.of(kind))}"
         if self.broken:
             which = "; ".join(f"{b.distribution} ({b.reason})" for b in self.broken)
-            message += f". Perhaps it is in a plugin that is broken: {which}"
-        raise BenchError(f"{message}. `bench plugins` lists what is installed")
+            message += f"; perhaps it is in a plugin that is broken: {which}"
+        raise BenchError(f"{message}; `bench plugins` lists what is installed")
 
     def identity(self, component: Any) -> dict[str, Any]:
         """See `keys.identity`."""
@@ -218,9 +219,12 @@ def as_type_of(default: Any, value: Any, where: str) -> Any:
             fitting = _as_float(value)
         if isinstance(fitting, type(default)) and _is_plain(fitting):
             return fitting
+    like, expected = default, type(default).__name__
+    if isinstance(default, tuple):  # in TOML
+        like, expected = list(default), "a list"
     raise BenchError(
-        f"{where} is {value!r} ({type(value).__name__}); expected {type(default).__name__}, "
-        f"like its default {default!r}"
+        f"{where} is {value!r} ({type(value).__name__}); expected {expected}, like its default "
+        f"{like!r}"
     )
 
 
@@ -293,6 +297,8 @@ def _fault(kind: str, component: Any) -> str:
             return f"its field `{member.name}` is {value!r}; expected a JSON scalar or a tuple"
     if not callable(getattr(component, VERBS[kind], None)):
         return f"it has no method `{VERBS[kind]}`, the verb of a {kind}"
+    if kind == "metric" and (of := getattr(component, "of", "probe")) not in LOOKS_AT:
+        return f"its class variable `of` is {of!r}; expected one of {LOOKS_AT}"
     if kind == "attack" and (fault := _fault_of_ball(component)):
         return fault
     track = getattr(component, "track", "")

@@ -118,7 +118,8 @@ def _tables(board: Board, records: Sequence[Record], table: pd.DataFrame) -> lis
         ):
             cells = measured.get((metric, dataset, architecture, labels), {})
             found = evidence.get((dataset, architecture, labels), {})
-            if not cells and not (found and metric == board.metrics[0]):
+            asked = metric == board.metrics[0] or _declined(found, metric)
+            if not cells and not (found and asked):
                 continue
             said = f" · {labels} labels" if board.attacks else ""  # a denoiser is told a class
             section += [f"### {dataset} · {architecture}{said}", ""]
@@ -136,6 +137,10 @@ def _tables(board: Board, records: Sequence[Record], table: pd.DataFrame) -> lis
             looked = {u[LOOKED + metric] for u in usual.values() if LOOKED + metric in u}
             lines += [f"## {_heading(metric, scale.get(metric, {}), looked)}", "", *section]
     return lines
+
+
+def _declined(found: Mapping[tuple[int, str, str], list[Record]], metric: str) -> bool:
+    return any(metric in r.get("refused", ()) for group in found.values() for r in group)
 
 
 def _measured(found: Mapping[tuple[int, str, str], list[Record]]) -> list[Record]:
@@ -219,16 +224,34 @@ def _table(
         "",
         *(f"- [{number}] {escaped(text)}" for text, number in notes.items()),
         *([""] if notes else []),
+        *_not_run(board, found),
     ]
 
 
 def _rows(board: Board, found: Iterable[tuple[int, str, str]]) -> list[tuple[int, str]]:
-    """(ipc, method) of all rows: each method at each budget, and the ceilings that were run."""
+    """(ipc, method) of all rows: those that were run."""
     present = {(ipc, method) for ipc, method, _ in found}
+    return [row for row in _budgets(board) if row in present]
+
+
+def _budgets(board: Board) -> list[tuple[int, str]]:
+    """(ipc, method) of each method at each budget, and of the ceilings."""
     return [
         *((i, m) for i in board.ipc for m in (*board.methods, *board.controls)),
-        *((0, method) for method in board.ceiling if (0, method) in present),
+        *((0, method) for method in board.ceiling),
     ]
+
+
+def _not_run(board: Board, found: Iterable[tuple[int, str, str]]) -> list[str]:
+    """One sentence for all rows that were not run: as rows they would hide the others."""
+    present = {(ipc, method) for ipc, method, _ in found}
+    missing: dict[int, list[str]] = defaultdict(list)
+    for ipc, method in _budgets(board):
+        if (ipc, method) not in present:
+            missing[ipc].append(method)
+    budgets = {ipc: f"IPC {ipc}" if ipc else "full set" for ipc in missing}
+    said = "; ".join(f"{budgets[ipc]}: {', '.join(names)}" for ipc, names in missing.items())
+    return [f"Not run yet: {escaped(said)}.", ""] if said else []
 
 
 def _cell(row: Mapping[Any, Any], scale: Mapping[str, Any]) -> str:

@@ -46,8 +46,8 @@ def _check_names(components: Components) -> None:
                 )
             if track and track != matrix.track:
                 raise BenchError(
-                    f"{kind} '{name}' belongs to the {track} track; this board is on the "
-                    f"{matrix.track} track"
+                    f"{kind} '{name}' belongs to the {track} track, and this board is on the "
+                    f"{matrix.track} track{_fitting(components, kind, matrix.track)}"
                 )
     for name in matrix.ceiling:
         if not getattr(components.base("method", name), "ceiling", False):
@@ -69,11 +69,20 @@ def _check_names(components: Components) -> None:
         base = components.base("architecture", name) if name else None
         # of a network that says nothing, a classifier is expected
         if base and (getattr(base, "track", "") or "classification") != wanted:
-            raise BenchError(f"{role} '{name}' is no {wanted} network; name another architecture")
+            hint = _fitting(components, "architecture", wanted)
+            raise BenchError(f"{role} '{name}' is no {wanted} network{hint}")
     for attack in matrix.attacks:
         _check_source(components, attack)
     for name in matrix.metrics:
         _check_siblings(components, name)
+
+
+def _fitting(components: Components, kind: str, track: str) -> str:
+    """ "; expected one of: ...": what is installed for a track."""
+    entries = components.registry.of(kind).values()
+    usual = "" if kind == "metric" else "classification"
+    fitting = [e.name for e in entries if (e.track or usual) in (track, "")]
+    return suggest("", fitting)
 
 
 def _check_source(components: Components, attack: str) -> None:

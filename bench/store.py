@@ -45,6 +45,11 @@ class Finished:
     cost: Mapping[str, float] = field(default_factory=dict)  # seconds, peak_mb
     environment: Mapping[str, Any] = field(default_factory=dict)  # the machine
 
+    @property
+    def unsupported(self) -> str:
+        """Why a component declined; "" for a result. The same inputs would be declined again."""
+        return str(self.value.get("unsupported", ""))
+
 
 @dataclass(frozen=True)
 class Store:

@@ -31,6 +31,8 @@ def survey(
     in the store, else of the kind in the board's records."""
     like: dict[str, list[float]] = {}
     for finished in store.finished():
+        if finished.unsupported:
+            continue
         seconds = finished.cost.get("seconds", 0.0)
         for name in (str(finished.inputs.get("price")), finished.stage):
             like.setdefault(name, []).append(seconds)
@@ -46,16 +48,23 @@ def survey(
         return None
 
     contents: dict[str, str] = {}
+    declined = set()
     total, cached, unpriced = Counter[str](), Counter[str](), Counter[str]()
     expected: dict[str, float] = {}
     for stage in plan.stages:
         total[stage.kind] += 1
-        if all(s.id in contents for s in stage.above.values()):
+        if any(s.id in declined for s in stage.above.values()):
+            declined.add(stage.id)
+            cached[stage.kind] += 1
+        elif all(s.id in contents for s in stage.above.values()):
             above = {role: contents[s.id] for role, s in stage.above.items()}
             if found := store.find(stage.kind, key_of(stage, above, device)):
                 cached[stage.kind] += 1
                 contents[stage.id] = found.content
-                continue
+                if found.unsupported:
+                    declined.add(stage.id)
+        if stage.id in contents or stage.id in declined:
+            continue
         expected_here = price(stage)
         unpriced[stage.kind] += expected_here is None
         expected[stage.kind] = expected.get(stage.kind, 0.0) + (expected_here or 0.0)

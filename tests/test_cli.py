@@ -319,11 +319,21 @@ def test_a_dry_run_loads_the_data_and_changes_nothing_else(
     folder, store = board(), tmp_path / "store"
     ended = bench("run", folder, "--store", store, "--dry-run", "--jobs", 2)
     assert ended.code == 0
-    assert stages(store) == {"load": 1}
+    assert "store does not exist yet" in ended.out
+    assert not store.exists()
     assert [path.name for path in folder.iterdir()] == ["matrix.toml"]
     rows = priced(ended.out)
     assert rows["condense"] == ["10", "0", "10", "unknown"]
     assert "20 cells; about 0 s with 2 jobs, plus 60 stages without a price" in ended.out
+
+
+@pytest.mark.parametrize("store", ["matrix.toml", "matrix.toml/store", "/proc/store"])
+def test_a_store_that_cannot_be_is_named(bench: Bench, board: Boards, store: str) -> None:
+    folder = board()
+    where = folder / store  # an absolute path stays as it is
+    ended = bench("run", folder, "--store", where)
+    assert ended.code == 1
+    assert f"--store {where} is no folder that can be written to; name another" in ended.said
 
 
 def priced(text: str) -> dict[str, list[str]]:

@@ -160,12 +160,12 @@ def test_a_broken_plugin_does_not_matter_to_a_board_that_does_not_ask_for_it() -
     [
         (
             {"architectures": ["toy-denoiser"]},
-            "architecture 'toy-denoiser' belongs to the generation track; this board is on the cl",
+            "architecture 'toy-denoiser' belongs to the generation track, and this board is on",
         ),
         ({"metrics": ["fidelity"]}, "metric 'fidelity' belongs to the generation track"),
         (
             {"backbone": "toy-denoiser"},
-            "backbone 'toy-denoiser' is no classification network; name another architecture",
+            "backbone 'toy-denoiser' is no classification network; expected one of: ",
         ),
         ({"denoiser": "toy-convnet"}, "denoiser 'toy-convnet' is no generation network"),
         (
@@ -547,8 +547,8 @@ def test_a_generation_board_has_a_recipe_of_its_own_kind() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"architectures": ["toy-linear"]}, "belongs to the classification track; this board is"),
-        ({"metrics": ["toy-accuracy"]}, "belongs to the classification track; this board is on"),
+        ({"architectures": ["toy-linear"]}, "belongs to the classification track, and this board is"),
+        ({"metrics": ["toy-accuracy"]}, "belongs to the classification track, and this board is on"),
         ({"samplers": ["toy-sample"]}, "no sampler 'toy-sample'; did you mean 'toy-sampler'?"),
         ({"methods": ["scored"]}, "asks for scorer 'scorer', which needs a network; add denoiser"),
         (

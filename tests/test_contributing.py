@@ -96,6 +96,22 @@ def test_the_example_tests_of_the_plugin_pass(
     assert re.search(r"\b\d+ passed", done.stdout)
 
 
+def test_the_example_plugin_has_its_row_on_a_board_of_the_second_track(
+    followed: str, folder: Path, environment: dict[str, str]
+) -> None:
+    commands = [text for kind, text in blocks("CONTRIBUTING.md") if kind == "sh"]
+    assert commands[1:] == ["bench run generated\n"]
+    done = subprocess.run(
+        ["bash", "-c", commands[1]], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = (folder / "generated" / "README.md").read_text(encoding="utf-8")
+    for metric in ("kd", "fd", "recall", "memorisation"):
+        assert f"\n## {metric}-narrow-" in page
+    assert len(re.findall(r"^\| +(?:10)? *\| averages ", page, re.MULTILINE)) == 4
+    assert "n/a" not in page.split("\n## memorisation")[0].split("\n## ", 1)[1]  # enough images
+
+
 def test_the_plugin_of_the_readme_is_that_of_contributing() -> None:
     assert files("README.md")["bench_averages.py"] == files("CONTRIBUTING.md")["bench_averages.py"]
 

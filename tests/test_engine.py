@@ -21,6 +21,7 @@ from bench.matrix import parse
 from bench.registry import registry_of
 from bench.resolve import resolve
 from bench.store import Store
+from bench.survey import survey
 from bench.types import BenchError
 
 REGISTRY = registry_of(toyplug.COMPONENTS)
@@ -192,6 +193,16 @@ def test_a_refusal_is_a_record_and_a_failure_is_none(tmp_path: Path) -> None:
     assert (declined["status"], declined["reason"]) == ("unsupported", "needs images in color")
     assert "metrics" not in declined
     assert (ran.cells_failed, len(ran.failures)) == (1, 1)
+
+
+def test_what_was_declined_is_not_asked_again(tmp_path: Path) -> None:
+    changes = {"methods": ["refuse"], **SMALL}
+    _, before, plan = carried_out(tmp_path, **changes)
+    again, ran, _ = carried_out(tmp_path, **changes)
+    assert not again.ended("started")
+    assert again.ended("unsupported") == {"condense": 1}
+    assert ran.records == before.records
+    assert all(kind.cached == kind.total for kind in survey(plan, Store(tmp_path), "cpu"))
 
 
 def test_a_failure_above_outweighs_a_refusal(tmp_path: Path) -> None:

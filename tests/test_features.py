@@ -79,6 +79,15 @@ def test_the_first_run_keeps_the_network_under_the_hash_that_it_is_named_by(firs
     assert name == f"toy-convnet-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
 
 
+def test_nothing_is_measured_again_once_the_network_is_kept(tmp_path: Path) -> None:
+    board, store = tmp_path / "board", tmp_path / "store"
+    found = look(board, store)
+    measured = [*store.glob("measure/*")]
+    assert look(board, store) == found
+    assert [*store.glob("measure/*")] == measured
+    assert len([*store.glob("adopt/*")]) == 2  # of what was trained, and of what is kept
+
+
 def test_another_machine_looks_with_the_network_of_the_board(first: Any, tmp_path: Path) -> None:
     board, store, (name, figure) = first
     other = elsewhere(board, tmp_path / "board")

@@ -61,6 +61,22 @@ class Untold(toy.ToyConvNet):
     track: ClassVar[str] = ""
 
 
+@dataclass(frozen=True)
+class OfSet(toy.ToyDistance):
+    """A metric of the set alone."""
+
+    name: str = "of-set"
+    of: ClassVar[str] = "set"
+
+
+@dataclass(frozen=True)
+class OfStudent(toy.ToyDistance):
+    """A metric of the student."""
+
+    name: str = "of-student"
+    of: ClassVar[str] = "student"
+
+
 REGISTRY = registry_of(
     {
         **toy.COMPONENTS,
@@ -68,7 +84,7 @@ REGISTRY = registry_of(
         "architecture": (*toy.COMPONENTS["architecture"], Untold()),
         "method": (*toy.COMPONENTS["method"], Asks(), Noted()),
         "sampler": (*toy.COMPONENTS["sampler"], Straight(), Broken()),
-        "metric": (*toy.COMPONENTS["metric"], Seen()),
+        "metric": (*toy.COMPONENTS["metric"], Seen(), OfSet(), OfStudent()),
     }
 )
 
@@ -117,6 +133,16 @@ def test_a_student_is_trained_once_for_all_its_checkpoints_and_none_for_real_ima
     assert stages(store, "train") == 2 * 2  # sets with students, by seeds
     assert stages(store, "sample") == 2 * 2 * 2 + 2  # checkpoints, too; real images once a seed
     assert stages(store, "squeeze") == 2 + 1  # a scorer a seed; one classifier for the board
+
+
+def test_no_two_figures_have_one_name_and_none_of_a_set_is_found_twice(whole: Any) -> None:
+    board, _, store = whole
+    components = resolved(metrics=["of-set", "of-student"])
+    plan = Engine(components, Store(store), 1).plan(board.cells())
+    titles = [stage.title for stage in plan.stages if stage.kind == "measure"]
+    assert len(titles) == len(set(titles))
+    assert len([title for title in titles if title.startswith("of-set")]) == 4 * 2
+    assert len([title for title in titles if title.startswith("of-student")]) == 3 * 2 * 2
 
 
 def test_what_a_row_has_cost_is_counted(whole: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import datetime
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -447,6 +448,12 @@ def test_a_board_of_ceilings_needs_no_ipc() -> None:
 def generation(**changes: Any) -> Matrix:
     document = {k: v for k, v in (GENERATION | changes).items() if v is not NOTHING}
     return parse(document)
+
+
+def test_a_generation_board_has_no_labels() -> None:
+    said = re.escape("labels are ['hard'] on a generation board; expected none given")
+    with pytest.raises(BenchError, match=said):
+        generation(labels=["hard"])
 
 
 def test_a_generation_board_is_read() -> None:

@@ -217,6 +217,20 @@ def test_ctrl_c_is_not_swallowed(install: Install) -> None:
         discover(points)
 
 
+def test_a_metric_that_looks_at_what_is_not_there_is_refused(install: Install) -> None:
+    code = f"""{HEAD}
+@dataclass(frozen=True)
+class Spread:
+    name: str = "spread"
+    of: ClassVar[str] = "samples"
+    def measure(self, trial): ...
+@hookimpl
+def bench_metrics(): return [Spread()]
+"""
+    [broken] = discover(install("acme", code)).broken
+    assert "`of` is 'samples'; expected one of ('set', 'student', 'probe')" in broken.reason
+
+
 def component(body: str, decorator: str = "@dataclass(frozen=True)", made: str = "Bad()") -> str:
     return f"""{HEAD}
 {decorator}
@@ -376,7 +390,7 @@ def test_an_unknown_name_is_met_with_a_suggestion(name: str, words: str) -> None
 
 def test_an_unknown_name_mentions_the_plugins_that_are_broken(install: Install) -> None:
     registry = discover(install("acme", "import acme_that_is_absent"))
-    with pytest.raises(BenchError, match=r"Perhaps it is in a plugin that is broken: acme \(.*Mod"):
+    with pytest.raises(BenchError, match=r"perhaps it is in a plugin that is broken: acme \(.*Mod"):
         registry.get("method", "acme-method")
 
 
@@ -461,10 +475,10 @@ def test_a_value_takes_the_type_of_the_default(key: str, value: Any, expected: A
         ("steps", True, "here: steps is True (bool); expected int"),
         ("flip", 1, "here: flip is 1 (int); expected bool"),
         ("mode", 1, "here: mode is 1 (int); expected str"),
-        ("sizes", 3, "here: sizes is 3 (int); expected tuple, like its default (1, 2)"),
+        ("sizes", 3, "here: sizes is 3 (int); expected a list, like its default [1, 2]"),
         ("sizes", ["a"], "here: sizes: entry is 'a' (str); expected int"),
         ("sizes", [1, True], "entry is True (bool); expected int"),
-        ("empty", [{}], "here: empty is [{}] (list); expected tuple"),
+        ("empty", [{}], "here: empty is [{}] (list); expected a list"),
         ("stepps", 3, "here: method 'knobs' has no field 'stepps'; did you mean 'steps'?"),
         ("name", "x", "here: method 'knobs' has no field 'name'"),
         ("quick", {}, "here: method 'knobs' has no field 'quick'"),

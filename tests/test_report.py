@@ -121,7 +121,6 @@ n = 2 seeds, 8 test images.
 |          | *dice*    |      2 |  1,234 |      75.0 ± 0.0 |           **50.0** [7] |               – |                      – |
 |       10 | alpha [8] |     20 | 10,234 | **100.0 ± 0.0** |                      – |               – |                      – |
 |          | beta      |     20 | 10,234 |      87.5 ± 0.0 |                      – |               – |                      – |
-|          | *dice*    |      – |      – |               – |                      – |               – |                      – |
 | full set | all       |  1,797 |    234 |     100.0 ± 0.0 |                      – |               – |                      – |
 
 - [1] linf 8/255
@@ -132,6 +131,8 @@ n = 2 seeds, 8 test images.
 - [6] needs \\<BatchNorm>
 - [7] 1 of 2 seeds
 - [8] method.lam = 3.0, method.teacher = "guarded", teacher.k = 2
+
+Not run yet: IPC 10: dice.
 
 ## distance (lower is better)
 
@@ -146,13 +147,14 @@ n = 2 seeds, 8 test images.
 |          | *dice*    |      – |      – |                – |        – |          – |
 |       10 | alpha [4] |     20 | 10,234 | **12.85 ± 0.71** |        – |          – |
 |          | beta      |      – |      – |                – |        – |          – |
-|          | *dice*    |      – |      – |                – |        – |          – |
 | full set | all       |      – |      – |                – |        – |          – |
 
 - [1] linf 8/255
 - [2] linf 8/255; attack.steps = 100
 - [3] needs \\<BatchNorm>
 - [4] method.lam = 3.0, method.teacher = "guarded", teacher.k = 2
+
+Not run yet: IPC 10: dice.
 
 ## Components
 

@@ -13,9 +13,9 @@ from bench.checks import cases, guards
 from bench.checks.again import check_same, elsewhere
 from bench.checks.check import Claims, naming, on_each, once, require
 from bench.checks.guards import Watched, watch
+from bench.registry import LOOKS_AT
 from bench.types import Trial, Unsupported
 
-LOOKS_AT = ("set", "student", "probe")
 PREDICTIONS = ("perfect", "constant")
 
 
