@@ -224,7 +224,7 @@ def _table(
         "",
         *(f"- [{number}] {escaped(text)}" for text, number in notes.items()),
         *([""] if notes else []),
-        *_not_run(board, found),
+        *(_not_run(board, found) if metric == board.metrics[0] else []),
     ]
 
 

@@ -547,8 +547,14 @@ def test_a_generation_board_has_a_recipe_of_its_own_kind() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"architectures": ["toy-linear"]}, "belongs to the classification track, and this board is"),
-        ({"metrics": ["toy-accuracy"]}, "belongs to the classification track, and this board is on"),
+        (
+            {"architectures": ["toy-linear"]},
+            "belongs to the classification track, and this board is",
+        ),
+        (
+            {"metrics": ["toy-accuracy"]},
+            "belongs to the classification track, and this board is on",
+        ),
         ({"samplers": ["toy-sample"]}, "no sampler 'toy-sample'; did you mean 'toy-sampler'?"),
         ({"methods": ["scored"]}, "asks for scorer 'scorer', which needs a network; add denoiser"),
         (

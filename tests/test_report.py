@@ -154,8 +154,6 @@ n = 2 seeds, 8 test images.
 - [3] needs \\<BatchNorm>
 - [4] method.lam = 3.0, method.teacher = "guarded", teacher.k = 2
 
-Not run yet: IPC 10: dice.
-
 ## Components
 
 - method **alpha**: Alpha | the first (Author, 2020).
@@ -259,10 +257,18 @@ def test_settings_of_an_attack_that_differ_by_cell_stand_on_the_cells():
         record("beta", 1, "weak", 0, "1100", eps=0.3, parameters={"attack": {"eps": 0.3}}),
     ]
     text = page(made, seeds=(0,), attacks=("weak",), ipc=(1,))
-    header, _, alpha, beta, _ = table_rows(text)
+    header, _, alpha, beta = table_rows(text)
     assert header[-1] == "weak"
     assert (alpha[-1], beta[-1]) == ("**75.0** [1]", "50.0 [2]")
     assert "- [1] linf 8/255\n- [2] linf 0.3\n" in text
+
+
+def test_a_metric_that_declines_everywhere_stands_on_the_page_with_its_reason():
+    made = [record("alpha", 1, "none", s, "1110", refused={"distance": "few"}) for s in (0, 1)]
+    [section] = page(made).split("\n## distance\n")[1:]
+    assert "n/a [" in section
+    assert "- [1] few\n" in section
+    assert "\n## distance" not in page([record("alpha", 1, "none", 0, "1110")])
 
 
 def test_a_default_beside_a_setting_is_not_footnoted_as_that_setting():
@@ -270,7 +276,7 @@ def test_a_default_beside_a_setting_is_not_footnoted_as_that_setting():
         record("alpha", 1, "none", 0, "1110"),
         record("beta", 1, "none", 0, "1100", parameters={"attack": {"k": 1}}),
     ]
-    header, _, alpha, beta, _ = table_rows(page(made, seeds=(0,), attacks=("none",), ipc=(1,)))
+    header, _, alpha, beta = table_rows(page(made, seeds=(0,), attacks=("none",), ipc=(1,)))
     assert (header[-1], alpha[-1], beta[-1]) == ("none", "**75.0**", "50.0 [1]")
 
 
@@ -475,7 +481,7 @@ def test_a_table_of_samples_names_network_samplers_and_steps():
     text = page(samples(), **SAMPLED)
     assert "## distance-net-1234abcd (lower is better)\n\n### blobs · small\n" in text
     assert "hard labels" not in text
-    header, _, alpha, _, dice, real = table_rows(text)
+    header, _, alpha, dice, real = table_rows(text)
     assert header[4:] == ["few @ 1,000", "few", "many @ 1,000", "many [1]"]
     assert alpha[4:] == ["**2**", "**1.5**", "–", "n/a [2]"]
     assert dice[1:2] + dice[4:] == ["*dice*", "–", "1.75", "–", "**2.5**"]
