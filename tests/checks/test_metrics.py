@@ -42,11 +42,15 @@ class Undecided(toy.ToyAccuracy):
 
 
 @dataclass(frozen=True)
-class Aimless(toy.ToyAccuracy):
-    """Looks at something that there is not."""
+class Aimless:
+    """Does not say what it looks at."""
 
     name: str = "aimless"
-    of: ClassVar = "logits"
+    higher_is_better: ClassVar[bool] = True
+    bounds: ClassVar = (0, 1)
+
+    def measure(self, trial: Trial) -> float:
+        return toy.ToyAccuracy().measure(trial)
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,7 @@ class ByProcess(toy.ToyAccuracy):
         (Percent(), SCORES, "on perfect predictions: measure() returned 100; the metric declares"),
         (OpenPercent(), DECLARED, "expected a rate as a fraction in [0, 1]"),
         (Undecided(), DECLARED, "`higher_is_better` is None"),
-        (Aimless(), DECLARED, "its `of` is 'logits'"),
+        (Aimless(), DECLARED, "its `of` is None"),
         (Unbounded(), DECLARED, "its `bounds` are None"),
         (BadNeeds(), DECLARED, "its `needs` are ('a sibling',)"),
         (Errors(), ORDER, "perfect predictions score 0 and constant ones 0.875"),
