@@ -97,12 +97,12 @@ class Store:
         environment: Mapping[str, Any] | None = None,
     ) -> Finished:
         """Write a stage's result: `tensors` by file name, and a JSON `value`. All or nothing."""
-        from safetensors.torch import save
-
         temporary = self._temporary(stage)
         try:
             files = {}
             for name, content in tensors.items():
+                from safetensors.torch import save  # brings torch: not for what has no tensors
+
                 # clones, since safetensors refuses tensors that share memory
                 blob = save({k: v.contiguous().clone() for k, v in content.items()})
                 (temporary / f"{name}.safetensors").write_bytes(blob)
