@@ -813,9 +813,10 @@ def test_metrics_look_with_one_network_for_all_seeds_that_no_method_can_ask() ->
     assert len({stage.id for stage in looks}) == 1
     asked = {cell.teacher.id for cell in plan.cells if cell.teacher}
     assert len(asked) == 3
-    assert looks[0].id not in asked
-    assert looks[0].seed not in {cell.teacher.seed for cell in plan.cells if cell.teacher}
-    assert looks[0].title == "teacher toy-teacher (toy-convnet), toy-data"
+    trained = looks[0].above["network"]
+    assert trained.id not in asked
+    assert trained.seed not in {cell.teacher.seed for cell in plan.cells if cell.teacher}
+    assert trained.title == "teacher toy-teacher (toy-convnet), toy-data"
     assert len({cell.measures["looks"].id for cell in plan.cells}) == len(plan.cells)
 
 
