@@ -222,7 +222,7 @@ def _check_names(names: Sequence[str], registry: Registry) -> None:
     known |= {name for broken in registry.broken for _, name in broken.names}
     for name in names:
         if name not in known:
-            hint = f"{suggest(name, known)}; `bench plugins` lists what is installed"
+            hint = f"{suggest(name, known)} (`bench plugins` lists what is installed)"
             if registry.broken:
                 which = "; ".join(f"{b.distribution} ({b.reason})" for b in registry.broken)
                 hint += f"; perhaps it is in a plugin that is broken: {which}"

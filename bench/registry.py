@@ -119,7 +119,7 @@ class Registry:
         if self.broken:
             which = "; ".join(f"{b.distribution} ({b.reason})" for b in self.broken)
             message += f"; perhaps it is in a plugin that is broken: {which}"
-        raise BenchError(f"{message}; `bench plugins` lists what is installed")
+        raise BenchError(f"{message} (`bench plugins` lists what is installed)")
 
     def identity(self, component: Any) -> dict[str, Any]:
         """See `keys.identity`."""

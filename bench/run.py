@@ -215,7 +215,7 @@ def _attacked(attack: Any, components: Components, probe: Mapping[str, Any]) -> 
 
 
 def carried(old: Iterable[Record], new: Iterable[Record], metrics: Iterable[str]) -> list[Record]:
-    """New records, with the earlier figures of metrics that failed now, on the same results.
+    """New records, with what metrics that failed now have given earlier, on the same results.
 
     `metrics` are those of the board: one that it no longer asks for is let go.
     """
@@ -225,11 +225,10 @@ def carried(old: Iterable[Record], new: Iterable[Record], metrics: Iterable[str]
     for record in new:
         before = known.get(coordinate(record), {})
         if "content" in record and record["content"] == before.get("content"):
-            names = asked & {*before["metrics"]} - {*record["metrics"], *record["refused"]}
-            record = {
-                **record,
-                **{k: {**record[k], **_only(before[k], names)} for k in ("metrics", "scales")},
-            }
+            blocks = ("metrics", "scales", "refused")
+            known_before = {*before["metrics"], *before["refused"]}
+            names = asked & known_before - {*record["metrics"], *record["refused"]}
+            record = record | {k: {**record[k], **_only(before[k], names)} for k in blocks}
         found.append(record)
     return found
 

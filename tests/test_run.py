@@ -356,6 +356,8 @@ def test_a_metric_that_fails_keeps_its_earlier_figure_on_the_same_results() -> N
     assert other["metrics"] == {"a": 0.75}
     (declined,) = carried(old, [made({"a": 0.75}, "same", b="needs more")], "ab")
     assert declined["metrics"] == {"a": 0.75}
+    (still,) = carried([declined], [made({"a": 0.75}, "same")], "ab")
+    assert still["refused"] == {"b": "needs more"}
 
 
 def test_a_metric_that_the_board_dropped_is_not_carried() -> None:
