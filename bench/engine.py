@@ -276,7 +276,7 @@ class _Run:
                 case Done():
                     self._done(stage, event.value, "done")
                 case Failed():
-                    if event.unsupported:
+                    if event.unsupported and stage.kind != "load":  # whose files no key holds
                         declined = {"unsupported": event.reason}
                         self.engine.store.publish(stage.kind, self.keys[stage.id], {}, declined)
                     self._fail(stage, Failure(stage, event.reason, event.unsupported))

@@ -191,7 +191,9 @@ def _table(
 
     rows = []
     last = None
-    for ipc, method in _rows(board, found):
+    present = {(ipc, method) for ipc, method, _ in found}
+    absent = [row for row in _rows(board) if row not in present]
+    for ipc, method in (row for row in _rows(board) if row in present):
         line = [record for column in heads for record in found.get((ipc, method, column), ())]
         of_row = [cells[ipc, method, column] for column in heads if (ipc, method, column) in cells]
         of_method = _distinct(", ".join(_settings(record, _of_method(record))) for record in line)
@@ -224,31 +226,23 @@ def _table(
         "",
         *(f"- [{number}] {escaped(text)}" for text, number in notes.items()),
         *([""] if notes else []),
-        *(_not_run(board, found) if metric == board.metrics[0] else []),
+        *(_not_run(absent) if metric == board.metrics[0] else []),
     ]
 
 
-def _rows(board: Board, found: Iterable[tuple[int, str, str]]) -> list[tuple[int, str]]:
-    """(ipc, method) of all rows: those that were run."""
-    present = {(ipc, method) for ipc, method, _ in found}
-    return [row for row in _budgets(board) if row in present]
-
-
-def _budgets(board: Board) -> list[tuple[int, str]]:
-    """(ipc, method) of each method at each budget, and of the ceilings."""
+def _rows(board: Board) -> list[tuple[int, str]]:
+    """(ipc, method) of all rows: each method at each budget, and the ceilings."""
     return [
         *((i, m) for i in board.ipc for m in (*board.methods, *board.controls)),
         *((0, method) for method in board.ceiling),
     ]
 
 
-def _not_run(board: Board, found: Iterable[tuple[int, str, str]]) -> list[str]:
+def _not_run(rows: Iterable[tuple[int, str]]) -> list[str]:
     """One sentence for all rows that were not run: as rows they would hide the others."""
-    present = {(ipc, method) for ipc, method, _ in found}
     missing: dict[int, list[str]] = defaultdict(list)
-    for ipc, method in _budgets(board):
-        if (ipc, method) not in present:
-            missing[ipc].append(method)
+    for ipc, method in rows:
+        missing[ipc].append(method)
     budgets = {ipc: f"IPC {ipc}" if ipc else "full set" for ipc in missing}
     said = "; ".join(f"{budgets[ipc]}: {', '.join(names)}" for ipc, names in missing.items())
     return [f"Not run yet: {escaped(said)}.", ""] if said else []

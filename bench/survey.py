@@ -56,15 +56,15 @@ def survey(
         if any(s.id in declined for s in stage.above.values()):
             declined.add(stage.id)
             cached[stage.kind] += 1
-        elif all(s.id in contents for s in stage.above.values()):
+            continue
+        if all(s.id in contents for s in stage.above.values()):
             above = {role: contents[s.id] for role, s in stage.above.items()}
             if found := store.find(stage.kind, key_of(stage, above, device)):
                 cached[stage.kind] += 1
                 contents[stage.id] = found.content
                 if found.unsupported:
                     declined.add(stage.id)
-        if stage.id in contents or stage.id in declined:
-            continue
+                continue
         expected_here = price(stage)
         unpriced[stage.kind] += expected_here is None
         expected[stage.kind] = expected.get(stage.kind, 0.0) + (expected_here or 0.0)

@@ -353,6 +353,15 @@ def test_a_data_set_is_read_again_when_its_file_changes(from_a_file: Any) -> Non
     assert [step.status for step in load()] == ["cached"]
 
 
+def test_a_data_set_that_declined_its_file_is_asked_again(from_a_file: Any) -> None:
+    file, load = from_a_file
+    file.write_text("")
+    assert [step.status for step in load()] == ["unsupported"]
+    assert [step.status for step in load()] == ["unsupported"]
+    file.write_text("0")
+    assert [step.status for step in load()] == ["done"]
+
+
 def test_stages_of_one_price_differ_by_seed_alone(finished: Path) -> None:
     one = engine(finished)
     plan = one.plan(one.components.matrix.cells())

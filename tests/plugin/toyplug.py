@@ -87,7 +87,10 @@ class FromFile(toy.ToyData):
     path: str = ""
 
     def load(self) -> Data:
-        data = replace(self, seed=int(Path(self.path).read_text()))
+        text = Path(self.path).read_text()
+        if not text:
+            raise Unsupported("the file is empty")
+        data = replace(self, seed=int(text))
         return replace(super(FromFile, data).load(), sources=(self.path,))
 
 
