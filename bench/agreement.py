@@ -56,6 +56,40 @@ def disagreements(committed: Iterable[Record], recomputed: Iterable[Record]) -> 
     return found
 
 
+def compared(committed: Iterable[Record], measured: Iterable[Record], board: str) -> str:
+    """One sentence: are the figures of a run equal to committed ones, or as near as they must be?
+
+    As near as `disagreements` wants them; cells that one side lacks are left out.
+    """
+    known = {coordinate(r): r for r in committed}
+    pairs = [(known[c], r) for r in map(rounded, measured) if (c := coordinate(r)) in known]
+    if not pairs:
+        return f"{board} has no records of these cells to compare with"
+    moved = [(old, new) for old, new in pairs if _results(old) != _results(new)]
+    if not moved:
+        return f"all {len(pairs)} records have the figures of those of {board}"
+    wrong = [
+        f"{' '.join(map(str, coordinate(new)))}: {faults[0]}"
+        for old, new in moved
+        if (faults := _metrics_differ(old, new) or _status_differs(old, new))
+    ]
+    if not wrong:
+        return (
+            f"all {len(pairs)} records agree with those of {board} within their intervals "
+            f"({len(moved)} are not equal: processors round differently)"
+        )
+    return f"{len(wrong)} of {len(pairs)} records do not agree with those of {board}: {wrong[0]}"
+
+
+def _results(record: Record) -> tuple[object, ...]:
+    return record["status"], record.get("metrics")
+
+
+def _status_differs(old: Record, new: Record) -> list[str]:
+    same = old["status"] == new["status"]
+    return [] if same else [f"is {old['status']}; measured anew, it is {new['status']}"]
+
+
 def _metrics_differ(old: Record, new: Record) -> list[str]:
     found = []
     for name in {**old.get("metrics", {}), **new.get("metrics", {})}:

@@ -114,6 +114,9 @@ def run(
     jobs: Annotated[int, typer.Option(help="Stages at a time; 0: one a core.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     store: Annotated[Path | None, typer.Option(help="Finished stages [.bench].")] = None,
+    into: Annotated[
+        Path | None, typer.Option(help="Write to this folder; the board is only read.")
+    ] = None,
     download: Annotated[
         bool, typer.Option("--download", help="First fetch data and weights that are missing.")
     ] = False,
@@ -126,7 +129,7 @@ def run(
     """Run a board: what is missing of its stages, then its records and tables."""
     from bench import agreement, display, published
     from bench.engine import Engine
-    from bench.files import keep_networks, publish, stale
+    from bench.files import copied, keep_networks, publish, stale
     from bench.matrix import read
     from bench.records import read as read_records
     from bench.registry import discover
@@ -139,6 +142,10 @@ def run(
     published.read(board)  # what is wrong with it is said before hours of work, not after
     if sample and not check:
         raise BenchError("--sample goes with --check")
+    if into and (check or dry_run):
+        raise BenchError(
+            f"--into {into} goes with neither --check nor --dry-run: they write nothing"
+        )
     components = resolve(matrix, discover())
     cells = chosen_cells(matrix, _listed(methods), _filters(only))
     _check_device(device)
@@ -148,6 +155,7 @@ def run(
         _download(components, cells)
     if check and sample:
         cells = agreement.sample(cells, sample, _salt(board))
+    home = copied(board, into) if into else board
     with ExitStack() as stack:
         root = store or Path(".bench")
         new = dry_run and not root.exists()  # which a look at the plan is not to make
@@ -157,7 +165,7 @@ def run(
             root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         _check_store(root)
         with display.following() as listen:
-            engine = Engine(components, Store(root), jobs or _cores(), device, listen, board)
+            engine = Engine(components, Store(root), jobs or _cores(), device, listen, home)
             plan = engine.plan(cells)
             if dry_run:
                 display.show_survey(survey(plan, engine.store, device, records), plan, engine.jobs)
@@ -171,8 +179,10 @@ def run(
             wrong = lost + agreement.disagreements(records, ran.records) + stale(board)
             display.show_list(wrong, f"{len(ran.records)} records recomputed: all hold")
             raise typer.Exit(FAILED if wrong or ran.cells_failed else 0)
-        keep_networks(board, plan, engine)
-        refused = publish(board, ran, engine.store)
+        keep_networks(home, plan, engine)
+        refused = publish(home, ran, engine.store)
+        if into:
+            display.console.print(agreement.compared(records, ran.records, str(board)))
     if ran.interrupted:
         raise typer.Exit(INTERRUPTED)
     if ran.cells_failed or refused:

@@ -10,9 +10,37 @@ from bench.engine import Engine
 from bench.graph import Plan, key_of
 from bench.keys import digest
 from bench.matrix import read as read_matrix
-from bench.records import coordinate, merge, read, sift, write
+from bench.records import coordinate, merge, read, sift, write, write_bytes
 from bench.run import Ran, board_of, carried
 from bench.store import Store
+from bench.types import BenchError
+
+READ = ("matrix.toml", "published.toml", f"{features.FOLDER}/*")
+"""What a run reads of a board's folder, beside its records."""
+
+
+def copied(board: Path, into: Path) -> Path:
+    """Make `into` a board to run in the place of another, which is then only read; `into`.
+
+    What an earlier run has left there stays, so that runs go on. Raises BenchError where `into` is
+    the board itself, holds another board, or holds what is no board's.
+    """
+    there = into / "matrix.toml"
+    if into.resolve() == board.resolve():
+        raise BenchError(f"--into {into} is the board itself; leave it out, or name another folder")
+    if there.is_file() and there.read_bytes() != (board / "matrix.toml").read_bytes():
+        raise BenchError(
+            f"--into {into} holds another board: its matrix.toml is not that of {board}; delete "
+            "the folder, or name another"
+        )
+    if into.exists() and not there.is_file() and (into.is_file() or any(into.iterdir())):
+        raise BenchError(
+            f"--into {into} holds something else than a board; expected a new folder, an empty "
+            "one, or one of an earlier --into"
+        )
+    for path in (path for pattern in READ for path in board.glob(pattern)):
+        write_bytes(into / path.relative_to(board), path.read_bytes())
+    return into
 
 
 def publish(board: Path, ran: Ran, store: Store) -> list[str]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import BOARD, a_record
 
-from bench.agreement import disagreements, missing, sample
+from bench.agreement import compared, disagreements, missing, sample
 from bench.matrix import Cell, parse
 from bench.records import COORDINATES, pack
 
@@ -121,3 +121,21 @@ def test_a_rate_at_its_bound_may_still_differ_elsewhere_by_chance(rate: float) -
     old = a_record(metrics={"right": rate})
     assert disagreements([old], [a_record(**OTHER, metrics={"right": near})]) == []
     assert disagreements([old], [a_record(**OTHER, metrics={"right": far})])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "all 1 records have the figures of those of b"),
+        ({**OTHER, "metrics": {"right": 0.51, "distance": 10.5}}, "agree with those of b within"),
+        ({**OTHER, "metrics": {"right": 0.9, "distance": 10.0}}, "1 of 1 records do not agree"),
+        ({"metrics": {"right": 0.51, "distance": 10.0}}, "right is 0.5; recomputed, it is 0.51"),
+        ({**OTHER, "status": "unsupported", "reason": "no", "metrics": {}}, "do not agree"),
+        ({"seed": 7}, "b has no records of these cells"),
+    ],
+    ids=["equal", "near", "far", "near, on a machine that should give the same", "declined", "new"],
+)
+def test_figures_are_compared_in_one_sentence(changes: dict[str, Any], said: str) -> None:
+    sentence = compared([a_record()], [a_record(**changes)], "b")
+    assert said in sentence
+    assert "\n" not in sentence

@@ -548,6 +548,7 @@ GENERATION = {
 }
 
 
+@pytest.mark.slow
 def test_a_board_of_samples_is_priced_run_checked_and_published(
     bench: Bench, board: Boards
 ) -> None:

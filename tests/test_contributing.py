@@ -68,11 +68,13 @@ def followed(folder: Path, environment: dict[str, str]) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_example_plugin_installs_and_is_listed(followed: str) -> None:
     assert "every check passed" in followed
     assert "budget" in followed
 
 
+@pytest.mark.slow
 def test_the_example_plugin_has_its_rows_on_its_board(followed: str, folder: Path) -> None:
     rows = (folder / "board" / "README.md").read_text(encoding="utf-8").splitlines()
     accuracy = re.compile(r"\d+\.\d ± \d")
@@ -82,6 +84,7 @@ def test_the_example_plugin_has_its_rows_on_its_board(followed: str, folder: Pat
     assert any("method.group = 32" in r for r in rows)
 
 
+@pytest.mark.slow
 def test_the_example_tests_of_the_plugin_pass(
     followed: str, folder: Path, environment: dict[str, str]
 ) -> None:
@@ -96,6 +99,7 @@ def test_the_example_tests_of_the_plugin_pass(
     assert re.search(r"\b\d+ passed", done.stdout)
 
 
+@pytest.mark.slow
 def test_the_example_plugin_has_its_row_on_a_board_of_the_second_track(
     followed: str, folder: Path, environment: dict[str, str]
 ) -> None:

@@ -280,7 +280,9 @@ def interrupting(at: int) -> Callable[[Step], None]:
     return listen
 
 
-@pytest.mark.parametrize("at", [1, 6, 15, 20])  # of 24
+@pytest.mark.parametrize(  # of 24
+    "at", [6, *(pytest.param(at, marks=pytest.mark.slow) for at in (1, 15, 20))]
+)
 def test_an_interrupted_run_keeps_what_it_has_and_goes_on(tmp_path: Path, at: int) -> None:
     changes = {"ceiling": None, "ipc": [1]}
     one = engine(tmp_path, **changes)

@@ -200,6 +200,7 @@ def test_a_figure_that_was_found_otherwise_says_so(
     assert re.findall("## seen-.* percent", page) == re.findall("## seen-.* percent", whole_page)
 
 
+@pytest.mark.slow
 def test_two_data_sets_have_a_network_each(tmp_path: Path) -> None:
     board, found = ran(
         tmp_path / "store", {}, datasets=["toy-data", "toy-color"], seeds=[0], methods=["toy-means"]

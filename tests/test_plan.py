@@ -446,7 +446,7 @@ def changed(before: Plan, after: Plan) -> set[str]:
         ),
         ({"seeds": [1]}, {"squeeze", "condense", "train", "probe", "measure"}),
     ],
-    ids=str,
+    ids=lambda value: str(sorted(value) if isinstance(value, set) else value),
 )
 def test_a_change_gives_a_new_key_where_it_matters_and_nowhere_else(
     changes: dict[str, Any], kinds: set[str]

@@ -39,12 +39,17 @@ STAGES = {"condense": 10, "load": 1, "measure": 20, "probe": 20, "train": 10}
 # ---- kill -9, Ctrl-C
 
 
-def test_a_run_that_is_killed_three_times_ends_as_if_it_had_not_been(
-    reference: Any, shell: Shell, bench: Bench, board: Callable[..., Path]
+@pytest.mark.parametrize("moments", [(12,), pytest.param((1, 12, 35), marks=pytest.mark.slow)])
+def test_a_run_that_is_killed_ends_as_if_it_had_not_been(
+    moments: tuple[int, ...],
+    reference: Any,
+    shell: Shell,
+    bench: Bench,
+    board: Callable[..., Path],
 ) -> None:
     folder, store = board(), shell.folder / "store"
     command = ("run", folder, "--store", store, "--jobs", 2)
-    for moment in (1, 12, 35):  # stages that have finished when it is killed
+    for moment in moments:  # stages that have finished when it is killed
         with shell.begun(*command) as process:
             comes_to(process, lambda moment=moment: sum(stages(store).values()) >= moment)
             signal_all(process, signal.SIGKILL)
@@ -66,6 +71,7 @@ def has_heard(folder: Path, kind: str) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
     shell: Shell, bench: Bench, board: Callable[..., Path], heal: Callable[[], None]
 ) -> None:
@@ -86,6 +92,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
     assert {record["method"] for record in records(folder)} == {"slow", "toy-first"}
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_data_are_loaded_leaves_nothing_half_done(
     shell: Shell, board: Callable[..., Path]
 ) -> None:
@@ -132,6 +139,7 @@ def of_attack(attacked: list[dict[str, Any]], attack: str, architecture: str) ->
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["toy-linear", "toy-convnet"])
 def test_an_attack_in_parts_has_the_result_of_the_whole(
     attacked: list[dict[str, Any]], architecture: str
@@ -141,6 +149,7 @@ def test_an_attack_in_parts_has_the_result_of_the_whole(
         assert parts[name] == whole[name]
 
 
+@pytest.mark.slow
 def test_a_transferred_attack_sees_no_gradient_of_the_student(
     attacked: list[dict[str, Any]],
 ) -> None:
@@ -155,6 +164,7 @@ def test_a_transferred_attack_sees_no_gradient_of_the_student(
     assert 'attack.source = {"architecture": "toy-linear"}' in attacked[-1]["page"]
 
 
+@pytest.mark.slow
 def test_a_student_is_no_source_of_a_transfer_to_itself(attacked: list[dict[str, Any]]) -> None:
     declined = of_attack(attacked, "moved", "toy-linear")
     assert declined["status"] == "unsupported"
@@ -175,6 +185,7 @@ def test_who_declines_a_ball_s_attack_has_a_robust_figure_without_it(
     assert "without moved, which is declined here" in attacked[-1]["page"]
 
 
+@pytest.mark.slow
 def test_the_page_says_what_results_have_cost_in_passes(attacked: list[dict[str, Any]]) -> None:
     _, page = attacked[-1]["page"].split("## Cost, in passes")
     rows = [line.strip("|").split("|") for line in page.splitlines() if line.startswith("|")]
@@ -194,7 +205,7 @@ def test_the_reference_run_computed_every_stage_once(reference: Any) -> None:
     assert len(set(reference.shell.calls)) == 14
 
 
-@pytest.mark.parametrize("jobs", [1, 3])
+@pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_the_number_of_jobs_changes_no_byte(
     jobs: int, reference: Any, bench: Bench, board: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -204,6 +215,7 @@ def test_the_number_of_jobs_changes_no_byte(
     assert tables(folder) == tables(reference.board)
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_share_the_work(
     reference: Any, shell: Shell, board: Callable[..., Path]
 ) -> None:
@@ -218,6 +230,7 @@ def test_two_runs_at_once_share_the_work(
     assert contents(folder) == contents(reference.board)
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_records_that_another_has_written_meanwhile(
     shell: Shell, bench: Bench, board: Callable[..., Path], heal: Callable[[], None]
 ) -> None:

@@ -29,6 +29,7 @@ def status(verdicts):
     return {v.status for v in verdicts}
 
 
+@pytest.mark.slow
 def test_verdicts_are_those_of_this_process_in_the_order_of_the_components() -> None:
     fine = misbehaving.Fine()
     other = misbehaving.Talks()
@@ -52,6 +53,7 @@ def test_a_component_that_never_comes_back_fails_at_the_time_limit() -> None:
     assert (hang.status, hang.detail) == ("failed", "passed its time limit of 4 s")
 
 
+@pytest.mark.slow
 def test_names_are_looked_up_among_what_is_installed() -> None:
     ((_, verdicts),) = check_apart(entries(misbehaving.NamesNobody()), jobs=1)
     details = {v.check: v.detail for v in verdicts if v.status == "failed"}
@@ -59,6 +61,7 @@ def test_names_are_looked_up_among_what_is_installed() -> None:
     assert "there is no teacher 'nobody-at-all'" in told
 
 
+@pytest.mark.slow
 def test_a_component_that_cannot_be_sent_fails_alone() -> None:
     @dataclass(frozen=True)
     class Hidden(toy.ToyMeans):
@@ -124,6 +127,7 @@ def check(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_a_component_that_keeps_the_contract_ends_well_without_torch_and_its_words(check) -> None:
     ended = check("talks", "--jobs", "1")
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -132,6 +136,7 @@ def test_a_component_that_keeps_the_contract_ends_well_without_torch_and_its_wor
     assert "words" not in ended.stdout
 
 
+@pytest.mark.slow
 def test_a_crash_is_one_failed_line(check) -> None:
     ended = check("crashes", "fine")
     assert ended.returncode == 1

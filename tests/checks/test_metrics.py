@@ -323,7 +323,12 @@ def test_metrics_of_generators_may_look_at_the_denoiser_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "metric", [Loss(), Gain(), PixelError(), Recognised()], ids=lambda m: m.name
+    "metric",
+    [
+        Loss(),
+        *(pytest.param(m, marks=pytest.mark.slow) for m in (Gain(), PixelError(), Recognised())),
+    ],
+    ids=lambda m: m.name,
 )
 def test_metrics_of_every_form_keep_the_contract(metric) -> None:
     assert {v.status for v in run_checks(checks_for("metric", metric))} == {"passed"}

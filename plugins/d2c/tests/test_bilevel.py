@@ -86,6 +86,7 @@ def short(**fields):
     return replace(D2C(**SHORT), **fields)
 
 
+@pytest.mark.slow
 def test_it_keeps_the_contract_of_a_method():
     verdicts = run_checks(checks_for("method", D2C()))
     assert [v for v in verdicts if v.status != "passed"] == []
@@ -314,6 +315,7 @@ def held_out(images, labels, data, seed):
         return float(diffusion.losses(denoiser, x, data.test.labels, time, noise, {}).mean())
 
 
+@pytest.mark.slow
 def test_a_learnt_pool_teaches_more_than_as_many_real_images():
     from bench_standard.datasets.digits import Digits
 

@@ -143,6 +143,7 @@ def small(tmp_path, monkeypatch):
     return parse(document)
 
 
+@pytest.mark.slow
 def test_its_path_goes_all_the_way(small, registry, tmp_path):
     engine = Engine(resolve(small, registry), Store(tmp_path / "store"), 1)
     methods = ("d2c-select", "d2c-select-only", "random-attach", "random", "sre2l")
@@ -161,6 +162,7 @@ def test_its_path_goes_all_the_way(small, registry, tmp_path):
     assert {r["passes"]["set"]["forward"] for r in walked if r["method"] == "random"} == {0}
 
 
+@pytest.mark.slow
 def test_a_learnt_pool_goes_all_the_way_on_either_track(registry, tmp_path):
     """Its texts, too: on boards of generators alone, for no classifier has a use for them."""
     common = {

@@ -111,7 +111,14 @@ def test_coverage_is_the_share_of_the_class_that_is_spanned(size, share):
 # ---- the set
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=list(BY_NAME))
+@pytest.mark.parametrize(
+    "variant",
+    [
+        v if v.name == "d2c-select-only" else pytest.param(v, marks=pytest.mark.slow)
+        for v in VARIANTS
+    ],
+    ids=list(BY_NAME),
+)
 def test_contract(variant):
     for verdict in run_checks(checks_for("method", variant)):
         assert verdict.status == "passed", verdict

@@ -49,6 +49,7 @@ def plain_term(network, images, labels, h, form):
     return torch.stack(terms).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [GUARD_DC, FIRST_ORDER], ids=lambda m: m.name)
 def test_the_contract_holds(method):
     verdicts = run_checks(checks_for("method", method))

@@ -80,7 +80,11 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
-@pytest.mark.parametrize("teacher", TEACHERS, **by_name)
+@pytest.mark.parametrize(
+    "teacher",
+    [t if t.name == "gradnorm" else pytest.param(t, marks=pytest.mark.slow) for t in TEACHERS],
+    **by_name,
+)
 def test_the_contract_holds(teacher):
     verdicts = run_checks(checks_for("teacher", teacher))
     assert [v for v in verdicts if v.status != "passed"] == []
@@ -106,7 +110,12 @@ def test_without_penalty_or_attack_it_is_the_standard_teacher_to_the_byte(teache
     assert same(other.squeeze(task(digits, seed=3)), usual)
 
 
-@pytest.mark.parametrize("teacher", [GUARD, HALF, LOSS, ADVERSARIAL, GRADNORM], **by_name)
+@pytest.mark.parametrize(
+    "teacher",
+    [pytest.param(t, marks=pytest.mark.slow) for t in (GUARD, HALF, LOSS, ADVERSARIAL)]
+    + [GRADNORM],
+    **by_name,
+)
 def test_with_it_it_is_another_and_still_learns(teacher, trained, plain, digits):
     network = trained(teacher)
     assert not same(network, plain)

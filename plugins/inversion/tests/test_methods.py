@@ -22,6 +22,7 @@ def condensed(method):
     return method.condense(cases.task(method, toy.GRAY, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [SRe2L(), CDA()], ids=lambda m: m.name)
 def test_the_contract_holds(method):
     verdicts = run_checks(checks_for("method", method))

@@ -45,6 +45,7 @@ def records(tmp_path_factory):
     return {file.stem: json.loads(file.read_text()) for file in files}
 
 
+@pytest.mark.slow
 def test_sets_are_made_with_the_backbone_of_the_board(records):
     for method in ("dc", "dsa", "dm"):
         assert records[method]["parameters"]["backbone"]["width"] == 8
@@ -52,6 +53,7 @@ def test_sets_are_made_with_the_backbone_of_the_board(records):
     assert "backbone" not in records["random"]["parameters"]
 
 
+@pytest.mark.slow
 def test_students_learn_from_them(records):
     for method in ("dc", "dsa", "dm"):
         assert records[method]["metrics"]["accuracy"] > 0.3  # of ten classes

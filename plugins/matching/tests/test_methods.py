@@ -23,6 +23,7 @@ def condensed(method, data=toy.GRAY, **changes):
     return method.condense(dataclasses.replace(cases.task(method, data, 2), **changes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
 def test_the_contract_holds(method):
     verdicts = run_checks(checks_for("method", method))

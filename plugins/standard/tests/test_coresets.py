@@ -283,7 +283,14 @@ def test_only_medoid_depends_on_scikit_learn(method):
     assert "scikit-learn" not in keys.requirements(type(method).__module__, packages)
 
 
-@pytest.mark.parametrize("method", [Medoid(), Herding(space="pixels"), Easiest(), Hardest()])
+@pytest.mark.parametrize(
+    "method",
+    [Easiest()]
+    + [
+        pytest.param(method, marks=pytest.mark.slow)
+        for method in (Medoid(), Herding(space="pixels"), Hardest())
+    ],
+)
 def test_the_contract_holds(method):
     verdicts = run_checks(checks_for("method", method))
     assert [v for v in verdicts if v.status != "passed"] == []

@@ -390,6 +390,7 @@ sha256 = "{two}"
 """
 
 
+@pytest.mark.slow
 def test_a_board_runs_a_file_and_a_folder_from_toml_to_record(tmp_path):
     data, site, board = (tmp_path / name for name in ("data", "site", "board"))
     for path in (data, site / "shelf-1.0.dist-info", board):

@@ -89,7 +89,12 @@ WALKS = [
 
 
 @pytest.mark.parametrize(
-    ("sampler", "noise", "prediction"), WALKS, ids=lambda v: getattr(v, "name", v)
+    ("sampler", "noise", "prediction"),
+    [
+        pytest.param(*walk, marks=pytest.mark.slow if walk[2] == "velocity" else ())
+        for walk in WALKS
+    ],
+    ids=lambda v: getattr(v, "name", v),
 )
 def test_samples_have_the_mean_and_the_covariance_of_the_data(sampler, noise, prediction):
     model = exact(noise, prediction)

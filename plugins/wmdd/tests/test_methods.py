@@ -29,7 +29,9 @@ def condensed(method, ipc=4):
     return method.condense(cases.task(method, toy.GRAY, ipc))
 
 
-@pytest.mark.parametrize("method", [WMDD(), CE_BN], ids=lambda m: m.name)
+@pytest.mark.parametrize(
+    "method", [pytest.param(WMDD(), marks=pytest.mark.slow), CE_BN], ids=lambda m: m.name
+)
 def test_the_contract_holds(method):
     verdicts = run_checks(checks_for("method", method))
     assert [v for v in verdicts if v.status != "passed"] == []

@@ -60,7 +60,14 @@ def rows(label):
     return pixels[labels == label].flatten(1).double().numpy()
 
 
-@pytest.mark.parametrize("metric", METRICS, ids=lambda m: m.name)
+@pytest.mark.parametrize(
+    "metric",
+    [
+        pytest.param(m, marks=pytest.mark.slow) if m.name in ("class-w1", "class-w2") else m
+        for m in METRICS
+    ],
+    ids=lambda m: m.name,
+)
 def test_the_contract_holds(metric):
     verdicts = run_checks(checks_for("metric", metric))
     failed = [v for v in verdicts if v.status == "failed"]

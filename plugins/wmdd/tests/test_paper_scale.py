@@ -92,6 +92,7 @@ def run_on(data, store, document, *methods):
     return found
 
 
+@pytest.mark.slow
 def test_every_method_of_the_imagenette_board_goes_all_the_way(tmp_path):
     random = np.random.default_rng(0)
     for name in ImageNette.classes:
@@ -109,6 +110,7 @@ def test_every_method_of_the_imagenette_board_goes_all_the_way(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_a_set_of_imagenet_1k_s_shape_goes_all_the_way(tmp_path):
     """1,000 classes of one image each, 224 pixels."""
     random = np.random.default_rng(0)

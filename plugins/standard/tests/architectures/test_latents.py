@@ -70,6 +70,7 @@ MINE = LatentDiT(
 )
 
 
+@pytest.mark.slow
 def test_contract(data):
     for check in checks_for("architecture", MINE):
         check.run()

@@ -27,7 +27,15 @@ KIT = [CONVNET, CONVNET_BN, CONVNET_D6, RESNET18, RESNET50, VGG11(), MobileNetV2
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (3, 224, 224)]
 
 
-@pytest.mark.parametrize("check", [c for a in KIT for c in checks_for("architecture", a)], ids=str)
+@pytest.mark.parametrize(
+    "check",
+    [
+        pytest.param(check, marks=() if network in CONVNETS else pytest.mark.slow)
+        for network in KIT
+        for check in checks_for("architecture", network)
+    ],
+    ids=str,
+)
 def test_contract(check):
     check.run()
 

@@ -12,6 +12,7 @@ SMALL = UNet("small", widths=(8, 8), attention=(1,))
 ROWS = {"class.text": (4, 6), "image.features": (5, 3, 3)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", checks_for("architecture", UNET_XS), ids=str)
 def test_contract(check):
     check.run()

@@ -54,6 +54,7 @@ CONTRACT = [  # one a class, and the balls whose code is another
     *(a for a in ATTACKS if a.name == type(a)().name),
     *(a for a in ATTACKS if a.name in ("pgd-l2", "cw-anywhere", "square-l2")),
 ]
+QUICK = ("clean", "fgsm", "pgd", "square")  # of each search one; CI checks them all
 RANDOM = [
     a for a in ATTACKS if a.name in ("uniform-noise", "pgd-l2", "apgd-ce", "square", "autoattack")
 ]
@@ -77,7 +78,14 @@ def smaller(classes):
     return model, images, model(images).argmax(1)
 
 
-@pytest.mark.parametrize("attack", CONTRACT, ids=lambda a: a.name)
+@pytest.mark.parametrize(
+    "attack",
+    [
+        attack if attack.name in QUICK else pytest.param(attack, marks=pytest.mark.slow)
+        for attack in CONTRACT
+    ],
+    ids=lambda a: a.name,
+)
 def test_the_contract_holds(attack):
     verdicts = run_checks(checks_for("attack", attack))
     assert {v.status for v in verdicts} <= {"passed", "skipped"}, verdicts

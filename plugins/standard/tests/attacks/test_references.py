@@ -214,7 +214,7 @@ def tracing():
 @pytest.mark.usefixtures("tracing")
 @pytest.mark.parametrize(
     ("data", "norm", "eps"),
-    [(COLOR, "linf", 0.04), (GRAY, "l2", 0.4)],
+    [(COLOR, "linf", 0.04), pytest.param(GRAY, "l2", 0.4, marks=pytest.mark.slow)],
     ids=["linf", "l2"],
 )
 def test_autoattack_gives_every_image_the_verdict_of_pyautoattack(data, norm, eps):

@@ -49,7 +49,9 @@ def put(tree: Path, data: Path, place: str = "imagenet") -> Path:
     return Path(shutil.copytree(tree, data / place, copy_function=os.link))
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "place", [PLACES[0], *(pytest.param(p, marks=pytest.mark.slow) for p in PLACES[1:])]
+)
 def test_classes_and_images_are_those_of_torchvision_wherever_they_stand(tree, data, place):
     folder = data / place
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -118,6 +120,7 @@ def test_a_size_of_nothing_is_refused():
         ImageNet1K(size=0)
 
 
+@pytest.mark.slow
 def test_the_contract_is_kept(tree, data, monkeypatch):
     (data / "imagenet").symlink_to(tree)
     monkeypatch.setattr(again, "_helper", cache(again._helper.__wrapped__))  # a fresh environment

@@ -190,6 +190,7 @@ def test_a_download_unpacks_the_version_that_is_asked_for(data, served, monkeypa
 # ---- contract, and a board
 
 
+@pytest.mark.slow
 def test_the_contract_is_kept(data, monkeypatch):
     monkeypatch.setattr(again, "_helper", cache(again._helper.__wrapped__))  # a fresh environment
     for component in (ImageNette(size=16), ImageWoof(size=16, version="160px")):
@@ -220,6 +221,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_board_runs_on_images_that_stay_on_disk(data, tmp_path):
     """All stages: load, squeeze, condense (real and synthetic images), train, probe, measure."""
     write(data, ImageNette(), train=6, val=4)

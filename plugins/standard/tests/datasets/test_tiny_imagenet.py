@@ -172,6 +172,7 @@ def test_a_size_of_nothing_is_refused():
         TinyImageNet(size=0)
 
 
+@pytest.mark.slow
 def test_the_contract_is_kept(data, monkeypatch):
     write(data)
     monkeypatch.setattr(again, "_helper", cache(again._helper.__wrapped__))  # a fresh environment

@@ -74,7 +74,16 @@ SAMPLES, REAL = images(400, 1, 0.05), images(400, 2)
 ONE, TWO = (i.flatten(1).double().numpy() for i in (SAMPLES, REAL))
 
 
-@pytest.mark.parametrize("metric", [*OWN, BY_NAME["kd-efflite0"]], ids=lambda m: m.name)
+@pytest.mark.parametrize(
+    "metric",
+    [BY_NAME["fd"]]
+    + [
+        pytest.param(metric, marks=pytest.mark.slow)
+        for metric in (*OWN, BY_NAME["kd-efflite0"])
+        if metric is not BY_NAME["fd"]
+    ],
+    ids=lambda m: m.name,
+)
 def test_the_contract_holds(metric) -> None:
     verdicts = run_checks(checks_for("metric", metric))
     assert [v for v in verdicts if v.status == "failed"] == []
@@ -298,6 +307,7 @@ def inception_of_chance(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extractors, "_network", extractors._network.__wrapped__)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("inception_of_chance")
 def test_inception_is_that_of_the_published_file_and_of_no_other(
     monkeypatch: pytest.MonkeyPatch,
