@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.types import BenchError
+from bench.contract.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.components import Components
-    from bench.matrix import Cell
-    from bench.registry import Registry
+    from bench.board.components import Components
+    from bench.board.matrix import Cell
+    from bench.contract.registry import Registry
+    from bench.engine.results import Ran
+    from bench.engine.scheduler import Engine
+    from bench.stages.stage import Plan
+    from bench.store.store import Store
 
 app = typer.Typer(
     name="bench",
@@ -52,8 +56,9 @@ def plugins(
     """List what is installed, who brings it, and what is broken."""
     from rich.table import Table
 
+    from bench.contract.kinds import KINDS
+    from bench.contract.registry import discover
     from bench.display import console
-    from bench.registry import KINDS, discover
 
     registry = discover()
     for kind in KINDS:
@@ -84,9 +89,9 @@ def check(
     jobs: Annotated[int, typer.Option(help="Components at a time; 0: one a core.", min=0)] = 0,
 ) -> None:
     """Check the contract on installed components."""
-    from bench.checks.apart import check_apart
+    from bench.checks.isolated import check_apart
+    from bench.contract.registry import discover
     from bench.display import console, show_verdicts
-    from bench.registry import discover
 
     registry = discover()
     _check_names(names or (), registry)
@@ -127,16 +132,17 @@ def run(
     sample: Annotated[int, typer.Option(help="With --check: so many cells.", min=0)] = 0,
 ) -> None:
     """Run a board: what is missing of its stages, then its records and tables."""
-    from bench import agreement, display, published
-    from bench.engine import Engine
-    from bench.files import copied, keep_networks, publish, stale
-    from bench.matrix import read
-    from bench.records import read as read_records
-    from bench.registry import discover
-    from bench.resolve import resolve
-    from bench.run import chosen_cells, run
-    from bench.store import Store
-    from bench.survey import survey
+    from bench import display
+    from bench.board.check import resolve
+    from bench.board.matrix import read
+    from bench.contract.registry import discover
+    from bench.engine.estimate import survey
+    from bench.engine.results import chosen_cells, run
+    from bench.engine.scheduler import Engine
+    from bench.records.files import read as read_records
+    from bench.report import published, verify
+    from bench.report.folder import copied, stale
+    from bench.store.store import Store
 
     matrix = read(board)
     published.read(board)  # what is wrong with it is said before hours of work, not after
@@ -150,11 +156,11 @@ def run(
     cells = chosen_cells(matrix, _listed(methods), _filters(only))
     _check_device(device)
     records = read_records(board)
-    lost = agreement.missing(cells, records)
+    lost = verify.missing(cells, records)
     if download:
         _download(components, cells)
     if check and sample:
-        cells = agreement.sample(cells, sample, _salt(board))
+        cells = verify.sample(cells, sample, _salt(board))
     home = copied(board, into) if into else board
     with ExitStack() as stack:
         root = store or Path(".bench")
@@ -176,13 +182,13 @@ def run(
         if check:
             if ran.interrupted:
                 raise typer.Exit(INTERRUPTED)
-            wrong = lost + agreement.disagreements(records, ran.records) + stale(board)
+            wrong = lost + verify.disagreements(records, ran.records) + stale(board)
             display.show_list(wrong, f"{len(ran.records)} records recomputed: all hold")
             raise typer.Exit(FAILED if wrong or ran.cells_failed else 0)
-        keep_networks(home, plan, engine)
-        refused = publish(home, ran, engine.store)
+        _keep_networks(home, plan, engine)
+        refused = _publish(home, ran, engine.store)
         if into:
-            display.console.print(agreement.compared(records, ran.records, str(board)))
+            display.console.print(verify.compared(records, ran.records, str(board)))
     if ran.interrupted:
         raise typer.Exit(INTERRUPTED)
     if ran.cells_failed or refused:
@@ -196,7 +202,7 @@ def leaderboard(
 ) -> None:
     """Make the tables of boards from their records."""
     from bench.display import console, show_list
-    from bench.files import stale, write_tables
+    from bench.report.folder import stale, write_tables
 
     wrong: list[str] = []
     for board in boards:
@@ -208,6 +214,45 @@ def leaderboard(
     if check:
         show_list(wrong, "every table is up to date")
         raise typer.Exit(FAILED if wrong else 0)
+
+
+def _publish(board: Path, ran: Ran, store: Store) -> list[str]:
+    """Write what a run has given, and show it. Returns why records were refused."""
+    from bench.contract.keys import digest
+    from bench.display import console, show_tables
+    from bench.records.files import sift
+    from bench.records.record import coordinate
+    from bench.report.folder import publish
+
+    sound, refused = sift(ran.records)
+    for sentence in refused:
+        console.print(f"failed: {sentence}", style="red")
+    if not sound:
+        return refused
+    pictured = {
+        coordinate(record): store.folder(probe.stage, probe.key) / "pictures.safetensors"
+        for record, probe in ran.probes
+    }
+    with store.waiting_lock("board", digest(str(board.resolve()))):  # another run may write, too
+        names = publish(board, sound, pictured)
+    show_tables(board)
+    console.print(f"wrote {', '.join(str(board / name) for name in names)} and {board / 'records'}")
+    return refused
+
+
+def _keep_networks(board: Path, plan: Plan, engine: Engine) -> None:
+    """Keep with the board what its metrics have looked with, and say so."""
+    from bench.display import console
+    from bench.stages import evaluator
+    from bench.stages.stage import key_of
+
+    for name, stage in plan.looking.items():
+        found = engine.store.find(stage.kind, key_of(stage, {}, engine.device))
+        path = board / evaluator.FOLDER / name
+        if found and not found.unsupported and evaluator.keep(board, name, found, engine.store):
+            console.print(f"wrote {path}: metrics look with it, so commit it with the records")
+        elif found and not found.unsupported and not path.exists():
+            console.print(f"{name} is too large to be kept: only its hash is")
 
 
 def _listed(text: str) -> list[str]:
@@ -226,7 +271,7 @@ def _filters(only: Sequence[str] | None) -> dict[str, list[str]]:
 
 def _check_names(names: Sequence[str], registry: Registry) -> None:
     """Raise BenchError for a name that no component has, not even a broken one."""
-    from bench.registry import suggest
+    from bench.contract.fields import suggest
 
     known = {entry.name for entry in registry.entries}
     known |= {name for broken in registry.broken for _, name in broken.names}
@@ -248,7 +293,7 @@ def _cores() -> int:
 
 def _download(components: Components, cells: Iterable[Cell]) -> None:
     """Let the components of some cells fetch their files, one by one."""
-    from bench.components import downloads
+    from bench.board.components import downloads
     from bench.display import console
 
     for component, fetch in downloads(components, cells).items():

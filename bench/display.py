@@ -22,12 +22,12 @@ from rich.progress import (
 from rich.table import Table
 
 from bench.checks import Verdict
-from bench.engine import Step
-from bench.graph import Plan
-from bench.registry import Entry
-from bench.run import Ran
-from bench.store import Store
-from bench.survey import Survey
+from bench.contract.registry import Entry
+from bench.engine.estimate import Survey
+from bench.engine.results import Ran
+from bench.engine.scheduler import Step
+from bench.stages.stage import Plan
+from bench.store.store import Store
 
 console = Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
 

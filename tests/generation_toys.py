@@ -6,8 +6,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench import toy
-from bench.types import CondensedSet, Task, Unsupported
+from bench.contract.errors import Unsupported
+from bench.contract.task import CondensedSet, Task
+from bench.training import toy
 
 if TYPE_CHECKING:
     from torch import Tensor

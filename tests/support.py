@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.records import COORDINATES
+from bench.records.record import COORDINATES
 
 BOARD: dict[str, Any] = {
     "title": "Toys",

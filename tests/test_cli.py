@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from support import BOARD, SMALL, Ended, records, snapshot, stages, tables, write_board
 
-from bench.run import Ran
+from bench.engine.results import Ran
 
 Bench = Callable[..., Ended]
 Boards = Callable[..., Path]
@@ -399,7 +399,7 @@ def test_a_record_that_cannot_be_written_takes_no_other_with_it(
     good, bad = records(folder)[:2]
     shutil.rmtree(folder / "records")
     spoilt = {**bad, "metrics": {"toy-accuracy": 1.5}}
-    monkeypatch.setattr("bench.run.run", lambda engine, plan: Ran((spoilt, good), (), 0))
+    monkeypatch.setattr("bench.engine.results.run", lambda engine, plan: Ran((spoilt, good), (), 0))
     ended = bench("run", folder, "--store", reference.store)
     assert ended.code == 1
     assert ended.out.count("metrics.toy-accuracy is 1.5; expected a fraction in [0, 1]") == 1
@@ -410,7 +410,9 @@ def test_a_run_that_comes_to_no_record_writes_nothing(
     bench: Bench, board: Boards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = board(**SMALL)
-    monkeypatch.setattr("bench.run.run", lambda engine, plan: Ran((), (), 0, interrupted=True))
+    monkeypatch.setattr(
+        "bench.engine.results.run", lambda engine, plan: Ran((), (), 0, interrupted=True)
+    )
     ended = bench("run", folder, "--store", tmp_path / "store")
     assert ended.code == 130
     assert "wrote" not in ended.out
@@ -493,7 +495,9 @@ def test_an_interrupted_check_does_not_say_that_records_hold(
     bench: Bench, reference: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = reference.copied(tmp_path)
-    monkeypatch.setattr("bench.run.run", lambda engine, plan: Ran((), (), 0, interrupted=True))
+    monkeypatch.setattr(
+        "bench.engine.results.run", lambda engine, plan: Ran((), (), 0, interrupted=True)
+    )
     ended = bench("run", folder, "--check", "--store", reference.store)
     assert ended.code == 130
     assert "hold" not in ended.out

@@ -9,7 +9,8 @@ import pytest
 import torch
 from support import Shell, records, write_board
 
-from bench.registry import discover, values_of
+from bench.contract.fields import values_of
+from bench.contract.registry import discover
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 

@@ -12,17 +12,21 @@ import pytest
 from generation_toys import Asks, Broken, Noted, Straight
 from toyplug import Seen
 
-from bench import pictures, report, toy
-from bench.agreement import disagreements
-from bench.components import Components, downloads
-from bench.engine import Engine
-from bench.matrix import Matrix, parse
-from bench.records import Record, column, coordinate, sift
-from bench.registry import registry_of
-from bench.resolve import resolve
-from bench.run import Ran, board_of, chosen_cells, run
-from bench.store import Store
-from bench.types import BenchError
+from bench.board.check import resolve
+from bench.board.components import Components, downloads
+from bench.board.matrix import Matrix, parse
+from bench.contract.errors import BenchError
+from bench.contract.registry import registry_of
+from bench.engine.results import Ran, chosen_cells, run
+from bench.engine.scheduler import Engine
+from bench.records.files import sift
+from bench.records.record import Record, column, coordinate
+from bench.report import pictures
+from bench.report.numbers import board_of
+from bench.report.page import render
+from bench.report.verify import disagreements
+from bench.store.store import Store
+from bench.training import toy
 
 BOARD: dict[str, Any] = {
     "title": "Toys, generated",
@@ -173,7 +177,7 @@ def test_the_network_that_a_metric_looks_with_is_one_and_named(whole: Any) -> No
     assert name.startswith("toy-convnet-")
     assert len(name) == len("toy-convnet-") + 8
     assert "features" not in found.records[0]["scales"]["toy-distance"]
-    page = report.render(board_of(board), found.records)["README.md"]
+    page = render(board_of(board), found.records)["README.md"]
     assert f"## seen-{name}, in percent" in page
 
 
@@ -191,8 +195,8 @@ def test_a_figure_that_was_found_otherwise_says_so(
     mixed = [dict(r) for r in found.records]
     scale = {**mixed[0]["scales"]["seen"], **change}
     mixed[0]["scales"] = {**mixed[0]["scales"], "seen": scale}
-    page = report.render(board_of(board), mixed)["README.md"]
-    whole_page = report.render(board_of(board), found.records)["README.md"]
+    page = render(board_of(board), mixed)["README.md"]
+    whole_page = render(board_of(board), found.records)["README.md"]
     assert words not in whole_page
     distance, seen = page.split("## seen-")
     assert words in seen
@@ -207,14 +211,14 @@ def test_two_data_sets_have_a_network_each(tmp_path: Path) -> None:
     )
     names = {record["scales"]["seen"]["features"] for record in found.records}
     assert len(names) == 2
-    page = report.render(board_of(board), found.records)["README.md"]
+    page = render(board_of(board), found.records)["README.md"]
     assert f"## seen-{' / '.join(sorted(names))}, in percent" in page
     assert "looked at by" not in page
 
 
 def test_its_page_has_a_column_a_checkpoint_and_no_labels(whole: Any) -> None:
     board, found, _ = whole
-    page = report.render(board_of(board), found.records)["README.md"]
+    page = render(board_of(board), found.records)["README.md"]
     assert "### toy-data · toy-denoiser\n" in page
     assert "| toy-sampler @ 4 |" in page.replace("   ", " ").replace("  ", " ")
     assert "Scorer" in page
@@ -290,7 +294,7 @@ def test_a_sampler_may_decline_a_path_and_one_that_is_broken_leaves_no_record(wh
     assert "sample() returned float32 [79, 1, 8, 8]; expected float32 [80" in (
         found.failures[0].reason
     )
-    page = report.render(board_of(board), found.records)["README.md"]
+    page = render(board_of(board), found.records)["README.md"]
     assert "n/a [" in page
     assert "] it walks straight paths, not cosine ones" in page
 

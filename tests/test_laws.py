@@ -23,22 +23,7 @@ HEAVY = (
     *("torch", "torchvision", "diffusers", "timm", "torchattacks", "ot", "sklearn", "scipy"),
     *("cv2", "imagecorruptions", "numba", "PIL", "skimage"),
 )
-WITH_TORCH = (  # at module level
-    "augment",
-    "checks",
-    "counting",
-    "diffusion",
-    "gates",
-    "loading",
-    "networks",
-    "probing",
-    "sampling",
-    "condensed_set",
-    "source",
-    "stages",
-    "train",
-    "train_diffusion",
-)
+LIGHT = ("contract", "store", "records", "tracks", "board", "report")  # rooms that load no torch
 
 
 def outcome(code: str, *arguments: str) -> Any:
@@ -74,7 +59,7 @@ def installed() -> dict[str, list[str]]:
     """Names of components and packages of the plugins that are installed here."""
     code = """
 import json
-from bench.registry import discover
+from bench.contract.registry import discover
 found = discover()
 names = sorted({entry.name for entry in found.entries})
 print(json.dumps({"names": names, "packages": sorted(found.packages)}))
@@ -134,23 +119,30 @@ def test_imports_run_down_one_way() -> None:
     assert "0 broken" in done.stdout
 
 
-def test_every_module_stands_on_a_floor() -> None:
+def test_every_room_stands_on_a_floor() -> None:
     contracts = (ROOT / "pyproject.toml").read_text().split("[tool.importlinter]")[1]
-    modules = {p.stem for p in BENCH.glob("*.py")} | {p.parent.name for p in BENCH.glob("*/*.py")}
-    homeless = {
-        m for m in modules - {"__init__"} if f"bench.{m} " not in contracts.replace('"', " ")
-    }
+    rooms = {p.stem for p in BENCH.glob("*.py")} | {p.parent.name for p in BENCH.glob("*/*.py")}
+    homeless = {r for r in rooms - {"__init__"} if f"bench.{r} " not in contracts.replace('"', " ")}
     assert homeless == set()
 
 
-def test_only_what_computes_imports_torch_at_module_level() -> None:
-    modules = {p.stem for p in BENCH.glob("*.py")} - {"__init__", *WITH_TORCH}
+def test_three_doors_and_no_module_beside_the_rooms() -> None:
+    assert {path.name for path in BENCH.glob("*.py")} == {"__init__.py", "cli.py", "display.py"}
+
+
+def test_the_light_rooms_load_no_heavy_library() -> None:
+    modules = [
+        f"bench.{'.'.join(path.relative_to(BENCH).with_suffix('').parts)}"
+        for room in LIGHT
+        for path in sorted((BENCH / room).glob("*.py"))
+        if path.stem != "__init__"
+    ]
     code = f"""
 import importlib, json, sys
 import bench
 heavy = {{"bench": [m for m in {HEAVY!r} if m in sys.modules]}}
-for name in {sorted(modules)!r}:
-    importlib.import_module("bench." + name)
+for name in {modules!r}:
+    importlib.import_module(name)
     heavy[name] = [m for m in {HEAVY!r} if m in sys.modules]
 print(json.dumps(heavy))
 """
@@ -183,7 +175,7 @@ def test_tables_are_made_without_torch_and_plugins(
 
 # ---- 10: nothing from outside is unpickled
 
-OWN_PIPE = {"fork.py", "workers.py"}  # pickles go to and from processes that we have started
+OWN_PIPE = {"fork.py", "local.py"}  # pickles go to and from processes that we have started
 HARMLESS = [p for p in PLUGIN_SOURCES if p.match("bench_standard/datasets/cifar.py")]
 UNPICKLERS = {
     "pickle",
@@ -222,7 +214,7 @@ def unsafe(tree: ast.AST) -> list[str]:
     "path", [*SOURCES, *PLUGIN_SOURCES], ids=lambda p: p.relative_to(ROOT).as_posix()
 )
 def test_nothing_from_outside_is_unpickled(path: Path) -> None:
-    own = path.parent == BENCH and path.name in OWN_PIPE
+    own = path.parent == BENCH / "engine" and path.name in OWN_PIPE
     allowed = {"pickle"} if own or path in HARMLESS else set()
     assert set(unsafe(ast.parse(path.read_bytes()))) <= allowed
 
@@ -254,11 +246,11 @@ def test_pickles_are_read_off_the_pipe_alone() -> None:
     """What is unpickled are the bytes that a process of ours has sent, never a file."""
     reads = {}
     for name in OWN_PIPE:
-        calls = [n for n in nodes(BENCH / name) if isinstance(n, ast.Call)]
+        calls = [n for n in nodes(BENCH / "engine" / name) if isinstance(n, ast.Call)]
         reads[name] = [ast.unparse(c) for c in calls if "pickle.load" in ast.unparse(c.func)]
     assert reads == {
         "fork.py": ["pickle.loads(payload)"],
-        "workers.py": ["pickle.loads(message)"],
+        "local.py": ["pickle.loads(message)"],
     }
 
 

@@ -25,12 +25,13 @@ from support import (
     write_board,
 )
 
-from bench.agreement import disagreements
-from bench.matrix import Cell, parse
-from bench.records import COORDINATES, unpack
-from bench.run import board_of, carried, chosen_cells
-from bench.store import Store
-from bench.types import BenchError
+from bench.board.matrix import Cell, parse
+from bench.contract.errors import BenchError
+from bench.engine.results import chosen_cells
+from bench.records.record import COORDINATES, carried, unpack
+from bench.report.numbers import board_of
+from bench.report.verify import disagreements
+from bench.store.store import Store
 
 Bench = Callable[..., Ended]
 STAGES = {"condense": 10, "load": 1, "measure": 20, "probe": 20, "train": 10}

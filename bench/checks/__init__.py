@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bench.checks.check import Check, Claims, Skipped, require
-from bench.registry import KINDS, Registry, about, registry_of, replace, suggest
-from bench.types import BenchError, Missing, Unsupported
+from bench.contract.errors import BenchError, Missing, Unsupported
+from bench.contract.fields import about, replace, suggest
+from bench.contract.kinds import KINDS
+from bench.contract.registry import Registry, registry_of
 
 __all__ = ["Check", "Skipped", "Verdict", "checks_for", "run_checks"]
 

@@ -9,15 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench import diffusion, gates, networks, train_diffusion
-from bench.checks import cases, guards
-from bench.checks.again import check_same, elsewhere
+from bench.checks import fixtures, side_effects
 from bench.checks.check import Claims, naming, on_each, once, require
-from bench.checks.guards import Watched, watch
-from bench.diffusion import Denoiser
-from bench.recipe import DiffusionRecipe
-from bench.train import Examples
-from bench.types import BenchError, TensorSplit, Unsupported, digest_of_tensors
+from bench.checks.determinism import check_same, elsewhere
+from bench.checks.side_effects import Watched, watch
+from bench.contract.data import TensorSplit, digest_of_tensors
+from bench.contract.errors import BenchError, Unsupported
+from bench.training import diffusion, gates, networks
+from bench.training.classifier import Examples
+from bench.training.denoiser import fit
+from bench.training.diffusion import Denoiser
+from bench.training.recipe import DiffusionRecipe
 
 Case = tuple[tuple[int, int, int], int]
 SHAPES: tuple[Case, ...] = (
@@ -36,7 +38,7 @@ def claims(architecture: Any) -> Claims:
     built = once(lambda: run(architecture))
     forwarded = once(lambda: [_forward(*one) for one in built()])
     common: Claims = {
-        **guards.claims(lambda: [w for one in built() for w in one[:1]] + forwarded()),
+        **side_effects.claims(lambda: [w for one in built() for w in one[:1]] + forwarded()),
         "starts from the same bytes of the same seed in another process": lambda: check_same(
             digests(built()), elsewhere(outcome, architecture)
         ),
@@ -77,7 +79,7 @@ def run(architecture: Any) -> list[Built]:
         shape, classes = case
         named = f"{classes} classes of {'x'.join(map(str, shape))}"
         return (
-            watch(named, lambda: _build(architecture, case), seed=cases.SEED, draws=True),
+            watch(named, lambda: _build(architecture, case), seed=fixtures.SEED, draws=True),
             architecture,
             case,
         )
@@ -151,7 +153,7 @@ def check_learns(watched: Watched, architecture: Any, case: Case) -> None:
     before = networks.state(denoiser)
     labels = torch.arange(len(images)) % case[1]
     examples = Examples(TensorSplit(images, labels), torch.arange(len(images)), labels)
-    train_diffusion.fit(denoiser, examples, DiffusionRecipe(steps=3, batch=4, ema=0), seed=0)
+    fit(denoiser, examples, DiffusionRecipe(steps=3, batch=4, ema=0), seed=0)
     after = networks.state(denoiser)
     moved = sum(not torch.equal(before[name], after[name]) for name in before)
     require(moved > 0, "three steps of training move none of its weights; expected a network")
@@ -177,7 +179,7 @@ def check_attachments(architecture: Any) -> str:
     for name, row in rows.items():
         try:
             with torch.random.fork_rng():
-                torch.manual_seed(cases.SEED)
+                torch.manual_seed(fixtures.SEED)
                 denoiser = diffusion.build(architecture, shape, classes, extras={name: row})
         except Unsupported as reason:
             said.append(f"{name}: declined ({reason})")
@@ -185,12 +187,12 @@ def check_attachments(architecture: Any) -> str:
         images = _images((shape, classes)).sigmoid()
         labels = torch.arange(len(images))
         counts = {"class.text": classes, "image.features": len(images)}
-        generator = torch.Generator().manual_seed(cases.SEED)
+        generator = torch.Generator().manual_seed(fixtures.SEED)
         extras = {name: torch.randn(counts[name], *row, generator=generator)}
         examples = Examples(TensorSplit(images, labels), torch.arange(len(images)), labels)
         recipe = DiffusionRecipe(steps=10, batch=4, lr=0.01, ema=0)
         with naming(f"a set with {name}"):
-            train_diffusion.fit(denoiser, examples, recipe, seed=0, extras=extras)
+            fit(denoiser, examples, recipe, seed=0, extras=extras)
             if name.startswith("class."):
                 check_listens(denoiser, extras)
         said.append(f"{name}: used")
@@ -249,9 +251,9 @@ def check_stored(watched: Watched, architecture: Any, case: Case) -> None:
     """Another build, with the saved state, gives the same bytes."""
     classes = case[1]
     with torch.random.fork_rng():
-        torch.manual_seed(cases.SEED + 1)
+        torch.manual_seed(fixtures.SEED + 1)
         other = _build(architecture, case)
-    networks.load(other, cases.stored(networks.state(watched.result)))
+    networks.load(other, fixtures.stored(networks.state(watched.result)))
     one, two = (
         _call(architecture, n.eval(), _images(case), classes) for n in (watched.result, other)
     )
@@ -308,12 +310,12 @@ def check_listens(denoiser: Denoiser, extras: dict[str, Tensor]) -> None:
 
 def _like(denoiser: Denoiser, images: Tensor) -> Tensor:
     """Some x of the denoiser's shape."""
-    generator = torch.Generator().manual_seed(cases.SEED)
+    generator = torch.Generator().manual_seed(fixtures.SEED)
     return torch.randn(len(images), *denoiser.shape, generator=generator)
 
 
 def _images(case: Case) -> Tensor:
-    generator = torch.Generator().manual_seed(cases.SEED)
+    generator = torch.Generator().manual_seed(fixtures.SEED)
     return torch.randn(3, *case[0], generator=generator)  # as normalised
 
 

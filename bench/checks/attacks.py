@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench import gates, toy
-from bench.checks import cases, guards
-from bench.checks.again import check_same, elsewhere
+from bench.checks import fixtures, side_effects
 from bench.checks.check import Claims, naming, on_each, once, require
-from bench.checks.guards import Watched, watch
-from bench.types import Unsupported, digest_of_tensors
+from bench.checks.determinism import check_same, elsewhere
+from bench.checks.side_effects import Watched, watch
+from bench.contract.data import digest_of_tensors
+from bench.contract.errors import Unsupported
+from bench.training import gates, toy
 
 IMAGES = 12
 EXACT = 0.01  # share of the way from the clean loss to the largest, that an exact attack may miss
@@ -27,7 +28,7 @@ def claims(attack: Any) -> Claims:
         "stays in its ball and in [0, 1]": lambda: check_ball(attack, made()),
         "takes a batch of one": lambda: check_ball(attack, run(attack, 1)),
         "with eps = 0 is the identity": lambda: check_identity(attack),
-        **guards.claims(made),
+        **side_effects.claims(made),
         "makes the same bytes of the same seed in another process": lambda: check_same(
             digests(made()), elsewhere(outcome, attack)
         ),
@@ -39,7 +40,7 @@ def run(attack: Any, count: int) -> list[Watched]:
     """`perturb` on trained classifiers, on each toy data set."""
 
     def on(dataset: toy.ToyData) -> Watched:
-        student = cases.trained(dataset)
+        student = fixtures.trained(dataset)
         images, labels = examples(dataset, count)
         return watch(
             dataset.name,
@@ -48,7 +49,7 @@ def run(attack: Any, count: int) -> list[Watched]:
             models={"model": student},
         )
 
-    return on_each([dataset for dataset, _ in cases.CASES], on)
+    return on_each([dataset for dataset, _ in fixtures.CASES], on)
 
 
 def examples(dataset: toy.ToyData, count: int) -> tuple[Tensor, Tensor]:
@@ -74,7 +75,7 @@ def check_ball(attack: Any, made: list[Watched]) -> str:
     norm, eps = _ball(attack)
     details = []
     for watched in made:
-        dataset = next(d for d, _ in cases.CASES if d.name == watched.case)
+        dataset = next(d for d, _ in fixtures.CASES if d.name == watched.case)
         images, _ = examples(dataset, len(watched.result))
         with naming(watched.case):
             sizes = gates.check_perturbed(watched.result, images, norm, eps)
@@ -90,7 +91,7 @@ def check_identity(attack: Any) -> None:
         raise Unsupported("it stays in no ball")
     still = dataclasses.replace(attack, eps=0.0)
     for watched in run(still, 4):
-        dataset = next(d for d, _ in cases.CASES if d.name == watched.case)
+        dataset = next(d for d, _ in fixtures.CASES if d.name == watched.case)
         images, _ = examples(dataset, 4)
         moved = float((watched.result - images).abs().max())
         require(
@@ -142,9 +143,9 @@ def _ball(attack: Any) -> tuple[str, float]:
 
 def _linear() -> tuple[nn.Module, Tensor, Tensor]:
     """A linear classifier with its normalisation inside; grey images, labels of both classes."""
-    generator = torch.Generator().manual_seed(cases.SEED)
+    generator = torch.Generator().manual_seed(fixtures.SEED)
     data = toy.GRAY.load()
-    model = cases.network(toy.ToyLinear(), dataclasses.replace(data, classes=("a", "b")))
+    model = fixtures.network(toy.ToyLinear(), dataclasses.replace(data, classes=("a", "b")))
     images = 0.4 + 0.2 * torch.rand(64, *data.shape, generator=generator)
     return model.eval(), images, torch.arange(64) % 2
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 from unittest import SkipTest
 
-from bench.types import BenchError, Unsupported
+from bench.contract.errors import BenchError, Unsupported
 
 T = TypeVar("T")
 C = TypeVar("C")

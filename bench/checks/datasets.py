@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
-from bench import gates
-from bench.checks import guards
-from bench.checks.again import check_same, elsewhere
+from bench.checks import side_effects
 from bench.checks.check import Claims, once, require
-from bench.checks.guards import Watched, watch
-from bench.types import Data, Split, Unsupported, digest_of_tensors
+from bench.checks.determinism import check_same, elsewhere
+from bench.checks.side_effects import Watched, watch
+from bench.contract.data import Data, Split, digest_of_tensors
+from bench.contract.errors import Unsupported
+from bench.training import gates
 
 BATCH = 500
 LOOKED_AT = 64  # images a split whose pixels are compared and cropped
@@ -27,7 +28,7 @@ def claims(dataset: Any) -> Claims:
             loaded()[0].result
         ),
         "cuts crops out of its images": lambda: check_crops(loaded()[0].result),
-        **guards.claims(loaded),
+        **side_effects.claims(loaded),
         "loads the same twice, and in another process": lambda: check_twice(dataset, loaded()),
         "counts test images that also stand in train": lambda: count_twins(loaded()[0].result),
     }

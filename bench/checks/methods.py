@@ -7,15 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench import condensed_set, networks, toy
-from bench.checks import cases, guards
-from bench.checks.again import check_same, elsewhere
+from bench.checks import fixtures, side_effects
 from bench.checks.check import Claims, on_each, once, require
-from bench.checks.guards import Watched, watch
-from bench.recipe import Recipe
+from bench.checks.determinism import check_same, elsewhere
+from bench.checks.side_effects import Watched, watch
+from bench.contract.data import Data, digest_of_tensors
+from bench.contract.errors import BenchError
+from bench.contract.task import CondensedSet, Selection
 from bench.stages.condense import condense
 from bench.stages.train import train
-from bench.types import BenchError, CondensedSet, Data, Selection, digest_of_tensors
+from bench.training import networks, sets, toy
+from bench.training.recipe import Recipe
 
 STUDENT = Recipe(steps=100, batch=32, lr=0.1)
 REGIMES = ("soft", "hard", "teacher")
@@ -25,7 +27,7 @@ def claims(method: Any) -> Claims:
     made = once(lambda: run(method))
     return {
         "returns a legal set: budget, range, labels, every class": lambda: _sizes(made()),
-        **guards.claims(made),
+        **side_effects.claims(made),
         "makes the same bytes of the same seed in another process": lambda: check_same(
             digests(made()), elsewhere(outcome, method)
         ),
@@ -39,15 +41,15 @@ def run(method: Any) -> list[Watched]:
 
     def on(case: tuple[toy.ToyData, int]) -> Watched:
         dataset, ipc = case
-        task = cases.task(method, dataset, 0 if getattr(method, "ceiling", False) else ipc)
+        task = fixtures.task(method, dataset, 0 if getattr(method, "ceiling", False) else ipc)
         return watch(
             dataset.name,
             lambda: condense(method, task),
             seed=task.seed,
-            tensors=cases.inputs(task.train),
+            tensors=fixtures.inputs(task.train),
         )
 
-    return on_each(cases.CASES, on)
+    return on_each(fixtures.CASES, on)
 
 
 def outcome(method: Any) -> dict[str, str]:
@@ -58,7 +60,7 @@ def digests(made: list[Watched]) -> dict[str, str]:
     """A digest of each condensed set, by case."""
     found = {}
     for watched in made:
-        parts = sorted(condensed_set.to_tensors(watched.result).items())
+        parts = sorted(sets.to_tensors(watched.result).items())
         found[watched.case] = digest_of_tensors(*(tensor for _, tensor in parts))
     return found
 
@@ -66,8 +68,8 @@ def digests(made: list[Watched]) -> dict[str, str]:
 def check_stored(made: list[Watched]) -> None:
     """Raise BenchError unless each set comes back from the store as it went in."""
     for watched in made:
-        tensors = condensed_set.to_tensors(watched.result)
-        back = condensed_set.from_tensors(cases.stored(tensors))
+        tensors = sets.to_tensors(watched.result)
+        back = sets.from_tensors(fixtures.stored(tensors))
         for name, before, after in _pairs(watched.result, back):
             require(
                 before.dtype == after.dtype and torch.equal(before, after),
@@ -92,7 +94,7 @@ def _parts(condensed: CondensedSet) -> dict[str, Tensor]:
 
 def check_trains_a_student(method: Any, made: list[Watched]) -> str:
     """Raise BenchError unless a student beats chance, in one of the regimes that boards have."""
-    by_name = {dataset.name: dataset for dataset, _ in cases.CASES}
+    by_name = {dataset.name: dataset for dataset, _ in fixtures.CASES}
     return "; ".join(_student(method, by_name[w.case], w.result) for w in made)
 
 
@@ -102,17 +104,17 @@ def _student(method: Any, dataset: toy.ToyData, condensed: CondensedSet) -> str:
     regimes = [r for r in REGIMES if r != "teacher" or bool(getattr(method, "teacher", None))]
     for regime in regimes:
         student = train(
-            cases.network(toy.ToyConvNet(), data),
+            fixtures.network(toy.ToyConvNet(), data),
             condensed,
             data.train,
             STUDENT,
             regime=regime,
-            seed=cases.SEED,
+            seed=fixtures.SEED,
             flip=data.flip,
-            teacher=cases.trained(dataset) if regime == "teacher" else None,
+            teacher=fixtures.trained(dataset) if regime == "teacher" else None,
         )
         try:
-            return cases.check_beats_chance(_correct(student, data), len(data.classes))
+            return fixtures.check_beats_chance(_correct(student, data), len(data.classes))
         except BenchError as error:
             faults.append(f"on {dataset.name}, with {regime} labels: {error}")
     raise BenchError(faults[0])

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from bench import gates, toy
-from bench.checks import cases, guards
-from bench.checks.again import check_same, elsewhere
+from bench.checks import fixtures, side_effects
 from bench.checks.check import Claims, naming, on_each, once, require
-from bench.checks.guards import Watched, watch
-from bench.registry import LOOKS_AT
-from bench.types import Trial, Unsupported
+from bench.checks.determinism import check_same, elsewhere
+from bench.checks.side_effects import Watched, watch
+from bench.contract.errors import Unsupported
+from bench.contract.kinds import LOOKS_AT
+from bench.contract.task import Trial
+from bench.training import gates, toy
 
 PREDICTIONS = ("perfect", "constant")
 
@@ -27,7 +28,7 @@ def claims(metric: Any) -> Claims:
             metric, made()
         ),
         "ranks perfect predictions above constant ones": lambda: check_order(metric, made()),
-        **guards.claims(made),
+        **side_effects.claims(made),
         "makes the same number of the same trial in another process": lambda: check_same(
             {w.case: repr(w.result) for w in made()}, elsewhere(outcome, metric)
         ),
@@ -45,10 +46,10 @@ def outcome(metric: Any) -> dict[str, str]:
 
 def trial(metric: Any, predictions: str) -> Trial:
     """A toy trial; what lies below the thing that the metric looks at is None, as on a board."""
-    dataset, ipc = cases.CASES[0]
+    dataset, ipc = fixtures.CASES[0]
     data = dataset.load()
-    condensed = toy.ToyMeans().condense(cases.task(toy.ToyMeans(), dataset, ipc))
-    networks = {"teacher": lambda: cases.trained(dataset)}
+    condensed = toy.ToyMeans().condense(fixtures.task(toy.ToyMeans(), dataset, ipc))
+    networks = {"teacher": lambda: fixtures.trained(dataset)}
     if getattr(metric, "features", ""):
         networks["features"] = networks["teacher"]
     bare = Trial(data, condensed, networks=networks)
@@ -56,7 +57,7 @@ def trial(metric: Any, predictions: str) -> Trial:
         return bare
     # one network, so that what is done to it can be seen
     generation = getattr(metric, "track", "") == "generation"
-    student = cases.denoiser(dataset) if generation else cases.trained(dataset)
+    student = fixtures.denoiser(dataset) if generation else fixtures.trained(dataset)
     known = replace(bare, networks={**bare.networks, "student": lambda: student})
     if getattr(metric, "of", "") == "student":
         return known
@@ -84,7 +85,7 @@ def _measured(metric: Any, predictions: str) -> Watched:
     return watch(
         f"{predictions} predictions",
         lambda: metric.measure(one, *siblings),
-        tensors={**tensors, **cases.inputs(one.data.train)},
+        tensors={**tensors, **fixtures.inputs(one.data.train)},
         models=models,
     )
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
-from bench import gates, toy
-from bench.checks import cases, guards
-from bench.checks.again import check_same, elsewhere
+from bench.checks import fixtures, side_effects
 from bench.checks.check import Claims, naming, on_each, once, require
-from bench.checks.guards import Watched, watch
-from bench.diffusion import NOISES, Schedule
-from bench.types import digest_of_tensors
+from bench.checks.determinism import check_same, elsewhere
+from bench.checks.side_effects import Watched, watch
+from bench.contract.data import digest_of_tensors
+from bench.training import gates, toy
+from bench.training.diffusion import NOISES, Schedule
 
 COUNTS = (5, 1)
 
@@ -22,7 +22,7 @@ def claims(sampler: Any) -> Claims:
     return {
         "returns a finite x for every label, a batch of one too": lambda: check_samples(made()),
         "draws from its generator: another seed, another x": lambda: check_drawn(sampler, made()),
-        **guards.claims(made),
+        **side_effects.claims(made),
         "makes the same bytes of the same seed in another process": lambda: check_same(
             {w.case: digest_of_tensors(w.result) for w in made()}, elsewhere(outcome, sampler)
         ),
@@ -32,14 +32,14 @@ def claims(sampler: Any) -> Claims:
 def run(sampler: Any) -> list[Watched]:
     """`sample` from a toy denoiser, for some labels and for a single one."""
 
-    return on_each(COUNTS, lambda count: _sampled(sampler, count, cases.SEED))
+    return on_each(COUNTS, lambda count: _sampled(sampler, count, fixtures.SEED))
 
 
 def _sampled(sampler: Any, count: int, seed: int) -> Watched:
     """On the first noise path that it can walk: some know one alone."""
     data = toy.GRAY.load()
     labels = torch.arange(count) % len(data.classes)
-    denoiser = cases.network(toy.ToyDenoiser(), data).eval()
+    denoiser = fixtures.network(toy.ToyDenoiser(), data).eval()
 
     def on(noise: str) -> Watched:
         generator = torch.Generator().manual_seed(seed)
@@ -68,7 +68,7 @@ def check_samples(made: list[Watched]) -> None:
 
 def check_drawn(sampler: Any, made: list[Watched]) -> None:
     """Raise BenchError where another seed of the generator gives the same samples."""
-    other = _sampled(sampler, COUNTS[0], cases.SEED + 1)
+    other = _sampled(sampler, COUNTS[0], fixtures.SEED + 1)
     require(
         not torch.equal(made[0].result, other.result),
         "two seeds of its generator give the same samples; expected all noise to come from there",

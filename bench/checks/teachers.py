@@ -6,27 +6,27 @@ from typing import Any
 
 import torch
 
-from bench import networks, toy
-from bench.checks import cases, guards
-from bench.checks.again import check_same, elsewhere
+from bench.checks import fixtures, side_effects
 from bench.checks.check import Claims, naming, on_each, once, require
-from bench.checks.guards import Watched, watch
-from bench.diffusion import Denoiser, losses
+from bench.checks.determinism import check_same, elsewhere
+from bench.checks.side_effects import Watched, watch
+from bench.contract.data import Data, digest_of_tensors
 from bench.stages.squeeze import squeeze
-from bench.types import Data, digest_of_tensors
+from bench.training import networks, toy
+from bench.training.diffusion import Denoiser, losses
 
 
 def claims(teacher: Any) -> Claims:
     made = once(lambda: run(teacher))
     return {
         "returns its task's network, with finite weights": lambda: f"{len(made())} data sets",
-        **guards.claims(made),
+        **side_effects.claims(made),
         "makes the same bytes of the same seed in another process": lambda: check_same(
             digests(made()), elsewhere(outcome, teacher)
         ),
         "survives the store": lambda: check_same(
             digests(made()),
-            {w.case: _digest(cases.stored(networks.state(w.result))) for w in made()},
+            {w.case: _digest(fixtures.stored(networks.state(w.result))) for w in made()},
         ),
         "has learnt something": lambda: check_learns(teacher, made()),
     }
@@ -37,15 +37,15 @@ def run(teacher: Any) -> list[Watched]:
 
     def on(case: tuple[toy.ToyData, int]) -> Watched:
         dataset, _ = case
-        task = cases.task(teacher, dataset, 0)
+        task = fixtures.task(teacher, dataset, 0)
         return watch(
             dataset.name,
             lambda: squeeze(teacher, task),
             seed=task.seed,
-            tensors=cases.inputs(task.train),
+            tensors=fixtures.inputs(task.train),
         )
 
-    return on_each(cases.CASES, on)
+    return on_each(fixtures.CASES, on)
 
 
 def outcome(teacher: Any) -> dict[str, str]:
@@ -72,18 +72,18 @@ def check_learns(teacher: Any, made: list[Watched]) -> str:
         logits = networks.predict(network, data.test, torch.arange(len(labels)))
         with naming(dataset.name):
             correct = logits.argmax(1) == labels
-            details.append(cases.check_beats_chance(correct, len(data.classes)))
+            details.append(fixtures.check_beats_chance(correct, len(data.classes)))
     return "; ".join(details)
 
 
 def _matched(made: list[Watched]) -> list[tuple[tuple[toy.ToyData, int], Watched]]:
-    return [(c, w) for c in cases.CASES for w in made if c[0].name == w.case]
+    return [(c, w) for c in fixtures.CASES for w in made if c[0].name == w.case]
 
 
 def _denoises(dataset: toy.ToyData, watched: Watched) -> str:
     """The denoising loss on test images, trained and not."""
     data, trained = dataset.load(), watched.result
-    fresh: Any = cases.network(toy.ToyDenoiser(), data).eval()
+    fresh: Any = fixtures.network(toy.ToyDenoiser(), data).eval()
     fresh.schedule = trained.schedule
     before, after = _loss(fresh, data), _loss(trained, data)
     require(
@@ -95,7 +95,7 @@ def _denoises(dataset: toy.ToyData, watched: Watched) -> str:
 
 
 def _loss(denoiser: Denoiser, data: Data) -> float:
-    generator = torch.Generator().manual_seed(cases.SEED)
+    generator = torch.Generator().manual_seed(fixtures.SEED)
     labels = data.test.labels
     x = denoiser.encode(data.test.images(torch.arange(len(labels))))
     time = torch.randint(denoiser.schedule.timesteps, (len(labels),), generator=generator)

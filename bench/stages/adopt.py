@@ -7,14 +7,14 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from bench import networks
-from bench.condensed_set import bytes_of
-from bench.counting import Passes
-from bench.graph import Work
-from bench.source import described
-from bench.stages.inputs import Progress, Result, built, check_finite, network_of, source_of
-from bench.store import Store
-from bench.types import BenchError
+from bench.contract.errors import BenchError
+from bench.stages.io import Progress, Result, built, check_finite, network_of, source_of
+from bench.stages.source import described
+from bench.stages.stage import Work
+from bench.store.store import Store
+from bench.training import networks
+from bench.training.passes import Passes
+from bench.training.sets import bytes_of
 
 
 def run(work: Work, store: Store, progress: Progress) -> Result:

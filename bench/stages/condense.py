@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench import gates
-from bench.condensed_set import to_tensors, weigh
-from bench.counting import Passes
-from bench.graph import Work
-from bench.stages.inputs import Progress, Result, task_of
-from bench.store import Store
-from bench.types import CondensedSet, Task
+from bench.contract.task import CondensedSet, Task
+from bench.stages.io import Progress, Result, task_of
+from bench.stages.stage import Work
+from bench.store.store import Store
+from bench.training import gates
+from bench.training.passes import Passes
+from bench.training.sets import to_tensors, weigh
 
 
 def condense(method: Any, task: Task) -> CondensedSet:

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch.utils import deterministic
 
-from bench.graph import Work
 from bench.stages import adopt, condense, load, measure, probe, sample, squeeze, train
-from bench.stages.inputs import Progress, Result
-from bench.store import Finished, Store
+from bench.stages.io import Progress, Result
+from bench.stages.stage import Work
+from bench.store.store import Finished, Store
 
 RUNS: Mapping[str, Callable[[Work, Store, Progress], Result]] = {
     "load": load.run,

@@ -6,11 +6,11 @@ import os
 
 import torch
 
-from bench.graph import Work
-from bench.source import load
-from bench.stages.inputs import Progress, Result
-from bench.store import Store
-from bench.types import TensorSplit
+from bench.contract.data import TensorSplit
+from bench.stages.io import Progress, Result
+from bench.stages.source import load
+from bench.stages.stage import Work
+from bench.store.store import Store
 
 
 def run(work: Work, store: Store, progress: Progress) -> Result:

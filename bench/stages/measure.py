@@ -8,12 +8,13 @@ from typing import Any
 
 from torch import nn
 
-from bench import gates
-from bench.graph import Work
-from bench.source import described, finished
-from bench.stages.inputs import Progress, Result, condensed_of, network_of, source_of
-from bench.store import Store
-from bench.types import Trial, as_float
+from bench.contract.data import as_float
+from bench.contract.task import Trial
+from bench.stages.io import Progress, Result, condensed_of, network_of, source_of
+from bench.stages.source import described, finished
+from bench.stages.stage import Work
+from bench.store.store import Store
+from bench.training import gates
 
 
 def run(work: Work, store: Store, progress: Progress) -> Result:

@@ -6,12 +6,12 @@ from typing import Any
 
 from torch import Tensor
 
-from bench.graph import Work
-from bench.probing import NAMES, joined, probe, probed_images
-from bench.source import described, finished
-from bench.stages.inputs import Progress, Result, network_of, source_of
-from bench.store import Store
-from bench.types import Unsupported
+from bench.contract.errors import Unsupported
+from bench.stages.io import Progress, Result, network_of, source_of
+from bench.stages.probing import NAMES, joined, probe, probed_images
+from bench.stages.source import described, finished
+from bench.stages.stage import Work
+from bench.store.store import Store
 
 
 def run(work: Work, store: Store, progress: Progress) -> Result:

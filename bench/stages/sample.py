@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from bench import diffusion, sampling
-from bench.diffusion import Denoiser
-from bench.graph import Work
-from bench.probing import probed_images
-from bench.source import described
-from bench.stages.inputs import Progress, Result, condensed_of, examples_of, network_of, source_of
-from bench.store import Store
+from bench.stages import sampling
+from bench.stages.io import Progress, Result, condensed_of, examples_of, network_of, source_of
+from bench.stages.probing import probed_images
+from bench.stages.source import described
+from bench.stages.stage import Work
+from bench.store.store import Store
+from bench.training import diffusion
+from bench.training.diffusion import Denoiser
 
 
 def run(work: Work, store: Store, progress: Progress) -> Result:

@@ -7,14 +7,15 @@ from typing import Any
 
 from torch import nn
 
-from bench import networks
-from bench.condensed_set import bytes_of
-from bench.counting import Passes
-from bench.diffusion import Denoiser
-from bench.graph import Work
-from bench.stages.inputs import Progress, Result, check_finite, task_of
-from bench.store import Store
-from bench.types import BenchError, Task
+from bench.contract.errors import BenchError
+from bench.contract.task import Task
+from bench.stages.io import Progress, Result, check_finite, task_of
+from bench.stages.stage import Work
+from bench.store.store import Store
+from bench.training import networks
+from bench.training.diffusion import Denoiser
+from bench.training.passes import Passes
+from bench.training.sets import bytes_of
 
 
 def squeeze(teacher: Any, task: Task) -> nn.Module:

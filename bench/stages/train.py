@@ -6,13 +6,9 @@ from dataclasses import asdict
 
 from torch import nn
 
-from bench import diffusion, networks, train_diffusion
-from bench.counting import Passes
-from bench.diffusion import Denoiser, Schedule
-from bench.graph import Work
-from bench.recipe import DiffusionRecipe, Recipe
-from bench.source import described
-from bench.stages.inputs import (
+from bench.contract.data import Split
+from bench.contract.task import CondensedSet
+from bench.stages.io import (
     Progress,
     Result,
     built,
@@ -22,9 +18,14 @@ from bench.stages.inputs import (
     network_of,
     source_of,
 )
-from bench.store import Store
-from bench.train import fit
-from bench.types import CondensedSet, Split
+from bench.stages.source import described
+from bench.stages.stage import Work
+from bench.store.store import Store
+from bench.training import denoiser, diffusion, networks
+from bench.training.classifier import fit
+from bench.training.diffusion import Denoiser, Schedule
+from bench.training.passes import Passes
+from bench.training.recipe import DiffusionRecipe, Recipe
 
 
 def train(
@@ -40,7 +41,7 @@ def train(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> nn.Module:
-    """Train a student on a condensed set (`bench.train.fit`); the last student is the student."""
+    """Train a student on a condensed set ; the last one is the student."""
     return fit(
         network,
         examples_of(condensed, real),
@@ -95,7 +96,7 @@ def _train_denoiser(work: Work, store: Store, progress: Progress) -> Result:
     assert isinstance(student, Denoiser)
     passes = Passes()
     passes.count(student)
-    checkpoints = train_diffusion.fit(
+    checkpoints = denoiser.fit(
         student,
         examples_of(condensed, source.split("train")),
         recipe,

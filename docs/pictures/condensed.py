@@ -19,9 +19,9 @@ import matplotlib
 import torch
 from torch import Tensor, nn
 
-from bench import networks
-from bench.registry import Registry, discover
-from bench.types import Data, Selection, Task, as_float
+from bench import Data, Selection, Task, as_float
+from bench.contract.registry import Registry, discover
+from bench.training import networks
 
 matplotlib.use("agg")
 from matplotlib import pyplot as plt

@@ -21,15 +21,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench import condensed_set, networks
-from bench.engine import Engine
-from bench.graph import Stage
-from bench.matrix import read
-from bench.records import read as read_records
-from bench.registry import discover
-from bench.resolve import resolve
-from bench.store import Store
-from bench.types import CondensedSet, Data, as_float
+from bench import CondensedSet, Data, as_float
+from bench.board.check import resolve
+from bench.board.matrix import read
+from bench.contract.registry import discover
+from bench.engine.scheduler import Engine
+from bench.records.files import read as read_records
+from bench.stages.stage import Stage
+from bench.store.store import Store
+from bench.training import networks, sets
 
 matplotlib.use("agg")
 from matplotlib import pyplot as plt
@@ -101,7 +101,7 @@ def made(store: Path) -> tuple[Data, CondensedSet, nn.Module]:
     wanted = with_those_above(planned.condensed) | with_those_above(features)
     outcome = engine.execute([s for s in plan.stages if s.id in wanted])
     kept = engine.store
-    condensed = condensed_set.from_tensors(kept.read(outcome.finished[planned.condensed.id]))
+    condensed = sets.from_tensors(kept.read(outcome.finished[planned.condensed.id]))
     data = planned.components["dataset"].load()
     teacher = networks.build(
         features.parts["architecture"], data.shape, len(data.classes), data.mean, data.std

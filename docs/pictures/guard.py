@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench import networks
-from bench.probing import probed_images
-from bench.registry import Registry, discover
-from bench.types import Data, Task
+from bench import Data, Task
+from bench.contract.registry import Registry, discover
+from bench.stages.probing import probed_images
+from bench.training import networks
 
 matplotlib.use("agg")
 from matplotlib import pyplot as plt

@@ -5,8 +5,8 @@ import sys
 import time
 from dataclasses import dataclass
 
-from bench import toy
-from bench.types import CondensedSet, Task
+from bench.contract.task import CondensedSet, Task
+from bench.training import toy
 
 
 @dataclass(frozen=True)

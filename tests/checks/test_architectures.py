@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from bench import toy
 from bench.checks import checks_for, run_checks
-from bench.types import Unsupported
+from bench.contract.errors import Unsupported
+from bench.training import toy
 
 
 @dataclass(frozen=True)

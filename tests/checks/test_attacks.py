@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench import toy
 from bench.checks import checks_for, run_checks
+from bench.training import toy
 
 BALL = "stays in its ball"
 ONE = "takes a batch of one"
@@ -177,7 +177,7 @@ def test_a_corner_of_the_cube_is_outside_the_l2_ball(verdict) -> None:
             return toy.ToyStep(eps=self.eps).perturb(model, images, labels)
 
     from bench.checks.attacks import check_linear
-    from bench.types import BenchError
+    from bench.contract.errors import BenchError
 
     with pytest.raises(BenchError, match="outside its ball"):
         check_linear(Corner(eps=0.1))

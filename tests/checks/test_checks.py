@@ -6,10 +6,12 @@ from typing import ClassVar
 import pytest
 import torch
 
-from bench import toy
 from bench.checks import Check, Skipped, checks_for, run_checks
-from bench.registry import KINDS, registry_of
-from bench.types import BenchError, CondensedSet, Task, Unsupported
+from bench.contract.errors import BenchError, Unsupported
+from bench.contract.kinds import KINDS
+from bench.contract.registry import registry_of
+from bench.contract.task import CondensedSet, Task
+from bench.training import toy
 
 REGISTRY = registry_of(toy.COMPONENTS)
 CHECKS = [

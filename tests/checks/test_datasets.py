@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from bench import toy
 from bench.checks import datasets
-from bench.types import Data, TensorSplit, as_float
+from bench.contract.data import Data, TensorSplit, as_float
+from bench.training import toy
 
 SPLITS = "loads legal splits"
 CROPS = "cuts crops"

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from bench import toy
-from bench.checks.guards import Watched
 from bench.checks.methods import check_stored
-from bench.types import BenchError, CondensedSet, Selection, Task
+from bench.checks.side_effects import Watched
+from bench.contract.errors import BenchError
+from bench.contract.task import CondensedSet, Selection, Task
+from bench.training import toy
 
 LEGAL = "returns a legal set"
 PROCESS = "leaves the process as found"

@@ -5,9 +5,9 @@ from typing import ClassVar
 import pytest
 import torch
 
-from bench import toy
 from bench.checks import checks_for, run_checks
-from bench.types import Trial
+from bench.contract.task import Trial
+from bench.training import toy
 
 DECLARED = "declares what it looks at"
 SCORES = "inside its bounds"

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from bench import toy
+from bench.training import toy
 
 
 @dataclass(frozen=True)

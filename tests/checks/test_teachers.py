@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from bench import toy
 from bench.checks import checks_for, run_checks
-from bench.diffusion import Schedule
-from bench.types import Task
+from bench.contract.task import Task
+from bench.training import toy
+from bench.training.diffusion import Schedule
 
 
 @dataclass(frozen=True)

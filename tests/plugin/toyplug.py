@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bench import CondensedSet, Data, Missing, Selection, Task, Trial, Unsupported, hookimpl, toy
+from bench import CondensedSet, Data, Missing, Selection, Task, Trial, Unsupported, hookimpl
+from bench.training import toy
 
 
 def note(*words: Any) -> None:

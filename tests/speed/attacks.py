@@ -20,7 +20,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
 
-from bench.fork import ENVIRONMENT
+from bench.engine.fork import ENVIRONMENT
 
 STANDING = (0.8, 0.5, 0.2)
 PARTS = 2
@@ -73,9 +73,9 @@ def process(settings: dict[str, str]) -> ProcessPoolExecutor:
 def trained(width: int, norm: str, steps: int) -> tuple[Any, Any]:
     import torch
 
-    from bench import networks
-    from bench.recipe import Recipe
-    from bench.train import Examples, fit
+    from bench.training import networks
+    from bench.training.classifier import Examples, fit
+    from bench.training.recipe import Recipe
     from bench_standard.architectures.convnet import ConvNet
     from bench_standard.datasets.idx import FashionMNIST
 
@@ -160,7 +160,7 @@ def attacked(
     """Which images still stand, CPU seconds, passes forward and back: in a process of a side."""
     import torch
 
-    from bench.counting import counting
+    from bench.training.passes import counting
 
     torch.set_num_threads(1)
     start = time.process_time()

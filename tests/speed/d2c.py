@@ -31,12 +31,13 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bench import Task, diffusion
-from bench.diffusion import Schedule, losses
-from bench.recipe import DiffusionRecipe
-from bench.train import Examples
-from bench.train_diffusion import fit
-from bench.types import Data, TensorSplit
+from bench import Task
+from bench.contract.data import Data, TensorSplit
+from bench.training import diffusion
+from bench.training.classifier import Examples
+from bench.training.denoiser import fit
+from bench.training.diffusion import Schedule, losses
+from bench.training.recipe import DiffusionRecipe
 
 QUESTIONS = ("steps", "memory", "times", "gradients")
 
@@ -218,7 +219,7 @@ def times(network: str, seeds: int = 3) -> None:
 
 
 def held_out(made: Any, data: Data, network: str, seed: int) -> float:
-    from bench import networks
+    from bench.training import networks
 
     torch.manual_seed(77 + seed)
     denoiser = diffusion.build(architecture(network), data.shape, len(data.classes))

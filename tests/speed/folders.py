@@ -1,4 +1,4 @@
-"""`bench.loading.read` over a folder of JPEGs against torchvision's ImageFolder: images a second.
+"""`bench.training.loading.read` over a folder of JPEGs against torchvision's ImageFolder: images a second.
 
 Random resized crops to 224 of made-up photographs (500x375, smooth noise at several scales, JPEG
 quality 85 to 95). The user's side is ImageFolder, RandomResizedCrop(224, antialias=True) and
@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bench import augment, loading
+from bench.training import augment, loading
 from bench_standard.datasets import folders
 
 SIZE, SCALE = 224, (0.08, 1.0)

@@ -33,7 +33,7 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=5)
     args = arguments.parse_args()
 
-    from bench.fork import ENVIRONMENT
+    from bench.engine.fork import ENVIRONMENT
 
     environment = ENVIRONMENT | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     if not environment.items() <= os.environ.items():  # they are read when a process starts
@@ -79,7 +79,7 @@ def of_looks(rounds: int) -> None:
     """Images a CPU second: of a board's classifier, and of EfficientNet-Lite0."""
     import torch
 
-    from bench import networks
+    from bench.training import networks
     from bench_standard.architectures.convnet import CONVNET
     from bench_standard.generative import extractors
 

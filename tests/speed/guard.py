@@ -31,7 +31,7 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=15)
     args = arguments.parse_args()
 
-    from bench.fork import ENVIRONMENT
+    from bench.engine.fork import ENVIRONMENT
 
     if not ENVIRONMENT.items() <= os.environ.items():  # they are read when a process starts
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | ENVIRONMENT)
@@ -42,8 +42,8 @@ def main() -> None:
 def measure(args: argparse.Namespace, batch: int) -> None:
     import torch
 
-    from bench import networks
-    from bench.counting import counting
+    from bench.training import networks
+    from bench.training.passes import counting
     from bench_guard.curvature import curvature, gradient_norm, loss_difference
     from bench_standard.architectures.convnet import ConvNet
 

@@ -15,12 +15,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.graph import Dataset
-from bench.matrix import parse
-from bench.plan import plan
-from bench.registry import discover, registry_of
-from bench.resolve import resolve
-from bench.store import Store
+from bench.board.check import resolve
+from bench.board.matrix import parse
+from bench.contract.registry import discover, registry_of
+from bench.stages.plan import plan
+from bench.stages.stage import Dataset
+from bench.store.store import Store
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,7 +47,7 @@ def overhead(board: Path, jobs: int) -> None:
 
 
 def planning() -> None:
-    from bench import toy
+    from bench.training import toy
 
     registry = registry_of(toy.COMPONENTS)
     kinds = {kind: next(iter(registry.of(kind))) for kind in ("dataset", "teacher")}

@@ -109,8 +109,8 @@ class World:
     def __init__(self, norm: str, width: int) -> None:
         import torch
 
-        from bench.counting import Passes
-        from bench.types import TensorSplit
+        from bench.contract.data import TensorSplit
+        from bench.training.passes import Passes
 
         self.norm, self.width, self.passes = norm, width, Passes()
         generator = torch.Generator().manual_seed(0)
@@ -119,7 +119,7 @@ class World:
         self.real = TensorSplit(pixels, labels)
 
     def fresh(self) -> Any:
-        from bench import networks
+        from bench.training import networks
         from bench_standard.architectures.convnet import ConvNet
 
         architecture = ConvNet(width=self.width, norm=self.norm)

@@ -121,7 +121,7 @@ class World:
     def __init__(self, ipc: int, width: int) -> None:
         import torch
 
-        from bench.types import TensorSplit
+        from bench.contract.data import TensorSplit
         from bench_inversion.statistics import running, stacked, survey
 
         generator = torch.Generator().manual_seed(0)
@@ -148,7 +148,7 @@ class World:
     def fresh(self, seed: int) -> Any:
         import torch
 
-        from bench import networks
+        from bench.training import networks
         from bench_standard.architectures.convnet import ConvNet
 
         torch.manual_seed(seed)

@@ -14,12 +14,13 @@ started = time.process_time()
 
 import numpy as np  # noqa: E402
 
-from bench import leaderboard, records, report  # noqa: E402
+from bench.records import record
+from bench.report import numbers, page  # noqa: E402
 
 imported = time.process_time()
 
 IMAGES = 500
-BOARD = leaderboard.Board(
+BOARD = numbers.Board(
     title="Ten thousand records",
     track="classification",
     datasets=("one", "two"),
@@ -35,7 +36,7 @@ BOARD = leaderboard.Board(
 )
 
 
-def make() -> list[records.Record]:
+def make() -> list[record.Record]:
     rng = np.random.default_rng(0)
     rows = [(m, ipc) for m in (*BOARD.methods, *BOARD.controls) for ipc in BOARD.ipc]
     made = []
@@ -51,10 +52,10 @@ def make() -> list[records.Record]:
     return made[:10_000]
 
 
-def record(cell: tuple[str | int, ...], bits: np.ndarray, in_ball: bool) -> records.Record:
+def record(cell: tuple[str | int, ...], bits: np.ndarray, in_ball: bool) -> record.Record:
     seconds = dict.fromkeys(("squeeze", "condense", "train", "probe"), 1.234567)
     return {
-        **dict(zip(records.COORDINATE, cell, strict=True)),
+        **dict(zip(record.COORDINATE, cell, strict=True)),
         "status": "ok",
         "reason": "",
         "metrics": {"right": float(bits.mean()), "loss": 1.0 - float(bits.mean())},
@@ -62,7 +63,7 @@ def record(cell: tuple[str | int, ...], bits: np.ndarray, in_ball: bool) -> reco
             "right": {"better": "higher", "rate": True},
             "loss": {"better": "lower", "rate": False},
         },
-        "correct": records.pack(bits),
+        "correct": record.pack(bits),
         "images": IMAGES,
         "images_hash": "0123456789abcdef",
         "norm": "linf" if in_ball else "",
@@ -91,14 +92,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         at = [time.process_time()]
-        records.write(folder, made)
+        record.write(folder, made)
         at.append(time.process_time())
-        found = records.read(folder)
+        found = record.read(folder)
         at.append(time.process_time())
-        files = report.render(BOARD, found)
+        files = page.render(BOARD, found)
         at.append(time.process_time())
-        report.write_files(folder, files)
-        assert report.check(folder, files) == []
+        page.write_files(folder, files)
+        assert page.check(folder, files) == []
         assert len(found) == len(made)
         size = sum(path.stat().st_size for path in (folder / "records").iterdir()) / 2**20
     print(f"{len(found):,} records, {size:.1f} MiB; page of {len(files['README.md']):,} characters")

@@ -1,4 +1,4 @@
-"""`bench.train.fit` against the loop that a user would write: seconds, and accuracy.
+"""`bench.training.classifier.fit` against the loop that a user would write: seconds, and accuracy.
 
 The same network, optimiser, schedule, initial weights and number of steps on both sides, one
 thread, images made up here. The user's loop is a DataLoader over PIL images with torchvision's
@@ -24,7 +24,7 @@ from collections.abc import Iterator
 ROWS = {
     "plain": "DataLoader + torchvision",
     "plain, malloc": "the same, allocator settings",
-    "fit": "bench.train.fit",
+    "fit": "bench.training.classifier.fit",
     "fit, channels_last": "recipe.channels_last",
 }
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
@@ -143,7 +143,7 @@ def convnet(width: int, norm: str):  # type: ignore[no-untyped-def]
     """The ConvNet of the field: 3 blocks of convolution, norm, ReLU, average pooling."""
     from torch import nn
 
-    from bench.networks import Normalized
+    from bench.training.networks import Normalized
 
     layers: list[nn.Module] = []
     for channels in (3, width, width):
@@ -207,7 +207,7 @@ def plain_loop(network, train, steps: int, seed: int) -> None:  # type: ignore[n
 
 
 def recipe(steps: int, channels_last: bool = False):  # type: ignore[no-untyped-def]
-    from bench.recipe import Recipe
+    from bench.training.recipe import Recipe
 
     return Recipe(
         steps=steps,
@@ -224,8 +224,8 @@ def recipe(steps: int, channels_last: bool = False):  # type: ignore[no-untyped-
 def with_fit(network, train, steps: int, seed: int, channels_last: bool) -> None:  # type: ignore[no-untyped-def]
     import torch
 
-    from bench.train import Examples, fit
-    from bench.types import TensorSplit
+    from bench.contract.data import TensorSplit
+    from bench.training.classifier import Examples, fit
 
     examples = Examples(TensorSplit(*train), torch.arange(len(train[1])), train[1])
     fit(network, examples, recipe(steps, channels_last), classes=10, seed=seed, flip=True)
@@ -235,8 +235,8 @@ def fit_batches(train, steps: int, seed: int) -> Iterator:  # type: ignore[no-un
     """The batches of `fit`, without the network."""
     import torch
 
-    from bench import train as trainer
-    from bench.types import TensorSplit
+    from bench.contract.data import TensorSplit
+    from bench.training import classifier as trainer
 
     examples = trainer.Examples(TensorSplit(*train), torch.arange(len(train[1])), train[1])
     generator = torch.Generator().manual_seed(seed)

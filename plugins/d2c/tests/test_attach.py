@@ -6,8 +6,8 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
-from bench import Missing, Task, TensorSplit, Unsupported, networks
-from bench.types import BenchError
+from bench import BenchError, Missing, Task, TensorSplit, Unsupported
+from bench.training import networks
 from bench_d2c import attach
 from bench_d2c.attach import feature_map, features, hashed_text, text_of_file
 from bench_standard.architectures.resnet import RESNET18

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from bench import Task, Unsupported, diffusion, toy
+from bench import BenchError, Task, TensorSplit, Unsupported
 from bench.checks import checks_for, run_checks
-from bench.recipe import DiffusionRecipe
-from bench.train import Examples, generator_of
-from bench.train_diffusion import fit
-from bench.types import BenchError, TensorSplit
+from bench.training import diffusion, toy
+from bench.training.classifier import Examples, generator_of
+from bench.training.denoiser import fit
+from bench.training.recipe import DiffusionRecipe
 from bench_d2c.attach import hashed_text
 from bench_d2c.bilevel import D2C
 from bench_d2c.pool import begin

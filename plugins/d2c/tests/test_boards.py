@@ -9,12 +9,13 @@ import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 
-from bench import published, run
-from bench.engine import Engine
-from bench.matrix import parse, read
-from bench.registry import discover
-from bench.resolve import resolve
-from bench.store import Store
+from bench.board.check import resolve
+from bench.board.matrix import parse, read
+from bench.contract.registry import discover
+from bench.engine import results
+from bench.engine.scheduler import Engine
+from bench.report import published
+from bench.store.store import Store
 
 BOARD = Path(__file__).parents[3] / "leaderboards" / "imagenet-1k-generation"
 PAPER = "https://arxiv.org/abs/2507.05914"
@@ -147,7 +148,7 @@ def small(tmp_path, monkeypatch):
 def test_its_path_goes_all_the_way(small, registry, tmp_path):
     engine = Engine(resolve(small, registry), Store(tmp_path / "store"), 1)
     methods = ("d2c-select", "d2c-select-only", "random-attach", "random", "sre2l")
-    made = run.run(engine, engine.plan([c for c in small.cells() if c.method in methods]))
+    made = results.run(engine, engine.plan([c for c in small.cells() if c.method in methods]))
     assert [str(failure) for failure in made.failures] == []
     own = {"latent-dit-l": "ddpm", "latent-sit-l": "euler-250"}
     assert len(made.records) == 5 * 2 * 2 * 2  # methods, networks, samplers, checkpoints
@@ -196,7 +197,7 @@ def test_a_learnt_pool_goes_all_the_way_on_either_track(registry, tmp_path):
     for track in (generation, classification):
         document = parse(common | track)
         engine = Engine(resolve(document, registry), Store(tmp_path / "store"), 1)
-        made = run.run(engine, engine.plan(document.cells()))
+        made = results.run(engine, engine.plan(document.cells()))
         assert [str(failure) for failure in made.failures] == []
         (record,) = made.records
         assert record["status"] == "ok", record["reason"]

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from bench import Task, TensorSplit
-from bench.counting import counting
-from bench.diffusion import Denoiser, Schedule
+from bench.training.diffusion import Denoiser, Schedule
+from bench.training.passes import counting
 from bench_d2c import difficulty as module
 from bench_d2c.difficulty import difficulty, reliability
 

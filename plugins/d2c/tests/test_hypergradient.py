@@ -12,8 +12,9 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bench import Unsupported, diffusion
-from bench.diffusion import Denoiser, Schedule
+from bench import Unsupported
+from bench.training import diffusion
+from bench.training.diffusion import Denoiser, Schedule
 from bench_d2c.hypergradient import (
     conjugate_gradients,
     hypergradient,

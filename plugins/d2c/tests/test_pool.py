@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench import Task, toy
+from bench import Task
+from bench.training import toy
 from bench_d2c.pool import begin, direction, nearest_to_means, pulled, variation
 
 

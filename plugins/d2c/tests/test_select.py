@@ -4,10 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from bench import Missing, Selection, Task, TensorSplit
+from bench import BenchError, Missing, Selection, Task, TensorSplit
 from bench.checks import checks_for, run_checks
-from bench.diffusion import Denoiser, Schedule
-from bench.types import BenchError
+from bench.training.diffusion import Denoiser, Schedule
 from bench_d2c import difficulty as scoring
 from bench_d2c.select import VARIANTS, Select
 from bench_standard.coresets import Random

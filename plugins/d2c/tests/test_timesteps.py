@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from bench import diffusion, toy
-from bench.checks import cases
-from bench.diffusion import Denoiser
+from bench.checks import fixtures
+from bench.training import diffusion, toy
+from bench.training.diffusion import Denoiser
 from bench_d2c.timesteps import FLOATS, Spread, best, evenly, spread, systematic
 from bench_standard.architectures.dit import DIT_NANO
 
@@ -102,7 +102,7 @@ def test_a_denoiser_is_left_as_it_was():
 
 
 def test_a_toy_denoiser_can_be_scored():
-    denoiser = cases.denoiser(toy.GRAY)
+    denoiser = fixtures.denoiser(toy.GRAY)
     data = toy.GRAY.load()
     x = 2 * data.train.images(torch.arange(6)) - 1
     found = spread(denoiser, x, data.train.labels[:6], 500, 3, torch.Generator(), {})

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import published
-from bench.matrix import read
-from bench.registry import discover
-from bench.resolve import resolve
+from bench.board.check import resolve
+from bench.board.matrix import read
+from bench.contract.registry import discover
+from bench.report import published
 
 BOARDS = Path(__file__).parents[3] / "leaderboards"
 HOSTED = ("imagenette-robust", "tiny-imagenet-robust", "imagenet-1k-robust", "cifar10-robust")

@@ -7,7 +7,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import bench_guard
-from bench import Unsupported, networks
+from bench import Unsupported
+from bench.training import networks
 from bench_guard import curvature, gradient_norm, loss_difference
 
 TERMS = {

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from bench import networks, toy
-from bench.checks import cases, checks_for, run_checks
-from bench.types import BenchError
+from bench import BenchError
+from bench.checks import checks_for, fixtures, run_checks
+from bench.training import networks, toy
 from bench_guard.matching import FIRST_ORDER, GuardDC
 from bench_matching.methods import DC
 
@@ -19,7 +19,7 @@ def quick(method, **changes):
 
 
 def condensed(method):
-    return method.condense(cases.task(method, toy.GRAY, 2)).images
+    return method.condense(fixtures.task(method, toy.GRAY, 2)).images
 
 
 def smooth():

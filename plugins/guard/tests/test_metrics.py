@@ -7,10 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from bench import CondensedSet, Data, Selection, Trial, Unsupported
+from bench import BenchError, CondensedSet, Data, Selection, Trial, Unsupported
 from bench.checks import checks_for, run_checks
-from bench.probing import probed_images
-from bench.types import BenchError
+from bench.stages.probing import probed_images
 from bench_guard.curvature import curvature
 from bench_guard.metrics import (
     METRICS,

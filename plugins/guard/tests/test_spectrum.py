@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from bench.networks import Normalized
-from bench.types import BenchError
+from bench import BenchError
+from bench.training.networks import Normalized
 from bench_guard.spectrum import largest_eigenpair, top_curvature
 
 SHAPE, CLASSES = (1, 4, 4), 3

@@ -7,10 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from bench import Task
+from bench import BenchError, Task
 from bench.checks import checks_for, run_checks
-from bench.networks import build, predict, state
-from bench.types import BenchError
+from bench.training.networks import build, predict, state
 from bench_guard import curvature, gradient_norm
 from bench_guard.teachers import FIRST_ORDER, Adversarial, GradientNorm, Guard, attacked
 from bench_standard.architectures.convnet import ConvNet

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from bench import Task
-from bench.toy import GRAY
+from bench.training.toy import GRAY
 from bench_inversion.labels import soft_labels
 
 CLASSES = 4

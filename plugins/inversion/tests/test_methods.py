@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import bench_inversion
-from bench import Unsupported, networks, toy
-from bench.checks import cases, checks_for, run_checks
-from bench.types import BenchError
+from bench import BenchError, Unsupported
+from bench.checks import checks_for, fixtures, run_checks
+from bench.training import networks, toy
 from bench_inversion.methods import CDA, SRe2L
 from bench_standard.architectures.convnet import CONVNET
 
@@ -19,7 +19,7 @@ def quick(method, **changes):
 
 
 def condensed(method):
-    return method.condense(cases.task(method, toy.GRAY, 2))
+    return method.condense(fixtures.task(method, toy.GRAY, 2))
 
 
 @pytest.mark.slow
@@ -52,7 +52,7 @@ def test_labels_are_the_teachers_and_lead_to_the_class_of_each_image():
 
 
 def test_a_teacher_without_batchnorm_is_declined():
-    task = cases.task(SRe2L(), toy.GRAY, 1)
+    task = fixtures.task(SRe2L(), toy.GRAY, 1)
     teacher = networks.build(CONVNET, task.shape, 8, task.mean, task.std)
     task = dataclasses.replace(task, networks={"teacher": lambda: teacher})
     with pytest.raises(Unsupported, match="no BatchNorm layer"):

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from bench import Task, Unsupported, gates, networks, toy
-from bench.checks import cases
-from bench.counting import counting
-from bench.types import BenchError, crop_and_resize
+from bench import BenchError, Task, Unsupported, crop_and_resize
+from bench.checks import fixtures
+from bench.training import gates, networks, toy
+from bench.training.passes import counting
 from bench_inversion import recovery
 from bench_inversion.recovery import recover
 from bench_inversion.settings import Recovery
@@ -20,7 +20,7 @@ SRE2L = Recovery(iterations=60, lam=0.1, first_bn=10.0, cross_entropy=1.0, roll=
 
 
 def task(data=toy.GRAY, ipc=2, seed=0, flip=False, progress=None, teacher=None):
-    network = cases.trained(data) if teacher is None else teacher
+    network = fixtures.trained(data) if teacher is None else teacher
     loaded = data.load()
     return Task(
         loaded.train,
@@ -157,7 +157,7 @@ def test_the_same_seed_makes_the_same_bytes_and_another_seed_others():
 
 
 def test_images_of_a_class_differ():
-    images = recover(task(ipc=2), running(cases.trained(toy.GRAY)), SRE2L).view(8, 2, -1)
+    images = recover(task(ipc=2), running(fixtures.trained(toy.GRAY)), SRE2L).view(8, 2, -1)
     assert (images[:, 0] != images[:, 1]).double().mean() > 0.5
 
 
@@ -238,7 +238,7 @@ def test_the_last_batch_is_no_rest():
 
 
 def test_a_teacher_without_batchnorm_is_declined():
-    statistics = running(cases.trained(toy.GRAY))
+    statistics = running(fixtures.trained(toy.GRAY))
     teacher = networks.build(CONVNET, (1, 8, 8), 8, [0.4], [0.3])
     with pytest.raises(Unsupported, match="no BatchNorm"):
         recover(task(teacher=teacher), statistics, SRE2L)

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench import TensorSplit, Unsupported, gates, networks
-from bench.types import BenchError
+from bench import BenchError, TensorSplit, Unsupported
+from bench.training import gates, networks
 from bench_inversion import statistics
 from bench_inversion.statistics import Statistics, distance, of_classes, recording, running, survey
 from bench_standard.architectures.convnet import CONVNET, ConvNet

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bench.types import crop_and_resize
+from bench import crop_and_resize
 from bench_inversion.views import Views, beside, draw
 
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from bench.types import BenchError
+from bench import BenchError
 from bench_matching.distances import EPSILON, distance, gradients, mean_distance
 
 SHAPES = ((4, 3, 3, 3), (4,), (5, 2, 3), (10, 8), (10,))

@@ -5,12 +5,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from bench import Task, networks, toy
-from bench.checks import cases
-from bench.counting import counting
-from bench.recipe import Recipe
-from bench.train import Examples, fit
-from bench.types import BenchError, TensorSplit
+from bench import BenchError, Task, TensorSplit
+from bench.checks import fixtures
+from bench.training import networks, toy
+from bench.training.classifier import Examples, fit
+from bench.training.passes import counting
+from bench.training.recipe import Recipe
 from bench_matching import matching
 from bench_matching.matching import RealImages, begin, match, settle
 from bench_matching.methods import DC, DM
@@ -25,7 +25,7 @@ def task(data=toy.GRAY, ipc=2, seed=0, architecture=None, **changes):
     loaded, calls = data.load(), iter(range(100_000))
 
     def backbone():
-        return cases.network(architecture or toy.ToyConvNet(), loaded, 1 + next(calls))
+        return fixtures.network(architecture or toy.ToyConvNet(), loaded, 1 + next(calls))
 
     facts = (loaded.train, loaded.classes, loaded.shape, loaded.mean, loaded.std, loaded.flip)
     made = Task(*facts, ipc, seed, networks={"backbone": backbone})
@@ -159,7 +159,7 @@ def accuracy(images):
     labels = torch.arange(len(images)).repeat_interleave(images.shape[1])
     examples = Examples(TensorSplit(images.flatten(0, 1), labels), torch.arange(16), labels)
     loaded = toy.GRAY.load()
-    student = cases.network(toy.ToyConvNet(), loaded)
+    student = fixtures.network(toy.ToyConvNet(), loaded)
     fit(student, examples, Recipe(steps=60, lr=0.05), classes=8, seed=0)
     logits = networks.predict(student, loaded.test, torch.arange(len(loaded.test)))
     return (logits.argmax(1) == loaded.test.labels).double().mean().item()
@@ -205,7 +205,7 @@ def test_noise_has_the_mean_and_the_spread_of_the_data():
 
 
 def test_settling_gives_batchnorm_the_statistics_of_some_images_and_freezes_them():
-    network = cases.network(toy.ToyConvNet(), toy.GRAY.load()).train()
+    network = fixtures.network(toy.ToyConvNet(), toy.GRAY.load()).train()
     norm = network.network[1]
     images = toy.GRAY.load().train.images(torch.arange(30))
     for scale in (1.0, 0.3):  # nothing is left of those before
@@ -230,7 +230,7 @@ def test_a_network_is_trained_on_all_images_augmented(monkeypatch):
 
 
 def test_without_batchnorm_no_images_are_asked_for():
-    network = cases.network(INSTANCE, toy.GRAY.load()).train()
+    network = fixtures.network(INSTANCE, toy.GRAY.load()).train()
     settle(network, lambda: pytest.fail("asked"))
     assert not network.training
 
@@ -251,7 +251,7 @@ def test_progress_is_told_in_steps_of_the_images_and_networks_are_fresh():
 
 
 def test_passes_are_counted():
-    network = cases.network(INSTANCE, toy.GRAY.load())
+    network = fixtures.network(INSTANCE, toy.GRAY.load())
     given = task(networks={"backbone": lambda: network})
     with counting(network) as counted:
         DM(iterations=3, batch=5).condense(given)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import bench_matching
-from bench import toy
-from bench.checks import cases, checks_for, run_checks
-from bench.types import BenchError
+from bench import BenchError
+from bench.checks import checks_for, fixtures, run_checks
+from bench.training import toy
 from bench_matching.methods import DC, DM, DSA
 
 METHODS = (DC(), DSA(), DM())
@@ -20,7 +20,7 @@ def quick(method, **changes):
 
 
 def condensed(method, data=toy.GRAY, **changes):
-    return method.condense(dataclasses.replace(cases.task(method, data, 2), **changes))
+    return method.condense(dataclasses.replace(fixtures.task(method, data, 2), **changes))
 
 
 @pytest.mark.slow
@@ -61,7 +61,7 @@ def test_loops_are_those_of_the_budget_unless_they_are_fields():
     told = []
     method = dataclasses.replace(DC(), iterations=1, batch=4)
     task = dataclasses.replace(
-        cases.task(method, toy.GRAY, 3), progress=lambda done, total: told.append(total)
+        fixtures.task(method, toy.GRAY, 3), progress=lambda done, total: told.append(total)
     )
     method.condense(task)
     assert told == [3] * 3

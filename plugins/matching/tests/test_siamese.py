@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bench.recipe import DSA_OPERATIONS
+from bench.training.recipe import DSA_OPERATIONS
 from bench_matching.siamese import alike
 
 ALL = "_".join(DSA_OPERATIONS)

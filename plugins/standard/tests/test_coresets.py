@@ -7,9 +7,10 @@ import torch
 from sklearn.cluster import KMeans
 from torch import nn
 
-from bench import Selection, Task, TensorSplit, condensed_set, keys
+from bench import BenchError, Selection, Task, TensorSplit
 from bench.checks import checks_for, run_checks
-from bench.types import BenchError
+from bench.contract import code
+from bench.training import sets
 from bench_standard.coresets import (
     Easiest,
     Full,
@@ -128,10 +129,10 @@ def test_a_small_coreset_is_the_beginning_of_a_large_one(method):
 
 @pytest.mark.parametrize("method", CORESETS)
 def test_an_image_weighs_8_bytes_and_its_label_8(method):
-    stored = condensed_set.to_tensors(method.condense(task(7)))
+    stored = sets.to_tensors(method.condense(task(7)))
     count = 7 * CLASSES
     expected = {"images": 8 * count, "labels": 8 * count, "weights": 0, "extras": 0}
-    assert condensed_set.weigh(stored) == expected
+    assert sets.weigh(stored) == expected
 
 
 def test_random_follows_the_seed():
@@ -279,8 +280,8 @@ def test_images_that_are_not_in_memory_are_read_piece_by_piece(method):
 @pytest.mark.parametrize("method", [Random(), KCenter(), Full()])
 def test_only_medoid_depends_on_scikit_learn(method):
     packages = {"bench_standard"}
-    assert "scikit-learn" in keys.requirements(Medoid.__module__, packages)
-    assert "scikit-learn" not in keys.requirements(type(method).__module__, packages)
+    assert "scikit-learn" in code.requirements(Medoid.__module__, packages)
+    assert "scikit-learn" not in code.requirements(type(method).__module__, packages)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench import Missing, Unsupported
+from bench import BenchError, Missing, Unsupported
 from bench.checks import checks_for, run_checks
-from bench.types import BenchError
 from bench_standard.corruptions import COMMON, EXTRA, KINDS, NOISES, SEEDED, Corruption
 
 MODEL = nn.Identity()

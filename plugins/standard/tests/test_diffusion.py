@@ -5,11 +5,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bench import Missing, Task, diffusion, networks, toy
+from bench import BenchError, Missing, Task
 from bench.checks import checks_for, run_checks
-from bench.diffusion import Schedule
-from bench.recipe import DiffusionRecipe
-from bench.types import BenchError
+from bench.training import diffusion, networks, toy
+from bench.training.diffusion import Schedule
+from bench.training.recipe import DiffusionRecipe
 from bench_standard.architectures.dit import DIT_NANO
 from bench_standard.diffusion import Diffusion, PretrainedDiffusion
 

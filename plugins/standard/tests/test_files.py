@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 from torchvision import datasets
 
-from bench import Missing
-from bench.types import BenchError
+from bench import BenchError, Missing
 from bench_standard import files
 from bench_standard.datasets.cifar import CIFAR10, CIFAR100
 from bench_standard.datasets.idx import MNIST, FashionMNIST

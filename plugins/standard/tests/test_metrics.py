@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from bench import CondensedSet, Selection, Trial
-from bench.types import BenchError
+from bench import BenchError, CondensedSet, Selection, Trial
 from bench_standard.metrics import Accuracy, WorstClass
 
 

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from bench import Missing, Task, TensorSplit, Unsupported, toy
-from bench.checks import cases, checks_for, run_checks
-from bench.types import BenchError
+from bench import BenchError, Missing, Task, TensorSplit, Unsupported
+from bench.checks import checks_for, fixtures, run_checks
+from bench.training import toy
 from bench_standard.prebuilt import Prebuilt
 
 CLASSES = ("cat", "a dog", "a")  # " " sorts before "/"
@@ -334,7 +334,7 @@ def test_a_folder_with_too_many_images_or_without_a_class_is_refused(folder, tmp
 
 def means(ipc):
     """A condensed set of the toy data: mean images."""
-    made = toy.ToyMeans().condense(cases.task(toy.ToyMeans(), toy.GRAY, ipc))
+    made = toy.ToyMeans().condense(fixtures.task(toy.ToyMeans(), toy.GRAY, ipc))
     return {"images": made.images, "labels": made.labels.argmax(1)}
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bench import Missing, Task, Unsupported, networks, toy
+from bench import BenchError, Missing, Task, Unsupported
 from bench.checks import checks_for, run_checks
-from bench.types import BenchError
+from bench.training import networks, toy
 from bench_standard import files
 from bench_standard.architectures.mobilenet import MobileNetV2
 from bench_standard.pretrained import MEAN, STD, Pretrained, TorchvisionImageNet

@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from bench import Unsupported
+from bench import BenchError, Unsupported
 from bench.checks import checks_for, run_checks
-from bench.diffusion import Denoiser, Schedule
-from bench.types import BenchError
+from bench.training.diffusion import Denoiser, Schedule
 from bench_standard.samplers import DDIM, DDPM, Euler, shortened, visited
 
 SHAPE = (1, 2, 2)

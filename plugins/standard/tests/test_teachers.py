@@ -3,10 +3,9 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from bench import Task
+from bench import BenchError, Task
 from bench.checks import checks_for
-from bench.networks import build, predict
-from bench.types import BenchError
+from bench.training.networks import build, predict
 from bench_standard.architectures.convnet import ConvNet
 from bench_standard.datasets.digits import Digits
 from bench_standard.teachers import STANDARD_CIFAR, STANDARD_FASHION, STANDARD_IMAGENET, Standard

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import bench_wmdd
-from bench import Task, TensorSplit, Unsupported, networks, toy
-from bench.checks import cases, checks_for, run_checks
-from bench.recipe import Recipe
-from bench.train import Examples, fit
-from bench.types import BenchError, Subset
+from bench import BenchError, Subset, Task, TensorSplit, Unsupported
+from bench.checks import checks_for, fixtures, run_checks
+from bench.training import networks, toy
+from bench.training.classifier import Examples, fit
+from bench.training.recipe import Recipe
 from bench_inversion.statistics import distance, of_classes, recording
 from bench_standard.architectures.convnet import CONVNET, ConvNet
 from bench_standard.datasets.digits import Digits
@@ -26,7 +26,7 @@ def quick(method, **changes):
 
 
 def condensed(method, ipc=4):
-    return method.condense(cases.task(method, toy.GRAY, ipc))
+    return method.condense(fixtures.task(method, toy.GRAY, ipc))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_arms_differ_in_what_they_are_named_after():
 
 
 def test_weights_are_those_of_the_barycenter_and_positive():
-    made, task = condensed(quick(WMDD())), cases.task(WMDD(), toy.GRAY, 4)
+    made, task = condensed(quick(WMDD())), fixtures.task(WMDD(), toy.GRAY, 4)
     for label in range(8):
         members = (task.train.labels == label).nonzero().squeeze(1)
         with torch.no_grad():
@@ -85,7 +85,7 @@ def test_weights_count_in_the_statistics_of_a_class():
 
 def gaps(method):
     """Of the set: to the statistics of classes, unweighted, and of features to the targets."""
-    task = cases.task(method, toy.GRAY, 4)
+    task = fixtures.task(method, toy.GRAY, 4)
     images = method.condense(task).images
     statistics = of_classes(task.teacher, task.train, 8)
     supports = []
@@ -108,7 +108,7 @@ def test_the_feature_loss_brings_features_to_the_barycenter_and_by_class_its_sta
 
 
 def test_arms_without_real_images_do_not_look_at_them():
-    task = cases.task(CE_BN, toy.GRAY, 2)
+    task = fixtures.task(CE_BN, toy.GRAY, 2)
 
     class Blind:
         labels = task.train.labels
@@ -140,7 +140,7 @@ def test_a_class_of_fewer_images_than_ipc_shares_points_and_weights(method):
 
 def test_a_set_of_classes_smaller_than_ipc_is_legal():
     method = quick(UNIFORM)
-    task = cases.task(method, toy.GRAY, 6)
+    task = fixtures.task(method, toy.GRAY, 6)
     few = torch.arange(24)  # three images of each class
     made = method.condense(dataclasses.replace(task, train=Subset(task.train, few)))
     assert len(made) == 48
@@ -148,14 +148,14 @@ def test_a_set_of_classes_smaller_than_ipc_is_legal():
 
 
 def test_a_class_without_images_is_an_error():
-    task = cases.task(WMDD(), toy.GRAY, 1)
+    task = fixtures.task(WMDD(), toy.GRAY, 1)
     few = (task.train.labels < 7).nonzero().squeeze(1)
     with pytest.raises(BenchError, match="no training images"):
         quick(WMDD()).condense(dataclasses.replace(task, train=Subset(task.train, few)))
 
 
 def test_a_teacher_without_batchnorm_is_declined_before_any_work():
-    task = cases.task(WMDD(), toy.GRAY, 1)
+    task = fixtures.task(WMDD(), toy.GRAY, 1)
     teacher = networks.build(CONVNET, task.shape, 8, task.mean, task.std)
     task = dataclasses.replace(task, train=None, networks={"teacher": lambda: teacher})
     with pytest.raises(Unsupported, match="no BatchNorm layer"):

@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench import CondensedSet, Data, Selection, Trial, Unsupported
+from bench import BenchError, CondensedSet, Data, Selection, Trial, Unsupported
 from bench.checks import checks_for, run_checks
-from bench.types import BenchError
 from bench_wmdd.metrics import CLASS_W1, ClassDisparity, ClassWasserstein, Diversity, RiskGap
 from bench_wmdd.supports import barycenter
 

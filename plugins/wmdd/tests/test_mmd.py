@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.metrics.pairwise import rbf_kernel
 
-from bench.types import BenchError
+from bench import BenchError
 from bench_wmdd.mmd import discrepancy, median_distance, mmd
 from bench_wmdd.supports import scattered
 

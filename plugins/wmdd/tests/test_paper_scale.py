@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import published
-from bench.matrix import read
-from bench.registry import discover
-from bench.resolve import resolve
+from bench.board.check import resolve
+from bench.board.matrix import read
+from bench.contract.registry import discover
+from bench.report import published
 from bench_standard.datasets.imagenette import ImageNette
 
 BOARDS = Path(__file__).parents[3] / "leaderboards"
@@ -25,11 +25,11 @@ RUN = """
 import json, sys
 from pathlib import Path
 from bench import run
-from bench.resolve import resolve
-from bench.engine import Engine
-from bench.matrix import parse
-from bench.registry import discover
-from bench.store import Store
+from bench.board.check import resolve
+from bench.engine.scheduler import Engine
+from bench.board.matrix import parse
+from bench.contract.registry import discover
+from bench.store.store import Store
 
 if __name__ == "__main__":
     components = resolve(parse(json.loads(sys.argv[2])), discover())

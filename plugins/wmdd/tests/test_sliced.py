@@ -3,7 +3,7 @@ import ot
 import pytest
 import torch
 
-from bench.types import BenchError
+from bench import BenchError
 from bench_wmdd.sliced import quantiles, sliced
 from bench_wmdd.supports import barycenter
 

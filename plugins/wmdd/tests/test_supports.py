@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans, kmeans_plusplus
 
-from bench.types import BenchError
+from bench import BenchError
 from bench_wmdd.quantisation import partition, spread
 from bench_wmdd.supports import barycenter, barycenters, scattered
 

@@ -17,9 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench import Missing, Task, Unsupported
-from bench.loading import batches
-from bench.types import BenchError
+from bench import BenchError, Missing, Task, Unsupported
+from bench.training.loading import batches
 
 BATCH = 250
 TEXT, FEATURES = "class.text", "image.features"

@@ -6,8 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from bench import CondensedSet, Task
-from bench.types import BenchError
+from bench import BenchError, CondensedSet, Task
 
 CHOICES = {
     "hypergrad": ("gm", "unroll", "cg", "head"),

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from bench import Task
-from bench.diffusion import losses
-from bench.loading import batches
+from bench.training.diffusion import losses
+from bench.training.loading import batches
 
 BATCH = 250  # images scored together
 

@@ -14,12 +14,12 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bench import CondensedSet, Task, Unsupported, loading
-from bench.diffusion import Denoiser, rows_of
-from bench.recipe import DiffusionRecipe
-from bench.train import Examples, generator_of
-from bench.train_diffusion import fit
-from bench.types import BenchError, Split, TensorSplit
+from bench import BenchError, CondensedSet, Split, Task, TensorSplit, Unsupported
+from bench.training import loading
+from bench.training.classifier import Examples, generator_of
+from bench.training.denoiser import fit
+from bench.training.diffusion import Denoiser, rows_of
+from bench.training.recipe import DiffusionRecipe
 from bench_d2c import timesteps
 from bench_d2c.attach import TEXT, hashed_text
 from bench_d2c.bilevel import D2C, SCORED

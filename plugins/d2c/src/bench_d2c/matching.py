@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
 from bench import Unsupported
-from bench.diffusion import Denoiser, Schedule, losses
+from bench.training.diffusion import Denoiser, Schedule, losses
 from bench_d2c.attach import TEXT
 from bench_d2c.hypergradient import Loss, Pool, Weights, leaves, ridge
 from bench_matching.distances import distance, gradients, mean_distance
@@ -25,7 +25,7 @@ Head = Callable[[Weights, Pool], Weights]
 
 
 def at(denoiser: Denoiser, weights: Weights) -> Any:
-    """The denoiser with other weights, as `bench.diffusion.losses` takes one."""
+    """The denoiser with other weights, as `bench.training.diffusion.losses` takes one."""
     return _At(denoiser, weights, denoiser.schedule)
 
 

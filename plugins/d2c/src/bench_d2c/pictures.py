@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from bench.diffusion import Denoiser, losses
+from bench.training.diffusion import Denoiser, losses
 from bench_d2c.matching import Pair
 from bench_matching.distances import gradients
 

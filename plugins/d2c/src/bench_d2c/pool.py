@@ -9,8 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from bench import Task
-from bench.types import BenchError
+from bench import BenchError, Task
 from bench_matching.matching import RealImages
 
 CANDIDATES = 2000  # real images of a class that k-means looks at

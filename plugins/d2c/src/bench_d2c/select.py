@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench import CondensedSet, Selection, Task
-from bench.types import BenchError
+from bench import BenchError, CondensedSet, Selection, Task
 
 if TYPE_CHECKING:
     from torch import Tensor

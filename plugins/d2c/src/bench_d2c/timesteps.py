@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from torch.func import grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bench.diffusion import Denoiser, losses
+from bench.training.diffusion import Denoiser, losses
 from bench_d2c.matching import at
 
 FLOATS = 2**24  # of gradients of single losses that are held at once

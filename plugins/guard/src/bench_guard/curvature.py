@@ -101,7 +101,7 @@ def _differentiable(model: nn.Module) -> Iterator[None]:
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    from bench.networks import evaluating
+    from bench.training.networks import evaluating
     from bench_guard.twice import cheap_twice
 
     if isinstance(model, torch.jit.ScriptModule):

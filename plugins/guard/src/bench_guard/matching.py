@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.types import BenchError
+from bench import BenchError
 from bench_matching.methods import DC
 
 if TYPE_CHECKING:

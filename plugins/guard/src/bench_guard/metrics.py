@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench import Trial, Unsupported
-from bench.types import BenchError
+from bench import BenchError, Trial, Unsupported
 from bench_guard.sides import Side, looked_at, sides, worst_loss
 
 if TYPE_CHECKING:
@@ -184,7 +183,7 @@ class FeatureDeviation:
     def measure(self, trial: Trial) -> float:
         import torch
 
-        from bench import networks
+        from bench.training import networks
 
         model = _network(self.network, trial)
 
@@ -225,7 +224,7 @@ def _top(metric: InputCurvature | CurvatureCosine, trial: Trial) -> tuple[Tensor
 
 def _tested(trial: Trial, images: int, model: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of images and labels: the first test images that attacks are given."""
-    from bench.probing import probed_images
+    from bench.stages.probing import probed_images
 
     test = trial.data.test
     index = probed_images(test, trial.data.digest, images)

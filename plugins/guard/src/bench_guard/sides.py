@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench import Selection, Trial, Unsupported
-from bench.types import TensorSplit
+from bench import Selection, TensorSplit, Trial, Unsupported
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from bench.types import Split
+    from bench import Split
 
 BATCH = 50  # images looked at once
 
@@ -62,7 +61,7 @@ def looked_at(
     """Batches of images [B, C, H, W] and labels [B], on the device of a network."""
     import torch
 
-    from bench.loading import batches
+    from bench.training.loading import batches
 
     device = next((weights.device for weights in model.parameters()), "cpu")
     for images, some in zip(batches(split, index, size), torch.split(labels, size), strict=True):
@@ -80,7 +79,7 @@ def worst_loss(
     import torch
     from torch.nn import functional as F
 
-    from bench.networks import evaluating
+    from bench.training.networks import evaluating
 
     def long(vectors: Tensor, length: float) -> Tensor:
         """Of that length each, or 0."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from bench.types import BenchError, Unsupported
+from bench import BenchError, Unsupported
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -38,7 +38,7 @@ def top_curvature(
     from torch.nn import functional as F
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    from bench.networks import evaluating
+    from bench.training.networks import evaluating
 
     if steps < 1:
         raise BenchError(f"steps is {steps}; expected 1 or more products with the Hessian")

@@ -6,14 +6,13 @@ import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench import Task
-from bench.recipe import Recipe
-from bench.types import BenchError
+from bench import BenchError, Task
+from bench.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
-    from bench.train import Hook
+    from bench.training.classifier import Hook
 
 FORMS = ("gradient", "loss")
 
@@ -53,7 +52,7 @@ class Training:
     ) -> nn.Module:
         import torch
 
-        from bench.train import Examples, fit
+        from bench.training.classifier import Examples, fit
 
         labels = task.train.labels
         return fit(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench import Task
-from bench.networks import predict
-from bench.types import TensorSplit
+from bench import Task, TensorSplit
+from bench.training.networks import predict
 
 MARGIN = 0.01  # by which the class of an image leads, where the teacher sees another in it
 

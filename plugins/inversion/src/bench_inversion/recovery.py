@@ -14,9 +14,9 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from bench import Task, networks
-from bench.keys import digest
-from bench.types import BenchError
+from bench import BenchError, Task
+from bench.contract.keys import digest
+from bench.training import networks
 from bench_inversion import views
 from bench_inversion.settings import Recovery
 from bench_inversion.statistics import Moments, Statistics, distance, recording

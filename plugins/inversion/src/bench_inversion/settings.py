@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from bench.types import BenchError
+from bench import BenchError
 
 FEATURE_LOSSES = ("norm", "squared")
 

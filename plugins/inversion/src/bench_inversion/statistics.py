@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bench import Split, Unsupported, networks
-from bench.loading import batches
-from bench.types import BenchError
+from bench import BenchError, Split, Unsupported
+from bench.training import networks
+from bench.training.loading import batches
 
 BATCH = 256  # real images looked at once
 

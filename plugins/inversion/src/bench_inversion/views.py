@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from bench import augment
+from bench.training import augment
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from bench.types import BenchError
+from bench import BenchError
 
 EPSILON = 1e-6  # beside a product of norms, as in the released code
 

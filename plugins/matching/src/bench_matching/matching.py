@@ -11,11 +11,11 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from bench import CondensedSet, Task, loading
-from bench.keys import digest
-from bench.recipe import Recipe
-from bench.train import Examples, fit
-from bench.types import BenchError, TensorSplit
+from bench import BenchError, CondensedSet, Task, TensorSplit
+from bench.contract.keys import digest
+from bench.training import loading
+from bench.training.classifier import Examples, fit
+from bench.training.recipe import Recipe
 from bench_matching.settings import Matching
 from bench_matching.siamese import alike
 

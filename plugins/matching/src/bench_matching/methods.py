@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench import CondensedSet, Task
-from bench.types import BenchError
+from bench import BenchError, CondensedSet, Task
 from bench_matching.settings import Matching, loops
 
 if TYPE_CHECKING:
@@ -126,7 +125,7 @@ class DM:
         """How far the mean features of synthetic and of real images are apart."""
         import torch
 
-        from bench import networks
+        from bench.training import networks
         from bench_matching.distances import mean_distance
 
         with torch.no_grad():

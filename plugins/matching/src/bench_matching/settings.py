@@ -6,8 +6,8 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from bench.recipe import DSA_OPERATIONS
-from bench.types import BenchError
+from bench import BenchError
+from bench.training.recipe import DSA_OPERATIONS
 
 INITS = ("real", "noise")
 

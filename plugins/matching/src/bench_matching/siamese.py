@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from bench import augment
+from bench.training import augment
 
 
 def alike(

@@ -12,8 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from bench import CondensedSet, Selection, Task
-from bench.types import BenchError
+from bench import BenchError, CondensedSet, Selection, Task
 from bench_standard.features import check_space, losses, points
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench import Missing, Unsupported
-from bench.types import BenchError
+from bench import BenchError, Missing, Unsupported
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench import Task
-from bench.recipe import DiffusionRecipe
-from bench.types import BenchError
+from bench import BenchError, Task
+from bench.training.recipe import DiffusionRecipe
 from bench_standard.pretrained import Pretrained
 
 if TYPE_CHECKING:
@@ -52,9 +51,9 @@ class Diffusion:
     def squeeze(self, task: Task) -> nn.Module:
         import torch
 
-        from bench.diffusion import Schedule
-        from bench.train import Examples
-        from bench.train_diffusion import fit
+        from bench.training.classifier import Examples
+        from bench.training.denoiser import fit
+        from bench.training.diffusion import Schedule
 
         denoiser: Any = task.network()
         denoiser.schedule = Schedule(self.noise, self.prediction, self.timesteps)
@@ -94,7 +93,7 @@ class PretrainedDiffusion:
             raise BenchError(f"{self.name}: {error}") from None
 
     def squeeze(self, task: Task) -> nn.Module:
-        from bench.diffusion import Schedule
+        from bench.training.diffusion import Schedule
 
         denoiser: Any = Pretrained(self.name, self.file, self.sha256).squeeze(task)
         denoiser.schedule = Schedule(self.noise, self.prediction, self.timesteps)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bench import Task
-from bench.types import BenchError
+from bench import BenchError, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,8 +31,8 @@ def points(task: Task, index: Tensor, space: str) -> Tensor:
     """
     import torch
 
-    from bench import networks
-    from bench.loading import batches
+    from bench.training import networks
+    from bench.training.loading import batches
 
     def embedded(images: Tensor) -> Tensor:
         if space == "pixels":
@@ -48,7 +47,7 @@ def losses(task: Task, index: Tensor) -> Tensor:
     """The cross-entropy of the teacher on the images at `index`: float64 [n]."""
     from torch.nn.functional import cross_entropy
 
-    from bench.networks import predict
+    from bench.training.networks import predict
 
     logits = predict(task.teacher, task.train, index, batch=BATCH, device=task.device)
     return cross_entropy(logits.double(), task.train.labels[index], reduction="none")

@@ -14,8 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from bench import Missing
-from bench.types import BenchError
+from bench import BenchError, Missing
 
 
 def folder() -> Path:

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import CondensedSet, Missing, Task, Unsupported
-from bench.types import BenchError
+from bench import BenchError, CondensedSet, Missing, Task, Unsupported
 from bench_standard import files
 
 if TYPE_CHECKING:
@@ -282,7 +281,7 @@ def _decoded(path: Path) -> Any:
 
 def _check_legal(path: Path, condensed: CondensedSet, task: Task) -> None:
     """The gate of the harness, whose sentences get the name of the file."""
-    from bench import gates
+    from bench.training import gates
 
     try:
         gates.check_condensed(

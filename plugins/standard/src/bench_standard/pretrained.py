@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench import Missing, Task, Unsupported
-from bench.types import BenchError
+from bench import BenchError, Missing, Task, Unsupported
 from bench_standard import files
 
 if TYPE_CHECKING:
@@ -128,7 +127,7 @@ def _filled(task: Task, path: Path) -> nn.Module:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from bench import networks
+    from bench.training import networks
 
     try:
         state = load_file(path)

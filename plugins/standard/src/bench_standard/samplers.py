@@ -12,13 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench import Unsupported
-from bench.types import BenchError
+from bench import BenchError, Unsupported
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from bench.diffusion import Denoiser
+    from bench.training.diffusion import Denoiser
 
 SPACINGS = ("trailing", "leading")
 PREDICTIONS = {

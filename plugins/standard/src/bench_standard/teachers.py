@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench import Task
-from bench.recipe import Recipe
-from bench.types import BenchError
+from bench import BenchError, Task
+from bench.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,7 +47,7 @@ class Standard:
     def squeeze(self, task: Task) -> nn.Module:
         import torch
 
-        from bench.train import Examples, fit
+        from bench.training.classifier import Examples, fit
 
         labels = task.train.labels
         return fit(

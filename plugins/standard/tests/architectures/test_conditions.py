@@ -2,10 +2,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from bench import Unsupported, diffusion, toy
-from bench.recipe import DiffusionRecipe
-from bench.train import Examples
-from bench.train_diffusion import fit
+from bench import Unsupported
+from bench.training import diffusion, toy
+from bench.training.classifier import Examples
+from bench.training.denoiser import fit
+from bench.training.recipe import DiffusionRecipe
 from bench_standard.architectures.conditions import Conditions, Projection, check
 from bench_standard.architectures.dit import DIT_NANO
 from bench_standard.architectures.unet import UNet

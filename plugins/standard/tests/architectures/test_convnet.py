@@ -2,8 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench import Unsupported
-from bench.types import BenchError
+from bench import BenchError, Unsupported
 from bench_standard.architectures.convnet import NORMS, POOLINGS, ConvNet
 from bench_standard.architectures.layers import AvgPool2x2
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bench import Unsupported, diffusion
+from bench import BenchError, Unsupported
 from bench.checks import checks_for
-from bench.types import BenchError
+from bench.training import diffusion
 from bench_standard.architectures.dit import DIT_B, DIT_L, DIT_NANO, DIT_S, DIT_XL, DIT_XS, DiT
 
 SHAPE, CLASSES = (1, 8, 8), 3

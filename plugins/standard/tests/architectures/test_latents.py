@@ -7,13 +7,13 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
-from bench import Missing, Unsupported, diffusion, networks, toy
+from bench import BenchError, Missing, Unsupported
 from bench.checks import checks_for
-from bench.diffusion import Schedule
-from bench.recipe import DiffusionRecipe
-from bench.train import Examples
-from bench.train_diffusion import fit
-from bench.types import BenchError
+from bench.training import diffusion, networks, toy
+from bench.training.classifier import Examples
+from bench.training.denoiser import fit
+from bench.training.diffusion import Schedule
+from bench.training.recipe import DiffusionRecipe
 from bench_standard import files
 from bench_standard.architectures.latents import (
     LATENT_DIT_L,

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torchvision
 
-from bench.types import BenchError
+from bench import BenchError
 from bench_standard.architectures.mobilenet import MobileNetV2
 
 

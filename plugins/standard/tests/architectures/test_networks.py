@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench import Unsupported, networks
+from bench import Unsupported
 from bench.checks import checks_for
+from bench.training import networks
 from bench_standard.architectures.convnet import (
     CONVNET,
     CONVNET_BN,

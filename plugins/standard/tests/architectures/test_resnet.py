@@ -3,7 +3,7 @@ import torch
 import torchvision
 from torch import nn
 
-from bench.types import BenchError
+from bench import BenchError
 from bench_standard.architectures.resnet import RESNET18, RESNET50, RESNET101, ResNet
 
 

@@ -2,9 +2,8 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bench import Unsupported
+from bench import BenchError, Unsupported
 from bench.checks import checks_for
-from bench.types import BenchError
 from bench_standard.architectures.unet import UNET_CIFAR, UNET_S, UNET_XS, UNet
 
 SHAPE, CLASSES = (1, 8, 8), 3

@@ -3,7 +3,7 @@ import torch
 import torchvision
 from torch import nn
 
-from bench.types import BenchError
+from bench import BenchError
 from bench_standard.architectures.vgg import VGG11
 
 

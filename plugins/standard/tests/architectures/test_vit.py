@@ -2,8 +2,7 @@ import pytest
 import timm
 import torch
 
-from bench import Unsupported
-from bench.types import BenchError
+from bench import BenchError, Unsupported
 from bench_standard.architectures.vit import VIT_NANO, VIT_TINY, ViT
 
 

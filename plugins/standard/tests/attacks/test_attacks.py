@@ -8,14 +8,14 @@ import torch
 from torch import nn
 
 import bench_standard
-from bench import Unsupported
-from bench.checks import cases, checks_for, run_checks
-from bench.counting import counting
-from bench.matrix import parse
-from bench.registry import SEARCHES, discover
-from bench.resolve import resolve
-from bench.toy import COLOR, GRAY
-from bench.types import BenchError
+from bench import BenchError, Unsupported
+from bench.board.check import resolve
+from bench.board.matrix import parse
+from bench.checks import checks_for, fixtures, run_checks
+from bench.contract.kinds import SEARCHES
+from bench.contract.registry import discover
+from bench.training.passes import counting
+from bench.training.toy import COLOR, GRAY
 from bench_standard.attacks import presets
 from bench_standard.attacks.auto import APGD, FAB, AutoAttack, Square, TargetedAPGD
 from bench_standard.attacks.clean import Clean
@@ -97,7 +97,7 @@ def test_the_contract_holds(attack):
 def test_it_stays_in_its_ball_and_in_the_range_of_pixels(attack, data):
     images, labels = batch(12, data)
     images[0], images[1] = 0, 1
-    attacked = attack.perturb(cases.trained(data), images.clone(), labels)
+    attacked = attack.perturb(fixtures.trained(data), images.clone(), labels)
     assert attacked.shape == images.shape
     assert attacked.dtype == torch.float32
     assert attacked.min() >= 0
@@ -111,18 +111,18 @@ def test_it_stays_in_its_ball_and_in_the_range_of_pixels(attack, data):
 def test_in_a_ball_without_a_radius_the_images_come_back(attack):
     images, labels = batch(4)
     still = replace(attack, eps=0.0)
-    assert torch.equal(still.perturb(cases.trained(GRAY), images, labels), images)
+    assert torch.equal(still.perturb(fixtures.trained(GRAY), images, labels), images)
 
 
 @every
 def test_one_image_may_be_a_batch(attack):
     images, labels = batch(1)
-    assert attack.perturb(cases.trained(GRAY), images, labels).shape == images.shape
+    assert attack.perturb(fixtures.trained(GRAY), images, labels).shape == images.shape
 
 
 @every
 def test_the_network_the_images_and_the_process_are_left_as_found_without_gradients(attack):
-    model, (images, labels) = cases.trained(GRAY), batch(6)
+    model, (images, labels) = fixtures.trained(GRAY), batch(6)
     model.network[0].weight.requires_grad_(False)
     state = {key: value.clone() for key, value in model.state_dict().items()}
     flags = [p.requires_grad for p in model.parameters()]
@@ -150,7 +150,7 @@ def test_the_network_the_images_and_the_process_are_left_as_found_without_gradie
 
 @pytest.mark.parametrize("attack", RANDOM, ids=lambda a: a.name)
 def test_what_is_random_follows_the_global_seed(attack):
-    model, (images, labels) = cases.trained(GRAY), batch(40)
+    model, (images, labels) = fixtures.trained(GRAY), batch(40)
     torch.manual_seed(5)
     first = attack.perturb(model, images, labels)
     assert torch.equal(attack.perturb(model, images, labels), first)
@@ -160,7 +160,7 @@ def test_what_is_random_follows_the_global_seed(attack):
 
 @every
 def test_passes_through_the_network_are_seen_by_hooks_on_it(attack):
-    model, (images, labels) = cases.trained(GRAY), batch(6)
+    model, (images, labels) = fixtures.trained(GRAY), batch(6)
     with counting(model) as passes:
         attack.perturb(model, images, labels)
     assert (passes.forward > 0) == (attack.name not in ("clean", "uniform-noise"))
@@ -196,7 +196,7 @@ def test_a_flat_network_gives_no_nan(attack):
     "attack", [a for a in IN_A_BALL if not isinstance(a, Noise)], ids=lambda a: a.name
 )
 def test_an_image_that_is_wrong_as_it_comes_is_given_back_unless_all_are_moved(attack):
-    model, (images, labels) = cases.trained(GRAY), batch(20)
+    model, (images, labels) = fixtures.trained(GRAY), batch(20)
     wrong = (labels + 1) % 8
     assert not (model(images).argmax(1) == wrong).any()
     moves = attack.name in ("fgsm", "mim", "pgd-whole")
@@ -204,7 +204,7 @@ def test_an_image_that_is_wrong_as_it_comes_is_given_back_unless_all_are_moved(a
 
 
 def test_the_more_an_attack_knows_the_less_it_leaves():
-    model, (images, labels) = cases.trained(GRAY), batch(60)
+    model, (images, labels) = fixtures.trained(GRAY), batch(60)
     attacks = [
         *(Noise(eps=EPS), Square(eps=EPS, queries=100), FGSM(eps=EPS), PGD(eps=EPS, steps=20)),
         AutoAttack(eps=EPS, queries=50, targets=2),

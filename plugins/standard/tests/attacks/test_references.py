@@ -11,9 +11,9 @@ from pyautoattack.square import SquareAttack
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from bench.checks import cases
-from bench.counting import counting
-from bench.toy import COLOR, GRAY
+from bench.checks import fixtures
+from bench.training.passes import counting
+from bench.training.toy import COLOR, GRAY
 from bench_standard.architectures.convnet import ConvNet
 from bench_standard.attacks import search
 from bench_standard.attacks.auto import APGD, FAB, AutoAttack, Square, TargetedAPGD
@@ -218,7 +218,7 @@ def tracing():
     ids=["linf", "l2"],
 )
 def test_autoattack_gives_every_image_the_verdict_of_pyautoattack(data, norm, eps):
-    model = cases.trained(data)
+    model = fixtures.trained(data)
     test = data.load().test
     images, labels = test.images(torch.arange(24)), test.labels[:24]
     torch.manual_seed(1)
@@ -291,7 +291,7 @@ def test_apgd_keeps_the_images_that_pyautoattack_keeps_at_fewer_passes(attack):
 def test_a_frozen_copy_says_the_same_in_the_layout_that_suits_it():
     for data, norm in ((COLOR, "batch"), (COLOR, "instance")):
         torch.manual_seed(0)
-        model = cases.network(ConvNet(width=8, depth=2, norm=norm), data.load()).eval()
+        model = fixtures.network(ConvNet(width=8, depth=2, norm=norm), data.load()).eval()
         images = data.load().test.images(torch.arange(70))
         copy = frozen(model, images)
         torch.testing.assert_close(copy(images), model(images), atol=1e-5, rtol=1e-5)
@@ -367,7 +367,7 @@ def test_pgd_in_l2_does_not_depend_on_the_size_of_a_batch_however_sure_the_netwo
 
 
 def test_gradients_through_a_frozen_copy_have_the_layout_of_images():
-    model = cases.trained(COLOR)
+    model = fixtures.trained(COLOR)
     images = torch.rand(40, 3, 16, 16, requires_grad=True)
     copy = frozen(model, images)
     (gradient,) = torch.autograd.grad(copy(images).sum(), images)

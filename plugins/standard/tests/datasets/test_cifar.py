@@ -15,9 +15,8 @@ import pytest
 import torch
 from torchvision import datasets
 
-from bench import Missing
+from bench import BenchError, Missing
 from bench.checks import checks_for, run_checks
-from bench.types import BenchError
 from bench_standard.datasets.cifar import CIFAR10, CIFAR100
 
 CLASSES = {

@@ -16,8 +16,8 @@ from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import functional as TF
 
-from bench import loading
-from bench.types import BenchError, Split
+from bench import BenchError, Split
+from bench.training import loading
 from bench_standard.datasets import folders
 from bench_standard.datasets.folders import ENDINGS, FolderSplit, scan
 

@@ -11,9 +11,8 @@ import pytest
 import torch
 from torchvision import datasets
 
-from bench import Missing
+from bench import BenchError, Missing
 from bench.checks import checks_for, run_checks
-from bench.types import BenchError
 from bench_standard.datasets.idx import MNIST, NAMES, FashionMNIST
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")

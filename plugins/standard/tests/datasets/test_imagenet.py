@@ -14,9 +14,8 @@ from PIL import Image
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from bench import Missing
-from bench.checks import again, checks_for, run_checks
-from bench.types import BenchError
+from bench import BenchError, Missing
+from bench.checks import checks_for, determinism, run_checks
 from bench_standard.datasets.imagenet import PLACES, ImageNet1K
 
 IDS = [f"n{1440764 + 13 * k:08}" for k in range(1000)]  # sorted
@@ -123,6 +122,8 @@ def test_a_size_of_nothing_is_refused():
 @pytest.mark.slow
 def test_the_contract_is_kept(tree, data, monkeypatch):
     (data / "imagenet").symlink_to(tree)
-    monkeypatch.setattr(again, "_helper", cache(again._helper.__wrapped__))  # a fresh environment
+    monkeypatch.setattr(
+        determinism, "_helper", cache(determinism._helper.__wrapped__)
+    )  # a fresh environment
     verdicts = run_checks(checks_for("dataset", ImageNet1K(size=16)))
     assert [v for v in verdicts if v.status != "passed"] == []

@@ -19,9 +19,8 @@ import torch
 from PIL import Image
 from torchvision import datasets, transforms
 
-from bench import Missing
-from bench.checks import again, checks_for, run_checks
-from bench.types import BenchError
+from bench import BenchError, Missing
+from bench.checks import checks_for, determinism, run_checks
 from bench_standard.datasets.imagenette import VERSIONS, ImageNette, ImageWoof
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -192,7 +191,9 @@ def test_a_download_unpacks_the_version_that_is_asked_for(data, served, monkeypa
 
 @pytest.mark.slow
 def test_the_contract_is_kept(data, monkeypatch):
-    monkeypatch.setattr(again, "_helper", cache(again._helper.__wrapped__))  # a fresh environment
+    monkeypatch.setattr(
+        determinism, "_helper", cache(determinism._helper.__wrapped__)
+    )  # a fresh environment
     for component in (ImageNette(size=16), ImageWoof(size=16, version="160px")):
         write(data, component)
         verdicts = run_checks(checks_for("dataset", component))
@@ -203,11 +204,11 @@ BOARD = """
 import json, sys
 from pathlib import Path
 from bench import run, toy
-from bench.resolve import resolve
-from bench.engine import Engine
-from bench.matrix import parse
-from bench.registry import registry_of
-from bench.store import Store
+from bench.board.check import resolve
+from bench.engine.scheduler import Engine
+from bench.board.matrix import parse
+from bench.contract.registry import registry_of
+from bench.store.store import Store
 from bench_standard.datasets.imagenette import ImageNette
 
 if __name__ == "__main__":

@@ -8,9 +8,8 @@ import scipy.io
 import torch
 from torchvision import datasets
 
-from bench import Missing
+from bench import BenchError, Missing
 from bench.checks import checks_for, run_checks
-from bench.types import BenchError
 from bench_standard.datasets.svhn import SVHN
 
 COUNTS = {"train": 30, "test": 20}

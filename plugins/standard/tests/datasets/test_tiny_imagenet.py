@@ -15,9 +15,8 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import functional as TF
 
-from bench import Missing
-from bench.checks import again, checks_for, run_checks
-from bench.types import BenchError
+from bench import BenchError, Missing
+from bench.checks import checks_for, determinism, run_checks
 from bench_standard.datasets.tiny_imagenet import TinyImageNet
 
 IDS = [f"n{1443537 + 7919 * k:08}" for k in range(200)]  # sorted
@@ -175,6 +174,8 @@ def test_a_size_of_nothing_is_refused():
 @pytest.mark.slow
 def test_the_contract_is_kept(data, monkeypatch):
     write(data)
-    monkeypatch.setattr(again, "_helper", cache(again._helper.__wrapped__))  # a fresh environment
+    monkeypatch.setattr(
+        determinism, "_helper", cache(determinism._helper.__wrapped__)
+    )  # a fresh environment
     verdicts = run_checks(checks_for("dataset", TinyImageNet(size=16)))
     assert [v for v in verdicts if v.status != "passed"] == []

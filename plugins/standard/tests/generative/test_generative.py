@@ -9,9 +9,8 @@ from prdc import compute_prdc
 from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
-from bench import Missing, Selection, Trial, Unsupported
+from bench import BenchError, CondensedSet, Data, Missing, Selection, Trial, Unsupported
 from bench.checks import checks_for, run_checks
-from bench.types import BenchError, CondensedSet, Data
 from bench_standard.generative import METRICS, extractors
 from bench_standard.generative.coverage import (
     Density,
@@ -324,7 +323,7 @@ def test_inception_is_that_of_the_published_file_and_of_no_other(
 
 
 def test_the_denoising_loss_is_one_bank_for_all_students() -> None:
-    from bench import diffusion, toy
+    from bench.training import diffusion, toy
 
     data = toy.GRAY.load()
     torch.manual_seed(0)

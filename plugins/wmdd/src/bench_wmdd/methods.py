@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench import CondensedSet, Task
-from bench.types import BenchError
+from bench import BenchError, CondensedSet, Task
 from bench_inversion.settings import Recovery
 
 if TYPE_CHECKING:

@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench import Selection, Trial, Unsupported
-from bench.types import BenchError, TensorSplit
+from bench import BenchError, Selection, TensorSplit, Trial, Unsupported
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from bench.types import Split
+    from bench import Split
 
 BATCH = 256  # images looked at once
 
@@ -196,8 +195,8 @@ def _classes(
 def _features(network: nn.Module) -> Callable[[Split, Tensor], Tensor]:
     import torch
 
-    from bench import networks
-    from bench.loading import batches
+    from bench.training import networks
+    from bench.training.loading import batches
 
     device = _device(network)
 
@@ -214,7 +213,7 @@ def _features(network: nn.Module) -> Callable[[Split, Tensor], Tensor]:
 
 
 def _logits(network: nn.Module) -> Callable[[Split, Tensor], Tensor]:
-    from bench.networks import predict
+    from bench.training.networks import predict
 
     device = _device(network)
     return lambda split, index: predict(network, split, index, batch=BATCH, device=device)

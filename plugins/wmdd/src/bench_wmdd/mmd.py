@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from bench.types import BenchError
+from bench import BenchError
 from bench_wmdd.supports import checked, scattered
 
 if TYPE_CHECKING:

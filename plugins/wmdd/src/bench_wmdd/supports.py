@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from bench.types import BenchError
+from bench import BenchError
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench import Unsupported
-from bench.types import BenchError
+from bench import BenchError, Unsupported
 
 if TYPE_CHECKING:
     from torch import nn

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.types import BenchError
+from bench import BenchError
 
 if TYPE_CHECKING:
     from torch import nn

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from bench.types import BenchError
+from bench import BenchError
 
 BALLS = ("linf", "l2")
 

@@ -13,8 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench import Unsupported
-from bench.types import BenchError
+from bench import BenchError, Unsupported
 from bench_standard.attacks.fields import check, check_choice
 
 if TYPE_CHECKING:

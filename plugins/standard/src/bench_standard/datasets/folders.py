@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import Data
-from bench.types import BenchError
+from bench import BenchError, Data
 from bench_standard import files
 
 if TYPE_CHECKING:

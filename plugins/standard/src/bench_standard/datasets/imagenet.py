@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bench import Data
-from bench.types import BenchError
+from bench import BenchError, Data
 from bench_standard.datasets import folders
 
 PLACES = ("imagenet", "ILSVRC2012", "imagenet-1k", "ILSVRC/Data/CLS-LOC")  # the last is Kaggle's

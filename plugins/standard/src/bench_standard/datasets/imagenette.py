@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from bench import Data, Missing
-from bench.types import BenchError
+from bench import BenchError, Data, Missing
 from bench_standard import files
 from bench_standard.datasets import folders
 

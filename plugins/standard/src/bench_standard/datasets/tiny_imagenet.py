@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from bench import Data
-from bench.types import BenchError
+from bench import BenchError, Data
 from bench_standard import files
 from bench_standard.datasets import folders
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from bench import Selection, Trial, Unsupported
-from bench.types import BenchError, as_float
+from bench import BenchError, Selection, Trial, Unsupported, as_float
 from bench_standard.generative.extractors import (
     CLASSIFIER,
     check_eye,
@@ -101,7 +100,7 @@ class Memorisation:
     def measure(self, trial: Trial) -> float:
         import torch
 
-        from bench.loading import batches
+        from bench.training.loading import batches
 
         def placed(images: Tensor) -> Tensor:  # [P, C, H, W] -> [P, d]
             if self.space == "pixels":
@@ -125,7 +124,7 @@ def condensed(trial: Trial) -> Tensor:
     """The images of the set [N, C, H, W]."""
     import torch
 
-    from bench.loading import batches
+    from bench.training.loading import batches
 
     images = trial.condensed.images
     if isinstance(images, Selection):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from bench import Trial
-from bench.types import BenchError
+from bench import BenchError, Trial
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class DenoisingLoss:
     def measure(self, trial: Trial) -> float:
         import torch
 
-        from bench.diffusion import losses, of_classes
+        from bench.training.diffusion import losses, of_classes
 
         denoiser: Any = trial.student
         device = next(denoiser.parameters()).device

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from bench import Trial, Unsupported
-from bench.types import BenchError
+from bench import BenchError, Trial, Unsupported
 from bench_standard.generative.extractors import (
     CLASSIFIER,
     check_eye,

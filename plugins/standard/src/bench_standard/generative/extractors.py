@@ -10,8 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from bench import Missing, Trial
-from bench.types import BenchError
+from bench import BenchError, Missing, Trial
 from bench_standard import files
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def real(trial: Trial) -> Tensor:
     """The test images [P, C, H, W] whose labels the samples were asked for."""
     import torch
 
-    from bench.loading import batches
+    from bench.training.loading import batches
 
     assert trial.index is not None
     return torch.cat(list(batches(trial.data.test, trial.index, BATCH)))
@@ -52,7 +51,7 @@ def real(trial: Trial) -> Tensor:
 
 def look(trial: Trial, images: Tensor, eye: str, side: int = 64) -> Seen:
     """(features [P, d], logits [P, k]) of images [P, C, H, W], kept for the metrics that follow."""
-    from bench.types import digest_of_tensors
+    from bench import digest_of_tensors
 
     network = trial.features if eye == CLASSIFIER else _network(eye).to(trial.device)
     key = (eye, side, digest_of_tensors(images, *network.state_dict().values()))
@@ -66,7 +65,7 @@ def look(trial: Trial, images: Tensor, eye: str, side: int = 64) -> Seen:
 def _look(network: Any, images: Tensor, eye: str, side: int) -> Seen:
     import torch
 
-    from bench.networks import evaluating
+    from bench.training.networks import evaluating
 
     see: Callable[[nn.Module, Tensor, int], Seen] = {
         CLASSIFIER: _by_classifier,
@@ -81,7 +80,7 @@ def _look(network: Any, images: Tensor, eye: str, side: int) -> Seen:
 
 
 def _by_classifier(network: nn.Module, images: Tensor, side: int) -> Seen:
-    from bench.networks import features
+    from bench.training.networks import features
 
     return features(network, images)
 

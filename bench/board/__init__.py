@@ -1,0 +1,1 @@
+"""A board: its `matrix.toml`, and the components that it names."""

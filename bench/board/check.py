@@ -1,0 +1,296 @@
+"""The check of a whole board before any work: every name, field, type and track."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from bench.board.components import DEPENDS_ON, Components, labeller, named
+from bench.board.matrix import FULL, Matrix, Override
+from bench.contract.errors import BenchError
+from bench.contract.fields import suggest
+from bench.contract.kinds import KINDS
+from bench.contract.registry import Registry
+from bench.training.recipe import RECIPES
+
+
+def resolve(matrix: Matrix, registry: Registry) -> Components:
+    """Check every name, field, type and track of a board, before any work.
+
+    Raises BenchError at the first fault.
+    """
+    plain = Components(matrix, registry)
+    for kind, name in matrix.define:
+        if name in registry.of(kind):
+            raise BenchError(
+                f"[define.{name}] takes the name of an installed {kind}; choose another name"
+            )
+        plain.base(kind, name)
+    _check_names(plain)
+    targets = tuple(t for override in matrix.overrides for t in _targets(plain, override))
+    components = Components(matrix, registry, targets)
+    _check_every_field(components)
+    return components
+
+
+def _check_names(components: Components) -> None:
+    matrix = components.matrix
+    for kind, names in named(matrix):
+        for name in names:
+            components.base(kind, name)
+    for kind, names in (("architecture", matrix.architectures), ("metric", matrix.metrics)):
+        for name in names:
+            track = getattr(components.base(kind, name), "track", "")
+            if kind == "architecture" and not track and matrix.track == "generation":
+                raise BenchError(
+                    f"architecture '{name}' does not say that it is a denoiser; add "
+                    'track: ClassVar[str] = "generation" to it, or name another'
+                )
+            if track and track != matrix.track:
+                raise BenchError(
+                    f"{kind} '{name}' belongs to the {track} track, and this board is on the "
+                    f"{matrix.track} track{_fitting(components, kind, matrix.track)}"
+                )
+    for name in matrix.ceiling:
+        if not getattr(components.base("method", name), "ceiling", False):
+            raise BenchError(
+                f"ceiling '{name}' is a method with a budget; list it under methods or controls"
+            )
+    for name in (*matrix.methods, *matrix.controls):
+        if getattr(components.base("method", name), "ceiling", False):
+            raise BenchError(f"method '{name}' has no budget; list it as ceiling = \"{name}\"")
+    for name in (*matrix.methods, *matrix.controls, *matrix.ceiling):
+        judged = getattr(components.base("method", name), "samples", False)
+        if judged and matrix.track != "generation":
+            raise BenchError(
+                f"method '{name}' gives images in the place of samples; it has a place on boards "
+                "of the generation track alone"
+            )
+    for role, wanted in (("backbone", "classification"), ("denoiser", "generation")):
+        name = getattr(matrix, role)
+        base = components.base("architecture", name) if name else None
+        # of a network that says nothing, a classifier is expected
+        if base and (getattr(base, "track", "") or "classification") != wanted:
+            hint = _fitting(components, "architecture", wanted)
+            raise BenchError(f"{role} '{name}' is no {wanted} network{hint}")
+    for attack in matrix.attacks:
+        _check_source(components, attack)
+    for name in matrix.metrics:
+        _check_siblings(components, name)
+
+
+def _fitting(components: Components, kind: str, track: str) -> str:
+    """ "; expected one of: ...": what is installed for a track."""
+    entries = components.registry.of(kind).values()
+    usual = "" if kind == "metric" else "classification"
+    fitting = [e.name for e in entries if (e.track or usual) in (track, "")]
+    return suggest("", fitting)
+
+
+def _check_source(components: Components, attack: str) -> None:
+    matrix = components.matrix
+    methods = (*matrix.methods, *matrix.controls, *matrix.ceiling)
+    axes = {"method": methods, "architecture": matrix.architectures}
+    source = components.source(attack)
+    if source and getattr(components.base("attack", attack), "early_stop", False):
+        raise BenchError(
+            f"[define.{attack}] is made on another student, and stops at what just fools that one; "
+            "expected an attack that goes on to the end (a gradient attack with early_stop = false)"
+        )
+    for key, value in source.items():
+        if value not in axes[key]:
+            raise BenchError(
+                f"[define.{attack}] source {key} '{value}' is not on this board"
+                f"{suggest(value, axes[key])}"
+            )
+
+
+def _check_features(components: Components, metric: str, dataset: str) -> None:
+    """The network that a metric looks at images with: one of the board's backbone."""
+    base = components.base("metric", metric)
+    teacher = getattr(components.get("metric", metric, dataset=dataset), "features", "")
+    if not teacher:
+        if getattr(base, "features", ""):
+            raise BenchError(
+                f"metric '{metric}': features is set to ''; expected the name of a teacher"
+            )
+        return
+    if not components.matrix.backbone:
+        raise BenchError(
+            f"metric '{metric}' looks at images with a network of teacher '{teacher}'; add "
+            'backbone = "<architecture>" to the board'
+        )
+    if getattr(components.base("teacher", teacher), "track", "classification") == "generation":
+        raise BenchError(
+            f"metric '{metric}': teacher '{teacher}' belongs to the generation track; expected "
+            "one that trains a classifier"
+        )
+    components.get("teacher", teacher, dataset=dataset, method="", ipc=FULL)
+
+
+def _check_siblings(components: Components, metric: str) -> None:
+    matrix = components.matrix
+    axes = {
+        "dataset": matrix.datasets,
+        "method": (*matrix.methods, *matrix.controls, *matrix.ceiling),
+        "ipc": matrix.ipc,
+        "labels": matrix.labels,
+        "architecture": matrix.architectures,
+        "attack": matrix.attacks,
+        "sampler": matrix.samplers,
+        "seed": matrix.seeds,
+    }
+    for need in getattr(components.base("metric", metric), "needs", ()):
+        for key, value in need.items():
+            if value not in axes.get(key, ()):
+                raise BenchError(
+                    f"metric '{metric}' compares with {key} '{value}', which is not on this board"
+                )
+
+
+def _targets(components: Components, override: Override) -> list[tuple[Override, str, str, Any]]:
+    """Whose fields an override sets: the one component that `where` names and that has them."""
+    named = [k for k in KINDS if k in override.where]
+    _check_where(components, override)
+    found = []
+    for kind, values in override.values.items():
+        for name, value in values.items():
+            owner = kind or _owner(components, override, named, name)
+            beyond = sorted(set(override.where) - DEPENDS_ON[owner])
+            if beyond:
+                raise BenchError(
+                    f"{override.place}: {owner} field '{name}' cannot depend on {beyond[0]}; "
+                    f"expected where with {', '.join(sorted(DEPENDS_ON[owner]))}"
+                )
+            known = _recipe_fields(components.matrix)
+            if owner == "recipe" and name not in known:
+                hint = suggest(name, known)
+                raise BenchError(f"{override.place}: the recipe has no field '{name}'{hint}")
+            found.append((override, owner, name, value))
+    return found
+
+
+def _owner(components: Components, override: Override, kinds: list[str], name: str) -> str:
+    having = [
+        kind
+        for kind in kinds
+        if all(hasattr(components.base(kind, n), name) for n in override.where[kind])
+    ]
+    if set(override.where) <= DEPENDS_ON["recipe"] and name in _recipe_fields(components.matrix):
+        having.append("recipe")
+    if len(having) == 1:
+        return having[0]
+    if having:
+        raise BenchError(
+            f"{override.place}: '{name}' could be a field of {' or of '.join(having)}; "
+            f"write {having[0]}.{name} = ..."
+        )
+    fields = {f.name for k in kinds for n in override.where[k] for f in _fields(components, k, n)}
+    hint = suggest(name, fields - {"name"})
+    raise BenchError(f"{override.place}: nothing that where names has a field '{name}'{hint}")
+
+
+def _fields(components: Components, kind: str, name: str) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(components.base(kind, name))
+
+
+def _recipe_fields(matrix: Matrix) -> set[str]:
+    """What `[[set]]` may change: the checkpoints are an axis of the board, the same for all."""
+    return {f.name for f in dataclasses.fields(RECIPES[matrix.track])} - {"checkpoints"}
+
+
+def _check_where(components: Components, override: Override) -> None:
+    """A where that selects nothing is a slip of the pen."""
+    matrix = components.matrix
+    axes: dict[str, tuple[Any, ...]] = dict(named(matrix))
+    axes |= {
+        "ipc": (*matrix.ipc, *((FULL,) if matrix.ceiling else ())),
+        "labels": matrix.labels,
+        "seed": matrix.seeds,
+    }
+    axes["teacher"] = tuple(sorted(_teachers(components)))
+    for key, chosen in override.where.items():
+        for value in chosen:
+            if value not in axes[key]:
+                known = ", ".join(map(str, axes[key])) or "nothing"
+                raise BenchError(
+                    f"{override.place}: where {key} = {value!r} selects no cell; this board "
+                    f"has {known}"
+                )
+
+
+def _teachers(components: Components) -> set[str]:
+    matrix = components.matrix
+    methods = (*matrix.methods, *matrix.controls, *matrix.ceiling)
+    bases = [components.base("method", m) for m in methods]
+    named = {getattr(b, role, "") for b in bases for role in ("teacher", "scorer")}
+    named |= {getattr(components.base("metric", m), "features", "") for m in matrix.metrics}
+    roles = ("teacher", "scorer", "features")
+    tables = [o.values.get(k, {}) for o in matrix.overrides for k in ("", "method", "metric")]
+    set_later = {str(t[role]) for t in tables for role in roles if role in t}
+    return {*named, *set_later, matrix.teacher} - {""}
+
+
+def _check_every_field(components: Components) -> None:
+    """Set every override once, so that a wrong type or value shows before any work."""
+    matrix = components.matrix
+    for cell in dict.fromkeys((c.dataset, c.method, c.ipc) for c in matrix.cells()):
+        dataset, name, ipc = cell
+        method = components.get("method", name, dataset=dataset, ipc=ipc)
+        if getattr(method, "fresh_networks", False) and not matrix.backbone:
+            raise BenchError(
+                f"method '{name}' trains networks of its own; add backbone = \"<architecture>\" to "
+                "the board"
+            )
+        if getattr(method, "fresh_denoisers", False) and not matrix.denoiser:
+            raise BenchError(
+                f"method '{name}' trains denoisers of its own; add denoiser = \"<architecture>\" "
+                "to the board"
+            )
+        names = {getattr(method, "teacher", ""), getattr(method, "scorer", "")}
+        if "teacher" in matrix.labels:
+            names.add(labeller(matrix, method))
+            if not labeller(matrix, method):
+                raise BenchError(
+                    f"labels \"teacher\": method '{name}' names no teacher; add "
+                    'teacher = "..." to the board'
+                )
+        for teacher in sorted(names - {""}):
+            _check_teacher(
+                components, name, teacher, scorer=teacher == getattr(method, "scorer", "")
+            )
+            components.get("teacher", teacher, dataset=dataset, method=name, ipc=ipc)
+    for dataset in matrix.datasets:
+        for metric in matrix.metrics:
+            _check_features(components, metric, dataset)
+        for kind, names_of_kind in named(matrix):
+            for n in names_of_kind:
+                if kind not in ("method", "teacher"):
+                    for a in matrix.architectures:
+                        components.get(kind, n, **{"dataset": dataset, "architecture": a, kind: n})
+        for ipc in (*matrix.ipc, FULL):
+            for labels in matrix.labels:
+                for a in matrix.architectures:
+                    where = {"dataset": dataset, "ipc": ipc, "labels": labels, "architecture": a}
+                    recipe = components.recipe(**where)
+                    if any(step >= recipe.steps for step in matrix.checkpoints):
+                        raise BenchError(
+                            f"[recipe] checkpoints = {list(matrix.checkpoints)}: the training of "
+                            f"ipc {ipc or 'all'} ends at step {recipe.steps}, which is always "
+                            "sampled from; expected smaller numbers"
+                        )
+
+
+def _check_teacher(components: Components, method: str, teacher: str, *, scorer: bool) -> None:
+    role, wanted = ("denoiser", "generation") if scorer else ("backbone", "classification")
+    if not getattr(components.matrix, role):
+        raise BenchError(
+            f"method '{method}' asks for {'scorer' if scorer else 'teacher'} '{teacher}', which "
+            f'needs a network; add {role} = "<architecture>" to the board'
+        )
+    track = getattr(components.base("teacher", teacher), "track", wanted)
+    if track and track != wanted:
+        raise BenchError(
+            f"method '{method}': teacher '{teacher}' belongs to the {track} track; "
+            f"expected one of the {wanted} track"
+        )

@@ -1,0 +1,123 @@
+"""The small worlds that components are checked in: two toy data sets and the networks on them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.checks.check import require
+from bench.contract.data import Data, Split
+from bench.contract.task import Task
+from bench.store.store import Store
+from bench.training import diffusion, networks, toy
+
+SEED = 1
+CASES = ((toy.GRAY, 2), (toy.COLOR, 1))
+"""Data set and images per class."""
+
+
+def network(
+    architecture: Any,
+    data: Data,
+    seed: int = SEED,
+    extras: Mapping[str, Sequence[int]] | None = None,
+) -> nn.Module:
+    """A fresh network as the harness holds it; a denoiser is built for attachments, if any."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if getattr(architecture, "track", "") == "generation":
+            return diffusion.build(architecture, data.shape, len(data.classes), extras=extras)
+        return networks.build(architecture, data.shape, len(data.classes), data.mean, data.std)
+
+
+def trained(dataset: toy.ToyData) -> nn.Module:
+    """A classifier that has learnt the data set, in eval mode; a new copy every time."""
+    teacher = network(toy.ToyConvNet(), dataset.load())
+    networks.load(teacher, _trained(dataset))
+    return teacher.eval()
+
+
+def denoiser(dataset: toy.ToyData) -> nn.Module:
+    """A denoiser trained a little on the data set, in eval mode; a new copy every time."""
+    found = network(toy.ToyDenoiser(), dataset.load())
+    networks.load(found, _denoising(dataset))
+    return found.eval()
+
+
+@cache
+def _denoising(dataset: toy.ToyData) -> Mapping[str, Tensor]:
+    return networks.state(toy.ToyDiffusion().squeeze(task(toy.ToyDiffusion(), dataset, 0)))
+
+
+@cache
+def _trained(dataset: toy.ToyData) -> Mapping[str, Tensor]:
+    return networks.state(toy.ToyTeacher().squeeze(task(toy.ToyTeacher(), dataset, 0)))
+
+
+def task(component: Any, dataset: toy.ToyData, ipc: int) -> Task:
+    """What the harness would give: toy networks stand in for the teachers that a method names."""
+    data = dataset.load()
+    if getattr(component, "teacher", ""):
+        _trained(dataset)  # now, and not wherever a method first asks, say under no_grad
+    if getattr(component, "scorer", ""):
+        _denoising(dataset)
+    generation = getattr(component, "track", "") == "generation"
+    backbone: Any = toy.ToyDenoiser() if generation else toy.ToyConvNet()
+    calls = count()
+    made: dict[str, Callable[..., nn.Module]] = {
+        "backbone": lambda: network(backbone, data, SEED + next(calls)),
+        "denoiser": lambda e=None: network(toy.ToyDenoiser(), data, SEED + next(calls), e),
+        "teacher": lambda: trained(dataset),
+        "scorer": lambda: denoiser(dataset),
+    }
+    asked = {role: bool(getattr(component, role, "")) for role in ("teacher", "scorer")}
+    asked["backbone"] = hasattr(component, "squeeze") or getattr(component, "fresh_networks", False)
+    asked["denoiser"] = getattr(component, "fresh_denoisers", False)
+    return Task(
+        train=data.train,
+        classes=data.classes,
+        shape=data.shape,
+        mean=data.mean,
+        std=data.std,
+        flip=data.flip,
+        ipc=ipc,
+        seed=SEED,
+        networks={role: build for role, build in made.items() if asked[role]},
+    )
+
+
+def inputs(split: Split) -> dict[str, Tensor]:
+    """The tensors of a toy training split, by the names under which a method reaches them."""
+    pixels: Tensor = split.pixels  # type: ignore[attr-defined]
+    return {"task.train.pixels": pixels, "task.train.labels": split.labels}
+
+
+def stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors written to a store and read back."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        return store.read(store.publish("check", "key", {"result": tensors}, {}))
+
+
+def check_beats_chance(correct: Tensor, classes: int) -> str:
+    """Correctness [P] is three standard errors above guessing; returns the accuracy, in words.
+
+    Toy images of a class are so alike that they are right or wrong together, so the standard
+    error is that of one guess a class.
+    """
+    chance = 1 / classes
+    needed = chance + 3 * (chance * (1 - chance) / classes) ** 0.5
+    accuracy = correct.double().mean().item()
+    require(
+        accuracy >= needed,
+        f"accuracy {accuracy:.2f} on {classes} classes that a tiny network learns in a second; "
+        f"expected {needed:.2f} or more; if `quick` does too little, let it do more",
+    )
+    return f"accuracy {accuracy:.2f}, chance {chance:.2f}"

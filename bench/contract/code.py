@@ -1,0 +1,140 @@
+"""The identity of a component: its class, its fields, and the code that it runs."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+from collections.abc import Collection, Mapping
+from functools import cache
+from importlib.machinery import PathFinder
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+from typing import Any
+
+from bench.contract.keys import digest, parameters
+
+OURS = {"bench", "torch", ""}  # PROTOCOL and `platform` speak for these
+
+
+def code_digest(module: str, packages: Collection[str]) -> str:
+    """Digest of the source of `module` and of what it imports from `packages`, at any depth.
+
+    `packages` are the top-level packages of plugin distributions. Comments, formatting and
+    docstrings do not count, so that only code that can change a result changes a key; nor does
+    the `__init__` of a package whose modules are imported, since it lists all components.
+    """
+    return _closure(module, frozenset(packages))[0]
+
+
+def requirements(module: str, packages: Collection[str]) -> dict[str, str]:
+    """The distributions outside `packages` that the code of `module` imports: their versions.
+
+    An attack that a library computes is another attack when the library changes.
+    """
+    names = {name for top in _closure(module, frozenset(packages))[1] for name in owners(top)}
+    return {name: version(name) for name in sorted(names)}
+
+
+def owners(top: str) -> tuple[str, ...]:
+    """The distributions that provide a top-level package; none for the standard library."""
+    return tuple(dict.fromkeys(_owners().get(top, ())))
+
+
+def packages_of(distribution: str) -> frozenset[str]:
+    """The top-level packages that a distribution provides."""
+    return frozenset(top for top, names in _owners().items() if distribution in names)
+
+
+@cache
+def _owners() -> Mapping[str, list[str]]:
+    return packages_distributions()
+
+
+@cache
+def _closure(module: str, packages: frozenset[str]) -> tuple[str, frozenset[str]]:
+    """(digest of the code, top-level packages that it imports from elsewhere)."""
+    found: dict[str, str] = {}
+    outside: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        top = name.split(".")[0]
+        if name in found:
+            continue
+        if top not in packages and name != module:
+            outside |= {top} - OURS
+            continue
+        path = _source(name)
+        if path is None:
+            continue
+        tree, imports = _parsed(path, name)
+        found[name] = tree
+        for choices in imports:
+            inside = (c for c in choices if c.split(".")[0] in packages and _source(c))
+            waiting.append(next(inside, choices[0]))
+    return digest(found), frozenset(outside)
+
+
+@cache
+def _source(module: str) -> Path | None:
+    """The source file of a module, found without importing its package."""
+    top, *rest = module.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except ValueError:  # a module made by hand
+        return None
+    name = top
+    for part in rest:
+        if spec is None or spec.submodule_search_locations is None:  # a function, not a module
+            return None
+        name = f"{name}.{part}"
+        spec = PathFinder.find_spec(name, spec.submodule_search_locations)
+    origin = spec.origin if spec else None
+    return Path(origin) if origin and origin.endswith(".py") else None
+
+
+@cache
+def _parsed(path: Path, module: str) -> tuple[str, tuple[tuple[str, ...], ...]]:
+    """(digest of the syntax tree without docstrings, what each import may mean: first that is)."""
+    tree = ast.parse(path.read_bytes())
+    is_package = path.name == "__init__.py"
+    imports: list[tuple[str, ...]] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imports += [(alias.name,) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = module.split(".")
+                parents = parents[: len(parents) - node.level + is_package]
+                base = ".".join([*parents, base] if base else parents)
+            imports += [(f"{base}.{alias.name}", base) for alias in node.names]
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and _is_docstring(node, body[0]):
+            del body[0]
+    text = ast.dump(tree, annotate_fields=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16], tuple(imports)
+
+
+def _is_docstring(owner: ast.AST, statement: ast.stmt) -> bool:
+    return (
+        isinstance(owner, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
+
+
+def identity(component: Any, packages: Collection[str]) -> dict[str, Any]:
+    """What a component is, for keys: its class, its fields without the name, its code's digest.
+
+    The name is left out on purpose: two names for one thing share their work.
+    """
+    kind = type(component)
+    return {
+        "class": f"{kind.__module__}:{kind.__qualname__}",
+        "fields": parameters(component),
+        "code": code_digest(kind.__module__, packages),
+        "requires": requirements(kind.__module__, packages),
+    }

@@ -1,0 +1,97 @@
+"""The seven hooks. Each takes nothing and returns components; that is all pluggy does here.
+
+A component is a frozen dataclass: `name` first, every field with a default that is a JSON
+scalar or a tuple of them, and one method, its verb. Variants are instances of one class.
+Optional class variables: `quick` (field overrides that make the contract kit fast), `preload`
+(names of slow modules that the verb imports; worker processes then find them loaded), and the
+facts listed below. Data sets, teachers and methods may have a second verb, `download()`: fetch
+what is missing of their files, with a checksum, when the user asks (`bench run --download`).
+Hooks are called once, at discovery, so they must be cheap: heavy libraries
+are imported inside the verbs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pluggy
+
+hookspec = pluggy.HookspecMarker("bench")
+
+
+@hookspec
+def bench_datasets() -> Sequence[Any]:  # type: ignore[empty-body]
+    """Data sets: `load() -> Data`."""
+
+
+@hookspec
+def bench_teachers() -> Sequence[Any]:  # type: ignore[empty-body]
+    """Teachers: `squeeze(task) -> nn.Module`, a trained `task.network()`.
+
+    Class variable `track` ("classification" or "generation").
+    """
+
+
+@hookspec
+def bench_methods() -> Sequence[Any]:  # type: ignore[empty-body]
+    """Condensation methods: `condense(task) -> CondensedSet`.
+
+    Fields `teacher: str` and `scorer: str` name the networks that it uses; with the class variable
+    `fresh_networks = True` it gets `task.network()`, fresh ones of the board's backbone, too, and
+    with `fresh_denoisers = True` `task.denoiser()`; `ceiling = True` marks the full training set,
+    which has no budget. On boards of the generation track `samples = True` says that no student is
+    trained: images drawn from its set are judged as samples are.
+    """
+
+
+@hookspec
+def bench_architectures() -> Sequence[Any]:  # type: ignore[empty-body]
+    """Networks: `build(shape, classes) -> nn.Module`, [B, C, H, W] to logits [B, classes].
+
+    The last `nn.Linear` is the classifier. Class variable `track`. A denoiser is built with
+    `build(shape, classes, extras)`, where `extras` has the shape of one row of each attachment of
+    the set ("class.*", "image.*"), and raises Unsupported for those that it has no use for. It is
+    called as `model(x, t, labels, extras)`: x [B, C, H, W] with pixels in [-1, 1] and noise, t [B]
+    from 0 (image) to 1 (noise), labels int64 [B] in 0..classes (the last is "no class"), and the
+    attachments to classes [classes, ...]; it gives [B, C, H, W]. Optional methods: `projected`, of
+    the same arguments, gives (the same, {"image.*": [B, ...]}) for the projection loss; `encode`
+    (images in [0, 1] to x) and `decode` (back), with an attribute `latent_shape`, give it a space
+    of its own.
+    """
+
+
+@hookspec
+def bench_attacks() -> Sequence[Any]:  # type: ignore[empty-body]
+    """Attacks: `perturb(model, images, labels) -> Tensor`, images in [0, 1].
+
+    Field `eps` (radius, in pixels of [0, 1]) and class variable `norm` ("linf", "l2", or "" for
+    what stays in no ball) say which ball the result must lie in. Optional class variables:
+    `search`, how it searches ("noise", "black-box", "single-step", "iterative" or "ensemble"; a
+    number that breaks what this promises is flagged); `block`, images of a stage of its own: for
+    an attack that takes minutes, which then goes on where it was killed; `early_stop`, true if an
+    image stays where it first fools the network. Then the attack cannot be made on another
+    student; a field of that name is switched off there.
+    """
+
+
+@hookspec
+def bench_samplers() -> Sequence[Any]:  # type: ignore[empty-body]
+    """Samplers: `sample(model, labels, extras, shape, generator) -> Tensor` [P, *shape].
+
+    `model` is a `bench.training.diffusion.Denoiser`: its `schedule` says what it was trained on,
+    and class `model.classes` asks for none. What comes back is in the space of x; the harness makes
+    images of it. All draws come from `generator`, which is on the CPU whatever the device.
+    """
+
+
+@hookspec
+def bench_metrics() -> Sequence[Any]:  # type: ignore[empty-body]
+    """Metrics: `measure(trial, *siblings) -> float`; rates are fractions.
+
+    Class variables `of` ("set", "student" or "probe": what it looks at), `higher_is_better`,
+    `bounds` (lowest, highest; None where open), `track`, `needs`: coordinates of sibling cells, as
+    in `({"method": "random"},)`, and `ranked = False` for a figure by which no row is the best, as
+    an interval is. A field `features: str` names the teacher whose network
+    is `trial.features`: one for the whole board.
+    """

@@ -1,0 +1,51 @@
+"""Names made of content: canonical JSON, cache keys, seeds.
+
+Law 5: the protocol number, torch's version and the type of device are part of every key.
+Law 6: a seed depends on stage, data set, architecture and seed, and on nothing else, so that
+seed s of any two methods trains students with the same initial weights and batch order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import fields
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+PROTOCOL = 3
+"""Raised by one with every change of the harness that can change a measured number."""
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces. Raises ValueError for NaN and infinities."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """Sixteen hex digits of the SHA-256 of a JSON value."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
+
+
+@cache
+def platform(device: str) -> dict[str, Any]:
+    """What every key depends on: protocol, torch, and the type of device ("cuda:1": "cuda")."""
+    return {"protocol": PROTOCOL, "torch": version("torch"), "device": device.split(":")[0]}
+
+
+def seed_of(stage: str, dataset: str, architecture: str, seed: int) -> int:
+    """The 63-bit seed of a stage (law 6)."""
+    text = canonical([stage, dataset, architecture, seed])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def parameters(component: Any) -> dict[str, Any]:
+    """The fields of a component, without its name: what makes two variants differ."""
+    names = [f.name for f in fields(component) if f.name != "name"]
+    return {name: plain(getattr(component, name)) for name in names}
+
+
+def plain(value: Any) -> Any:
+    """A field's value as JSON gives it back: tuples become lists."""
+    return [plain(v) for v in value] if isinstance(value, tuple) else value

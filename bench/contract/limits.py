@@ -1,0 +1,16 @@
+"""The limits of one stage: time and memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one job: seconds on the clock, and GB (10^9 bytes) that its process may hold.
+
+    What the server has (torch, a few hundred MB) is shared by all and charged to nobody.
+    """
+
+    seconds: float = 3600
+    memory_gb: float = 8

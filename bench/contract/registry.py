@@ -1,0 +1,271 @@
+"""Discovery: every installed distribution with an entry point in group "bench".
+
+One broken plugin must not stop the others, so entry points are loaded one at a time, and what
+is wrong is kept in `Registry.broken` instead of being raised. `discover()` returns a value;
+there is no global state.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
+from typing import Any
+
+import pluggy
+
+from bench.contract import code, hookspecs
+from bench.contract.errors import BenchError
+from bench.contract.fields import about, is_plain, suggest, values_of
+from bench.contract.kinds import KINDS, LOOKS_AT, NAME, NORMS, SEARCHES, TRACKS, VERBS
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A component, and who provides it."""
+
+    kind: str
+    name: str
+    component: Any
+    distribution: str
+    version: str
+
+    @property
+    def about(self) -> str:
+        """The footnote in tables: the first line of the docstring, and what a preset sets."""
+        default = {f.name: f.default for f in dataclasses.fields(self.component)}
+        preset = [
+            f"{name} = {value:.6g}" if isinstance(value, float) else f"{name} = {json.dumps(value)}"
+            for name, value in values_of(self.component).items()
+            if value != default[name]
+        ]
+        return about(self.component) + (f" With {', '.join(preset)}." if preset else "")
+
+    @property
+    def track(self) -> str:
+        """ "classification", "generation", or "" for what stands on either track."""
+        return str(getattr(self.component, "track", ""))
+
+
+@dataclass(frozen=True)
+class Broken:
+    """What could not be used, why, and which names (as (kind, name)) it takes down with it."""
+
+    distribution: str
+    version: str
+    reason: str
+    names: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Everything that is installed: `registry.methods["random"].component`."""
+
+    entries: tuple[Entry, ...]
+    broken: tuple[Broken, ...] = ()
+    packages: frozenset[str] = frozenset()  # top-level packages of entry points
+    distributions: frozenset[str] = frozenset()  # whose other packages are plugin code, too
+
+    @cached_property
+    def _by_kind(self) -> Mapping[str, Mapping[str, Entry]]:
+        ordered = sorted(self.entries, key=lambda e: e.name)
+        return {k: MappingProxyType({e.name: e for e in ordered if e.kind == k}) for k in KINDS}
+
+    def of(self, kind: str) -> Mapping[str, Entry]:
+        """The entries of one kind, by name."""
+        return self._by_kind[kind]
+
+    datasets = property(lambda self: self.of("dataset"))
+    teachers = property(lambda self: self.of("teacher"))
+    methods = property(lambda self: self.of("method"))
+    architectures = property(lambda self: self.of("architecture"))
+    attacks = property(lambda self: self.of("attack"))
+    samplers = property(lambda self: self.of("sampler"))
+    metrics = property(lambda self: self.of("metric"))
+
+    def get(self, kind: str, name: str) -> Entry:
+        """The entry of that name. Raises BenchError with a suggestion, or with what is broken."""
+        found = self.of(kind).get(name)
+        if found:
+            return found
+        for broken in self.broken:
+            if (kind, name) in broken.names:
+                raise BenchError(f"{kind} '{name}' cannot be used: {broken.reason}")
+        message = f"there is no {kind} '{name}'{suggest(name, self.of(kind))}"
+        if self.broken:
+            which = "; ".join(f"{b.distribution} ({b.reason})" for b in self.broken)
+            message += f"; perhaps it is in a plugin that is broken: {which}"
+        raise BenchError(f"{message} (`bench plugins` lists what is installed)")
+
+    def identity(self, component: Any) -> dict[str, Any]:
+        """See `code.identity`."""
+        return code.identity(component, self._code)
+
+    @cached_property
+    def _code(self) -> frozenset[str]:
+        return self.packages.union(*map(code.packages_of, self.distributions))
+
+
+@dataclass(frozen=True)
+class _Found:
+    entries: list[Entry] = field(default_factory=list)
+    broken: list[Broken] = field(default_factory=list)
+
+
+def discover(points: Iterable[EntryPoint] | None = None) -> Registry:
+    """Load every plugin, one by one. `points` defaults to the installed entry points."""
+    chosen = entry_points(group="bench") if points is None else points
+    found = _Found()
+    packages: set[str] = set()
+    distinct = {(_distribution(p), p.name, p.value): p for p in chosen}
+    for _, point in sorted(distinct.items()):
+        packages.add(re.split(r"[.:\s]", point.value)[0])
+        _load(point, found)
+    entries, clashes = _without_clashes(found.entries)
+    distributions = frozenset(name for name, _, _ in distinct)
+    broken = tuple(found.broken + clashes)
+    return Registry(tuple(entries), broken, frozenset(packages), distributions)
+
+
+def registry_of(components: Mapping[str, Iterable[Any]], distribution: str = "here") -> Registry:
+    """A registry of given components, by kind: for tests and for a plugin under development."""
+    found = _Found()
+    for kind, members in components.items():
+        for component in members:
+            _admit(kind, component, distribution, "0", found)
+    if found.broken:
+        raise BenchError(found.broken[0].reason)
+    modules = {type(e.component).__module__.split(".")[0] for e in found.entries}
+    return Registry(tuple(found.entries), (), frozenset(modules))
+
+
+def _distribution(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else "unknown distribution"
+
+
+def _load(point: EntryPoint, found: _Found) -> None:
+    name, version = _distribution(point), point.dist.version if point.dist else "?"
+    manager = pluggy.PluginManager("bench")
+    manager.add_hookspecs(hookspecs)
+    place = f"entry point {point.name} = {point.value} of {name}"
+    try:
+        plugin = point.load()
+        manager.register(plugin, name=point.name)
+        manager.check_pending()
+    except (Exception, SystemExit) as error:
+        found.broken.append(Broken(name, version, f"{place}: {_said(error)}"))
+        return
+    if not manager.get_hookcallers(plugin):
+        reason = f"{place} has no hooks; expected functions with @hookimpl, as bench_methods"
+        found.broken.append(Broken(name, version, reason))
+    for kind in KINDS:
+        hook = f"bench_{kind}s"
+        try:
+            for implementation in getattr(manager.hook, hook).get_hookimpls():
+                # called directly: pluggy would drop the None of a forgotten `return`
+                for component in list(implementation.function()):
+                    _admit(kind, component, name, version, found)
+        except (Exception, SystemExit) as error:
+            reason = f"{hook}() of {name} raised {_said(error)}"
+            found.broken.append(Broken(name, version, reason))
+
+
+def _said(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _admit(kind: str, component: Any, distribution: str, version: str, found: _Found) -> None:
+    fault = _fault(kind, component)
+    name = getattr(component, "name", None)
+    if fault:
+        shown = f"{kind} {name!r}" if isinstance(name, str) else f"a {kind}"
+        names = ((kind, name),) if isinstance(name, str) else ()
+        found.broken.append(
+            Broken(distribution, version, f"{shown} of {distribution}: {fault}", names)
+        )
+    else:
+        found.entries.append(Entry(kind, component.name, component, distribution, version))
+
+
+def _fault(kind: str, component: Any) -> str:
+    """What is wrong with a component as such, in words; empty if nothing is."""
+    cls = type(component)
+    if isinstance(component, type):
+        return f"{component.__name__} is a class; expected an instance: {component.__name__}()"
+    if not dataclasses.is_dataclass(cls) or not _is_frozen(cls):
+        return f"{cls.__name__} is not a frozen dataclass; decorate it with @dataclass(frozen=True)"
+    members = dataclasses.fields(component)
+    if not members or members[0].name != "name" or not isinstance(component.name, str):
+        return "its first field must be `name: str`"
+    if not NAME.fullmatch(component.name):
+        return f"its name {component.name!r} must be lower-case letters, digits, '-', '+' or '.'"
+    for member in members:
+        if member.default is dataclasses.MISSING:
+            return f"its field `{member.name}` has no default"
+        value = getattr(component, member.name)
+        if not is_plain(value):
+            return f"its field `{member.name}` is {value!r}; expected a JSON scalar or a tuple"
+    if not callable(getattr(component, VERBS[kind], None)):
+        return f"it has no method `{VERBS[kind]}`, the verb of a {kind}"
+    if kind == "metric" and (of := getattr(component, "of", "probe")) not in LOOKS_AT:
+        return f"its class variable `of` is {of!r}; expected one of {LOOKS_AT}"
+    if kind == "attack" and (fault := _fault_of_ball(component)):
+        return fault
+    track = getattr(component, "track", "")
+    if track not in ("", *TRACKS):
+        return f"its track is {track!r}; expected {' or '.join(map(repr, TRACKS))}"
+    if not _is_importable(cls):
+        return f"class {cls.__qualname__} must stand at the top level of an importable module"
+    return ""
+
+
+def _fault_of_ball(attack: Any) -> str:
+    norm = getattr(attack, "norm", None)
+    if norm not in NORMS:
+        return f"its class variable `norm` is {norm!r}; expected one of {NORMS}"
+    if norm and not hasattr(attack, "eps"):
+        return f"it has norm {norm!r} and no field `eps`, the radius of its ball"
+    if not norm and getattr(attack, "eps", None):
+        return f'it has eps = {attack.eps!r} and no `norm`; name the ball, as in norm = "linf"'
+    if (search := getattr(attack, "search", "")) not in SEARCHES:
+        return f"its class variable `search` is {search!r}; expected one of {SEARCHES}"
+    block = getattr(attack, "block", 0)
+    if type(block) is not int or block < 0:
+        return f"its class variable `block` is {block!r}; expected images a stage, or 0"
+    return ""
+
+
+def _is_importable(cls: type) -> bool:
+    """Can a worker process find the class by its module and name?"""
+    try:
+        return getattr(importlib.import_module(cls.__module__), cls.__qualname__, None) is cls
+    except ImportError:
+        return False
+
+
+def _without_clashes(entries: list[Entry]) -> tuple[list[Entry], list[Broken]]:
+    """A name taken twice within a kind is refused: nobody can tell which one a board means."""
+    owners: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        owners.setdefault((entry.kind, entry.name), []).append(entry)
+    clashes = []
+    for (kind, name), group in owners.items():
+        if len(group) > 1:
+            both = " and ".join(f"{e.distribution} {e.version}" for e in group)
+            reason = f"{kind} '{name}' is provided by {both}; uninstall one, or rename it"
+            clashes.append(
+                Broken(group[-1].distribution, group[-1].version, reason, ((kind, name),))
+            )
+    kept = [group[0] for group in owners.values() if len(group) == 1]
+    return kept, clashes
+
+
+def _is_frozen(cls: type) -> bool:
+    return bool(getattr(cls, "__dataclass_params__").frozen)  # noqa: B009  (typeshed hides it)

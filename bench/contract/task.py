@@ -1,0 +1,157 @@
+"""What components are given and give back: a task, a condensed set, a trial.
+
+Labels of a condensed set are distributions over the classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from bench.contract.data import Data, Split
+from bench.contract.errors import BenchError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Real images, by index (int64 [N]) into the training split: a coreset, or everything."""
+
+    indices: Tensor
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+@dataclass(frozen=True, eq=False)
+class CondensedSet:
+    """What a method returns.
+
+    images   [N, C, H, W] float32 in [0, 1] or uint8; or a `Selection`
+    labels   [N, K] float32, each row a distribution over the classes
+    weights  [N] float32, positive, or None for equal weights
+    extras   attachments: "image.*" with N rows, "class.*" with K rows
+    notes    what the method would show of its work (scores, curves): kept, and given to nobody
+    """
+
+    images: Tensor | Selection
+    labels: Tensor
+    weights: Tensor | None = None
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    notes: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def _no_progress(done: int, total: int) -> None: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a method (or a teacher) is given. Neither the test split nor the recipe is in here.
+
+    `teacher` and `scorer` are the networks that the component's fields of those names ask for,
+    in eval mode with normalisation inside, loaded on first use. `network()`, for teachers and for
+    methods with the class variable `fresh_networks = True`, builds a fresh backbone, also with
+    normalisation inside, whose last `nn.Linear` is the classifier; each call gives other initial
+    weights, and the seed decides which. `denoiser()`, for methods with the class variable
+    `fresh_denoisers = True`, is the same of the board's denoiser, built for the attachments whose
+    rows have the shapes that it is given (`bench.training.diffusion.rows_of`); for a teacher of the
+    generation track `network()` is one. Both are a `bench.training.diffusion.Denoiser`, as is
+    `scorer`.
+    """
+
+    train: Split
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]  # C, H, W
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    flip: bool
+    ipc: int  # images per class; 0 for a teacher, or for the full set
+    seed: int
+    device: str = "cpu"
+    progress: Callable[[int, int], None] = _no_progress  # done, total
+    networks: Mapping[str, Callable[..., nn.Module]] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def teacher(self) -> nn.Module:
+        return self._network("teacher")
+
+    @cached_property
+    def scorer(self) -> nn.Module:
+        return self._network("scorer")
+
+    def network(self) -> nn.Module:
+        return self._network("backbone")
+
+    def denoiser(self, extras: Mapping[str, Sequence[int]] | None = None) -> Any:
+        return self._network("denoiser", *([extras] if extras else []))
+
+    def _network(self, role: str, *given: Any) -> nn.Module:
+        if role not in self.networks:
+            way = f'a component field `{role}: str` that names one, as in `{role}: str = "..."`'
+            asked = {"backbone": "fresh_networks", "denoiser": "fresh_denoisers"}.get(role)
+            if asked:
+                way = f"the component's class variable `{asked}: ClassVar[bool] = True`"
+            raise BenchError(f"this task has no {role}; expected {way}")
+        return self.networks[role](*given)
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What a metric is given: one evaluated cell. What does not apply to it is None.
+
+    `labels` [P] int64, `clean_logits` and `logits` (under the cell's attack) [P, K] float32
+    belong to the test images at `index` [P]; `norm` is that of the attack's ball, "" if it stays
+    in none. `samples` [P, C, H, W] (float32 in [0, 1]) are a generator's, one for the label of each
+    test image at `index`. `features` is the classifier that a metric's field of that name asks for:
+    one for the whole board, trained on the real data, to look at images with. Networks are loaded
+    on first use. `cost` is counted, never timed: "size" (images in the set) and "bytes" (of its
+    images, labels, weights, extras).
+    """
+
+    data: Data
+    condensed: CondensedSet
+    labels: Tensor | None = None
+    index: Tensor | None = None
+    clean_logits: Tensor | None = None
+    logits: Tensor | None = None
+    norm: str = ""
+    samples: Tensor | None = None
+    cost: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+    networks: Mapping[str, Callable[[], nn.Module]] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def student(self) -> nn.Module | None:
+        return self.networks["student"]() if "student" in self.networks else None
+
+    @cached_property
+    def teacher(self) -> nn.Module | None:
+        return self.networks["teacher"]() if "teacher" in self.networks else None
+
+    @cached_property
+    def features(self) -> nn.Module:
+        if "features" not in self.networks:
+            raise BenchError(
+                "this trial has no features; expected a field `features: str` of the metric that "
+                "names a teacher"
+            )
+        return self.networks["features"]()
+
+    @cached_property
+    def correct(self) -> Tensor:
+        """Which test images [P] are right under the attack (bool).
+
+        In a ball there is the clean image, too: one that is wrong there counts as broken under
+        each attack of the ball (RobustBench). Corruptions stay in none: they count for themselves.
+        """
+        if self.labels is None or self.logits is None or self.clean_logits is None:
+            raise BenchError("this trial has no logits; `correct` needs a metric of = 'probe'")
+        right = self.logits.argmax(1) == self.labels
+        return right & (self.clean_logits.argmax(1) == self.labels) if self.norm else right

@@ -1,0 +1,1 @@
+"""Who runs stages, and what came of them."""

@@ -1,0 +1,250 @@
+"""From a board to its records: which cells, and what each record says."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from bench.board.components import Components
+from bench.board.matrix import Cell, Matrix
+from bench.contract import keys
+from bench.contract.errors import BenchError
+from bench.contract.fields import suggest
+from bench.engine.scheduler import Engine, Failure, Outcome
+from bench.records.record import COORDINATES, Record
+from bench.stages import evaluator
+from bench.stages.stage import Plan, Planned, Stage
+from bench.store.store import Finished
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run has given: records, and one failure for each stage that began one.
+
+    `cells_failed` counts those without their data, too.
+    """
+
+    records: tuple[Record, ...]
+    failures: tuple[Failure, ...]
+    cells_failed: int
+    interrupted: bool = False
+    probes: tuple[tuple[Record, Finished], ...] = ()  # records with pictures, and who keeps them
+
+
+def chosen_cells(
+    matrix: Matrix, methods: Sequence[str] = (), only: Mapping[str, Sequence[str]] | None = None
+) -> tuple[Cell, ...]:
+    """The cells of a board that `--methods` and `--only` leave. Raises BenchError if none is."""
+    limits = dict(only or {})
+    if methods:
+        limits["method"] = [*limits.get("method", ()), *methods]
+    cells = matrix.cells()
+    for key, values in limits.items():
+        axes = COORDINATES[matrix.track]
+        if key not in axes:
+            raise BenchError(f"--only {key}: there is no such axis{suggest(key, axes)}")
+        known = {str(getattr(cell, key)) for cell in matrix.cells()}
+        for value in values:
+            if value not in known:
+                hint = suggest(value, known)
+                raise BenchError(f"{key} '{value}' is not on this board{hint}")
+        cells = tuple(cell for cell in cells if str(getattr(cell, key)) in values)
+    if not cells:
+        raise BenchError("no cell is left; widen --methods or --only")
+    return cells
+
+
+def run(engine: Engine, plan: Plan) -> Ran:
+    """Run a plan and make the records of its cells."""
+    return records_of(engine.components, plan, engine.execute(plan.stages))
+
+
+def records_of(components: Components, plan: Plan, outcome: Outcome) -> Ran:
+    """The records of a plan's cells, as far as its stages have finished."""
+    made = [record_of(components, planned, outcome) for planned in plan.cells]
+    failures = {id(f): f for f in outcome.failed.values() if not f.unsupported}
+    spoilt = [
+        planned
+        for planned in plan.cells
+        if any(
+            s.id in outcome.failed and not outcome.failed[s.id].unsupported
+            for s in (planned.probe, *planned.measures.values())
+        )
+    ]
+    pictured = [
+        (record, outcome.finished[planned.probe.id])
+        for record, planned in zip(made, plan.cells, strict=True)
+        if record and record.get("pictured")
+    ]
+    return Ran(
+        tuple(r for r in made if r),
+        tuple(failures.values()),
+        len(spoilt) + plan.lost,
+        outcome.interrupted,
+        tuple(pictured),
+    )
+
+
+def record_of(components: Components, planned: Planned, outcome: Outcome) -> Record | None:
+    """The record of a cell; None if its probe failed, or if it was interrupted.
+
+    Then an earlier record of the cell stays as it is: a failure is not published (law 9). A
+    metric that failed is left out, and `carried` looks for its earlier figure.
+    """
+    failure = outcome.failed.get(planned.probe.id)
+    if failure and not failure.unsupported:
+        return None
+    for stage in (planned.probe, *planned.measures.values()):
+        if stage.id not in outcome.finished and stage.id not in outcome.failed:
+            return None
+    cell, common = planned.cell, _described(components, planned)
+    if failure:
+        return {**common, "status": "unsupported", "reason": failure.reason}
+    stages = {
+        "teacher": planned.teacher,
+        "scorer": planned.scorer,
+        "set": planned.condensed,
+        "student": planned.student,
+        "probe": planned.probe,
+    }
+    done = {role: outcome.finished[s.id] for role, s in stages.items() if s}
+    metrics, scales, refused = {}, {}, {}
+    for name, stage in planned.measures.items():
+        metric = stage.parts["metric"]
+        if found := outcome.finished.get(stage.id):
+            metrics[name] = found.value["value"]
+            scales[name] = {
+                "better": _better(metric),
+                "rate": tuple(getattr(metric, "bounds", None) or ()) == (0, 1),
+                **_looked_with(components, stage, outcome),
+            }
+        elif (declined := outcome.failed.get(stage.id)) and declined.unsupported:
+            refused[name] = declined.reason
+    probe, dataset = done["probe"].value, planned.condensed.dataset
+    assert dataset is not None
+    above = {role: outcome.finished[s.id] for role, s in planned.probe.above.items()}
+    parts = [f for role, f in above.items() if role.startswith("part ")]
+    source = {"source": above["source"].content} if "source" in above else {}
+    seconds: dict[str, float] = {}
+    for f in done.values():
+        seconds[f.stage] = seconds.get(f.stage, 0.0) + f.cost.get("seconds", 0.0)
+    seconds[planned.probe.kind] += sum(part.cost.get("seconds", 0.0) for part in parts)
+    return {
+        **common,
+        "status": "ok",
+        "reason": "",
+        "metrics": metrics,
+        "scales": scales,
+        "images": probe["images"],
+        "images_hash": probe["images_hash"],
+        **(_attacked(planned.components["attack"], components, probe) if cell.attack else {}),
+        "size": done["set"].value["size"],
+        "bytes": {
+            **done["set"].value["bytes"],
+            # whoever trains on the set needs the teacher only where it labels the views
+            **({"teacher": done["teacher"].value["bytes"]} if cell.labels == "teacher" else {}),
+        },
+        "passes": {role: _passes(f.value, role, planned) for role, f in done.items()},
+        "pictured": dataset.facts["shape"][0] in (1, 3),  # grey or colour
+        "cost": {
+            "seconds": seconds,
+            "peak_mb": max(f.cost.get("peak_mb", 0.0) for f in (*done.values(), *parts)),
+        },
+        "content": {role: f.content for role, f in done.items()} | source,
+        "refused": refused,
+        "flags": [],
+        "environment": dict(done["probe"].environment),
+    }
+
+
+def _better(metric: Any) -> str:
+    if not getattr(metric, "ranked", True):
+        return "neither"
+    return "higher" if getattr(metric, "higher_is_better", True) else "lower"
+
+
+def _passes(value: Mapping[str, Any], role: str, planned: Planned) -> dict[str, int]:
+    """What a stage has counted; of a student at a checkpoint, as far as that."""
+    passes: dict[str, int] = dict(value["passes"])
+    if role == "student" and planned.cell.step:
+        steps = planned.student.parts["recipe"].steps  # type: ignore[union-attr]
+        return {way: n * planned.cell.step // steps for way, n in passes.items()}
+    return passes
+
+
+def _looked_with(components: Components, stage: Stage, outcome: Outcome) -> dict[str, str]:
+    """The network that a metric looks at images with, and the version of the code that did.
+
+    Figures of two networks, or of two versions of metric or network, are not comparable.
+    """
+    if "features" not in stage.above:
+        return {}
+    network = stage.above["features"]
+    parts = (stage.parts["metric"], network.parts["architecture"])
+    found = network.parts.get("sha256") or outcome.finished[network.id].files[evaluator.RESULT]
+    return {
+        "features": f"{components.matrix.backbone}-{found[: evaluator.DIGITS]}",
+        "measured_by": keys.digest([components.registry.identity(part) for part in parts]),
+    }
+
+
+def _attacked(attack: Any, components: Components, probe: Mapping[str, Any]) -> Record:
+    """What came of an attack, and what `relations` knows it by.
+
+    That is how it searches, its family (one attack at any radius), and where it saw no slope.
+    """
+    identity = components.registry.identity(attack)
+    fields = {name: value for name, value in identity["fields"].items() if name != "eps"}
+    source = components.source(attack.name)
+    flat, right = probe["flat"]
+    return {
+        **{name: probe[name] for name in ("correct", "norm", "eps", "perturbation")},
+        "attack_search": "black-box" if source else str(getattr(attack, "search", "")),
+        "attack_family": keys.digest([{**identity, "fields": fields}, source]),
+        "no_gradient": round(flat / right, 6) if right else 0.0,
+    }
+
+
+def _described(components: Components, planned: Planned) -> Record:
+    """What a record says of a cell whatever came of it."""
+    cell, registry = planned.cell, components.registry
+    base = components.recipe()
+    recipe = dataclasses.asdict(planned.student.parts["recipe"]) if planned.student else {}
+    recipe.pop("checkpoints", None)  # an axis of the board
+    plain = {k: keys.plain(v) for k, v in recipe.items()}
+    parameters = {
+        kind: {k: keys.plain(v) for k, v in components.differs(_kind(kind), c).items()}
+        for kind, c in planned.components.items()
+    }
+    if cell.attack and (source := components.source(cell.attack)):
+        parameters["attack"] = {**parameters["attack"], "source": dict(source)}
+    parameters["recipe"] = {k: v for k, v in plain.items() if keys.plain(getattr(base, k)) != v}
+    versions = {"condensation-bench": version("condensation-bench"), "torch": version("torch")}
+    entries = {
+        kind: components.entry(_kind(kind), c.name) for kind, c in planned.components.items()
+    }
+    for kind, component in planned.components.items():
+        entry = entries[kind]
+        versions[entry.distribution] = entry.version
+        versions |= registry.identity(component)["requires"]
+    dataset = planned.condensed.dataset
+    assert dataset is not None
+    return {
+        **dict(zip(COORDINATES[components.matrix.track], cell.coordinate, strict=True)),
+        "parameters": {kind: values for kind, values in parameters.items() if values},
+        "about": {kind: entry.about for kind, entry in entries.items()},
+        "recipe": plain,
+        "versions": versions,
+        "code": {kind: registry.identity(c)["code"] for kind, c in planned.components.items()},
+        "data": {"digest": dataset.facts["digest"], "classes": dataset.identity["classes"]},
+        "evaluate": components.matrix.evaluate,
+    }
+
+
+def _kind(role: str) -> str:
+    return {"backbone": "architecture", "denoiser": "architecture", "scorer": "teacher"}.get(
+        role, role
+    )

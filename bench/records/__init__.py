@@ -1,0 +1,1 @@
+"""What evaluated cells have given: the lines that boards keep."""

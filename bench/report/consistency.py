@@ -1,0 +1,137 @@
+"""What the records of a table should share, and how to say where they do not.
+
+A mean over seeds that were trained by two recipes, or a row on other data than its neighbours,
+must not pass for what its table says it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from bench.contract.keys import canonical, parameters
+from bench.records.record import Record
+from bench.training.recipe import RECIPES
+
+OF_TABLE = (
+    "dataset",
+    "architecture",
+    "backbone",
+    "denoiser",
+)  # whose settings stand in a table's caption
+OF_COLUMN = ("attack", "sampler")  # whose settings differ between the columns that one figure joins
+LOOKED, MEASURED = "looked at.", "measured by."  # before the name of a metric
+
+
+def usual_of(records: Iterable[Record]) -> dict[str, Any]:
+    """The most common value of each thing that the records of a table share, by name."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for text, n in Counter(canonical(_shared(record)) for record in records).items():
+        for name, value in json.loads(text).items():
+            counts[name][canonical(value)] += n
+    common = {name: min(c, key=lambda text: (-c[text], text)) for name, c in counts.items()}
+    return {name: json.loads(text) for name, text in common.items()}
+
+
+def recipe_of(usual: Mapping[str, Any]) -> str:
+    """Where the recipe of a table differs from the defaults, in the order of its fields."""
+    found = {k.removeprefix("recipe."): v for k, v in usual.items() if k.startswith("recipe.")}
+    of_classifiers = parameters(RECIPES["classification"]())
+    base = parameters(RECIPES["generation"]()) if found.keys() - of_classifiers else of_classifiers
+    names = [*base, *sorted(found.keys() - base.keys())]
+    return _listed({k: found[k] for k in names if k in found and found[k] != base.get(k)})
+
+
+def unusual(record: Record, usual: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record does not share with its table, whose `usual_of` is given, by name."""
+    return {name: value for name, value in _shared(record).items() if value != usual[name]}
+
+
+def oddities(
+    metric: str,
+    groups: Sequence[Sequence[Record]],
+    unusual: Mapping[int, Mapping[str, Any]],
+) -> list[str]:
+    """How the records behind one figure of a metric differ from each other, or from their table.
+
+    `groups` are those of each attack that the figure joins; `unusual` has what is unusual of each
+    record, by its `id`.
+    """
+    said = set()
+    mixed = {name for group in groups for name in _differing(group)}
+    across = [n for n in _differing([*chain(*groups)]) if not n.startswith(OF_COLUMN)]
+
+    def within(name: str) -> bool:
+        return any(f"{other}.".startswith(f"{name}.") for other in mixed)
+
+    if mixed:
+        said.add(f"mixed: seeds differ in {_few(sorted(mixed))}")
+    elif across:
+        said.add(f"mixed: attacks differ in {_few(across)}")
+    for record in chain(*groups):
+        odd = {k: v for k, v in unusual[id(record)].items() if not within(k)}
+        recipe = {k.removeprefix("recipe."): v for k, v in odd.items() if k.startswith("recipe.")}
+        if recipe:
+            said.add(f"another recipe: {_listed(recipe)}")
+        if settings := {k: v for k, v in odd.items() if k.startswith(OF_TABLE)}:
+            said.add(f"other settings: {_listed(settings)}")
+        if any(k.startswith("data.") for k in odd):
+            said.add("another version of the data")
+        if "images_hash" in odd:
+            said.add("other images")
+        if network := odd.get(f"{LOOKED}{metric}"):
+            said.add(f"looked at by {network}")
+        if f"{MEASURED}{metric}" in odd:
+            said.add(f"measured by another version of {metric}")
+    return sorted(said)
+
+
+def _shared(record: Record) -> dict[str, Any]:
+    """What a record should have in common with all of its table, by name.
+
+    A recipe's fields that `[[set]]` gives to part of a board are left out: they stand on the rows.
+    """
+    given, code = record["parameters"], record.get("code", {})
+    own = given.get("recipe", {})
+    recipe = {k: v for k, v in record.get("recipe", {}).items() if k not in own}
+    scales = record.get("scales", {})
+    return {
+        **{f"{LOOKED}{m}": s["features"] for m, s in scales.items() if "features" in s},
+        **{f"{MEASURED}{m}": s["measured_by"] for m, s in scales.items() if "measured_by" in s},
+        **{f"recipe.{name}": value for name, value in recipe.items()},
+        **{f"data.{name}": value for name, value in record.get("data", {}).items()},
+        **({"images_hash": record["images_hash"]} if record.get("images_hash") else {}),
+        **{kind: given.get(kind, {}) for kind in OF_TABLE if kind in given or kind in code},
+    }
+
+
+def _differing(group: Sequence[Record]) -> list[str]:
+    """The names of what records disagree in, of all that a figure depends on."""
+    if all(_parts(record) == _parts(group[0]) for record in group[1:]):
+        return []
+    flat = []
+    for record in group:
+        recipe, given, data, code, images = _parts(record)
+        blocks = {"recipe": recipe, "data": data, **{k: given[k] for k in given if k != "recipe"}}
+        values = {f"{kind}.{k}": v for kind, block in blocks.items() for k, v in block.items()}
+        values |= {f"{kind}'s code": digest for kind, digest in code.items()}
+        flat.append(values | {"images_hash": images})
+    names = sorted({name for values in flat for name in values})
+    return [n for n in names if any(values.get(n) != flat[0].get(n) for values in flat)]
+
+
+def _parts(record: Record) -> tuple[Any, ...]:
+    blocks = (record.get(name, {}) for name in ("recipe", "parameters", "data", "code"))
+    return (*blocks, record.get("images_hash", ""))
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if names[4:] else "")
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    """Fields as "steps = 300, lr = 0.02", and components with all their settings."""
+    return ", ".join(f"{name} = {json.dumps(value)}" for name, value in values.items())

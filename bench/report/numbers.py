@@ -1,0 +1,311 @@
+"""Records -> numbers: the mean and spread of every cell over seeds, and robustness per image.
+
+Pure functions, and no torch. Sums are `math.fsum`, which is exact, so that neither the order of
+the records nor the machine can change a digit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.board.matrix import Matrix
+from bench.records.record import Record, at_step, column, unpack
+
+
+@dataclass(frozen=True)
+class Board:
+    """The axes of a board's tables: only cells on them are shown, in their order.
+
+    `methods`, `controls` and `ceiling` are the three roles of a method; those of `ceiling` stand
+    on the full set, whose ipc is 0. The first of `metrics` is the main one.
+    """
+
+    title: str
+    track: str
+    datasets: tuple[str, ...]
+    methods: tuple[str, ...]
+    controls: tuple[str, ...]
+    ceiling: tuple[str, ...]
+    ipc: tuple[int, ...]
+    labels: tuple[str, ...]
+    architectures: tuple[str, ...]
+    attacks: tuple[str, ...]
+    metrics: tuple[str, ...]
+    seeds: tuple[int, ...]
+    evaluate: str = "test"  # the split that records are of
+    samplers: tuple[str, ...] = ()
+    checkpoints: tuple[int, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the tables, but for the robust ones."""
+        steps = (*self.checkpoints, 0)
+        return (*self.attacks, *(at_step(s, step) for s in self.samplers for step in steps))
+
+    def role(self, method: str) -> str:
+        """ "method", "control" or "ceiling"."""
+        if method in self.ceiling:
+            return "ceiling"
+        return "control" if method in self.controls else "method"
+
+
+def board_of(matrix: Matrix) -> Board:
+    """What the tables need to know of a board."""
+    names = {f.name for f in dataclasses.fields(Board)}
+    return Board(**{name: getattr(matrix, name) for name in names})
+
+
+ROW = ("dataset", "architecture", "labels", "ipc", "method")
+COLUMNS = (*ROW, "role", "column", "metric", "mean", "sd", "n", "images", "size", "bytes")
+"""Columns of `tidy`, and of `table.csv`."""
+
+SCALE = ("better", "rate")
+
+PEERS = ["dataset", "architecture", "labels", "ipc", "column", "metric"]
+"""Rows that agree on these are compared with each other."""
+
+
+def on_board(board: Board, records: Iterable[Record]) -> list[Record]:
+    """The records that stand on the board's axes, sound or unsupported."""
+    budgets = {
+        **{method: set(board.ipc) for method in (*board.methods, *board.controls)},
+        **{method: {0} for method in board.ceiling},
+    }
+    return [
+        record
+        for record in records
+        if record.get("evaluate", "test") == board.evaluate
+        and record["dataset"] in board.datasets
+        and record["ipc"] in budgets.get(record["method"], ())
+        and record["labels"] in board.labels
+        and record["architecture"] in board.architectures
+        and column(record) in board.columns
+        and record["seed"] in board.seeds
+    ]
+
+
+def scales(board: Board, records: Iterable[Record]) -> dict[str, dict[str, Any]]:
+    """How to read each measured metric: {"better": "higher" | "lower" | "neither", "rate": bool}.
+
+    Where records disagree, as most of them have it.
+    """
+    counts: dict[str, Counter[tuple[Any, ...]]] = defaultdict(Counter)
+    for record in on_board(board, records):
+        for metric in record.get("metrics", ()):
+            counts[metric][_scale(record, metric)] += 1
+    return {
+        metric: dict(zip(SCALE, max((n, scale) for scale, n in found.items())[1], strict=True))
+        for metric in board.metrics
+        if (found := counts[metric])
+    }
+
+
+def on_one_scale(board: Board, records: Iterable[Record]) -> list[Record]:
+    """Records without the figures that stand on another scale than most of their metric.
+
+    Such a figure cannot stand in a table with the others; the record says so as it says of a
+    figure that was declined.
+    """
+    standing = on_board(board, records)
+    usual = {metric: tuple(scale.values()) for metric, scale in scales(board, standing).items()}
+    found = []
+    for record in standing:
+        metrics = record.get("metrics", {})
+        other = {m for m in metrics if m in usual and _scale(record, m) != usual[m]}
+        refused = dict.fromkeys(other, "measured on another scale than most; run it again")
+        kept = {m: value for m, value in metrics.items() if m not in other}
+        both = {"metrics": kept, "refused": record.get("refused", {}) | refused}
+        found.append({**record, **both} if other else record)
+    return found
+
+
+def _scale(record: Record, metric: str) -> tuple[Any, ...]:
+    return tuple(record["scales"][metric][name] for name in SCALE)
+
+
+def moves(record: Record) -> bool:
+    """Did the attack change a pixel of some image? The clean images are an attack that did not."""
+    return any(size["max"] > 0 for size in record.get("perturbation", {}).values())
+
+
+def ball(record: Record) -> str:
+    """The ball of a record's attack, as in "linf 8/255", or "" if it stays in none."""
+    return f"{record['norm']} {radius(record['eps'])}" if record.get("norm") else ""
+
+
+@cache
+def radius(eps: float) -> str:
+    """A radius in pixels of [0, 1], as people write it: "8/255" where that is it, or "0.123"."""
+    steps = round(eps * 255)
+    is_fraction = 0 < steps < 255 and abs(eps - steps / 255) < 1e-4
+    return f"{steps}/255" if is_fraction else f"{eps:.4g}"
+
+
+def balls(board: Board, records: Iterable[Record]) -> dict[tuple[str, str], tuple[str, ...]]:
+    """(dataset, column) of every robust column -> the attacks that an image must withstand.
+
+    These are the clean images and all attacks of one ball, in the order of the board; a corruption
+    is in no ball and takes no part. A ball of one attack has no robust column: it would repeat the
+    attack's own.
+    """
+    members: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for record in on_board(board, records):
+        if record["status"] == "ok" and (ball(record) or not moves(record)):
+            members[record["dataset"]][ball(record)].add(column(record))
+    return {
+        (dataset, f"robust {name}"): tuple(
+            attack for attack in board.columns if attack in attacks | of_dataset.get("", set())
+        )
+        for dataset, of_dataset in members.items()
+        for name, attacks in of_dataset.items()
+        if name and len(attacks) > 1
+    }
+
+
+def robust(board: Board, records: Iterable[Record]) -> list[Record]:
+    """Records of one more attack a ball: right under everything in `balls`, image by image.
+
+    A seed is left out where one of the attacks is missing, looked at other images or attacked
+    another student; an attack that declines the cell is not missing. The figure stands under the
+    metrics that are the fraction of right images wherever they are given, and that each of the
+    attacks has.
+    """
+    standing = on_board(board, records)
+    shown = [record for record in standing if record.get("correct")]
+    bits = {id(record): unpack(record["correct"], record["images"]) for record in shown}
+    right = {key: np.count_nonzero(each) / len(each) for key, each in bits.items()}
+    metrics = [
+        metric
+        for metric in board.metrics
+        if all(
+            abs(record["metrics"].get(metric, right[id(record)]) - right[id(record)]) < 1e-5
+            for record in shown
+        )
+    ]
+    cells: dict[tuple[Any, ...], dict[str, Record]] = defaultdict(dict)
+    for record in shown:
+        cells[tuple(record[axis] for axis in (*ROW, "seed"))][column(record)] = record
+    declined = {
+        (*(record[axis] for axis in (*ROW, "seed")), column(record))
+        for record in standing
+        if record["status"] != "ok"
+    }
+    derived = []
+    for (dataset, joint), attacks in balls(board, records).items():
+        inside = {"", joint.removeprefix("robust ")}
+        for place, cell in cells.items():
+            asked = [a for a in attacks if (*place, a) not in declined]
+            found = [cell[a] for a in asked if a in cell and ball(cell[a]) in inside]
+            joined = [m for m in metrics if all(m in r["metrics"] for r in found)]
+            same = len({(r["images_hash"], r["images"], _student(r)) for r in found}) == 1
+            whole = len(found) == len(asked) and any(ball(record) for record in found)
+            if place[0] == dataset and whole and same and joined:
+                survived = np.logical_and.reduce([bits[id(record)] for record in found])
+                mean = float(survived.mean())
+                derived.append(
+                    {**found[0], "attack": joint, "metrics": dict.fromkeys(joined, mean)}
+                )
+    return derived
+
+
+def _student(record: Record) -> str:
+    """The hash of the network that was attacked."""
+    return str(record.get("content", {}).get("student", ""))
+
+
+def columns(board: Board, records: Iterable[Record]) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Data set -> the columns of its tables -> the attacks that each takes together.
+
+    First the board's attacks (of one attack each), then the robust columns.
+    """
+    found = balls(board, records).items()
+    robust_columns = sorted(found, key=lambda item: [*map(board.columns.index, item[1]), item[0]])
+    return {
+        dataset: {attack: (attack,) for attack in board.columns}
+        | {joint: attacks for (name, joint), attacks in robust_columns if name == dataset}
+        for dataset in board.datasets
+    }
+
+
+def tidy(board: Board, records: Sequence[Record]) -> pd.DataFrame:
+    """One row for every cell, column and metric, with mean and sample standard deviation.
+
+    `column` is an attack or a robust ball, `n` the number of seeds (`sd` is empty for one),
+    `images` the number of test images, `size` and `bytes` those of the condensed set.
+    """
+    shown = on_board(board, records)
+    measured = [record for record in shown if record["status"] == "ok"]
+    groups: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
+    for record in [*measured, *robust(board, shown)]:
+        for metric in record["metrics"]:
+            if metric in board.metrics:
+                row = (record[axis] for axis in ROW)
+                groups[(*row, column(record), metric)].append(record)
+    order = {
+        "dataset": board.datasets,
+        "architecture": board.architectures,
+        "labels": board.labels,
+        "ipc": (*(ipc for ipc in board.ipc if ipc), 0),
+        "method": (*board.methods, *board.controls, *board.ceiling),
+        "metric": board.metrics,
+    }
+    rows = [_row(board, key, group) for key, group in groups.items()]
+    positions = {name: list(found) for name, found in columns(board, measured).items()}
+    rows.sort(
+        key=lambda row: (
+            *(values.index(row[axis]) for axis, values in order.items()),
+            positions[row["dataset"]].index(row["column"]),
+        )
+    )
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _row(board: Board, key: tuple[Any, ...], group: list[Record]) -> dict[str, Any]:
+    named = dict(zip((*ROW, "column", "metric"), key, strict=True))
+    values = [float(record["metrics"][named["metric"]]) for record in group]
+    n = len(values)
+    mean = math.fsum(values) / n
+    squares = math.fsum((value - mean) ** 2 for value in values)
+    return named | {
+        "role": board.role(named["method"]),
+        "mean": mean,
+        "sd": math.sqrt(squares / (n - 1)) if n > 1 else math.nan,
+        "n": n,
+        "images": min(record["images"] for record in group),
+        "size": round(math.fsum(record["size"] for record in group) / n),
+        "bytes": round(math.fsum(sum(record["bytes"].values()) for record in group) / n),
+    }
+
+
+def display(value: float, rate: bool) -> str:
+    """A mean as a table prints it: a rate in percent with one decimal, else four digits."""
+    return f"{100 * value:.1f}" if rate else f"{value + 0.0:.4g}"
+
+
+def best(table: pd.DataFrame, scale: dict[str, dict[str, Any]]) -> pd.Series[bool]:
+    """Which rows of `tidy` are the best of their `PEERS`, compared as displayed: ties share.
+
+    `scale` is that of `scales`. The ceiling does not compete, nor does a metric that ranks nobody.
+    """
+    sign = {"higher": 1, "lower": -1, "neither": 0}
+    score = pd.Series(
+        [
+            sign[scale[metric]["better"]] * float(display(mean, scale[metric]["rate"]))
+            for mean, metric in zip(table["mean"], table["metric"], strict=True)
+        ],
+        index=table.index,
+        dtype=float,
+    )
+    ranked = table["metric"].map(lambda metric: scale[metric]["better"] != "neither").astype(bool)
+    competes = (table["role"] != "ceiling") & ranked
+    top = score.where(competes).groupby([table[name] for name in PEERS]).transform("max")
+    return competes & (score == top)

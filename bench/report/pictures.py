@@ -1,0 +1,158 @@
+"""What attacks do to a few test images, or what students sample: one picture for a row of a board.
+
+Under attack, lines are test images. The first column is the clean image; each attack adds its
+perturbation (grey is none, and black or white the largest of this picture) and the adversarial
+image. Of samples, each sampler has a line for every class.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.contract.keys import digest
+from bench.records.record import Record, column, coordinate
+from bench.report.numbers import Board, moves
+
+FOLDER = "images"
+SIDE = 64  # a smaller image is enlarged, by whole factors, to about this
+GAP = 4  # pixels of white between images
+
+Pixels = NDArray[np.uint8]  # [B, C, H, W]
+
+
+def sheet(clean: Pixels, adversarial: Mapping[str, Pixels]) -> bytes:
+    """A PNG with a line for each image, and two columns more for each attack."""
+    columns = [clean]
+    for attacked in adversarial.values():
+        change = attacked.astype(float) - clean
+        scale = 127 / max(1.0, np.abs(change).max())
+        columns += [(128 + scale * change).astype(np.uint8), attacked]
+    lines = [np.concatenate([_framed(c[k]) for c in columns], axis=1) for k in range(len(clean))]
+    return _png(np.concatenate(lines))
+
+
+def samples(pixels: Pixels) -> bytes:
+    """A PNG of samples [lines, columns, C, H, W]."""
+    return _png(np.concatenate([np.concatenate([_framed(i) for i in line], 1) for line in pixels]))
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    """A PNG of framed images, without the white above and to the left."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(pixels[GAP:, GAP:]).save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def _framed(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """[C, H, W] as RGB [H, W, 3], enlarged, with a white border above and to the left."""
+    rgb = np.repeat(image, 3, 0) if len(image) == 1 else image
+    factor = max(1, SIDE // rgb.shape[1])
+    large = rgb.repeat(factor, 1).repeat(factor, 2).transpose(1, 2, 0)
+    return np.pad(large, ((GAP, 0), (GAP, 0), (0, 0)), constant_values=255)
+
+
+def name_of(attacked: Mapping[str, Record]) -> str:
+    """The file of a row, below the board's folder; it tells of what its picture was made."""
+    record = next(iter(attacked.values()))
+    names = ("dataset", "architecture", *(["labels"] if "attack" in record else []), "method")
+    axes = (record[axis] for axis in names)
+    made_of = digest([[attack, one["content"]["probe"]] for attack, one in attacked.items()])
+    return f"{FOLDER}/{'.'.join(axes)}.ipc-{record['ipc'] or 'all'}.{made_of[:8]}.png"
+
+
+def rows(board: Board, records: Iterable[Record]) -> dict[str, dict[str, Record]]:
+    """File -> column -> record, of the rows whose first seed was attacked or sampled from.
+
+    Of the checkpoints of a training the last is shown, its end.
+    """
+    found: dict[tuple[int, ...], dict[str, Record]] = {}
+    for record in records:
+        first = record["seed"] == board.seeds[0] and record["status"] == "ok"
+        shown = moves(record) if "attack" in record else not record["step"]
+        if first and record.get("pictured") and shown:
+            found.setdefault(_place(board, record), {})[column(record)] = record
+    drawn = [
+        {a: found[place][a] for a in board.columns if a in found[place]} for place in sorted(found)
+    ]
+    return {name_of(attacked): attacked for attacked in drawn}
+
+
+def section(board: Board, records: Iterable[Record]) -> list[str]:
+    """The pictures on a board's page."""
+    shown = rows(board, records)
+    if not shown:
+        return []
+    sampled = (
+        f"Samples of the students of seed {board.seeds[0]}, for each sampler, a line a class; a "
+        "row that generates nothing shows its images."
+    )
+    explained = (
+        f"Test images under the attacks on seed {board.seeds[0]}: the clean image, then for each "
+        "attack its perturbation (grey is none; the largest is black or white) and the adversarial "
+        "image."
+    )
+    lines = ["## Pictures", "", explained if board.attacks else sampled, ""]
+    for name, attacked in shown.items():
+        record = next(iter(attacked.values()))
+        words = [record["method"], f"IPC {record['ipc'] or 'all'}"]
+        words += [f"{record['labels']} labels"] if board.attacks else []
+        words += [record["architecture"], record["dataset"]]
+        columns = f"{'clean, ' if board.attacks else ''}{', '.join(attacked)}"
+        lines += [f"{', '.join(words)}: {columns}", ""]
+        lines += [f"![{', '.join(attacked)}]({name})", ""]
+    return lines
+
+
+def missing(folder: Path, board: Board, records: Iterable[Record]) -> list[str]:
+    """The pictures that a board's page shows and its folder lacks."""
+    return [name for name in rows(board, records) if not (folder / name).is_file()]
+
+
+def _place(board: Board, record: Record) -> tuple[int, ...]:
+    methods = (*board.methods, *board.controls, *board.ceiling)
+    return (
+        board.datasets.index(record["dataset"]),
+        board.architectures.index(record["architecture"]),
+        board.labels.index(record["labels"]),
+        record["ipc"] or max(board.ipc, default=0) + 1,
+        methods.index(record["method"]),
+    )
+
+
+def write(
+    folder: Path,
+    board: Board,
+    records: Iterable[Record],
+    kept: Mapping[tuple[str | int, ...], Path],
+) -> None:
+    """Draw the rows of a board whose probes are all at hand; what is of no row goes.
+
+    `kept` has the tensors of probes by coordinate.
+    """
+    from safetensors.numpy import load_file
+
+    shown = {Path(name).name for name in rows(board, records)}
+    for file in (folder / FOLDER).glob("*.png"):
+        if file.name not in shown:
+            file.unlink()
+    for name, attacked in rows(board, records).items():
+        places = [kept.get(coordinate(record)) for record in attacked.values()]
+        found = [load_file(place) for place in places if place]
+        if len(found) < len(attacked):
+            continue
+        if "adversarial" in found[0]:
+            changed = dict(zip(attacked, (one["adversarial"] for one in found), strict=True))
+            drawn = sheet(found[0]["natural"], changed)
+        else:
+            drawn = samples(np.concatenate([one["samples"] for one in found]))
+        file = folder / name
+        if not file.is_file() or file.read_bytes() != drawn:
+            file.parent.mkdir(exist_ok=True)
+            file.write_bytes(drawn)

@@ -1,0 +1,136 @@
+"""Do the committed records of a board still hold?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from bench.board.matrix import Cell
+from bench.contract import keys
+from bench.records.record import Record, coordinate, rounded, unpack
+
+STANDARD_ERRORS = 4  # how far a rate recomputed on another machine may lie from the committed one
+ASIDE = {"cost", "environment", "versions"}  # may differ without a result being another
+STATED = (
+    *("evaluate", "recipe", "parameters", "data", "images_hash", "norm", "eps", "size", "bytes"),
+    *("attack_search", "attack_family"),
+)
+LIKE_SLOPES = 0.05  # how far `no_gradient` may differ elsewhere
+
+
+def sample(cells: Sequence[Cell], count: int, salt: str) -> tuple[Cell, ...]:
+    """`count` cells, drawn by a hash of the coordinate and `salt`: nobody can choose them."""
+    drawn = sorted(cells, key=lambda cell: keys.digest([salt, *cell.coordinate]))
+    return tuple(sorted(drawn[:count], key=cells.index))
+
+
+def missing(cells: Sequence[Cell], records: Iterable[Record]) -> list[str]:
+    """One sentence if some cells of a board have no record: rows may not vanish."""
+    known = {coordinate(record) for record in records}
+    lost = [cell for cell in cells if cell.coordinate not in known]
+    words = " ".join(map(str, lost[0].coordinate)) if lost else ""
+    have = "cell has" if len(lost) == 1 else "cells have"
+    return [f"{len(lost)} {have} no committed record, as {words}"] if lost else []
+
+
+def disagreements(committed: Iterable[Record], recomputed: Iterable[Record]) -> list[str]:
+    """One sentence for every committed record that a recomputation does not bear out.
+
+    On a machine like the one that a record comes from, all but cost and versions must be equal.
+    Elsewhere (other processors round differently, and training amplifies that) what the board
+    states must be, a rate must lie within `STANDARD_ERRORS` of the difference of two proportions
+    and any other number within a tenth. A rate of part of the images, as of the worst class, is not
+    held to there: another training may be far off in one class.
+    """
+    known = {coordinate(r): r for r in committed}
+    found = []
+    for new in map(rounded, recomputed):
+        words = " ".join(map(str, coordinate(new)))
+        old = known.get(coordinate(new))
+        if old is None:
+            found.append(f"{words}: has no committed record")
+        elif old["status"] != new["status"]:
+            found.append(f"{words}: is {old['status']}; recomputed, it is {new['status']}")
+        elif faults := [*_metrics_differ(old, new), *_facts_differ(old, new)]:
+            found.append(f"{words}: {'; '.join(faults[:3])}")
+    return found
+
+
+def compared(committed: Iterable[Record], measured: Iterable[Record], board: str) -> str:
+    """One sentence: are the figures of a run equal to committed ones, or as near as they must be?
+
+    As near as `disagreements` wants them; cells that one side lacks are left out.
+    """
+    known = {coordinate(r): r for r in committed}
+    pairs = [(known[c], r) for r in map(rounded, measured) if (c := coordinate(r)) in known]
+    if not pairs:
+        return f"{board} has no records of these cells to compare with"
+    moved = [(old, new) for old, new in pairs if _results(old) != _results(new)]
+    if not moved:
+        return f"all {len(pairs)} records have the figures of those of {board}"
+    wrong = [
+        f"{' '.join(map(str, coordinate(new)))}: {faults[0]}"
+        for old, new in moved
+        if (faults := _metrics_differ(old, new) or _status_differs(old, new))
+    ]
+    if not wrong:
+        return (
+            f"all {len(pairs)} records agree with those of {board} within their intervals "
+            f"({len(moved)} are not equal: processors round differently)"
+        )
+    return f"{len(wrong)} of {len(pairs)} records do not agree with those of {board}: {wrong[0]}"
+
+
+def _results(record: Record) -> tuple[object, ...]:
+    return record["status"], record.get("metrics")
+
+
+def _status_differs(old: Record, new: Record) -> list[str]:
+    same = old["status"] == new["status"]
+    return [] if same else [f"is {old['status']}; measured anew, it is {new['status']}"]
+
+
+def _metrics_differ(old: Record, new: Record) -> list[str]:
+    found = []
+    for name in {**old.get("metrics", {}), **new.get("metrics", {})}:
+        a, b = old.get("metrics", {}).get(name), new.get("metrics", {}).get(name)
+        if a is None or b is None or abs(a - b) > _allowed(old, new, name) + 1e-6:
+            found.append(f"{name} is {_shown(a)}; recomputed, it is {_shown(b)}")
+        elif _is_share(new, name) and not _is_share(old, name):
+            found.append(f"{name} is {_shown(a)}, which is not the share of its packed bits")
+    return found
+
+
+def _is_share(record: Record, metric: str) -> bool:
+    """Does the metric equal the share of the images that are right?"""
+    if not record.get("correct"):
+        return False
+    share = float(unpack(record["correct"], record["images"]).mean())
+    return bool(abs(record["metrics"][metric] - share) < 1e-5)
+
+
+def _facts_differ(old: Record, new: Record) -> list[str]:
+    alike = old.get("environment") == new.get("environment")
+    old, new = {"evaluate": "test", **old}, {"evaluate": "test", **new}
+    names = {*old, *new} - ASIDE - {"metrics"} if alike else {*STATED}
+    wrong = {name for name in names if old.get(name) != new.get(name)}
+    if abs(old.get("no_gradient", 0.0) - new.get("no_gradient", 0.0)) > LIKE_SLOPES:
+        wrong.add("no_gradient")
+    return [f"its {name} is not what is recomputed" for name in sorted(wrong)]
+
+
+def _allowed(old: Record, new: Record, metric: str) -> float:
+    if old["environment"] == new["environment"]:
+        return 0.0
+    a, b = float(old["metrics"][metric]), float(new["metrics"][metric])
+    if not old["scales"].get(metric, {}).get("rate"):
+        return 0.1 * abs(a)
+    if new.get("correct") and not _is_share(new, metric):  # the record may claim anything
+        return 1.0  # of part of the images: what another training makes of one class is not known
+    count = int(old["images"])
+    middle = min(max((a + b) / 2, 1 / count), 1 - 1 / count)
+    return STANDARD_ERRORS * math.sqrt(2 * middle * (1 - middle) / count)
+
+
+def _shown(value: float | None) -> str:
+    return "missing" if value is None else f"{value:.6g}"

@@ -1,0 +1,1 @@
+"""Finished stages, on disk."""

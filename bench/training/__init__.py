@@ -1,0 +1,1 @@
+"""Networks, sets and trainers: the library of the harness and of plugins."""

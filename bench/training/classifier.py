@@ -1,0 +1,321 @@
+"""The student trainer: one loop for every architecture, regime and kind of split.
+
+What is random is drawn from generators of its own (order, crops to load, augmentation), each
+seeded by `seed` alone, so that two runs with the same seed, recipe and number of images see the
+same batches and the same views, whatever the images, the labels and the regime (law 6).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from itertools import tee
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.contract.data import Split, Subset, TensorSplit
+from bench.contract.errors import BenchError
+from bench.contract.keys import digest
+from bench.training import augment, loading
+from bench.training.networks import evaluating
+from bench.training.recipe import DiffusionRecipe, Recipe
+
+REGIMES = ("hard", "soft", "teacher")
+DEFAULT_STEPS = 300
+CHECK_EVERY = 50  # steps between looks at the loss: each one waits for the device
+
+Hook = Callable[[nn.Module, Tensor, Tensor], Tensor]
+"""Of a network, images [B, C, H, W] and their labels [B, K]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """What a student is trained on: the images of `split` at `index`, row by row with the rest.
+
+    index    [N] int64
+    labels   [N] int64, or [N, K] float32, each row a distribution over the classes
+    weights  [N] float32, positive, or None for equal weights
+    """
+
+    split: Split
+    index: Tensor
+    labels: Tensor
+    weights: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+def fit(
+    network: nn.Module,
+    examples: Examples,
+    recipe: Recipe,
+    *,
+    classes: int,
+    seed: int,
+    regime: str = "hard",
+    teacher: nn.Module | None = None,
+    flip: bool = False,
+    penalty: Hook | None = None,
+    attack: Hook | None = None,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> nn.Module:
+    """Train `network` in place, from the weights that it has; it comes back in eval mode.
+
+    The regimes: "hard" is cross-entropy with the arg max of each label; "soft" with the label as
+    it is; "teacher" has `teacher` label every augmented view, and the loss is T^2 KL(teacher at
+    T || student at T), T the recipe's temperature (Hinton et al., 2015). CutMix and MixUp mix
+    labels as they mix images. Weights multiply the losses, and are divided by their mean over the
+    whole set. `flip` says whether a mirror image keeps its label. The global random state is left
+    as it was found.
+
+    `attack(network, images, labels)` gives the images that a step trains on in place of its views,
+    and `penalty(network, images, labels)` a scalar that is added to the loss. The labels are those
+    of the examples (for "hard", the classes), mixed as the images are. Both hooks meet the network
+    in eval mode, so that they neither move running statistics nor draw dropout.
+
+    Raises BenchError for an unknown regime, a missing teacher, rows that do not match, and a loss
+    or a weight that is not finite.
+    """
+    _check(examples, classes, regime, teacher)
+    teacher = teacher if regime == "teacher" else None
+    batches_per_epoch = len(_epoch(torch.arange(len(examples)), recipe.batch))
+    total = recipe.epochs * batches_per_epoch or recipe.steps or DEFAULT_STEPS
+    targets, weights = _targets(examples, regime)
+    targets, weights = targets.to(device), weights.to(device)
+    generator = generator_of(seed, "augment")
+    kind = torch.device(device).type
+    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+
+    network.to(device).to(memory_format=layout).train()
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    optimizer = optimizer_of(parameters, recipe)
+    with (
+        torch.random.fork_rng([device] if kind == "cuda" else []),
+        evaluating(teacher.to(device)) if teacher else nullcontext(),
+        closing(_loaded(examples, recipe, total, seed, device)) as batches,
+    ):
+        torch.manual_seed(seed)  # dropout and other draws inside the network
+        for step, (rows, images) in enumerate(batches):
+            images, permutation, lam = _view(images, recipe, flip, generator)
+            images = images.contiguous(memory_format=layout)
+            rows = rows.to(device)
+            partner = rows if permutation is None else rows[permutation.to(device)]
+            one, other = (_distributions(targets[which], classes) for which in (rows, partner))
+            mixed = lam * one + (1 - lam) * other  # [B, K]
+            if attack:
+                with evaluating(network):
+                    images = attack(network, images, mixed).detach()
+                images = images.contiguous(memory_format=layout)
+
+            with torch.autocast(kind, torch.bfloat16, enabled=recipe.bf16):
+                logits = network(images).float()
+                if teacher:
+                    with torch.no_grad():
+                        labels = teacher(images).float()
+            if teacher:
+                weight = lam * weights[rows] + (1 - lam) * weights[partner]
+                loss = (weight * distillation(logits, labels, recipe.temperature)).mean()
+            else:
+                one, other = one * weights[rows, None], other * weights[partner, None]
+                loss = cross_entropy(logits, lam * one + (1 - lam) * other).mean()
+            if penalty:
+                with evaluating(network):
+                    loss = loss + penalty(network, images, mixed)
+
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            if recipe.clip:
+                nn.utils.clip_grad_norm_(parameters, recipe.clip)
+            lr = learning_rate(recipe, step, total)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            optimizer.step()
+
+            done = step + 1
+            if done % CHECK_EVERY == 0 or done == total:
+                check_finite(loss, parameters, done, total, lr)
+            if progress and (done % math.ceil(total / 100) == 0 or done == total):
+                progress(done, total)
+    return network.to(memory_format=torch.contiguous_format).eval()
+
+
+def learning_rate(recipe: Recipe | DiffusionRecipe, step: int, total: int) -> float:
+    """The learning rate of `step` (0 for the first) out of `total`.
+
+    With a warm-up of w steps, step s < w has lr (s + 1) / w; the cosine then falls from lr
+    to 0 over the rest of the run, while the milestones of "step" are fractions of all of it.
+    """
+    warmup = round(recipe.warmup * total)
+    if step < warmup:
+        return recipe.lr * (step + 1) / warmup
+    if recipe.schedule == "cosine":
+        return recipe.lr * (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
+    if isinstance(recipe, Recipe) and recipe.schedule == "step":
+        return recipe.lr * recipe.gamma ** sum(step >= round(m * total) for m in recipe.milestones)
+    return recipe.lr
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy [B] of logits [B, K] with targets [B, K].
+
+    It is linear in the targets, so that labels can be mixed and weighted before it.
+    """
+    return -(targets * logits.log_softmax(1)).sum(1)
+
+
+def distillation(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """T^2 KL(teacher || student) [B], both softened by T (Hinton et al., 2015); logits [B, K]."""
+    log_p = (teacher / temperature).log_softmax(1)
+    log_q = (logits / temperature).log_softmax(1)
+    return temperature**2 * (log_p.exp() * (log_p - log_q)).sum(1)
+
+
+def _check(examples: Examples, classes: int, regime: str, teacher: nn.Module | None) -> None:
+    if regime not in REGIMES:
+        raise BenchError(f"unknown regime {regime!r}; expected one of {', '.join(REGIMES)}")
+    if regime == "teacher" and teacher is None:
+        raise BenchError(
+            "regime 'teacher' without a teacher; expected a network that labels the views; "
+            "pass one, or train on 'hard' or 'soft' labels"
+        )
+    count, labels, weights = len(examples), examples.labels, examples.weights
+    if not count:
+        raise BenchError("there are no examples; expected one image or more to train on")
+    if labels.shape not in ((count,), (count, classes)):
+        raise BenchError(
+            f"labels have shape {list(labels.shape)}; "
+            f"expected [{count}] classes or [{count}, {classes}] distributions"
+        )
+    if weights is not None and (weights.shape != (count,) or not bool((weights > 0).all())):
+        raise BenchError(
+            f"weights have shape {list(weights.shape)}, the smallest is {weights.min():g}; "
+            f"expected [{count}] positive numbers, or None"
+        )
+
+
+def check_finite(
+    loss: Tensor, parameters: list[nn.Parameter], done: int, total: int, lr: float
+) -> None:
+    last = done == total  # the last update can break weights after a loss that was fine
+    if not loss.isfinite() or (last and not all(p.isfinite().all() for p in parameters)):
+        raise BenchError(
+            f"training diverged: the loss is {loss.item():g} by step {done} of {total} "
+            f"(learning rate {lr:g}); expected finite losses and weights; "
+            "lower recipe.lr, or set recipe.clip or recipe.warmup"
+        )
+
+
+def _targets(examples: Examples, regime: str) -> tuple[Tensor, Tensor]:
+    """Classes [N] or distributions [N, K], as they come; and weights of mean 1 [N]."""
+    labels = examples.labels.cpu()
+    if regime == "hard" and labels.ndim == 2:
+        labels = labels.argmax(1)
+    weights = examples.weights
+    weights = torch.ones(len(examples)) if weights is None else weights.cpu().float()
+    return labels, weights / weights.mean()
+
+
+def _distributions(labels: Tensor, classes: int) -> Tensor:
+    return (F.one_hot(labels, classes) if labels.ndim == 1 else labels).float()
+
+
+def generator_of(seed: int, purpose: str) -> torch.Generator:
+    return torch.Generator().manual_seed(int(digest([seed, purpose]), 16) >> 1)
+
+
+def optimizer_of(
+    parameters: list[nn.Parameter], recipe: Recipe | DiffusionRecipe
+) -> torch.optim.Optimizer:
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(
+            parameters, recipe.lr, recipe.betas, weight_decay=recipe.weight_decay, fused=True
+        )
+    return torch.optim.SGD(
+        parameters,
+        recipe.lr,
+        recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.momentum > 0,
+        fused=True,
+    )
+
+
+def _epoch(order: Tensor, batch: int) -> list[Tensor]:
+    """An order of rows [N], cut into batches; BatchNorm never sees a batch of one.
+
+    A last batch of one joins the one before; a set of one image is shown twice, in two views.
+    """
+    if len(order) == 1:
+        return [order.expand(2)]
+    batches = list(torch.split(order, batch))
+    if len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
+
+
+def _order(count: int, recipe: Recipe, total: int, seed: int) -> Iterator[Tensor]:
+    """`total` batches of rows, in freshly shuffled epochs."""
+    generator = generator_of(seed, "order")
+    done = 0
+    while done < total:
+        for rows in _epoch(torch.randperm(count, generator=generator), recipe.batch):
+            if done < total:
+                yield rows
+            done += 1
+
+
+def _loaded(
+    examples: Examples, recipe: Recipe, total: int, seed: int, device: str
+) -> Generator[tuple[Tensor, Tensor], None, None]:
+    """`total` batches (rows [B], images [B, C, H, W] on the device), the same from any split.
+
+    A split in memory goes to the device once. Any other is read by threads, ahead of use.
+    """
+    generator = generator_of(seed, "boxes")
+    split: Split = examples.split
+    index = examples.index.cpu()
+    while isinstance(split, Subset):
+        index, split = split.index[index], split.of
+    if isinstance(split, TensorSplit):
+        split = TensorSplit(split.pixels[index].to(device), split.labels[index])
+        index = torch.arange(len(index))
+
+    def requests(asked: Iterable[Tensor]) -> Iterator[loading.Request]:
+        for rows in asked:
+            boxes = None
+            if recipe.resized_crop:
+                smallest, largest = recipe.resized_crop
+                boxes = augment.resized_crop(len(rows), (smallest, largest), generator)
+            yield index[rows], boxes
+
+    answered, asked = tee(_order(len(examples), recipe, total, seed))
+    with closing(loading.read(split, requests(asked))) as images:
+        for rows, batch in zip(answered, images, strict=True):
+            yield rows, batch.to(device)
+
+
+def _view(
+    images: Tensor, recipe: Recipe, flip: bool, generator: torch.Generator
+) -> tuple[Tensor, Tensor | None, float]:
+    """An augmented batch; and with whom each image was mixed, and how much of it was kept.
+
+    With CutMix and MixUp both on, each batch gets one of them, with even odds.
+    """
+    if recipe.crop:
+        images = augment.shift_crop(images, recipe.crop, generator)
+    if recipe.flip and flip:
+        images = augment.flip(images, generator)
+    if recipe.dsa:
+        images = augment.dsa(images, recipe.dsa, generator, flip=flip)
+    if not recipe.cutmix and not recipe.mixup:
+        return images, None, 1.0
+    both = recipe.cutmix and recipe.mixup
+    if not recipe.mixup or (both and torch.rand(1, generator=generator) < 0.5):
+        return augment.cutmix(images, recipe.cutmix, generator)
+    return augment.mixup(images, recipe.mixup, generator)

@@ -1,0 +1,170 @@
+"""The trainer of denoisers: one loop for every architecture, schedule and kind of split.
+
+As in `bench.training.classifier`, order, times, noise and dropped labels are drawn from generators
+of their own, seeded by `seed` alone: two runs with one seed and recipe see the same noise at
+the same step, whatever the images (law 6). So two sets of one size are shown in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
+from itertools import tee
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.contract.data import Split, Subset, TensorSplit
+from bench.contract.errors import BenchError
+from bench.training import loading
+from bench.training.classifier import (
+    CHECK_EVERY,
+    Examples,
+    check_finite,
+    generator_of,
+    learning_rate,
+    optimizer_of,
+)
+from bench.training.diffusion import Denoiser, of_classes
+from bench.training.networks import state
+from bench.training.recipe import DiffusionRecipe
+
+
+def fit(
+    denoiser: Denoiser,
+    examples: Examples,
+    recipe: DiffusionRecipe,
+    *,
+    seed: int,
+    extras: Mapping[str, Tensor] | None = None,
+    flip: bool = False,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[int, dict[str, Tensor]]:
+    """Train `denoiser` in place, from the weights that it has, by the recipe's schedule.
+
+    It comes back in eval mode with the exponential average of its weights. Returned are the
+    averages at the recipe's checkpoints short of the end, by step.
+
+    `extras` are the attachments of a set: those to classes ("class.*" [K, ...]) are told to the
+    network beside the label, and dropped with it; those to images ("image.*" [N, ...]) are what the
+    projection loss holds the network's features against: minus their mean cosine over the second
+    dimension (REPA, Yu et al., 2025). A class is the arg max of a label. `flip` says whether a
+    mirror image keeps its label.
+
+    Raises BenchError for rows that do not match, and for a loss or a weight that is not finite.
+    """
+    from diffusers.training_utils import EMAModel
+
+    count, extras = len(examples), dict(extras or {})
+    labels = examples.labels.argmax(1) if examples.labels.ndim == 2 else examples.labels
+    if not count or len(labels) != count:
+        raise BenchError(f"{count} examples and {len(labels)} labels; expected one label each")
+    labels = labels.to(device)
+    weights = torch.ones(count) if examples.weights is None else examples.weights.float()
+    weights = (weights / weights.mean()).to(device)
+    told = {name: tensor.to(device) for name, tensor in of_classes(extras).items()}
+    seen = {name: tensor for name, tensor in extras.items() if name.startswith("image.")}
+    seen = seen if recipe.projection else {}
+    generator = generator_of(seed, "denoising")
+    kind = torch.device(device).type
+
+    denoiser.to(device).train()
+    parameters = [p for p in denoiser.parameters() if p.requires_grad]
+    optimizer = optimizer_of(parameters, recipe)
+    average = EMAModel(parameters, decay=recipe.ema)
+    kept: dict[int, dict[str, Tensor]] = {}
+    with (
+        torch.random.fork_rng([device] if kind == "cuda" else []),
+        closing(_loaded(examples, recipe, seed, device)) as batches,
+    ):
+        torch.manual_seed(seed)  # dropout inside the network
+        for step, (rows, images) in enumerate(batches):
+            mirrored = torch.rand(len(rows), generator=generator) < 0.5
+            mirrored &= recipe.flip and flip
+            images = _flipped(images, mirrored)
+            with torch.no_grad():
+                x = denoiser.encode(images)  # [B, *shape]
+            time = torch.randint(recipe.timesteps, (len(rows),), generator=generator).to(device)
+            noise = torch.randn(x.shape, generator=generator).to(device)
+            dropped = torch.rand(len(rows), generator=generator) < recipe.dropout
+            asked = labels[rows.to(device)].masked_fill(dropped.to(device), denoiser.classes)
+
+            schedule, projected = denoiser.schedule, {}
+            with torch.autocast(kind, torch.bfloat16, enabled=recipe.bf16):
+                noised, t = schedule.noised(x, noise, time), schedule.fraction(time)
+                said = denoiser(noised, t, asked, told, bool(seen))
+                said, projected = said if seen else (said, {})
+            error = (said.float() - schedule.target(x, noise, time)).square().flatten(1).mean(1)
+            for name, tensor in seen.items():
+                wanted = _flipped(tensor[rows].to(device).float(), mirrored)
+                cosine = F.cosine_similarity(projected[name].float(), wanted, dim=1)
+                error = error - recipe.projection * cosine.view(len(rows), -1).mean(1)
+            loss = (weights[rows.to(device)] * error).mean()
+
+            optimizer.zero_grad()
+            loss.backward()
+            if recipe.clip:
+                nn.utils.clip_grad_norm_(parameters, recipe.clip)
+            lr = learning_rate(recipe, step, recipe.steps)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            optimizer.step()
+            average.step(parameters)
+
+            done = step + 1
+            if done in recipe.checkpoints and done < recipe.steps:
+                kept[done] = _averaged(denoiser, average, parameters)
+            if done % CHECK_EVERY == 0 or done == recipe.steps:
+                check_finite(loss, parameters, done, recipe.steps, lr)
+            if progress and (done % max(1, recipe.steps // 100) == 0 or done == recipe.steps):
+                progress(done, recipe.steps)
+    average.copy_to(parameters)
+    denoiser.eval()
+    return kept
+
+
+def _averaged(
+    denoiser: Denoiser, average: object, parameters: list[nn.Parameter]
+) -> dict[str, Tensor]:
+    """The state of the denoiser with its average weights, which it has for this moment only."""
+    average.store(parameters)  # type: ignore[attr-defined]
+    average.copy_to(parameters)  # type: ignore[attr-defined]
+    found = {name: tensor.clone() for name, tensor in state(denoiser).items()}
+    average.restore(parameters)  # type: ignore[attr-defined]
+    return found
+
+
+def _flipped(images: Tensor, which: Tensor) -> Tensor:
+    """[B, ..., W], those that are meant mirrored left to right; vectors [B, D] have no sides."""
+    if images.ndim < 4 or not bool(which.any()):
+        return images
+    return torch.where(which.to(images.device).view(-1, 1, 1, 1), images.flip(3), images)
+
+
+def _rows(count: int, recipe: DiffusionRecipe, seed: int) -> Iterator[Tensor]:
+    """Batches [B] of rows: shuffled epochs, one after the other, cut into full batches."""
+    generator, waiting = generator_of(seed, "order"), torch.empty(0, dtype=torch.int64)
+    for _ in range(recipe.steps):
+        while len(waiting) < recipe.batch:
+            waiting = torch.cat([waiting, torch.randperm(count, generator=generator)])
+        yield waiting[: recipe.batch]
+        waiting = waiting[recipe.batch :]
+
+
+def _loaded(
+    examples: Examples, recipe: DiffusionRecipe, seed: int, device: str
+) -> Generator[tuple[Tensor, Tensor], None, None]:
+    """Batches (rows [B], images [B, C, H, W] on the device), the same from any split."""
+    split: Split = examples.split
+    index = examples.index.cpu()
+    while isinstance(split, Subset):
+        index, split = split.index[index], split.of
+    if isinstance(split, TensorSplit):
+        split = TensorSplit(split.pixels[index].to(device), split.labels[index])
+        index = torch.arange(len(index))
+    answered, asked = tee(_rows(len(examples), recipe, seed))
+    with closing(loading.read(split, ((index[rows], None) for rows in asked))) as images:
+        for rows, batch in zip(answered, images, strict=True):
+            yield rows, batch.to(device)

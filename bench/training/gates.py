@@ -1,0 +1,262 @@
+"""What may pass from a component into a record: shapes, ranges, budgets, balls.
+
+Each gate raises BenchError with a sentence that names the value and what was expected. The
+stages call them on every result, and the contract kit on small ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.contract.data import Data
+from bench.contract.errors import BenchError
+from bench.contract.task import CondensedSet, Selection
+
+BALL_TOLERANCE = 1e-6  # float32 rounding of x + delta, in pixels of [0, 1]
+REPEATED = 1e-3  # of logits, absolute and relative: sums in another order differ by far less
+
+
+def check_data(data: Data, splits: Sequence[str] = ("train", "test")) -> None:
+    """A data set: shapes agree, labels index the classes, sample pixels lie in [0, 1].
+
+    No other split than `splits` is looked into.
+    """
+    _require(isinstance(data, Data), f"load() returned {_named(data)}; expected bench.Data")
+    channels, height, width = data.shape
+    _require(len(data.mean) == channels == len(data.std), "mean and std need one value a channel")
+    _require(bool(data.digest), "the digest is empty; it must name the content")
+    for name in splits:
+        split = getattr(data, name)
+        labels = split.labels
+        _require(
+            isinstance(labels, Tensor)
+            and labels.dtype == torch.int64
+            and labels.ndim == 1
+            and len(labels) > 0,
+            f"the {name} labels are {_named(labels)}; expected int64 [T], not empty",
+        )
+        low, high = int(labels.min()), int(labels.max())
+        _require(
+            low >= 0 and high < len(data.classes),
+            f"the {name} labels span {low}..{high}, with {len(data.classes)} classes",
+        )
+        images = split.images(torch.arange(min(len(labels), 4)))
+        check_pixels(images, (channels, height, width), f"the {name} images")
+
+
+def check_pixels(images: Tensor, shape: tuple[int, ...], what: str) -> None:
+    """Images [B, *shape]: float32 in [0, 1], or uint8; finite."""
+    _require(isinstance(images, Tensor), f"{what} are {_named(images)}; expected a tensor")
+    _require(
+        tuple(images.shape[1:]) == tuple(shape) and images.ndim == 4,
+        f"{what} have shape {list(images.shape)}; expected [N, {', '.join(map(str, shape))}]",
+    )
+    _require(images.numel() > 0, f"{what} are none; expected at least one")
+    if images.dtype == torch.uint8:
+        return
+    _require(images.dtype == torch.float32, f"{what} are {images.dtype}; expected float32 or uint8")
+    _require(bool(images.isfinite().all()), f"{what} hold NaN or infinity")
+    low, high = (float(x) for x in images.detach().aminmax())
+    _require(low >= 0 and high <= 1, f"{what} span {low:.4g}..{high:.4g}; expected [0, 1]")
+
+
+def check_condensed(
+    condensed: CondensedSet,
+    *,
+    shape: tuple[int, int, int],
+    classes: int,
+    train_size: int,
+    ipc: int,
+) -> None:
+    """A condensed set: at most ipc x classes images (ipc = 0: no budget), legal pixels or
+    indices, labels that are distributions, every class present, positive weights."""
+    _require(
+        isinstance(condensed, CondensedSet),
+        f"condense() returned {_named(condensed)}; expected bench.CondensedSet",
+    )
+    images, labels, count = condensed.images, condensed.labels, len(condensed)
+    _require(count > 0, "the condensed set is empty")
+    budget = ipc * classes
+    _require(
+        not ipc or count <= budget,
+        f"the condensed set has {count} images; at most {budget} are allowed "
+        f"({ipc} per class, {classes} classes)",
+    )
+    if isinstance(images, Selection):
+        index = images.indices
+        _require(
+            isinstance(index, Tensor) and index.dtype == torch.int64 and index.ndim == 1,
+            f"the selection is {_named(index)}; expected int64 [N]",
+        )
+        low, high = int(index.min()), int(index.max())
+        _require(
+            low >= 0 and high < train_size,
+            f"the selection spans {low}..{high}; the training split has {train_size} images",
+        )
+        _require(len(set(index.tolist())) == count, "the selection names an image twice")
+    else:
+        check_pixels(images, shape, "the condensed images")
+    _require(
+        isinstance(labels, Tensor) and tuple(labels.shape) == (count, classes),
+        f"the labels are {_named(labels)}; expected a tensor [{count}, {classes}] of distributions",
+    )
+    _require(labels.dtype == torch.float32, f"the labels are {labels.dtype}; expected float32")
+    _require(bool(labels.isfinite().all()), "the labels hold NaN or infinity")
+    sums = labels.detach().double().sum(1)
+    _require(
+        bool((labels >= 0).all()) and bool(((sums - 1).abs() < 1e-4).all()),
+        "the labels are not distributions: every row must be 0 or more and sum to 1 "
+        f"(sums span {float(sums.min()):.4g}..{float(sums.max()):.4g})",
+    )
+    missing = sorted(set(range(classes)) - set(labels.argmax(1).tolist()))
+    _require(not missing, f"no image of class {missing[:5]} is in the condensed set")
+    weights = condensed.weights
+    if weights is not None:
+        _require(
+            isinstance(weights, Tensor)
+            and tuple(weights.shape) == (count,)
+            and weights.dtype == torch.float32,
+            f"the weights are {_named(weights)}; expected float32 [{count}]",
+        )
+        _require(
+            bool(weights.isfinite().all()) and bool((weights > 0).all()),
+            "the weights must be positive and finite",
+        )
+    _check_extras(condensed.extras, count, classes)
+    for name, note in condensed.notes.items():
+        _require(isinstance(note, Tensor), f"note '{name}' is {_named(note)}; expected a tensor")
+
+
+def _check_extras(extras: Mapping[str, Tensor], count: int, classes: int) -> None:
+    rows = {"image": count, "class": classes}
+    for name, tensor in extras.items():
+        prefix = name.split(".")[0]
+        _require(
+            prefix in rows and "." in name,
+            f"extra '{name}'; expected a name that starts with 'image.' or 'class.'",
+        )
+        _require(
+            isinstance(tensor, Tensor) and tensor.ndim > 0 and len(tensor) == rows[prefix],
+            f"extra '{name}' is {_named(tensor)}; expected a tensor with {rows[prefix]} rows",
+        )
+
+
+def check_perturbed(adversarial: Tensor, images: Tensor, norm: str, eps: float) -> dict[str, Any]:
+    """Adversarial images [P, C, H, W]: pixels in [0, 1], inside the ball of radius `eps`.
+
+    Returns {"linf": {"mean", "max"}, "l2": {...}} of the perturbations, in pixels of [0, 1].
+    """
+    check_pixels(adversarial, tuple(images.shape[1:]), "the adversarial images")
+    _require(
+        adversarial.dtype == torch.float32 and len(adversarial) == len(images),
+        f"perturb() returned {_named(adversarial)}; expected float32 {list(images.shape)}",
+    )
+    delta = (adversarial - images).flatten(1).double()
+    sizes = {"linf": delta.abs().amax(1), "l2": delta.norm(dim=1)}
+    if norm in sizes and math.isfinite(eps):
+        # an L2 norm adds the rounding of every pixel
+        slack = BALL_TOLERANCE * (1 if norm == "linf" else delta.shape[1] ** 0.5)
+        worst = float(sizes[norm].max())
+        _require(
+            worst <= eps + slack,
+            f"the attack moves an image by {worst:.6g} in {norm}; its ball has radius {eps:.6g}",
+        )
+    return {
+        name: {"mean": round(float(size.mean()), 6), "max": round(float(size.max()), 6)}
+        for name, size in sizes.items()
+    }
+
+
+def check_samples(x: Any, count: int, shape: tuple[int, ...]) -> None:
+    """What a sampler returns: float [count, *shape] in the space of the denoiser, finite."""
+    _require(
+        isinstance(x, Tensor) and x.is_floating_point() and tuple(x.shape) == (count, *shape),
+        f"sample() returned {_named(x)}; expected float32 {[count, *shape]}",
+    )
+    _require(bool(x.isfinite().all()), "the samples hold NaN or infinity")
+
+
+def fingerprint(model: nn.Module) -> tuple[Any, ...]:
+    """What an attack or a metric must leave alone: weights, buffers, modes, gradients, hooks."""
+    return (
+        tuple(m.training for m in model.modules()),
+        tuple(p.requires_grad for p in model.parameters()),
+        tuple(p.grad is None for p in model.parameters()),
+        tuple(_hooks(m) for m in model.modules()),
+        tuple(t.detach().clone() for t in (*model.parameters(), *model.buffers())),
+    )
+
+
+def check_untouched(before: tuple[Any, ...], model: nn.Module, who: str) -> None:
+    """Raise unless `model` is as it was when `fingerprint(model)` gave `before`."""
+    *facts, tensors = before
+    *facts_now, tensors_now = fingerprint(model)
+    names = (
+        "train or eval mode",
+        "requires_grad of parameters",
+        "gradients of parameters",
+        "hooks",
+    )
+    for name, old, new in zip(names, facts, facts_now, strict=True):
+        _require(old == new, f"{who} changed the model: its {name}")
+    same = all(torch.equal(a, b) for a, b in zip(tensors, tensors_now, strict=True))
+    _require(same, f"{who} changed the model: its weights or buffers")
+
+
+def _hooks(module: nn.Module) -> tuple[int, ...]:
+    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return tuple(len(getattr(module, name)) for name in names)
+
+
+def check_repeated(logits: Tensor, again: Tensor) -> None:
+    """Logits [B, K] of some images, and again of the first of them, in other company.
+
+    An attack on a network that draws, or that looks at its batch, measures luck (Carlini et al.,
+    2019): BatchNorm left in train mode and dropout left on do so.
+    """
+    first = logits[: len(again)]
+    _require(
+        torch.allclose(first, again, rtol=REPEATED, atol=REPEATED),
+        "the student gives an image other logits the second time, or in another batch "
+        f"(by up to {float((first - again).abs().max()):.3g}); expected the same in eval mode; "
+        "look for dropout, noise, or BatchNorm in train mode",
+    )
+
+
+def check_logits(logits: Tensor, count: int, classes: int) -> None:
+    """Logits [count, classes], finite."""
+    _require(
+        tuple(logits.shape) == (count, classes),
+        f"the network returned shape {list(logits.shape)}; expected [{count}, {classes}]",
+    )
+    _require(bool(logits.isfinite().all()), "the network's logits hold NaN or infinity")
+
+
+def check_score(value: Any, bounds: tuple[float | None, float | None] | None) -> float:
+    """A metric's value: one finite number inside the bounds that the metric declares."""
+    _require(
+        isinstance(value, int | float) and not isinstance(value, bool),
+        f"measure() returned {_named(value)}; expected a float",
+    )
+    _require(math.isfinite(value), f"measure() returned {value}; expected a finite number")
+    low, high = bounds or (None, None)
+    inside = (low is None or value >= low - 1e-9) and (high is None or value <= high + 1e-9)
+    _require(inside, f"measure() returned {value:.6g}; the metric declares bounds {bounds}")
+    return float(value)
+
+
+def _require(ok: bool, message: str) -> None:
+    if not ok:
+        raise BenchError(message)
+
+
+def _named(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+    is_short = value is None or isinstance(value, str | int | float)
+    return f"{type(value).__name__} {value!r}"[:80] if is_short else type(value).__name__

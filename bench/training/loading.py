@@ -1,0 +1,60 @@
+"""Images of a split, batch by batch: from memory as they are, from disk by threads, ahead of use.
+
+Whoever walks over a split that may not fit in memory (a trainer, a prediction, the features of a
+coreset) walks like this; what is waiting is bounded, whatever the size of the split.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from bench.contract.data import Split, Subset, TensorSplit
+
+Request = tuple[Tensor, Tensor | None]  # index [B] and boxes [B, 4], as `Split.images` has them
+READERS = min(8, os.cpu_count() or 1)  # threads that decode; decoders release the GIL
+PIECE = 32  # images that a thread is asked for at once
+
+
+def batches(split: Split, index: Tensor, size: int) -> Generator[Tensor, None, None]:
+    """The images of `split` at `index` [N], in order: [B, C, H, W] with B = `size`, the last less.
+
+    Close it (`contextlib.closing`) if you may stop before its end.
+    """
+    return read(split, ((part, None) for part in torch.split(index, size)))
+
+
+def read(split: Split, requests: Iterable[Request]) -> Generator[Tensor, None, None]:
+    """The images [B, C, H, W] of each request in turn, the same from any split."""
+    memory: Split = split
+    while isinstance(memory, Subset):
+        memory = memory.of
+    if isinstance(memory, TensorSplit):
+        for index, boxes in requests:
+            yield split.images(index, boxes)
+        return
+
+    with ThreadPoolExecutor(READERS) as threads:
+        waiting: deque[tuple[Future[Tensor], bool]] = deque()
+        pieces: list[Tensor] = []  # of the batch that comes next
+        for index, boxes in requests:
+            parts = torch.split(index, PIECE)
+            cuts = torch.split(boxes, PIECE) if boxes is not None else [None] * len(parts)
+            for number, (part, cut) in enumerate(zip(parts, cuts, strict=True), 1):
+                waiting.append((threads.submit(split.images, part, cut), number == len(parts)))
+            while len(waiting) > 2 * READERS:
+                piece, last = waiting.popleft()
+                pieces.append(piece.result())
+                if last:
+                    yield torch.cat(pieces)
+                    pieces = []
+        for piece, last in waiting:
+            pieces.append(piece.result())
+            if last:
+                yield torch.cat(pieces)
+                pieces = []

@@ -1,0 +1,351 @@
+"""Toy components: one or two of each kind, small enough for the contract kit and for tests.
+
+They are not registered anywhere; `registry_of(toy.COMPONENTS)` makes a registry of them. Each
+goes through the whole kit, and is the shortest example of its kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from bench.contract.data import Data
+from bench.contract.errors import Unsupported
+from bench.contract.task import CondensedSet, Selection, Task, Trial
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor, nn
+
+
+@dataclass(frozen=True)
+class ToyData:
+    """One random template a class, and noise: a tiny network learns it in a second."""
+
+    name: str = "toy-data"
+    shape: tuple[int, ...] = (1, 8, 8)  # C, H, W
+    classes: int = 8
+    train: int = 40  # images per class
+    test: int = 20  # images per class
+    noise: float = 0.15  # standard deviation, in pixels of [0, 1]
+    uint8: bool = False  # pixels at rest: uint8, or float32
+    seed: int = 0
+
+    def load(self) -> Data:
+        import torch
+
+        generator = torch.Generator().manual_seed(self.seed)
+        templates = 0.2 + 0.6 * torch.rand(self.classes, *self.shape, generator=generator)
+
+        def split(count: int) -> tuple[Tensor, Tensor]:
+            labels = torch.arange(self.classes).repeat(count)  # [T], the classes in turn
+            noise = torch.randn(len(labels), *self.shape, generator=generator)
+            pixels = (templates[labels] + self.noise * noise).clamp(0, 1)
+            return ((pixels * 255).round().to(torch.uint8) if self.uint8 else pixels), labels
+
+        names = [f"template {k}" for k in range(self.classes)]
+        return Data.from_tensors(split(self.train), split(self.test), names)
+
+
+@dataclass(frozen=True)
+class ToyTeacher:
+    """A short plain training on the whole training split."""
+
+    name: str = "toy-teacher"
+    steps: int = 60
+    lr: float = 0.1
+    track: ClassVar[str] = "classification"
+
+    def squeeze(self, task: Task) -> nn.Module:
+        import torch
+
+        from bench.training.classifier import Examples, fit
+        from bench.training.recipe import Recipe
+
+        labels = task.train.labels
+        return fit(
+            task.network(),
+            Examples(task.train, torch.arange(len(labels)), labels),
+            Recipe(steps=self.steps, batch=32, lr=self.lr),
+            classes=len(task.classes),
+            seed=task.seed,
+            device=task.device,
+            progress=task.progress,
+        )
+
+
+@dataclass(frozen=True)
+class ToyMeans:
+    """Mean images: each class is cut into `ipc` parts, and each part is averaged."""
+
+    name: str = "toy-means"
+    teacher: str = ""  # whose probabilities are the labels; "": one-hot
+
+    def condense(self, task: Task) -> CondensedSet:
+        import torch
+        from torch.nn import functional as F
+
+        means, owners = [], []
+        for k in range(len(task.classes)):
+            members = (task.train.labels == k).nonzero().squeeze(1)
+            for part in members.tensor_split(task.ipc):
+                means.append(task.train.images(part).mean(0))
+                owners.append(k)
+            task.progress(k + 1, len(task.classes))
+        images = torch.stack(means)  # [N, C, H, W]
+        if self.teacher:
+            with torch.no_grad():
+                labels = task.teacher(images.to(task.device)).softmax(1).cpu()
+        else:
+            labels = F.one_hot(torch.tensor(owners), len(task.classes)).float()
+        return CondensedSet(images, labels)
+
+
+@dataclass(frozen=True)
+class ToyFirst:
+    """The first images of each class, as they stand in the training split."""
+
+    name: str = "toy-first"
+
+    def condense(self, task: Task) -> CondensedSet:
+        import torch
+
+        members = [(task.train.labels == k).nonzero()[: task.ipc] for k in range(len(task.classes))]
+        return _selected(task, torch.cat(members).squeeze(1))
+
+
+@dataclass(frozen=True)
+class ToyFull:
+    """The whole training split."""
+
+    name: str = "toy-full"
+    ceiling: ClassVar[bool] = True
+
+    def condense(self, task: Task) -> CondensedSet:
+        import torch
+
+        return _selected(task, torch.arange(len(task.train.labels)))
+
+
+def _selected(task: Task, index: Tensor) -> CondensedSet:
+    from torch.nn import functional as F
+
+    one_hot = F.one_hot(task.train.labels[index], len(task.classes)).float()
+    return CondensedSet(Selection(index), one_hot)
+
+
+@dataclass(frozen=True)
+class ToyReal(ToyFull):
+    """Real training images in the place of samples."""
+
+    name: str = "toy-real"
+    samples: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class ToyConvNet:
+    """One convolution with BatchNorm, pooled, and a linear classifier."""
+
+    name: str = "toy-convnet"
+    width: int = 8
+    track: ClassVar[str] = "classification"
+
+    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
+        from torch import nn
+
+        channels, height, width = shape
+        return nn.Sequential(
+            nn.Conv2d(channels, self.width, 3, padding=1),
+            nn.BatchNorm2d(self.width),
+            nn.ReLU(),
+            nn.AvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(self.width * (height // 2) * (width // 2), classes),
+        )
+
+
+@dataclass(frozen=True)
+class ToyLinear:
+    """A linear classifier: what an attack can do to it is known in closed form."""
+
+    name: str = "toy-linear"
+    track: ClassVar[str] = "classification"
+
+    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
+        from torch import nn
+
+        channels, height, width = shape
+        return nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, classes))
+
+
+@dataclass(frozen=True)
+class ToyDenoiser:
+    """A class-conditional denoiser: an image a class (and one for none), mixed with its input."""
+
+    name: str = "toy-denoiser"
+    track: ClassVar[str] = "generation"
+
+    def build(
+        self, shape: tuple[int, int, int], classes: int, extras: Mapping[str, tuple[int, ...]]
+    ) -> nn.Module:
+        from torch import nn
+
+        if extras:
+            raise Unsupported(f"it has no use for {', '.join(extras)}")
+
+        class Denoiser(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.images = nn.Embedding(classes + 1, shape[0] * shape[1] * shape[2])
+
+            def forward(
+                self, x: Tensor, t: Tensor, labels: Tensor, extras: Mapping[str, Tensor]
+            ) -> Tensor:  # [B, C, H, W]; t [B], from 1 (noise) to 0
+                clean: Tensor = self.images(labels).view_as(x)
+                return clean + t.view(-1, 1, 1, 1) * (x - clean)
+
+        return Denoiser()
+
+
+@dataclass(frozen=True)
+class ToyClean:
+    """No attack: the images as they are."""
+
+    name: str = "toy-clean"
+    eps: float = 0.0
+    norm: ClassVar[str] = ""
+
+    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        return images
+
+
+@dataclass(frozen=True)
+class ToyStep:
+    """One signed gradient step (Goodfellow et al., 2015)."""
+
+    name: str = "toy-step"
+    eps: float = 8 / 255
+    norm: ClassVar[str] = "linf"
+    search: ClassVar[str] = "single-step"
+    exact_on_linear: ClassVar[bool] = True
+
+    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        import torch
+        from torch.nn import functional as F
+
+        with torch.enable_grad():
+            x = images.detach().clone().requires_grad_()
+            loss = F.cross_entropy(model(x), labels, reduction="sum")
+            (gradient,) = torch.autograd.grad(loss, x)  # leaves no .grad on the weights
+        return (images + self.eps * gradient.sign()).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class ToySampler:
+    """A few steps from noise towards what the denoiser says."""
+
+    name: str = "toy-sampler"
+    steps: int = 4
+
+    def sample(
+        self,
+        model: nn.Module,
+        labels: Tensor,
+        extras: Mapping[str, Tensor],
+        shape: tuple[int, int, int],
+        generator: Generator,
+    ) -> Tensor:
+        import torch
+
+        x = torch.randn(len(labels), *shape, generator=generator)
+        with torch.no_grad():
+            for step in range(self.steps):
+                t = torch.full((len(labels),), 1 - step / self.steps)
+                x = model(x, t.to(x.device), labels, extras)
+        return x
+
+
+@dataclass(frozen=True)
+class ToyDiffusion:
+    """A short training of a denoiser on the whole training split."""
+
+    name: str = "toy-diffusion"
+    steps: int = 60
+    track: ClassVar[str] = "generation"
+
+    def squeeze(self, task: Task) -> nn.Module:
+        import torch
+
+        from bench.training.classifier import Examples
+        from bench.training.denoiser import fit
+        from bench.training.recipe import DiffusionRecipe
+
+        denoiser: Any = task.network()
+        labels = task.train.labels
+        fit(
+            denoiser,
+            Examples(task.train, torch.arange(len(labels)), labels),
+            DiffusionRecipe(steps=self.steps, batch=32, lr=0.05),
+            seed=task.seed,
+            device=task.device,
+            progress=task.progress,
+        )
+        network: nn.Module = denoiser
+        return network
+
+
+@dataclass(frozen=True)
+class ToyDistance:
+    """Mean distance of the class means of samples to those of real images, pixel by pixel."""
+
+    name: str = "toy-distance"
+    of: ClassVar[str] = "probe"
+    track: ClassVar[str] = "generation"
+    higher_is_better: ClassVar[bool] = False
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    def measure(self, trial: Trial) -> float:
+        import torch
+
+        samples, labels, index = trial.samples, trial.labels, trial.index
+        assert samples is not None
+        assert labels is not None
+        assert index is not None
+        change = samples - trial.data.test.images(index)  # its sum over a class: that of the means
+        off = [change[labels == k].mean(0).abs().mean() for k in range(len(trial.data.classes))]
+        return float(torch.stack(off).double().nanmean())
+
+
+@dataclass(frozen=True)
+class ToyAccuracy:
+    """Fraction of the test images that are right, clean and under attack."""
+
+    name: str = "toy-accuracy"
+    of: ClassVar[str] = "probe"
+    track: ClassVar[str] = "classification"
+    higher_is_better: ClassVar[bool] = True
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    def measure(self, trial: Trial) -> float:
+        return trial.correct.double().mean().item()
+
+
+GRAY = ToyData()
+COLOR = ToyData("toy-color", shape=(3, 16, 16), classes=10, uint8=True, seed=1)
+
+COMPONENTS: dict[str, tuple[Any, ...]] = {
+    "dataset": (GRAY, COLOR),
+    "teacher": (ToyTeacher(), ToyDiffusion()),
+    "method": (
+        ToyMeans(),
+        ToyMeans("toy-soft", teacher="toy-teacher"),
+        ToyFirst(),
+        ToyFull(),
+        ToyReal(),
+    ),
+    "architecture": (ToyConvNet(), ToyLinear(), ToyDenoiser()),
+    "attack": (ToyClean(), ToyStep()),
+    "sampler": (ToySampler(),),
+    "metric": (ToyAccuracy(), ToyDistance()),
+}
+"""By kind, as `registry_of` takes them."""

@@ -1,0 +1,451 @@
+"""Records -> numbers: means, spreads, robustness per image, and who is best."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.records.record import pack
+from bench.report.numbers import (
+    COLUMNS,
+    Board,
+    balls,
+    best,
+    columns,
+    display,
+    on_board,
+    on_one_scale,
+    radius,
+    robust,
+    scales,
+    tidy,
+)
+
+BOARD = Board(
+    title="Toy",
+    track="classification",
+    datasets=("blobs", "rings"),
+    methods=("alpha", "beta"),
+    controls=("dice",),
+    ceiling=("all",),
+    ipc=(1, 10),
+    labels=("hard", "soft"),
+    architectures=("small", "large"),
+    attacks=("none", "weak", "strong", "round"),
+    metrics=("right", "distance"),
+    seeds=(0, 1, 2),
+)
+BALLS = {"none": ("", None), "weak": ("linf", 8 / 255), "strong": ("linf", 8 / 255)}
+
+
+def record(bits="1110", attack="none", **changes):
+    """A record whose images are right where `bits` is 1."""
+    correct = np.array([bit == "1" for bit in bits])
+    norm, eps = BALLS.get(attack, ("l2", 0.5))
+    return {
+        "dataset": "blobs",
+        "method": "alpha",
+        "ipc": 1,
+        "labels": "hard",
+        "architecture": "small",
+        "attack": attack,
+        "seed": 0,
+        "status": "ok",
+        "reason": "",
+        "metrics": {"right": float(correct.mean()), "distance": 2.0},
+        "scales": {
+            "right": {"better": "higher", "rate": True},
+            "distance": {"better": "lower", "rate": False},
+        },
+        "correct": pack(correct),
+        "images": len(bits),
+        "images_hash": "abc",
+        "norm": norm,
+        "eps": eps,
+        "bytes": {"images": 60, "labels": 4},
+        "size": 2,
+    } | changes
+
+
+def figures(table, metric="right"):
+    of_metric = table[table["metric"] == metric]
+    return dict(zip(of_metric["column"], of_metric["mean"], strict=True))
+
+
+def test_a_cell_is_the_mean_and_sample_deviation_over_seeds():
+    table = tidy(BOARD, [record(b, seed=s) for s, b in enumerate(("1110", "1100", "1000"))])
+    row = table.iloc[0]
+    assert tuple(table.columns) == COLUMNS
+    assert (row["dataset"], row["method"], row["role"]) == ("blobs", "alpha", "method")
+    assert row["mean"] == 0.5
+    assert row["sd"] == 0.25  # squares .0625 + 0 + .0625, over n - 1 = 2
+    assert (row["n"], row["images"], row["size"], row["bytes"]) == (3, 4, 2, 64)
+
+
+def test_one_seed_has_no_deviation():
+    row = tidy(BOARD, [record()]).iloc[0]
+    assert row["n"] == 1
+    assert math.isnan(row["sd"])
+
+
+def test_only_cells_on_the_axes_are_shown():
+    off = [
+        record(dataset="other"),
+        record(method="other"),
+        record(ipc=50),
+        record(ipc=0),
+        record(method="all", ipc=1),
+        record(labels="teacher"),
+        record(architecture="other"),
+        record(attack="other"),
+        record(seed=3),
+    ]
+    on = [record(), record(method="all", ipc=0), record(method="dice", ipc=10)]
+    assert on_board(BOARD, [*off, *on]) == on
+
+
+def test_metrics_off_the_board_are_not_shown():
+    table = tidy(replace(BOARD, metrics=("distance",)), [record()])
+    assert table["metric"].tolist() == ["distance"]
+
+
+def test_rows_are_in_the_order_of_the_board():
+    records = [
+        record(method=method, ipc=ipc, dataset=dataset)
+        for dataset in ("rings", "blobs")
+        for method, ipc in [("all", 0), ("dice", 1), ("alpha", 10), ("beta", 1), ("alpha", 1)]
+    ]
+    table = tidy(BOARD, records)
+    found = table[table["metric"] == "right"]
+    rows = [("alpha", 1), ("beta", 1), ("dice", 1), ("alpha", 10), ("all", 0)]
+    assert list(zip(found["method"], found["ipc"], strict=True)) == rows * 2
+    assert found["dataset"].tolist() == ["blobs"] * 5 + ["rings"] * 5
+    assert found["role"].tolist()[:5] == ["method", "method", "control", "method", "ceiling"]
+
+
+def test_no_records_make_an_empty_table():
+    table = tidy(BOARD, [])
+    assert tuple(table.columns) == COLUMNS
+    assert len(table) == 0
+    assert best(table, {}).tolist() == []
+
+
+def test_unsupported_cells_have_no_figure():
+    declined = {k: v for k, v in record(attack="weak").items() if k != "metrics"}
+    declined |= {"status": "unsupported", "reason": "no"}
+    del declined["norm"], declined["eps"], declined["correct"]
+    assert set(figures(tidy(BOARD, [record(), declined]))) == {"none"}
+
+
+def test_robust_is_the_and_of_all_attacks_of_a_ball_image_by_image():
+    records = [record("1111", "none"), record("1100", "weak"), record("1010", "strong")]
+    found = figures(tidy(BOARD, records))
+    assert found == {"none": 1, "weak": 0.5, "strong": 0.5, "robust linf 8/255": 0.25}
+
+
+def test_the_clean_images_count_in_every_ball():
+    records = [record("0111", "none"), record("1110", "weak"), record("1110", "strong")]
+    assert figures(tidy(BOARD, records))["robust linf 8/255"] == 0.5
+
+
+def test_a_corruption_takes_no_part_in_a_ball():
+    moved = {"linf": {"mean": 0.2, "max": 0.4}}
+    records = [record("1110", "weak"), record("1110", "strong")]
+    corrupted = [*records, record("0111", "none", perturbation=moved)]
+    assert figures(tidy(BOARD, corrupted))["robust linf 8/255"] == 0.75
+    assert balls(BOARD, corrupted) == balls(BOARD, records)
+
+
+def test_robust_is_taken_seed_by_seed():
+    records = [
+        *(record("1111", "none", seed=s) for s in (0, 1)),
+        *(record(b, "weak", seed=s) for s, b in enumerate(("1110", "0111"))),
+        *(record(b, "strong", seed=s) for s, b in enumerate(("1110", "1110"))),
+    ]
+    table = tidy(BOARD, records)
+    row = table[table["column"] == "robust linf 8/255"].iloc[0]
+    assert (row["mean"], row["n"]) == (0.625, 2)
+    assert row["sd"] == pytest.approx(math.sqrt(2) / 8)
+
+
+def test_a_ball_of_one_attack_has_no_robust_column():
+    records = [record("1111", "none"), record("1100", "round"), record("1010", "weak")]
+    assert set(figures(tidy(BOARD, records))) == {"none", "round", "weak"}
+
+
+def test_a_seed_that_lacks_an_attack_has_no_robust_figure():
+    records = [
+        *(record("1111", a, seed=0) for a in ("none", "weak", "strong")),
+        *(record("1111", a, seed=1) for a in ("none", "weak")),
+        *(record("1111", a, seed=2) for a in ("weak", "strong")),
+    ]
+    assert [r["seed"] for r in robust(BOARD, records)] == [0]
+
+
+def test_an_attack_that_declines_the_cell_is_not_missing():
+    declined = {**record("1111", "strong"), "status": "unsupported"}
+    [found] = robust(
+        BOARD,
+        [
+            record("1110", "none"),
+            record("0111", "weak"),
+            declined,
+            record("1111", "strong", seed=1),
+        ],
+    )
+    assert found["seed"] == 0
+    assert found["metrics"] == {"right": 0.5}
+    everything = [{**record("1111", a), "status": "unsupported"} for a in ("weak", "strong")]
+    others = [record("1111", a, seed=1) for a in ("none", "weak", "strong")]
+    found = robust(BOARD, [record("1110", "none"), *everything, *others])
+    assert [one["seed"] for one in found] == [1]
+
+
+def test_a_record_without_bits_has_no_robust_figure():
+    records = [record("1111", a) for a in ("none", "weak", "strong")]
+    records[2]["correct"] = ""
+    assert robust(BOARD, records) == []
+
+
+def test_other_images_are_never_joined():
+    records = [record("1111", a) for a in ("none", "weak", "strong")]
+    records[2]["images_hash"] = "other"
+    assert robust(BOARD, records) == []
+
+
+def test_other_students_are_never_joined():
+    records = [record("1111", a, content={"student": "one"}) for a in ("none", "weak", "strong")]
+    assert len(robust(BOARD, records)) == 1
+    records[2]["content"] = {"student": "other"}
+    assert robust(BOARD, records) == []
+
+
+def test_a_metric_that_one_cell_declines_keeps_the_robust_figures_of_the_others():
+    attacks = ("none", "weak", "strong")
+    records = [record("1110", a, method=m) for m in ("alpha", "beta") for a in attacks]
+    records[2]["metrics"] = {"distance": 2.0}
+    assert [(r["method"], set(r["metrics"])) for r in robust(BOARD, records)] == [
+        ("beta", {"right"})
+    ]
+
+
+def test_records_of_another_split_are_not_on_the_board():
+    tuned = record(evaluate="validation")
+    assert on_board(BOARD, [tuned, record(evaluate="test"), record(seed=1)]) == [
+        record(evaluate="test"),
+        record(seed=1),
+    ]
+    assert on_board(replace(BOARD, evaluate="validation"), [tuned, record()]) == [tuned]
+
+
+def test_data_sets_are_never_joined():
+    attacks = ("none", "weak", "strong")
+    records = [record("1111", a, dataset=d) for d in ("blobs", "rings") for a in attacks]
+    assert [r["dataset"] for r in robust(BOARD, records)] == ["blobs", "rings"]
+
+
+def test_an_attack_in_another_ball_cannot_stand_in():
+    small = [record("1111", a) for a in ("none", "weak", "strong")]
+    large = [record("1111", a, architecture="large") for a in ("none", "weak", "strong")]
+    large[2]["eps"] = 4 / 255
+    assert [r["architecture"] for r in robust(BOARD, [*small, *large])] == ["small"]
+
+
+def test_other_radii_are_other_balls():
+    records = [
+        record("1111", "none"),
+        record("1100", "weak"),
+        record("1010", "strong", eps=4 / 255),
+        record("1000", "round", norm="linf", eps=0.031373),  # 8/255 as records round it
+    ]
+    members = {("blobs", "robust linf 8/255"): ("none", "weak", "round")}
+    assert balls(BOARD, records) == members
+    assert figures(tidy(BOARD, records))["robust linf 8/255"] == 0.25
+
+
+def test_robust_stands_only_under_metrics_that_are_the_fraction_of_right_images():
+    records = [record("1110", a) for a in ("none", "weak", "strong")]
+    assert "robust linf 8/255" in figures(tidy(BOARD, records), "right")
+    assert "robust linf 8/255" not in figures(tidy(BOARD, records), "distance")
+
+
+def test_robust_columns_follow_the_attacks():
+    records = [record("1111", a) for a in ("none", "weak", "strong", "round")]
+    records.append(record("1111", "weak", dataset="rings", norm="l2", eps=1.0))
+    records.append(record("1111", "round", dataset="rings", norm="l2", eps=1.0))
+    found = columns(BOARD, records)
+    assert list(found["blobs"]) == [*BOARD.attacks, "robust linf 8/255"]
+    assert list(found["rings"]) == [*BOARD.attacks, "robust l2 1"]
+
+
+@pytest.mark.parametrize(
+    ("eps", "text"),
+    [
+        (8 / 255, "8/255"),
+        (0.031373, "8/255"),
+        (0.0314, "8/255"),
+        (0.3, "0.3"),
+        (0.5, "0.5"),
+        (0.123456, "0.1235"),
+        (1.0, "1"),
+        (0.0, "0"),
+        (1e-5, "1e-05"),
+    ],
+)
+def test_a_radius_is_written_as_people_write_it(eps, text):
+    assert radius(eps) == text
+
+
+def test_a_figure_on_another_scale_than_most_is_left_out_and_says_why():
+    other = record(seed=1)
+    other["scales"] = other["scales"] | {"right": {"better": "lower", "rate": True}}
+    made = [record(), other, record(method="beta")]
+    assert scales(BOARD, made)["right"] == {"better": "higher", "rate": True}
+    first, second, third = on_one_scale(BOARD, made)
+    assert (first, third) == (made[0], made[2])
+    assert set(first["metrics"]) - set(second["metrics"]) == {"right"}
+    assert "another scale" in second["refused"]["right"]
+    assert scales(BOARD, made[::-1]) == scales(BOARD, made)
+
+
+def test_of_two_scales_as_common_the_order_of_records_does_not_choose():
+    other = record(seed=1)
+    other["scales"] = other["scales"] | {"right": {"better": "lower", "rate": True}}
+    assert scales(BOARD, [record(), other]) == scales(BOARD, [other, record()])
+
+
+@pytest.mark.parametrize(
+    ("value", "rate", "text"),
+    [
+        (0.93149, True, "93.1"),
+        (1.0, True, "100.0"),
+        (12.3456, False, "12.35"),
+        (-0.0, False, "0"),
+        (2.0, False, "2"),
+    ],
+)
+def test_a_figure_is_displayed_in_percent_or_four_digits(value, rate, text):
+    assert display(value, rate) == text
+
+
+def best_of(means, metric="right", roles=None):
+    table = pd.DataFrame(
+        {
+            **dict.fromkeys(("dataset", "architecture", "labels", "column"), "x"),
+            "ipc": 1,
+            "metric": metric,
+            "mean": means,
+            "role": roles or ["method"] * len(means),
+        }
+    )
+    return best(table, record()["scales"]).tolist()
+
+
+def test_the_best_is_the_highest_or_the_lowest():
+    assert best_of([0.1, 0.3, 0.2]) == [False, True, False]
+    assert best_of([0.1, 0.3, 0.2], "distance") == [True, False, False]
+
+
+def test_a_figure_that_ranks_nobody_has_no_best():
+    made = [record("1000"), record("1111", method="beta")]
+    read = scales(BOARD, made)
+    neither = {**read, "right": {**read["right"], "better": "neither"}}
+    table = tidy(BOARD, made)
+    assert set(table[best(table, read)]["metric"]) == {*read}
+    assert set(table[best(table, neither)]["metric"]) == {*read} - {"right"}
+
+
+def test_what_looks_equal_shares_the_best():
+    assert best_of([0.93149, 0.93101, 0.9304]) == [True, True, False]
+    assert best_of([12.3456, 12.3461, 12.36], "distance") == [True, True, False]
+
+
+def test_the_ceiling_does_not_compete_but_controls_do():
+    assert best_of([0.2, 0.3, 0.9], roles=["method", "control", "ceiling"]) == [False, True, False]
+    assert best_of([0.9], roles=["ceiling"]) == [False]
+    assert best_of([0.9, 0.9], roles=["method", "ceiling"]) == [True, False]
+
+
+def test_budgets_do_not_compete_with_each_other():
+    table = tidy(BOARD, [record("1000", ipc=1), record("1111", ipc=10)])
+    assert best(table, scales(BOARD, [record()])).all()
+
+
+@given(
+    st.lists(
+        st.builds(
+            lambda bits, attack, method, seed: record(bits, attack, method=method, seed=seed),
+            st.text("01", min_size=4, max_size=4),
+            st.sampled_from(BOARD.attacks),
+            st.sampled_from(("alpha", "beta")),
+            st.integers(0, 2),
+        ),
+        unique_by=lambda r: (r["attack"], r["method"], r["seed"]),
+    ),
+    st.randoms(),
+)
+def test_the_order_of_records_changes_no_number(records, rng):
+    table = tidy(BOARD, records)
+    rng.shuffle(records)
+    pd.testing.assert_frame_equal(tidy(BOARD, records), table, check_exact=True)
+
+
+@given(st.lists(st.text("01", min_size=9, max_size=9), min_size=3, max_size=3))
+def test_robust_never_exceeds_any_of_its_attacks(bits):
+    found = figures(tidy(BOARD, list(map(record, bits, ("none", "weak", "strong")))))
+    assert found["robust linf 8/255"] <= min(found[a] for a in ("none", "weak", "strong"))
+
+
+# ---- the generation track
+
+SAMPLED = replace(
+    BOARD,
+    track="generation",
+    labels=("hard",),
+    attacks=(),
+    metrics=("distance", "right"),
+    samplers=("few", "many"),
+    checkpoints=(500, 1000),
+)
+
+
+def sampled(sampler="few", step=0, distance=2.0, **changes):
+    attacked = ("attack", "correct", "norm", "eps")
+    found = {name: value for name, value in record(**changes).items() if name not in attacked}
+    metrics = {"right": 0.5, "distance": distance}
+    return found | {"sampler": sampler, "step": step, "metrics": metrics} | changes
+
+
+def test_a_board_of_samples_has_a_column_for_each_sampler_at_each_step():
+    wanted = ("few @ 500", "few @ 1,000", "few", "many @ 500", "many @ 1,000", "many")
+    assert SAMPLED.columns == wanted
+    made = [sampled(s, step) for s in ("many", "few") for step in (0, 1000, 500)]
+    table = tidy(SAMPLED, made)
+    assert table[table["metric"] == "distance"]["column"].tolist() == list(wanted)
+    assert table["metric"].drop_duplicates().tolist() == ["distance", "right"]
+    assert columns(SAMPLED, made)["blobs"] == {name: (name,) for name in wanted}
+    assert robust(SAMPLED, made) == []
+
+
+def test_samples_off_the_axes_are_not_shown():
+    on = [sampled(), sampled("many", 500)]
+    off = [sampled("other"), sampled(step=250), record()]
+    assert on_board(SAMPLED, [*on, *off]) == on
+    assert on_board(BOARD, [*on, record()]) == [record()]
+
+
+def test_the_best_of_a_checkpoint_is_the_smallest_distance_and_no_ceiling():
+    made = [
+        sampled(distance=2.0),
+        sampled(method="beta", distance=1.0),
+        sampled(method="all", ipc=0, distance=0.5),
+        sampled(step=500, distance=3.0),
+        sampled(method="beta", step=500, distance=4.0),
+    ]
+    table = tidy(SAMPLED, made)
+    top = table[best(table, scales(SAMPLED, made)) & (table["metric"] == "distance")]
+    assert top[["column", "method"]].values.tolist() == [["few @ 500", "alpha"], ["few", "beta"]]

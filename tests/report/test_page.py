@@ -1,0 +1,506 @@
+"""Pages: the whole text of a small board, and that nothing but results can change a byte."""
+
+import random
+
+import numpy as np
+import pytest
+
+from bench.records.record import pack
+from bench.report.numbers import Board
+from bench.report.page import check, render, write_files
+
+BOARD = Board(
+    title="Toy <board>",
+    track="classification",
+    datasets=("blobs",),
+    methods=("alpha", "beta"),
+    controls=("dice",),
+    ceiling=("all",),
+    ipc=(1, 10),
+    labels=("hard",),
+    architectures=("small",),
+    attacks=("none", "weak", "strong"),
+    metrics=("right", "distance"),
+    seeds=(0, 1),
+)
+ABOUT = {
+    "alpha": "Alpha | the first (Author, 2020).",
+    "beta": "Beta.",
+    "dice": "Real images by chance.",
+    "none": "No attack.",
+    "weak": "One step.",
+    "strong": "Many\n steps.",
+}
+
+
+def record(method, ipc, attack, seed, bits, **changes):
+    """A record whose images are right where `bits` is 1."""
+    correct = np.array([bit == "1" for bit in bits])
+    shared = {
+        "dataset": "blobs",
+        "method": method,
+        "ipc": ipc,
+        "labels": "hard",
+        "architecture": "small",
+        "attack": attack,
+        "seed": seed,
+        "about": {"method": ABOUT.get(method, ""), "attack": ABOUT.get(attack, ""), "other": "?"},
+        "parameters": {"method": {}, "attack": {"steps": 100} if attack == "strong" else {}},
+    }
+    if not bits:
+        return shared | {"status": "unsupported", "reason": "needs <BatchNorm>"} | changes
+    measured = {
+        "status": "ok",
+        "reason": "",
+        "metrics": {"right": float(correct.mean())},
+        "scales": {
+            "right": {"better": "higher", "rate": True},
+            "distance": {"better": "lower", "rate": False},
+        },
+        "correct": pack(correct),
+        "images": len(bits),
+        "images_hash": "abc",
+        "norm": "" if attack == "none" else "linf",
+        "eps": None if attack == "none" else 8 / 255,
+        "bytes": {"images": 1000 * ipc, "labels": 234},
+        "size": 2 * ipc,
+        "flags": [],
+    }
+    return shared | measured | changes
+
+
+def records():
+    made = [
+        record("alpha", 1, "none", 0, "11111110"),
+        record("alpha", 1, "none", 1, "11111100"),
+        record("alpha", 1, "weak", 0, "11110000", flags=["stronger than it should be"]),
+        record("alpha", 1, "weak", 1, "11110000", flags=["a part of another"]),
+        record("alpha", 1, "strong", 0, "00111100"),
+        record("alpha", 1, "strong", 1, "00110000"),
+        *(record("beta", 1, a, s, "") for a in BOARD.attacks for s in BOARD.seeds),
+        *(record("dice", 1, "none", s, "11111100") for s in BOARD.seeds),
+        record("dice", 1, "weak", 0, "11110000"),
+        *(record("alpha", 10, "none", s, "11111111") for s in BOARD.seeds),
+        *(record("beta", 10, "none", s, "11111110") for s in BOARD.seeds),
+        *(record("all", 0, "none", s, "11111111", size=1797) for s in BOARD.seeds),
+    ]
+    for one in made:
+        if one["method"] == "alpha" and one["ipc"] == 10:
+            one["parameters"] = {"method": {"lam": 3.0, "teacher": "guarded"}, "teacher": {"k": 2}}
+            one["metrics"]["distance"] = 12.3456 + one["seed"]
+    return made
+
+
+README = """\
+# Toy \\<board>
+
+Generated from `matrix.toml` and `records/`; edits here are overwritten. In this folder:
+
+```sh
+bench run .          # measure the cells that are missing
+bench leaderboard .  # rebuild this page and table.csv
+```
+
+Figures are means; ± is the standard deviation over n = 2 seeds; no claim of significance is made.
+
+- IPC: images per class. Images, Bytes: what the condensed set weighs.
+- **Bold**: the best of its IPC as displayed. Ties share it; the full set is left out.
+- *Italics*: controls.
+- –: not measured. n/a: declined, for the reason in the footnote.
+
+## right, in percent (higher is better)
+
+### blobs · small · hard labels
+
+n = 2 seeds, 8 test images.
+
+|      IPC | Method    | Images |  Bytes |            none |               weak [1] |      strong [2] |  robust linf 8/255 [3] |
+| -------: | :-------- | -----: | -----: | --------------: | ---------------------: | --------------: | ---------------------: |
+|        1 | alpha     |      2 |  1,234 |  **81.2 ± 8.8** | **50.0 ± 0.0** [4] [5] | **37.5 ± 17.7** | **25.0 ± 0.0** [4] [5] |
+|          | beta      |      – |      – |         n/a [6] |                n/a [6] |         n/a [6] |                      – |
+|          | *dice*    |      2 |  1,234 |      75.0 ± 0.0 |           **50.0** [7] |               – |                      – |
+|       10 | alpha [8] |     20 | 10,234 | **100.0 ± 0.0** |                      – |               – |                      – |
+|          | beta      |     20 | 10,234 |      87.5 ± 0.0 |                      – |               – |                      – |
+| full set | all       |  1,797 |    234 |     100.0 ± 0.0 |                      – |               – |                      – |
+
+- [1] linf 8/255
+- [2] linf 8/255; attack.steps = 100
+- [3] share of the images that are right under all of none, weak, strong
+- [4] flag: a part of another
+- [5] flag: stronger than it should be
+- [6] needs \\<BatchNorm>
+- [7] 1 of 2 seeds
+- [8] method.lam = 3.0, method.teacher = "guarded", teacher.k = 2
+
+Not run yet: IPC 10: dice.
+
+## distance (lower is better)
+
+### blobs · small · hard labels
+
+n = 2 seeds, 8 test images.
+
+|      IPC | Method    | Images |  Bytes |             none | weak [1] | strong [2] |
+| -------: | :-------- | -----: | -----: | ---------------: | -------: | ---------: |
+|        1 | alpha     |      – |      – |                – |        – |          – |
+|          | beta      |      – |      – |          n/a [3] |  n/a [3] |    n/a [3] |
+|          | *dice*    |      – |      – |                – |        – |          – |
+|       10 | alpha [4] |     20 | 10,234 | **12.85 ± 0.71** |        – |          – |
+|          | beta      |      – |      – |                – |        – |          – |
+| full set | all       |      – |      – |                – |        – |          – |
+
+- [1] linf 8/255
+- [2] linf 8/255; attack.steps = 100
+- [3] needs \\<BatchNorm>
+- [4] method.lam = 3.0, method.teacher = "guarded", teacher.k = 2
+
+## Components
+
+- method **alpha**: Alpha | the first (Author, 2020).
+- method **beta**: Beta.
+- method **dice**: Real images by chance.
+- attack **none**: No attack.
+- attack **weak**: One step.
+- attack **strong**: Many steps.
+"""  # noqa: E501
+
+TABLE = """\
+dataset,architecture,labels,ipc,method,role,column,metric,mean,sd,n,images,size,bytes
+blobs,small,hard,1,alpha,method,none,right,0.812500,0.088388,2,8,2,1234
+blobs,small,hard,1,alpha,method,weak,right,0.500000,0.000000,2,8,2,1234
+blobs,small,hard,1,alpha,method,strong,right,0.375000,0.176777,2,8,2,1234
+blobs,small,hard,1,alpha,method,robust linf 8/255,right,0.250000,0.000000,2,8,2,1234
+blobs,small,hard,1,dice,control,none,right,0.750000,0.000000,2,8,2,1234
+blobs,small,hard,1,dice,control,weak,right,0.500000,,1,8,2,1234
+blobs,small,hard,10,alpha,method,none,right,1.000000,0.000000,2,8,20,10234
+blobs,small,hard,10,alpha,method,none,distance,12.845600,0.707107,2,8,20,10234
+blobs,small,hard,10,beta,method,none,right,0.875000,0.000000,2,8,20,10234
+blobs,small,hard,0,all,ceiling,none,right,1.000000,0.000000,2,8,1797,234
+"""
+
+
+def test_a_small_board_has_this_page():
+    assert render(BOARD, records())["README.md"] == README
+
+
+def test_a_small_board_has_this_table():
+    assert render(BOARD, records())["table.csv"] == TABLE
+
+
+def page(made, **changes):
+    return render(Board(**{**vars(BOARD), **changes}), made)["README.md"]
+
+
+def table_rows(text):
+    """The cells of the first table of a page, without its rule."""
+    lines = [line for line in text.split("\n\n## ")[1].splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_order_of_records_changes_no_byte(seed):
+    shuffled = records()
+    random.Random(seed).shuffle(shuffled)
+    assert render(BOARD, shuffled) == render(BOARD, records())
+
+
+def test_time_and_place_change_no_byte():
+    elsewhere = [
+        one | {"cost": {"seconds": {"train": 9.9}}, "environment": {"machine": "other"}}
+        for one in records()
+    ]
+    assert render(BOARD, elsewhere) == render(BOARD, records())
+
+
+def test_a_board_without_records_says_so():
+    files = render(BOARD, [])
+    assert files["README.md"].endswith("\n\nNo records yet.\n")
+    assert files["table.csv"] == TABLE.splitlines()[0] + "\n"
+
+
+def test_records_off_the_board_change_no_byte():
+    stranger = record("gamma", 1, "none", 0, "11111111")
+    assert render(BOARD, [*records(), stranger]) == render(BOARD, records())
+
+
+def test_one_seed_shows_no_spread():
+    text = page(records(), seeds=(0,))
+    assert "±" not in text
+    assert "n = 1 seed, 8 test images." in text
+    assert "Every figure is of one seed" in text
+
+
+def test_ties_share_the_bold():
+    made = [record(m, 1, "none", 0, "1110") for m in ("alpha", "beta")]
+    made.append(record("dice", 1, "none", 0, "1100"))
+    rows = table_rows(page(made, seeds=(0,), ipc=(1,), attacks=("none",)))
+    assert [row[-1] for row in rows[2:]] == ["**75.0**", "**75.0**", "50.0"]
+
+
+def test_a_seed_that_is_declined_leaves_the_others_with_two_footnotes():
+    made = [record("alpha", 1, "none", 0, "1110"), record("alpha", 1, "none", 1, "")]
+    text = page(made)
+    assert "**75.0** [1] [2]" in text
+    assert "- [1] needs \\<BatchNorm>\n- [2] 1 of 2 seeds\n" in text
+
+
+def test_a_board_where_all_is_declined_says_why():
+    text = page([record("alpha", 1, "none", 0, "")])
+    assert "n/a [1]" in text
+    assert "- [1] needs \\<BatchNorm>\n" in text
+    assert "## right\n" in text
+
+
+def test_settings_of_an_attack_that_differ_by_cell_stand_on_the_cells():
+    made = [
+        record("alpha", 1, "weak", 0, "1110"),
+        record("beta", 1, "weak", 0, "1100", eps=0.3, parameters={"attack": {"eps": 0.3}}),
+    ]
+    text = page(made, seeds=(0,), attacks=("weak",), ipc=(1,))
+    header, _, alpha, beta = table_rows(text)
+    assert header[-1] == "weak"
+    assert (alpha[-1], beta[-1]) == ("**75.0** [1]", "50.0 [2]")
+    assert "- [1] linf 8/255\n- [2] linf 0.3\n" in text
+
+
+def test_a_metric_that_declines_everywhere_stands_on_the_page_with_its_reason():
+    made = [record("alpha", 1, "none", s, "1110", refused={"distance": "few"}) for s in (0, 1)]
+    [section] = page(made).split("\n## distance\n")[1:]
+    assert "n/a [" in section
+    assert "- [1] few\n" in section
+    assert "\n## distance" not in page([record("alpha", 1, "none", 0, "1110")])
+
+
+def test_a_default_beside_a_setting_is_not_footnoted_as_that_setting():
+    made = [
+        record("alpha", 1, "none", 0, "1110"),
+        record("beta", 1, "none", 0, "1100", parameters={"attack": {"k": 1}}),
+    ]
+    header, _, alpha, beta = table_rows(page(made, seeds=(0,), attacks=("none",), ipc=(1,)))
+    assert (header[-1], alpha[-1], beta[-1]) == ("none", "**75.0**", "50.0 [1]")
+
+
+def test_a_board_without_test_images_counts_none():
+    made = [
+        record("alpha", 1, "none", s, "1", images=0, images_hash="", correct="") for s in (0, 1)
+    ]
+    assert "\nn = 2 seeds.\n" in page(made)
+
+
+def test_settings_of_the_architecture_stand_in_the_caption():
+    made = [record("alpha", 1, "none", 0, "1110", parameters={"architecture": {"width": 32}})]
+    assert "n = 2 seeds, 4 test images, architecture.width = 32.\n" in page(made)
+
+
+def test_columns_line_up_in_plain_text_whatever_the_alphabet():
+    made = [record(m, 1, "none", s, "1110") for m in ("方法", "me\u0301thode") for s in (0, 1)]
+    text = page(made, methods=("方法", "me\u0301thode"))
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    widths = {len(line) + line.count("方法") * 2 - line.count("\u0301") for line in lines}
+    assert len(widths) == 1
+
+
+def test_a_bar_in_a_name_breaks_no_table():
+    made = [record("a|b", 1, "none", 0, "1110")]
+    text = page(made, methods=("a|b",), controls=())
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert {line.replace("\\|", "").count("|") for line in lines} == {8}
+
+
+def test_check_names_the_files_that_differ_or_are_missing(tmp_path):
+    files = render(BOARD, records())
+    assert check(tmp_path, files) == ["README.md", "table.csv"]
+    write_files(tmp_path, files)
+    assert check(tmp_path, files) == []
+    (tmp_path / "README.md").write_bytes(files["README.md"].replace("\n", "\r\n").encode())
+    assert check(tmp_path, files) == ["README.md"]
+
+
+def test_files_that_stay_the_same_are_not_touched(tmp_path):
+    write_files(tmp_path, {"a": "one", "b": "two"})
+    before = {path.name: path.stat().st_ino for path in tmp_path.iterdir()}
+    write_files(tmp_path, {"a": "one", "b": "three"})
+    after = {path.name: path.stat().st_ino for path in tmp_path.iterdir()}
+    assert before["a"] == after["a"]
+    assert before["b"] != after["b"]
+    assert (tmp_path / "b").read_text() == "three"
+
+
+def with_recipes(**lr):
+    """The sound records of one method and another, each with a recipe by seed."""
+    made = [dict(record) for record in records() if record["status"] == "ok"]
+    for record in made:
+        record["recipe"] = {"steps": 300, "lr": lr.get(f"{record['method']}{record['seed']}", 0.1)}
+    return made
+
+
+def test_the_recipe_stands_in_the_caption():
+    assert "Recipe: steps = 300, lr = 0.1." in page(with_recipes())
+
+
+def test_a_cell_that_was_trained_by_another_recipe_says_so():
+    odd = page(with_recipes(dice0=0.5, dice1=0.5))
+    assert "another recipe: lr = 0.5" in odd
+    assert "another recipe" not in page(with_recipes())
+
+
+def test_seeds_of_other_recipes_are_not_averaged_in_silence():
+    mixed = page(with_recipes(alpha0=0.5))
+    assert "mixed: seeds differ in recipe.lr" in mixed
+    assert "mixed" not in page(with_recipes())
+    assert "mixed" not in page(with_recipes(alpha0=0.5, alpha1=0.5))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data": {"digest": "other"}}, "mixed: seeds differ in data.digest"),
+        ({"images_hash": "other"}, "mixed: seeds differ in images_hash"),
+        ({"code": {"method": "other"}}, "mixed: seeds differ in method's code"),
+        ({"parameters": {"method": {"lam": 3}}}, "mixed: seeds differ in method.lam"),
+    ],
+)
+def test_whatever_the_seeds_of_a_figure_differ_in_is_named(changes, said):
+    made = [record("alpha", 1, "none", s, "1110") for s in (0, 1)]
+    for one in made:
+        one |= {"data": {"digest": "one"}, "code": {"method": "one"}}
+    assert "mixed" not in page(made)
+    made[1] |= changes
+    assert said in page(made)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data": {"digest": "other"}}, "another version of the data"),
+        ({"images_hash": "other"}, "other images"),
+        (
+            {"parameters": {"architecture": {"width": 16}}},
+            'other settings: architecture = {"width": 16}',
+        ),
+    ],
+)
+def test_a_row_unlike_its_table_says_so_once(changes, said):
+    made = [record(m, 1, "none", 0, "1110") for m in ("alpha", "beta", "dice")]
+    for one in made:
+        one |= {"data": {"digest": "one"}, "code": {"architecture": "c"}}
+    made[1] |= changes
+    text = page(made, seeds=(0,), ipc=(1,), attacks=("none",))
+    rows = table_rows(text)
+    assert [row[-1] for row in rows[2:]] == ["**75.0**", "**75.0** [1]", "**75.0**"]
+    assert text.count(said) == 1
+    assert "width" not in text.split("|")[0]  # the caption is that of most
+
+
+def test_a_recipe_that_the_board_gives_to_a_budget_is_a_note_of_its_rows_alone():
+    """The caption is that of the rows without the note, even if they are the fewer."""
+    made = []
+    for ipc, steps in ((1, 100), (10, 300)):
+        of_ipc = {"parameters": {"recipe": {"steps": 100}}} if ipc == 1 else {"parameters": {}}
+        for method in ("alpha", "beta")[: 1 if ipc == 10 else 2]:
+            recipe = {"steps": steps, "lr": 0.1}
+            made.append(record(method, ipc, "none", 0, "1110", recipe=recipe, **of_ipc))
+    text = page(made, seeds=(0,), attacks=("none",))
+    assert "Recipe: steps = 300, lr = 0.1." in text
+    assert text.count("recipe.steps = 100") == 1
+    assert "another recipe" not in text
+
+
+def test_attacks_of_another_making_are_not_joined_in_silence():
+    made = [record("alpha", 1, a, 0, "1110") for a in BOARD.attacks]
+    for one in made:
+        one["code"] = {
+            "method": "old" if one["attack"] == "none" else "new",
+            "attack": one["attack"],
+        }
+    text = page(made, seeds=(0,), ipc=(1,))
+    assert table_rows(text)[2][-1] == "**75.0** [4]"
+    assert "- [4] mixed: attacks differ in method's code\n" in text
+
+
+def test_a_figure_that_is_not_there_is_not_remarked_on():
+    made = with_recipes(alpha0=0.5)
+    text = page([one for one in made if one["ipc"] == 1]).split("## distance")
+    assert len(text) == 1 or "mixed" not in text[1]
+
+
+def test_validation_records_are_not_shown_as_test_figures():
+    made = [dict(record, evaluate="validation") for record in records()]
+    assert "No records yet." in page(made)
+    assert "validation images" in page(made, evaluate="validation")
+
+
+# ---- the generation track
+
+SAMPLED = {
+    "track": "generation",
+    "attacks": (),
+    "samplers": ("few", "many"),
+    "checkpoints": (1000,),
+    "metrics": ("distance", "right"),
+    "ceiling": ("all", "real"),
+    "ipc": (1,),
+    "seeds": (0,),
+}
+RECIPE = {"steps": 4000, "checkpoints": [1000], "ema": 0.999, "lr": 0.001}
+
+
+def sampled(method, ipc, sampler, step, distance, **changes):
+    found = record(method, ipc, "none", 0, "1110")
+    for name in ("attack", "correct", "norm", "eps"):
+        del found[name]
+    scale = {"better": "lower", "rate": False, "features": "net-1234abcd"}
+    return (
+        found
+        | {"sampler": sampler, "step": step, "metrics": {"distance": distance}}
+        | {"about": {"sampler": f"Sampler {sampler}.", "attack": "?"}, "recipe": RECIPE}
+        | {"parameters": {"sampler": {"steps": 50}} if sampler == "many" else {}}
+        | {"scales": {"distance": scale}}
+        | changes
+    )
+
+
+def samples():
+    return [
+        sampled("alpha", 1, "few", 1000, 2.0),
+        sampled("alpha", 1, "few", 0, 1.5),
+        sampled("dice", 1, "few", 0, 1.75),
+        sampled("dice", 1, "many", 0, 2.5),
+        sampled("alpha", 1, "many", 0, 0.0, status="unsupported", reason="straight", metrics={}),
+        *(drawn(s, t) for s in ("few", "many") for t in (1000, 0)),
+    ]
+
+
+def drawn(sampler, step):
+    """Of images that no sampler made, and no student."""
+    nothing = {"about": {"other": "?"}, "parameters": {}, "recipe": {}}
+    return sampled("real", 0, sampler, step, 0.25, **nothing)
+
+
+def test_a_table_of_samples_names_network_samplers_and_steps():
+    text = page(samples(), **SAMPLED)
+    assert "## distance-net-1234abcd (lower is better)\n\n### blobs · small\n" in text
+    assert "hard labels" not in text
+    header, _, alpha, dice, real = table_rows(text)
+    assert header[4:] == ["few @ 1,000", "few", "many @ 1,000", "many [1]"]
+    assert alpha[4:] == ["**2**", "**1.5**", "–", "n/a [2]"]
+    assert dice[1:2] + dice[4:] == ["*dice*", "–", "1.75", "–", "**2.5**"]
+    assert real[:2] + real[4:] == ["full set", "real", *["0.25"] * 4]  # never the best
+    assert "- [1] sampler.steps = 50\n- [2] straight\n" in text
+    assert "n = 1 seed, 4 test images. Recipe: steps = 4000, checkpoints = [1000]." in text
+    assert "- sampler **few**: Sampler few.\n- sampler **many**: Sampler many.\n" in text
+    assert "?" not in text
+
+
+def test_a_table_in_csv_has_the_columns_of_samples():
+    files = render(Board(**{**vars(BOARD), **SAMPLED}), samples())
+    lines = files["table.csv"].splitlines()
+    assert lines[1] == (
+        'blobs,small,hard,1,alpha,method,"few @ 1,000",distance,2.000000,,1,4,2,1234'
+    )
+    assert len(lines) == 1 + 8
+
+
+def test_the_order_of_samples_changes_no_byte():
+    board = Board(**{**vars(BOARD), **SAMPLED})
+    assert render(board, samples()[::-1]) == render(board, samples())

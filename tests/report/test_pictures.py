@@ -1,0 +1,198 @@
+"""Pictures of attacked images: what is drawn, for which rows, and what is left alone."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import save_file
+
+from bench.records.record import coordinate
+from bench.report.numbers import Board
+from bench.report.pictures import GAP, SIDE, missing, name_of, rows, samples, section, sheet, write
+
+BOARD = Board(
+    title="Pictures",
+    track="classification",
+    datasets=("blobs",),
+    methods=("alpha",),
+    controls=("beta",),
+    ceiling=("all",),
+    ipc=(1, 10),
+    labels=("hard",),
+    architectures=("small",),
+    attacks=("none", "weak", "strong"),
+    metrics=("right",),
+    seeds=(3, 4),
+)
+
+
+def record(method="alpha", ipc=1, attack="weak", seed=3, moved=0.1, **changes):
+    return {
+        "dataset": "blobs",
+        "method": method,
+        "ipc": ipc,
+        "labels": "hard",
+        "architecture": "small",
+        "attack": attack,
+        "seed": seed,
+        "status": "ok",
+        "pictured": True,
+        "content": {"probe": f"{method} {attack}"},
+        "perturbation": {"linf": {"mean": moved, "max": moved}},
+        **changes,
+    }
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)))
+
+
+def test_a_sheet_has_a_line_for_each_image_and_two_columns_for_each_attack():
+    clean = np.full((3, 1, 8, 8), 100, np.uint8)
+    moved = clean.copy()
+    moved[:, :, 0, 0] += 10  # the largest change is white
+    moved[:, :, 7, 7] -= 5  # half of it, the other way
+    drawn = pixels(sheet(clean, {"weak": moved, "strong": moved}))
+    assert drawn.shape == (3 * (SIDE + GAP) - GAP, 5 * (SIDE + GAP) - GAP, 3)
+    change = drawn[:SIDE, SIDE + GAP : 2 * SIDE + GAP]
+    assert change[0, 0].tolist() == [255] * 3
+    assert change[SIDE // 2, SIDE // 2].tolist() == [128] * 3
+    assert change[-1, -1].tolist() == [64] * 3
+    assert (drawn[:SIDE, :SIDE] == 100).all()
+    assert (drawn[:, SIDE : SIDE + GAP] == 255).all()
+    assert drawn[0, 2 * (SIDE + GAP)].tolist() == [110] * 3
+
+
+def test_colours_stay_and_large_images_keep_their_size():
+    clean = np.random.default_rng(0).integers(0, 256, (1, 3, 70, 70)).astype(np.uint8)
+    drawn = pixels(sheet(clean, {"weak": clean}))
+    assert (drawn[:, :70] == clean[0].transpose(1, 2, 0)).all()
+    assert (drawn[:, 70 + GAP : 140 + GAP] == 128).all()  # nothing has changed
+
+
+def test_rows_show_what_moved_the_images_of_the_first_seed():
+    records = [
+        record(attack="strong"),
+        record(attack="weak"),
+        record(attack="none", moved=0.0),
+        record(attack="weak", seed=4),
+        record(method="beta", status="unsupported"),
+        record(method="beta", ipc=10, pictured=False),
+        record(method="all", ipc=0),
+    ]
+    found = rows(BOARD, records)
+    [alpha, whole] = found
+    assert [list(of_row) for of_row in found.values()] == [["weak", "strong"], ["weak"]]
+    assert alpha.startswith("images/blobs.small.hard.alpha.ipc-1.")
+    assert whole.startswith("images/blobs.small.hard.all.ipc-all.")
+    text = "\n".join(section(BOARD, records))
+    assert "alpha, IPC 1, hard labels, small, blobs: clean, weak, strong\n" in text
+    assert f"![weak, strong]({alpha})" in text
+    assert section(BOARD, [record(attack="none", moved=0.0)]) == []
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    place = tmp_path / "pictures.safetensors"
+    image = np.zeros((1, 1, 8, 8), np.uint8)
+    save_file({"natural": image, "adversarial": image + 1}, place)
+    return place
+
+
+def test_only_rows_whose_attacks_are_all_at_hand_are_drawn(tmp_path: Path, kept: Path):
+    weak, strong = record(attack="weak"), record(attack="strong")
+    file = tmp_path / name_of({"weak": weak, "strong": strong})
+    write(tmp_path, BOARD, [weak, strong], {coordinate(weak): kept})
+    assert missing(tmp_path, BOARD, [weak, strong]) == [file.relative_to(tmp_path).as_posix()]
+    write(tmp_path, BOARD, [weak, strong], {coordinate(r): kept for r in (weak, strong)})
+    assert pixels(file.read_bytes()).shape == (SIDE, 5 * (SIDE + GAP) - GAP, 3)
+
+
+def test_a_picture_that_stays_the_same_is_not_touched(tmp_path: Path, kept: Path):
+    one = record()
+    write(tmp_path, BOARD, [one], {coordinate(one): kept})
+    [name] = rows(BOARD, [one])
+    before = (tmp_path / name).stat().st_mtime_ns
+    write(tmp_path, BOARD, [one], {coordinate(one): kept})
+    assert (tmp_path / name).stat().st_mtime_ns == before
+    assert missing(tmp_path, BOARD, [one]) == []
+
+
+def test_a_picture_of_other_results_has_another_name_and_takes_the_place(
+    tmp_path: Path, kept: Path
+):
+    for one in (record(), record(content={"probe": "another"}), record(attack="strong")):
+        write(tmp_path, BOARD, [one], {coordinate(one): kept})
+        assert [f"images/{file.name}" for file in (tmp_path / "images").iterdir()] == [
+            *rows(BOARD, [one])
+        ]
+
+
+# ---- samples
+
+SAMPLED = replace(
+    BOARD, track="generation", attacks=(), samplers=("few", "many"), checkpoints=(100,)
+)
+
+
+def sampled(sampler="few", step=0, **changes):
+    found = record(**changes)
+    del found["attack"], found["perturbation"]
+    content = {"probe": f"{found['method']} {sampler} {step}"}
+    return {**found, "sampler": sampler, "step": step, "content": content}
+
+
+def test_a_grid_has_a_line_for_each_class_and_a_column_for_each_sample():
+    grid = np.random.default_rng(0).integers(0, 256, (3, 5, 1, 8, 8)).astype(np.uint8)
+    drawn = pixels(samples(grid))
+    assert drawn.shape == (3 * (SIDE + GAP) - GAP, 5 * (SIDE + GAP) - GAP, 3)
+    for line in range(3):
+        for column in range(5):
+            y, x = line * (SIDE + GAP), column * (SIDE + GAP)
+            one = drawn[y : y + SIDE : SIDE // 8, x : x + SIDE : SIDE // 8]
+            assert (one == grid[line, column].transpose(1, 2, 0)).all()
+    assert (drawn[SIDE : SIDE + GAP] == 255).all()
+
+
+def test_rows_show_the_end_of_the_training_of_the_first_seed_by_sampler():
+    records = [
+        sampled("many"),
+        sampled("few"),
+        sampled("few", step=100),
+        sampled("few", seed=4),
+        sampled("few", method="beta", status="unsupported"),
+        sampled("few", method="all", ipc=0),
+    ]
+    found = rows(SAMPLED, records)
+    [alpha, whole] = found
+    assert [list(of_row) for of_row in found.values()] == [["few", "many"], ["few"]]
+    assert alpha.startswith("images/blobs.small.alpha.ipc-1.")
+    assert whole.startswith("images/blobs.small.all.ipc-all.")
+    text = "\n".join(section(SAMPLED, records))
+    assert "Samples of the students of seed 3, for each sampler, a line a class; a row" in text
+    assert "alpha, IPC 1, small, blobs: few, many\n" in text
+    assert "labels" not in text
+    assert "clean" not in text
+    assert section(SAMPLED, [sampled(step=100)]) == []
+
+
+def test_the_samplers_of_a_row_stand_below_each_other(tmp_path: Path):
+    places = {}
+    for number, name in enumerate(("few", "many")):
+        places[coordinate(sampled(name))] = tmp_path / name
+        save_file({"samples": np.full((2, 3, 1, 8, 8), 100 * number, np.uint8)}, tmp_path / name)
+    both = [sampled("few"), sampled("many")]
+    write(tmp_path, SAMPLED, both, {coordinate(both[0]): tmp_path / "few"})
+    assert missing(tmp_path, SAMPLED, both) == [*rows(SAMPLED, both)]  # one is not at hand
+    write(tmp_path, SAMPLED, both, places)
+    [name] = rows(SAMPLED, both)
+    drawn = pixels((tmp_path / name).read_bytes())
+    assert drawn.shape == (4 * (SIDE + GAP) - GAP, 3 * (SIDE + GAP) - GAP, 3)
+    assert drawn[0, 0].tolist() == [0] * 3
+    assert drawn[2 * (SIDE + GAP), 0].tolist() == [100] * 3
+    assert missing(tmp_path, SAMPLED, both) == []

@@ -1,0 +1,137 @@
+"""Relations between robust numbers: which are told, and which are not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.contract.kinds import SEARCHES
+from bench.records.record import pack
+from bench.report.relations import TOLERANCE, Attacked, broken, flagged, flags
+
+
+def attacked(kind, standing, eps=8 / 255, norm="linf", family=None):
+    return Attacked(kind, norm, eps, family or f"{kind} {eps}", standing)
+
+
+def test_an_ensemble_above_a_gradient_attack_is_told():
+    found = broken({"aa": attacked("ensemble", 0.45), "pgd": attacked("iterative", 0.40)})
+    assert found == {
+        "aa": ["weaker than an iterative attack (pgd leaves 40.0%, this 45.0%): too weak?"]
+    }
+
+
+@pytest.mark.parametrize("blind", ["noise", "black-box", "single-step"])
+def test_gradients_beaten_by_those_who_see_less_of_them_are_masked(blind):
+    found = broken({"pgd": attacked("iterative", 0.6), "other": attacked(blind, 0.3)})
+    assert set(found) == {"pgd"}
+    assert found["pgd"][0].endswith("masked gradients?")
+
+
+def test_a_larger_ball_that_is_easier_is_told():
+    small = attacked("iterative", 0.5, eps=2 / 255, family="pgd")
+    large = attacked("iterative", 0.6, eps=8 / 255, family="pgd")
+    assert set(broken({"small": small, "large": large})) == {"large"}
+
+
+def test_a_larger_ball_must_be_as_hard_as_a_smaller_one_under_less_of_an_attack():
+    large = attacked("ensemble", 0.8, eps=8 / 255)
+    assert set(broken({"large": large, "small": attacked("iterative", 0.3, eps=4 / 255)})) == {
+        "large"
+    }
+
+
+@pytest.mark.parametrize("eps", [0.0314, 0.03137, 0.031373])
+def test_a_radius_as_toml_can_write_it_is_the_same_radius(eps):
+    found = broken({"pgd": attacked("iterative", 0.8), "sq": attacked("black-box", 0.3, eps=eps)})
+    assert set(found) == {"pgd"}
+
+
+def test_other_attacks_in_other_balls_say_nothing_of_each_other():
+    one = attacked("iterative", 0.6, eps=8 / 255, family="pgd")
+    assert broken({"one": one, "two": attacked("ensemble", 0.1, eps=2 / 255)}) == {}
+    assert broken({"one": one, "two": attacked("ensemble", 0.1, norm="l2")}) == {}
+
+
+def test_attacks_without_a_claim_are_compared_with_none():
+    assert broken({"a": attacked("", 0.9), "b": attacked("noise", 0.1)}) == {}
+
+
+kinds = st.sampled_from(SEARCHES)
+share = st.floats(0, 1)
+
+
+@given(kinds, kinds, share, st.floats(0, TOLERANCE))
+def test_a_point_of_difference_is_no_breach(one, two, standing, more):
+    found = broken({"a": attacked(one, standing), "b": attacked(two, standing + more * 0.99)})
+    assert found == {}
+
+
+@given(st.lists(st.tuples(kinds, share), max_size=5))
+def test_of_two_attacks_at_most_one_is_told_on_account_of_the_other(attacks):
+    named = {str(k): attacked(kind, standing) for k, (kind, standing) in enumerate(attacks)}
+    for name, sentences in broken(named).items():
+        assert all(f"{name} leaves" not in sentence for sentence in sentences)
+        assert named[name].standing > min(a.standing for a in named.values())
+
+
+def record(attack, bits, kind, seed=0, **changes):
+    correct = np.array([bit == "1" for bit in bits])
+    return {
+        **dict(zip(("dataset", "method", "ipc", "labels", "architecture"), "abcde", strict=True)),
+        "attack": attack,
+        "seed": seed,
+        "status": "ok",
+        "flags": [],
+        "norm": "linf",
+        "eps": 0.1,
+        "attack_search": kind,
+        "attack_family": attack,
+        "correct": pack(correct),
+        "images": len(bits),
+        "images_hash": "same",
+        "content": {"student": f"student {seed}"},
+        "no_gradient": 0.0,
+        **changes,
+    }
+
+
+BROKEN = [record("aa", "1111000000", "ensemble"), record("pgd", "1000000000", "iterative")]
+
+
+def test_a_broken_relation_of_records_is_a_flag_of_the_cell():
+    one, two = flagged(BROKEN)
+    assert one["flags"] == [
+        "weaker than an iterative attack (pgd leaves 10.0%, this 40.0%): too weak?"
+    ]
+    assert two["flags"] == []
+    assert BROKEN[0]["flags"] == []
+
+
+def test_seeds_are_compared_with_their_like_alone():
+    lonely = [record("aa", "1111111111", "ensemble", seed=1)]
+    assert flags([*BROKEN, *lonely]) == flags(BROKEN)
+
+
+def test_an_odd_record_takes_nobody_else_out_of_the_comparison():
+    for odd in ({"content": {"student": "old"}}, {"seed": 7}):
+        third = {**record("fgsm", "1111111111", "single-step"), **odd}
+        assert flags([*BROKEN, third]) == flags(BROKEN)
+
+
+def test_other_students_and_images_are_never_compared():
+    for change in ({"content": {"student": "other"}}, {"images_hash": "other"}):
+        assert flags([BROKEN[0], {**BROKEN[1], **change}]) == {}
+
+
+def test_attacks_of_other_rows_are_never_compared():
+    assert flags([BROKEN[0], {**BROKEN[1], "method": "z"}]) == {}
+
+
+def test_a_loss_without_slope_is_told():
+    found = flags([record("pgd", "1111", "iterative", no_gradient=0.5)])
+    [[sentence]] = found.values()
+    assert sentence == "the loss has no gradient at up to 50% of the images: masked?"
+    assert flags([record("pgd", "1111", "iterative", no_gradient=0.01)]) == {}

@@ -1,0 +1,141 @@
+"""A recomputation says which committed records hold, and which cells it is asked for by chance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support import BOARD, a_record
+
+from bench.board.matrix import Cell, parse
+from bench.records.record import COORDINATES, pack
+from bench.report.verify import compared, disagreements, missing, sample
+
+
+def cells() -> tuple[Cell, ...]:
+    return parse(BOARD).cells()
+
+
+@given(st.integers(0, 30), st.text(max_size=5))
+def test_a_sample_is_drawn_by_its_salt_alone(count: int, salt: str) -> None:
+    every = cells()
+    drawn = sample(every, count, salt)
+    assert drawn == sample(every, count, salt)
+    assert len(drawn) == min(count, len(every))
+    assert list(drawn) == [cell for cell in every if cell in drawn]
+    assert set(sample(every, max(0, count - 1), salt)) <= set(drawn)
+    assert set(drawn) == set(sample(every[::-1], count, salt))
+
+
+def test_other_salts_draw_other_cells() -> None:
+    assert len({sample(cells(), 2, str(salt)) for salt in range(20)}) > 5
+
+
+OTHER = {"environment": {"cpu": "another"}}
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        {},
+        {"metrics": {"right": 0.5 + 5e-7, "distance": 10.0}},  # records are rounded
+        {**OTHER, "metrics": {"right": 0.6, "distance": 10.9}},
+        {**OTHER, "metrics": {"right": 0.5, "distance": 9.1}},
+        {"evaluate": "test"},
+        {**OTHER, "code": {"method": "other"}},
+        {"cost": {}, "versions": {}},
+    ],
+    ids=["same", "rounded", "above", "below", "the default", "code elsewhere", "of the run"],
+)
+def test_a_record_that_holds_is_not_mentioned(new: dict[str, Any]) -> None:
+    assert disagreements([a_record()], [a_record(**new)]) == []
+
+
+@pytest.mark.parametrize(
+    ("new", "said"),
+    [
+        ({"metrics": {"right": 0.5025, "distance": 10.0}}, "right is 0.5; recomputed, it is 0.502"),
+        ({"metrics": {"right": 0.5}}, "distance is 10; recomputed, it is missing"),
+        ({"metrics": {"right": 0.5, "distance": 10.0, "new": 1.0}}, "new is missing; recomputed"),
+        ({"status": "unsupported"}, "is ok; recomputed, it is unsupported"),
+        ({"seed": 7}, "d m 1 hard a x 7: has no committed record"),
+        ({**OTHER, "evaluate": "validation"}, "its evaluate is not what is recomputed"),
+        ({**OTHER, "metrics": {"right": 0.65, "distance": 10.0}}, "right is 0.5; recomputed"),
+        ({**OTHER, "metrics": {"right": 0.5, "distance": 11.5}}, "distance is 10; recomputed"),
+    ],
+)
+def test_a_record_that_does_not_hold_is_named(new: dict[str, Any], said: str) -> None:
+    (told,) = disagreements([a_record()], [a_record(**new)])
+    assert said in told
+
+
+@pytest.mark.parametrize("where", [{}, OTHER], ids=["here", "elsewhere"])
+def test_a_metric_must_be_the_share_of_the_bits_that_are_committed(where: Any) -> None:
+    bits = {"images": 4, "metrics": {"right": 0.5}}
+    old, new = a_record(correct="kA==", **bits), a_record(correct="wA==", **bits, **where)
+    assert disagreements([{**old, "correct": "wA=="}], [new]) == []
+    (told,) = disagreements([{**old, "correct": "gA=="}], [new])
+    assert "right is 0.5, which is not the share of its packed bits" in told
+
+
+@pytest.mark.parametrize("name", ["recipe", "parameters", "data", "images_hash", "size", "bytes"])
+@pytest.mark.parametrize("where", [{}, OTHER], ids=["here", "elsewhere"])
+def test_what_the_board_states_must_hold_everywhere(name: str, where: Any) -> None:
+    (told,) = disagreements([a_record(**{name: "one"})], [a_record(**{name: "two"}, **where)])
+    assert f"its {name} is not what is recomputed" in told
+
+
+def test_code_and_contents_must_hold_on_a_machine_like_its_own() -> None:
+    for name in ("code", "content", "flags"):
+        (told,) = disagreements([a_record(**{name: ""})], [a_record(**{name: "two"})])
+        assert f"its {name} is not what is recomputed" in told
+
+
+def test_a_rate_of_one_class_must_hold_on_a_machine_like_its_own_alone():
+    scales = {"right": {"rate": True}, "worst": {"rate": True}}
+    bits = {"correct": pack(np.arange(400) < 200), "scales": scales}
+    old, new = (a_record(**bits, metrics={"right": 0.5, "worst": w}) for w in (0.3, 0.0))
+    assert disagreements([old], [{**new, **OTHER}]) == []
+    [told] = disagreements([old], [new])
+    assert "worst is 0.3" in told
+
+
+def test_cells_without_a_record_are_counted_in_one_sentence() -> None:
+    every = cells()
+    known = [
+        dict(zip(COORDINATES["classification"], cell.coordinate, strict=True)) for cell in every
+    ]
+    assert missing(every, known) == []
+    (said,) = missing(every, known[1:])
+    assert said.startswith("1 cell has no committed record, as toy-data noted 1 hard")
+    (said,) = missing(every, known[3:])
+    assert said.startswith("3 cells have no committed record")
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_a_rate_at_its_bound_may_still_differ_elsewhere_by_chance(rate: float) -> None:
+    near, far = abs(rate - 0.002), abs(rate - 0.1)
+    old = a_record(metrics={"right": rate})
+    assert disagreements([old], [a_record(**OTHER, metrics={"right": near})]) == []
+    assert disagreements([old], [a_record(**OTHER, metrics={"right": far})])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "all 1 records have the figures of those of b"),
+        ({**OTHER, "metrics": {"right": 0.51, "distance": 10.5}}, "agree with those of b within"),
+        ({**OTHER, "metrics": {"right": 0.9, "distance": 10.0}}, "1 of 1 records do not agree"),
+        ({"metrics": {"right": 0.51, "distance": 10.0}}, "right is 0.5; recomputed, it is 0.51"),
+        ({**OTHER, "status": "unsupported", "reason": "no", "metrics": {}}, "do not agree"),
+        ({"seed": 7}, "b has no records of these cells"),
+    ],
+    ids=["equal", "near", "far", "near, on a machine that should give the same", "declined", "new"],
+)
+def test_figures_are_compared_in_one_sentence(changes: dict[str, Any], said: str) -> None:
+    sentence = compared([a_record()], [a_record(**changes)], "b")
+    assert said in sentence
+    assert "\n" not in sentence

@@ -1,0 +1,335 @@
+"""What is finished is whole, stays, and is found again; what is not is not there at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench.contract.errors import BenchError
+from bench.store.store import Finished, Store
+
+TENSORS = {"result": {"images": torch.arange(6.0).view(2, 3), "labels": torch.tensor([0, 1])}}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def publish(store: Store, key: str = "k", **changes: Any) -> Finished:
+    given = {"tensors": TENSORS, "value": {"size": 2}} | changes
+    return store.publish("condense", key, given.pop("tensors"), given.pop("value"), **given)
+
+
+def leftovers(store: Store) -> list[Path]:
+    return list((store.root / "tmp").iterdir())
+
+
+def test_what_was_published_is_found_and_read_as_it_was(store: Store) -> None:
+    made = publish(store, inputs={"title": "t"}, cost={"seconds": 1.5}, environment={"cpu": "x"})
+    found = store.find("condense", "k")
+    assert found == made
+    assert found.value == {"size": 2}
+    assert (found.inputs, found.cost) == ({"title": "t"}, {"seconds": 1.5})
+    read = store.read(found)
+    assert set(read) == {"images", "labels"}
+    for name, tensor in TENSORS["result"].items():
+        assert read[name].dtype == tensor.dtype
+        assert torch.equal(read[name], tensor)
+    assert leftovers(store) == []
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.uint8, torch.bool, torch.float16, torch.bfloat16, torch.float64, torch.int64]
+)
+def test_every_type_of_tensor_survives(store: Store, dtype: torch.dtype) -> None:
+    tensor = torch.tensor([[0, 1], [1, 0]]).to(dtype)
+    found = publish(store, tensors={"result": {"x": tensor}})
+    assert store.read(found)["x"].dtype == dtype
+    assert torch.equal(store.read(found)["x"], tensor)
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"a": torch.arange(6).view(2, 3).t()},
+        {"a": torch.zeros(3).expand(2, 3)},
+        {"a": torch.arange(4), "b": torch.arange(8)[::2]},
+        {"a": torch.zeros(0, 3), "b": torch.tensor(1.0)},
+    ],
+    ids=["transposed", "expanded", "strided", "empty and scalar"],
+)
+def test_tensors_of_any_layout_survive(store: Store, tensors: dict[str, torch.Tensor]) -> None:
+    read = store.read(publish(store, tensors={"result": tensors}))
+    assert all(torch.equal(read[name], tensor) for name, tensor in tensors.items())
+
+
+def test_tensors_that_share_memory_survive(store: Store) -> None:
+    base = torch.arange(4.0)
+    read = store.read(publish(store, tensors={"result": {"a": base, "b": base, "c": base[:2]}}))
+    assert torch.equal(read["a"], base)
+    assert torch.equal(read["b"], base)
+    assert torch.equal(read["c"], base[:2])
+
+
+def test_a_stage_may_have_several_files_or_none(store: Store) -> None:
+    both = publish(store, tensors={"one": {"x": torch.ones(1)}, "two": {"x": torch.zeros(1)}})
+    assert set(both.files) == {"one.safetensors", "two.safetensors"}
+    assert store.read(both, "two")["x"].item() == 0
+    none = publish(store, key="none", tensors={}, value={"accuracy": 0.5})
+    assert none.files == {}
+    assert store.find("condense", "none") == none
+
+
+def test_what_was_not_published_is_not_found(store: Store) -> None:
+    publish(store)
+    assert store.find("condense", "other") is None
+    assert store.find("train", "k") is None
+
+
+# ---- content
+
+
+def test_the_content_is_what_came_out_and_not_how(store: Store) -> None:
+    one = publish(store, key="one", cost={"seconds": 1}, inputs={"a": 1}, environment={"cpu": "x"})
+    two = publish(store, key="two", cost={"seconds": 9}, inputs={"a": 2}, environment={"cpu": "y"})
+    assert one.content == two.content
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"value": {"size": 3}},
+        {"tensors": {"result": TENSORS["result"] | {"labels": torch.tensor([1, 1])}}},
+        {"tensors": {"result": TENSORS["result"] | {"labels": torch.tensor([0.0, 1.0])}}},
+        {"tensors": {"other": TENSORS["result"]}},
+        {"tensors": {}},
+    ],
+    ids=["value", "tensor", "dtype", "file name", "no file"],
+)
+def test_the_content_changes_with(store: Store, changes: dict[str, Any]) -> None:
+    assert publish(store, key="one").content != publish(store, key="two", **changes).content
+
+
+def test_the_content_does_not_depend_on_the_layout_in_memory(store: Store) -> None:
+    tensor = torch.arange(6).view(2, 3)
+    one = publish(store, key="one", tensors={"result": {"x": tensor}})
+    two = publish(store, key="two", tensors={"result": {"x": tensor.t().contiguous().t()}})
+    assert one.content == two.content
+
+
+# ---- all or nothing
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"tensors": {"a": TENSORS["result"], "b": {"x": "no tensor"}}}, AttributeError),
+        ({"value": {"accuracy": math.nan}}, ValueError),
+        ({"value": {"accuracy": object()}}, TypeError),
+        ({"cost": {"seconds": object()}}, TypeError),
+        ({"tensors": {"no/such/folder": TENSORS["result"]}}, OSError),
+    ],
+    ids=["second file", "nan", "no JSON", "no JSON in the cost", "no folder"],
+)
+def test_a_save_that_fails_leaves_nothing(
+    store: Store, changes: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        publish(store, **changes)
+    assert store.find("condense", "k") is None
+    assert not store.folder("condense", "k").exists()
+    assert leftovers(store) == []
+    assert publish(store) == store.find("condense", "k")
+
+
+def test_a_folder_is_seen_whole_or_not_at_all(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    rename = os.rename
+
+    def watched(source: Any, target: Any) -> None:
+        seen.append((store.find("condense", "k"), (Path(source) / "done.json").exists()))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", watched)
+    publish(store)
+    assert seen == [(None, True)]  # nothing is there before, and all is there to be moved
+
+
+HALVES = {
+    "no done.json": None,
+    "an empty one": "",
+    "half a one": '{"stage": "condense", "key',
+    "a list": "[]",
+    "too little": '{"stage": "condense", "key": "k"}',
+    "not UTF-8": b"\xff\xfe",
+    "of another key": json.dumps(
+        {"stage": "condense", "key": "other", "content": "c", "value": {}}
+    ),
+    "of a later version": json.dumps(
+        {"stage": "condense", "key": "k", "content": "c", "value": {}, "later": 1}
+    ),
+}
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_half_a_folder_counts_as_not_there_and_is_replaced(store: Store, half: str) -> None:
+    folder = store.folder("condense", "k")
+    folder.mkdir(parents=True)
+    (folder / "result.safetensors").write_bytes(b"half")
+    text = HALVES[half]
+    if text is not None:
+        (folder / "done.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert store.find("condense", "k") is None
+    made = publish(store)
+    assert store.find("condense", "k") == made
+    assert torch.equal(store.read(made)["labels"], TENSORS["result"]["labels"])
+
+
+def test_a_file_that_was_changed_is_not_read(store: Store) -> None:
+    found = publish(store)
+    path = store.folder("condense", "k") / "result.safetensors"
+    blob = bytearray(path.read_bytes())
+    blob[-1] ^= 1
+    path.write_bytes(blob)
+    with pytest.raises(BenchError, match=r"result\.safetensors was changed; delete the folder"):
+        store.read(found)
+
+
+def test_a_file_that_is_gone_says_what_to_do(store: Store) -> None:
+    found = publish(store)
+    (store.folder("condense", "k") / "result.safetensors").unlink()
+    with pytest.raises(BenchError, match=r"No such file.*delete .* and run again"):
+        store.read(found)
+
+
+def test_what_is_removed_is_not_found(store: Store) -> None:
+    found = publish(store)
+    store.remove(found)
+    store.remove(found)  # and may be removed twice
+    assert store.find("condense", "k") is None
+
+
+def test_a_folder_that_cannot_be_written_says_so_itself(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "condense").write_text("a file in the way")
+    with pytest.raises(OSError, match="condense"):
+        publish(Store(tmp_path / "store"))
+    assert leftovers(Store(tmp_path / "store")) == []
+
+
+# ---- several runs
+
+
+def test_the_first_of_two_results_under_one_key_stays(store: Store) -> None:
+    first = publish(store, cost={"seconds": 1})
+    again = publish(store, cost={"seconds": 2})
+    assert again == first == store.find("condense", "k")
+    assert leftovers(store) == []
+
+
+PUBLISHING = """
+import pathlib, sys, torch, safetensors.torch
+from bench.store.store import Store
+store, number = Store(pathlib.Path(sys.argv[1])), sys.argv[2]
+print('ready', flush=True)
+sys.stdin.readline()
+for i in range(40):
+    found = store.publish('condense', f'k{i}', {'result': {'x': torch.full((500,), i)}}, {'by': i},
+                          cost={'run': int(number)})
+    assert found.value == {'by': i}
+    assert store.read(found)['x'][0] == i
+"""
+
+
+def test_two_processes_may_publish_the_same_keys_at_the_same_time(store: Store) -> None:
+    commands = [[sys.executable, "-c", PUBLISHING, str(store.root), str(i)] for i in range(2)]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with (
+        subprocess.Popen(commands[0], **pipes) as one,
+        subprocess.Popen(commands[1], **pipes) as two,
+    ):
+        assert [run.stdout.readline() for run in (one, two)] == ["ready\n"] * 2
+        for run in (one, two):
+            run.stdin.write("go\n")
+            run.stdin.flush()
+    assert (one.returncode, two.returncode) == (0, 0)
+    found = [store.find("condense", f"k{i}") for i in range(40)]
+    assert [f.value["by"] for f in found if f] == list(range(40))
+    assert leftovers(store) == []
+
+
+def test_a_lock_is_held_by_one(store: Store) -> None:
+    lock = store.lock("condense", "k")
+    assert lock is not None
+    assert store.lock("condense", "k") is None
+    assert store.lock("condense", "other") is not None
+    assert store.lock("train", "k") is not None
+    lock.release()
+    assert store.lock("condense", "k") is not None
+
+
+HOLDING = """
+import sys, pathlib, time
+from bench.store.store import Store
+lock = Store(pathlib.Path(sys.argv[1])).lock('condense', 'k')
+print('held' if lock else 'refused', flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(store: Store) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", HOLDING, str(store.root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_lock_is_gone_when_its_holder_is_killed(
+    store: Store, holder: subprocess.Popen[str]
+) -> None:
+    assert store.lock("condense", "k") is None
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert store.lock("condense", "k") is not None
+
+
+# ---- everything that is finished
+
+
+def test_all_that_is_finished_is_listed_and_nothing_else(store: Store) -> None:
+    made = {publish(store, key=f"k{i}").key for i in range(3)}
+    half = store.folder("train", "half")
+    half.mkdir(parents=True)
+    (half / "result.safetensors").touch()
+    moving = store.root / "tmp" / "condense-x"  # written by another run at this moment
+    moving.mkdir()
+    done = store.folder("condense", "k0") / "done.json"
+    (moving / "done.json").write_bytes(done.read_bytes())
+    assert {f.key for f in store.finished()} == made
+    assert len(list(store.finished())) == 3
+
+
+def test_an_empty_store_has_nothing(store: Store) -> None:
+    assert list(store.finished()) == []
+    assert not store.root.exists()
+
+
+def test_a_log_has_a_place_before_anything_is_written(store: Store) -> None:
+    store.log("train", "k").write_text("line\n")
+    assert store.log("train", "k").read_text() == "line\n"
