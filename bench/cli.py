@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bench.contract.registry import Registry
     from bench.engine.results import Ran
     from bench.engine.scheduler import Engine
-    from bench.stages.stage import Plan
+    from bench.stages.plan import Plan
     from bench.store.store import Store
 
 app = typer.Typer(
@@ -174,7 +174,9 @@ def run(
             engine = Engine(components, Store(root), jobs or _cores(), device, listen, home)
             plan = engine.plan(cells)
             if dry_run:
-                display.show_survey(survey(plan, engine.store, device, records), plan, engine.jobs)
+                display.show_survey(
+                    survey(plan, engine.store, engine.key_of, records), plan, engine.jobs
+                )
                 return
             listen.expect(len(plan.stages))
             ran = run(engine, plan)
@@ -244,10 +246,9 @@ def _keep_networks(board: Path, plan: Plan, engine: Engine) -> None:
     """Keep with the board what its metrics have looked with, and say so."""
     from bench.display import console
     from bench.stages import evaluator
-    from bench.stages.stage import key_of
 
     for name, stage in plan.looking.items():
-        found = engine.store.find(stage.kind, key_of(stage, {}, engine.device))
+        found = engine.store.find(stage.kind, engine.key_of(stage, {}))
         path = board / evaluator.FOLDER / name
         if found and not found.unsupported and evaluator.keep(board, name, found, engine.store):
             console.print(f"wrote {path}: metrics look with it, so commit it with the records")

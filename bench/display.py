@@ -26,7 +26,7 @@ from bench.contract.registry import Entry
 from bench.engine.estimate import Survey
 from bench.engine.results import Ran
 from bench.engine.scheduler import Step
-from bench.stages.stage import Plan
+from bench.stages.plan import Plan
 from bench.store.store import Store
 
 console = Console(highlight=False, soft_wrap=True, emoji=False, markup=False)

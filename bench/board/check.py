@@ -11,7 +11,7 @@ from bench.contract.errors import BenchError
 from bench.contract.fields import suggest
 from bench.contract.kinds import KINDS
 from bench.contract.registry import Registry
-from bench.training.recipe import RECIPES
+from bench.tracks import TRACKS
 
 
 def resolve(matrix: Matrix, registry: Registry) -> Components:
@@ -196,7 +196,7 @@ def _fields(components: Components, kind: str, name: str) -> tuple[dataclasses.F
 
 def _recipe_fields(matrix: Matrix) -> set[str]:
     """What `[[set]]` may change: the checkpoints are an axis of the board, the same for all."""
-    return {f.name for f in dataclasses.fields(RECIPES[matrix.track])} - {"checkpoints"}
+    return {f.name for f in dataclasses.fields(TRACKS[matrix.track].recipe)} - {"checkpoints"}
 
 
 def _check_where(components: Components, override: Override) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 from bench.board.matrix import FULL, Cell, Matrix, Override, recipe_with
 from bench.contract.fields import replace, values_of
 from bench.contract.registry import Entry, Registry
-from bench.training.recipe import RECIPES, DiffusionRecipe, Recipe
+from bench.tracks import TRACKS
+from bench.training.recipe import DiffusionRecipe, Recipe
 
 DEPENDS_ON = {
     "dataset": {"dataset"},
@@ -79,7 +80,7 @@ class Components:
         coordinate = {k: v for k, v in coordinate.items() if k in DEPENDS_ON["recipe"]}
         key = ("recipe", *sorted(coordinate.items()))
         if key not in self._known:
-            values, kind = dict(self.matrix.recipe), RECIPES[self.matrix.track]
+            values, kind = dict(self.matrix.recipe), TRACKS[self.matrix.track].recipe
             for override, changes in self._matching("recipe", coordinate):
                 values = recipe_with(kind, values, changes, override.place)
             self._known[key] = kind(**values)

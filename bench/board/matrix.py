@@ -16,10 +16,11 @@ from typing import Any
 
 from bench.contract.errors import BenchError
 from bench.contract.fields import as_type_of, suggest, values_of
-from bench.contract.kinds import KINDS, NAME, TRACKS
+from bench.contract.kinds import KINDS, NAME
 from bench.contract.limits import Limits
-from bench.records.record import COORDINATES, REGIMES
-from bench.training.recipe import RECIPES, DiffusionRecipe, Recipe
+from bench.records.record import REGIMES
+from bench.tracks import CLASSIFICATION, GENERATION, TRACKS
+from bench.training.recipe import DiffusionRecipe, Recipe
 
 EVALUATE = ("test", "validation")
 FULL = 0  # the ipc of a ceiling: it has no budget
@@ -42,7 +43,7 @@ class Cell:
     @property
     def coordinate(self) -> tuple[str | int, ...]:
         """As `records.coordinate` has it of the cell's record."""
-        names = COORDINATES["generation" if self.sampler else "classification"]
+        names = (GENERATION if self.sampler else CLASSIFICATION).coordinate
         return tuple(getattr(self, name) for name in names)
 
 
@@ -139,7 +140,7 @@ def read(folder: Path) -> Matrix:
 def parse(document: Mapping[str, Any]) -> Matrix:
     """A board from a TOML document. Raises BenchError for what is wrong with it as such."""
     _known(document, _FIELDS, "matrix.toml")
-    track = _choice(document, "track", TRACKS, default="classification")
+    track = _choice(document, "track", tuple(TRACKS), default=CLASSIFICATION.name)
     methods, controls = _names(document, "methods"), _names(document, "controls")
     ceiling = _names(document, "ceiling")
     if not (methods or controls or ceiling):
@@ -147,11 +148,10 @@ def parse(document: Mapping[str, Any]) -> Matrix:
             "no methods, controls or ceiling; name at least one, as in methods = [...]"
         )
     _unique([*methods, *controls, *ceiling], "methods, controls and ceiling")
-    wrong_axis = {"classification": "samplers", "generation": "attacks"}[track]
-    if document.get(wrong_axis):
-        right = "attacks" if wrong_axis == "samplers" else "samplers"
+    facts = TRACKS[track]
+    if wrong := document.get(facts.other_probes):
         raise BenchError(
-            f"{wrong_axis} = {document[wrong_axis]!r} on a {track} board; expected {right}"
+            f"{facts.other_probes} = {wrong!r} on a {track} board; expected {facts.probes}"
         )
     matrix = Matrix(
         title=_text(document, "title", required=True),
@@ -163,8 +163,8 @@ def parse(document: Mapping[str, Any]) -> Matrix:
         ipc=_numbers(document, "ipc", least=1, required=bool(methods or controls)),
         labels=_choices(document, "labels", REGIMES, default=("hard",)),
         architectures=_names(document, "architectures", required=True),
-        attacks=_names(document, "attacks", required=track == "classification"),
-        samplers=_names(document, "samplers", required=track == "generation"),
+        attacks=_names(document, "attacks", required=facts.probes == "attacks"),
+        samplers=_names(document, "samplers", required=facts.probes == "samplers"),
         metrics=_names(document, "metrics", required=True),
         seeds=_numbers(document, "seeds", least=0, default=(0,)),
         backbone=_text(document, "backbone"),
@@ -182,7 +182,7 @@ def parse(document: Mapping[str, Any]) -> Matrix:
     for name in ("seconds", "memory_gb"):
         if getattr(matrix.limits, name) <= 0:
             raise BenchError(f"[limits] {name} is {getattr(matrix.limits, name)}; must be above 0")
-    if track == "generation" and "labels" in document:
+    if "labels" in document and not facts.labels:
         raise BenchError(
             f"labels are {list(matrix.labels)} on a generation board; expected none given: a "
             "denoiser is told a class"
@@ -271,7 +271,7 @@ def _numbers(
 
 
 def _recipe(table: Mapping[str, Any], track: str) -> Mapping[str, Any]:
-    kind = RECIPES[track]
+    kind = TRACKS[track].recipe
     _known(table, {f.name: f for f in dataclasses.fields(kind)}, "[recipe]")
     return recipe_with(kind, {}, table, "[recipe]")
 
@@ -343,7 +343,7 @@ def _overrides(tables: Any, track: str) -> tuple[Override, ...]:
         where = table.get("where")
         if not isinstance(where, Mapping) or not where:
             raise BenchError(f'{place} has no where; expected e.g. where = {{ method = "..." }}')
-        axes = [name for name in COORDINATES[track] if name != "step"]
+        axes = [name for name in TRACKS[track].coordinate if name != "step"]
         _known(where, dict.fromkeys((*axes, "teacher", "metric")), f"{place} where")
         chosen = {k: tuple(v) if isinstance(v, list) else (v,) for k, v in where.items()}
         for key, wanted in chosen.items():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from bench.engine.scheduler import price_key
 from bench.records.record import Record
-from bench.stages.stage import STAGES, Plan, Stage, key_of
+from bench.stages.plan import Plan
+from bench.stages.stage import STAGES, Stage
 from bench.store.store import Store
 
 
@@ -25,10 +26,16 @@ class Survey:
 
 
 def survey(
-    plan: Plan, store: Store, device: str, records: Iterable[Record] = ()
+    plan: Plan,
+    store: Store,
+    key_of: Callable[[Stage, Mapping[str, str]], str],
+    records: Iterable[Record] = (),
 ) -> tuple[Survey, ...]:
-    """What `--dry-run` shows. Prices are medians: of like stages in the store, else of the kind
-    in the store, else of the kind in the board's records."""
+    """What `--dry-run` shows; `key_of` is that of the engine.
+
+    Prices are medians: of like stages in the store, else of the kind in the store, else of the kind
+    in the board's records.
+    """
     like: dict[str, list[float]] = {}
     for finished in store.finished():
         if finished.unsupported:
@@ -57,14 +64,13 @@ def survey(
             declined.add(stage.id)
             cached[stage.kind] += 1
             continue
-        if all(s.id in contents for s in stage.above.values()):
-            above = {role: contents[s.id] for role, s in stage.above.items()}
-            if found := store.find(stage.kind, key_of(stage, above, device)):
-                cached[stage.kind] += 1
-                contents[stage.id] = found.content
-                if found.unsupported:
-                    declined.add(stage.id)
-                continue
+        known = all(s.id in contents for s in stage.above.values())
+        if known and (found := store.find(stage.kind, key_of(stage, contents))):
+            cached[stage.kind] += 1
+            contents[stage.id] = found.content
+            if found.unsupported:
+                declined.add(stage.id)
+            continue
         expected_here = price(stage)
         unpriced[stage.kind] += expected_here is None
         expected[stage.kind] = expected.get(stage.kind, 0.0) + (expected_here or 0.0)

@@ -14,10 +14,12 @@ from bench.contract import keys
 from bench.contract.errors import BenchError
 from bench.contract.fields import suggest
 from bench.engine.scheduler import Engine, Failure, Outcome
-from bench.records.record import COORDINATES, Record
+from bench.records.record import Record
 from bench.stages import evaluator
-from bench.stages.stage import Plan, Planned, Stage
+from bench.stages.measure import Measure
+from bench.stages.plan import Plan, Planned
 from bench.store.store import Finished
+from bench.tracks import TRACKS
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def chosen_cells(
         limits["method"] = [*limits.get("method", ()), *methods]
     cells = matrix.cells()
     for key, values in limits.items():
-        axes = COORDINATES[matrix.track]
+        axes = TRACKS[matrix.track].coordinate
         if key not in axes:
             raise BenchError(f"--only {key}: there is no such axis{suggest(key, axes)}")
         known = {str(getattr(cell, key)) for cell in matrix.cells()}
@@ -105,7 +107,7 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Rec
         return {**common, "status": "unsupported", "reason": failure.reason}
     stages = {
         "teacher": planned.teacher,
-        "scorer": planned.scorer,
+        "scorer": planned.condensed.scorer,
         "set": planned.condensed,
         "student": planned.student,
         "probe": planned.probe,
@@ -113,7 +115,7 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Rec
     done = {role: outcome.finished[s.id] for role, s in stages.items() if s}
     metrics, scales, refused = {}, {}, {}
     for name, stage in planned.measures.items():
-        metric = stage.parts["metric"]
+        metric = stage.metric
         if found := outcome.finished.get(stage.id):
             metrics[name] = found.value["value"]
             scales[name] = {
@@ -124,10 +126,9 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Rec
         elif (declined := outcome.failed.get(stage.id)) and declined.unsupported:
             refused[name] = declined.reason
     probe, dataset = done["probe"].value, planned.condensed.dataset
-    assert dataset is not None
-    above = {role: outcome.finished[s.id] for role, s in planned.probe.above.items()}
-    parts = [f for role, f in above.items() if role.startswith("part ")]
-    source = {"source": above["source"].content} if "source" in above else {}
+    parts = [outcome.finished[s.id] for s in getattr(planned.probe, "parts", ())]
+    made_on = getattr(planned.probe, "source", None)
+    source = {"source": outcome.finished[made_on.id].content} if made_on else {}
     seconds: dict[str, float] = {}
     for f in done.values():
         seconds[f.stage] = seconds.get(f.stage, 0.0) + f.cost.get("seconds", 0.0)
@@ -169,22 +170,22 @@ def _better(metric: Any) -> str:
 def _passes(value: Mapping[str, Any], role: str, planned: Planned) -> dict[str, int]:
     """What a stage has counted; of a student at a checkpoint, as far as that."""
     passes: dict[str, int] = dict(value["passes"])
-    if role == "student" and planned.cell.step:
-        steps = planned.student.parts["recipe"].steps  # type: ignore[union-attr]
+    if role == "student" and planned.cell.step and planned.student:
+        steps = planned.student.recipe.steps
         return {way: n * planned.cell.step // steps for way, n in passes.items()}
     return passes
 
 
-def _looked_with(components: Components, stage: Stage, outcome: Outcome) -> dict[str, str]:
+def _looked_with(components: Components, stage: Measure, outcome: Outcome) -> dict[str, str]:
     """The network that a metric looks at images with, and the version of the code that did.
 
     Figures of two networks, or of two versions of metric or network, are not comparable.
     """
-    if "features" not in stage.above:
+    network = stage.features
+    if not network:
         return {}
-    network = stage.above["features"]
-    parts = (stage.parts["metric"], network.parts["architecture"])
-    found = network.parts.get("sha256") or outcome.finished[network.id].files[evaluator.RESULT]
+    parts = (stage.metric, network.architecture)
+    found = network.sha256 or outcome.finished[network.id].files[evaluator.RESULT]
     return {
         "features": f"{components.matrix.backbone}-{found[: evaluator.DIGITS]}",
         "measured_by": keys.digest([components.registry.identity(part) for part in parts]),
@@ -212,7 +213,7 @@ def _described(components: Components, planned: Planned) -> Record:
     """What a record says of a cell whatever came of it."""
     cell, registry = planned.cell, components.registry
     base = components.recipe()
-    recipe = dataclasses.asdict(planned.student.parts["recipe"]) if planned.student else {}
+    recipe = dataclasses.asdict(planned.student.recipe) if planned.student else {}
     recipe.pop("checkpoints", None)  # an axis of the board
     plain = {k: keys.plain(v) for k, v in recipe.items()}
     parameters = {
@@ -231,9 +232,8 @@ def _described(components: Components, planned: Planned) -> Record:
         versions[entry.distribution] = entry.version
         versions |= registry.identity(component)["requires"]
     dataset = planned.condensed.dataset
-    assert dataset is not None
     return {
-        **dict(zip(COORDINATES[components.matrix.track], cell.coordinate, strict=True)),
+        **dict(zip(TRACKS[components.matrix.track].coordinate, cell.coordinate, strict=True)),
         "parameters": {kind: values for kind, values in parameters.items() if values},
         "about": {kind: entry.about for kind, entry in entries.items()},
         "recipe": plain,

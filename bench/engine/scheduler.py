@@ -10,16 +10,20 @@ import heapq
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
 from bench.board.components import Components
 from bench.board.matrix import Cell
 from bench.contract.errors import BenchError
+from bench.contract.keys import digest
 from bench.engine.local import Done, Failed, Job, Progress, Workers
-from bench.stages.plan import check_budgets, data_folder, is_current, load_stage, plan
-from bench.stages.stage import Above, Dataset, Plan, Stage, Work, key_of
+from bench.stages.load import data_folder, is_current
+from bench.stages.plan import Plan, check_budgets, load_stage, plan
+from bench.stages.stage import Dataset, Stage, Work, identity_of
 from bench.store.store import Finished, Store
 
 BUNDLE = 32  # metrics are quick: so many share one process
@@ -86,7 +90,7 @@ class Engine:
         if outcome.interrupted:
             raise KeyboardInterrupt
         loaded = {
-            name: Dataset(name, stage.parts["dataset"], found.key, found.value)
+            name: Dataset(name, stage.component, found.key, found.value, stage.evaluate)
             for name, stage in stages.items()
             if (found := outcome.finished.get(stage.id))
         }
@@ -121,37 +125,37 @@ class Engine:
 
     def work(self, stage: Stage, key: str, keys: Mapping[str, str]) -> Work:
         """A stage as a worker gets it; `keys` are those of the stages above, by id."""
-        above = {
-            role: Above(s.kind, keys[s.id], s.parts.get("architecture"))
-            for role, s in stage.above.items()
-        }
+        named = {name: part for name, part in stage.inputs.items() if hasattr(part, "name")}
         identities = {
             name: self.components.registry.identity(part)
-            for name, part in stage.parts.items()
-            if hasattr(part, "name")
+            for name, part in named.items()
+            if not isinstance(part, Stage)
         }
         return Work(
-            kind=stage.kind,
+            stage=stage.sent(keys),
             key=key,
-            seed=stage.seed,
             device=self.device,
             store=str(self.store.root.resolve()),
-            parts=stage.parts,
-            above=above,
-            data=stage.dataset.load if stage.dataset else "",
-            dataset=stage.dataset.component if stage.dataset else stage.parts["dataset"],
-            evaluate=self.components.matrix.evaluate,
             folder=data_folder(),
             inputs={"title": stage.title, "price": price_key(stage), **identities},
         )
+
+    def key_of(self, stage: Stage, contents: Mapping[str, str]) -> str:
+        """The key of a stage, given the content hashes of those above it, by id."""
+        return stage.key(self.identity, contents, self.device)
+
+    @cached_property
+    def identity(self) -> Callable[[Any], Any]:
+        of_component = cache(lambda part: digest(self.components.registry.identity(part)))
+        return cache(lambda part: identity_of(part, of_component))
 
 
 def price_key(stage: Stage) -> str:
     """Stages of one price key take about the same time."""
     kinds = ("teacher", "method", "ipc", "architecture", "labels", "attack", "sampler", "metric")
-    named = {k: getattr(stage.parts[k], "name", stage.parts[k]) for k in kinds if k in stage.parts}
-    dataset = stage.dataset.name if stage.dataset else stage.parts["dataset"].name
-    return " ".join(map(str, (stage.kind, dataset, *named.values())))
+    values = [stage.inputs[kind] for kind in kinds if stage.inputs.get(kind) is not None]
+    plain = [getattr(value, "name", value) for value in values if not isinstance(value, Stage)]
+    return " ".join(map(str, (stage.kind, stage.dataset.name, *plain)))
 
 
 @dataclass
@@ -207,8 +211,8 @@ class _Run:
                 # a failure outweighs a refusal: it can be mended
                 self._fail(stage, min(faults, key=lambda f: f.unsupported))
                 continue
-            contents = {role: self.finished[s.id].content for role, s in stage.above.items()}
-            self.keys[stage.id] = key_of(stage, contents, self.engine.device)
+            contents = {s.id: self.finished[s.id].content for s in stage.above.values()}
+            self.keys[stage.id] = self.engine.key_of(stage, contents)
             if not self._cached(stage):
                 self._queue(stage)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.contract.keys import canonical, parameters
 from bench.records.record import Record
-from bench.training.recipe import RECIPES
+from bench.tracks import CLASSIFICATION, GENERATION
 
 OF_TABLE = (
     "dataset",
@@ -39,8 +39,8 @@ def usual_of(records: Iterable[Record]) -> dict[str, Any]:
 def recipe_of(usual: Mapping[str, Any]) -> str:
     """Where the recipe of a table differs from the defaults, in the order of its fields."""
     found = {k.removeprefix("recipe."): v for k, v in usual.items() if k.startswith("recipe.")}
-    of_classifiers = parameters(RECIPES["classification"]())
-    base = parameters(RECIPES["generation"]()) if found.keys() - of_classifiers else of_classifiers
+    of_classifiers = parameters(CLASSIFICATION.recipe())
+    base = parameters(GENERATION.recipe()) if found.keys() - of_classifiers else of_classifiers
     names = [*base, *sorted(found.keys() - base.keys())]
     return _listed({k: found[k] for k in names if k in found and found[k] != base.get(k)})
 

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from bench.records.files import write_text
-from bench.records.record import COORDINATES, Record
+from bench.records.record import Record
 from bench.records.record import column as column_of
 from bench.report import costs, pictures, published, relations
 from bench.report.consistency import (
@@ -30,6 +30,7 @@ from bench.report.consistency import (
 from bench.report.markdown import escaped
 from bench.report.markdown import table as markdown_table
 from bench.report.numbers import Board, ball, best, columns, display, on_one_scale, scales, tidy
+from bench.tracks import TRACKS
 
 Cells = Mapping[tuple[int, str, str], Any]
 """What is known of the cells of one table, by (ipc, method, column)."""
@@ -364,7 +365,7 @@ def _components(board: Board, records: Sequence[Record]) -> list[str]:
     about: dict[tuple[str, str], set[str]] = defaultdict(set)
     for record in records:
         for kind, text in record["about"].items():
-            if kind in COORDINATES[board.track] and text:
+            if kind in TRACKS[board.track].coordinate and text:
                 about[kind, record[kind]].add(text)
     lines = [
         f"- {kind} **{name}**: {escaped(' / '.join(sorted(about[kind, name])))}"

@@ -2,19 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.contract.task import CondensedSet, Task
-from bench.stages.io import Progress, Result, task_of
-from bench.stages.stage import Work
-from bench.store.store import Store
-from bench.training import gates
-from bench.training.passes import Passes
-from bench.training.sets import to_tensors, weigh
+from bench.stages.stage import Result, Stage, Upstream
+
+if TYPE_CHECKING:
+    from bench.stages.io import Desk
+
+
+@dataclass(frozen=True, eq=False)
+class Condense(Stage):
+    """A condensed set, made by a method; its seed knows no network, so that a set is drawn alike
+    on boards with other backbones."""
+
+    kind: ClassVar[str] = "condense"
+
+    method: Any
+    ipc: int
+    teacher: Upstream | None
+    scorer: Upstream | None
+    backbone: Any  # of the fresh networks that the method asks for, or None
+    denoiser: Any
+
+    @property
+    def words(self) -> str:
+        return f"{self.method.name}, ipc {self.ipc or 'all'}"
+
+    def run(self, desk: Desk) -> Result:
+        from bench.training.sets import to_tensors, weigh
+
+        above = {"teacher": self.teacher, "scorer": self.scorer}
+        fresh = {"backbone": self.backbone, "denoiser": self.denoiser}
+        condensed = condense(self.method, desk.task(self, self.ipc, above, **fresh))
+        tensors = to_tensors(condensed)
+        value = {
+            "size": len(condensed),
+            "bytes": weigh(tensors),
+            "passes": desk.passes.as_json(),
+        }
+        return {"result": tensors}, value
 
 
 def condense(method: Any, task: Task) -> CondensedSet:
     """Run a method, and check what it returns (`gates.check_condensed`)."""
+    from bench.training import gates
+
     condensed: CondensedSet = method.condense(task)
     gates.check_condensed(
         condensed,
@@ -24,12 +58,3 @@ def condense(method: Any, task: Task) -> CondensedSet:
         ipc=0 if getattr(method, "ceiling", False) else task.ipc,
     )
     return condensed
-
-
-def run(work: Work, store: Store, progress: Progress) -> Result:
-    passes = Passes()
-    task = task_of(work, store, progress, work.parts["ipc"], passes)
-    condensed = condense(work.parts["method"], task)
-    tensors = to_tensors(condensed)
-    value = {"size": len(condensed), "bytes": weigh(tensors), "passes": passes.as_json()}
-    return {"result": tensors}, value

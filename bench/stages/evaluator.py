@@ -10,20 +10,85 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.board.components import Components
 from bench.board.matrix import FULL
+from bench.contract.errors import BenchError
 from bench.contract.keys import digest
 from bench.records.files import write_bytes, write_text
 from bench.records.record import Record
+from bench.stages.stage import OUTSIDE, Result, Stage, Upstream
 from bench.store.store import Finished, Store
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from bench.stages.io import Desk
 
 FOLDER = "features"
 HEAVIEST = 4 * 2**20  # bytes; a larger network is not for a repository, and is trained or fetched
 RESULT = "result.safetensors"
 DIGITS = 8  # of its hash, in the name of a network
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluator(Stage):
+    """The network that metrics look with, one for the whole board: as kept, or as trained now.
+
+    Either way it has one content, so that nothing is measured again once it is kept. The key holds
+    the hash of a file that is kept, so that it names what the stage will give.
+    """
+
+    kind: ClassVar[str] = "adopt"
+
+    name: str
+    architecture: Any
+    trained: Upstream | None = None
+    sha256: str = ""  # of the file
+    file: str = field(default="", metadata=OUTSIDE)
+
+    @property
+    def words(self) -> str:
+        return f"network {self.name}"
+
+    @property
+    def seed_name(self) -> str:
+        return str(self.architecture.name)
+
+    def run(self, desk: Desk) -> Result:
+        from bench.stages.io import built
+        from bench.training import networks
+        from bench.training.sets import bytes_of
+
+        if self.trained:
+            state = networks.state(desk.network(self.trained, self.dataset))
+        else:
+            state = _kept(self, built(self.architecture, self.dataset, 0))
+        return {"result": state}, {"bytes": bytes_of(state), "passes": desk.passes.as_json()}
+
+
+def _kept(stage: Evaluator, network: nn.Module) -> dict[str, Tensor]:
+    """The weights in a file. Raises BenchError where they are not those of this network."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load as of_bytes
+
+    from bench.training import networks
+    from bench.training.gates import check_finite
+
+    path, again = stage.file, "get it from the repository again, or delete it"
+    blob = Path(path).read_bytes()
+    if hashlib.sha256(blob).hexdigest() != stage.sha256:
+        raise BenchError(f"{path} has changed since the run began; run again")
+    try:
+        networks.load(network, of_bytes(blob))
+        state = networks.state(network)
+        check_finite(state)
+    except (SafetensorError, BenchError) as error:
+        raise BenchError(f"{path} is no network of this board ({error}); {again}") from None
+    return state
 
 
 def file_of(components: Components, dataset: str, teacher: str) -> str:

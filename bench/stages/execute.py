@@ -8,7 +8,6 @@ import random
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,39 +16,26 @@ import numpy as np
 import torch
 from torch.utils import deterministic
 
-from bench.stages import adopt, condense, load, measure, probe, sample, squeeze, train
-from bench.stages.io import Progress, Result
+from bench.stages.io import Desk, Progress
 from bench.stages.stage import Work
 from bench.store.store import Finished, Store
-
-RUNS: Mapping[str, Callable[[Work, Store, Progress], Result]] = {
-    "load": load.run,
-    "adopt": adopt.run,
-    "squeeze": squeeze.run,
-    "condense": condense.run,
-    "train": train.run,
-    "attack": probe.run,
-    "probe": probe.run,
-    "sample": sample.run,
-    "measure": measure.run,
-}
 
 
 def execute(work: Work, *, progress: Progress) -> Finished:
     """Run one stage and publish what it returns. Raises what the component raises."""
-    _deterministic(work.seed)
+    _deterministic(work.stage.seed)
     if work.folder:
         os.environ["BENCH_DATA"] = work.folder
     store = Store(Path(work.store))
     started = time.monotonic()
-    tensors, value = RUNS[work.kind](work, store, progress)
+    tensors, value = work.stage.run(Desk(store, work.device, progress))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     cost = {
         "seconds": round(time.monotonic() - started, 3),
         "peak_mb": round(peak / (1024**2 if sys.platform == "darwin" else 1024), 1),
     }
     return store.publish(
-        work.kind,
+        work.stage.kind,
         work.key,
         tensors,
         value,

@@ -2,50 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from torch import nn
-
-from bench.contract.data import as_float
 from bench.contract.task import Trial
-from bench.stages.io import Progress, Result, condensed_of, network_of, source_of
-from bench.stages.source import described, finished
-from bench.stages.stage import Work
-from bench.store.store import Store
-from bench.training import gates
+from bench.records.record import at_step
+from bench.stages.stage import OUTSIDE, Result, Stage, Upstream
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bench.stages.io import Desk
+
+Looked = Mapping[str, Upstream]
+"""What a metric sees of a cell: its "set", "teacher", "student" and "probe"; None where it does not
+look."""
 
 
-def run(work: Work, store: Store, progress: Progress) -> Result:
-    metric = work.parts["metric"]
-    trials = [_trial(work, store, f"{n}.") for n in range(work.parts["siblings"])]
-    value = metric.measure(_trial(work, store, ""), *trials)
-    return {}, {"value": gates.check_score(value, getattr(metric, "bounds", None))}
+@dataclass(frozen=True, eq=False)
+class Measure(Stage):
+    """A metric of a cell, beside those of its siblings."""
 
+    kind: ClassVar[str] = "measure"
 
-def _trial(work: Work, store: Store, prefix: str) -> Trial:
-    source, above = source_of(work, store), work.above
-    facts = described(source.facts)
-    steps = {"student": work.parts.get("step", 0)}
-    made: dict[str, Callable[[], nn.Module]] = {
-        role: partial(
-            network_of, above[prefix + role], store, facts, work.device, steps.get(role, 0)
+    metric: Any
+    cell: Looked
+    siblings: tuple[Looked, ...]
+    features: Upstream | None  # the network that it looks with
+    step: int  # of the student's training; 0: its end
+    network: str = field(metadata=OUTSIDE)  # whose name is in the seed
+
+    @property
+    def words(self) -> str:
+        cell = self.cell
+        looked = cell["probe"] or cell["student"] or cell["set"]
+        said = f"{self.metric.name} of {looked.words}"
+        return at_step(said, self.step if looked is cell["student"] else 0)
+
+    @property
+    def seed_name(self) -> str:
+        return self.network
+
+    def run(self, desk: Desk) -> Result:
+        from bench.training import gates
+
+        trials = [self._trial(desk, looked) for looked in (self.cell, *self.siblings)]
+        value = self.metric.measure(*trials)
+        return {}, {"value": gates.check_score(value, getattr(self.metric, "bounds", None))}
+
+    def _trial(self, desk: Desk, looked: Looked) -> Trial:
+        from bench.contract.data import as_float
+
+        source = desk.source(self.dataset)
+        steps = {"student": self.step}
+        made: dict[str, Callable[[], nn.Module]] = {
+            role: partial(desk.network, looked[role], self.dataset, steps.get(role, 0))
+            for role in ("student", "teacher")
+            if looked[role]
+        }
+        if self.features:
+            made["features"] = partial(desk.network, self.features, self.dataset)
+        results: dict[str, Any] = {}
+        if looked["probe"]:
+            probed = desk.found(looked["probe"])
+            results = {**desk.store.read(probed), "norm": probed.value.get("norm", "")}
+            results["labels"] = source.split("test").labels[results["index"]]
+            if "samples" in results:
+                results["samples"] = as_float(results["samples"])
+        return Trial(
+            source.data,
+            desk.condensed(looked["set"]),
+            cost=desk.found(looked["set"]).value,
+            device=desk.device,
+            networks=made,
+            **results,
         )
-        for role in ("student", "teacher")
-        if prefix + role in above
-    }
-    if "features" in above:
-        made["features"] = partial(network_of, above["features"], store, facts, work.device)
-    results: dict[str, Any] = {}
-    if prefix + "probe" in above:
-        one = above[prefix + "probe"]
-        probed = finished(store, one.stage, one.key)
-        results = {**store.read(probed), "norm": probed.value.get("norm", "")}
-        results["labels"] = source.split("test").labels[results["index"]]
-        if "samples" in results:
-            results["samples"] = as_float(results["samples"])
-    one = above[prefix + "set"]
-    cost = finished(store, one.stage, one.key).value
-    condensed = condensed_of(work, store, prefix + "set")
-    return Trial(source.data, condensed, cost=cost, device=work.device, networks=made, **results)

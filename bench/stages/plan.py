@@ -1,59 +1,89 @@
 """From a board to its graph of stages: what must run once, for whom.
 
 A teacher is trained once for all methods that name it, a set condensed once for all students, a
-student trained once for all attacks.
+student trained once for all attacks. Each question below is asked once for the coordinates of a
+cell that its answer depends on.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from bench.board.components import Components, labeller
 from bench.board.matrix import FULL, Cell, Matrix
 from bench.contract.errors import BenchError
-from bench.contract.keys import digest, parameters, seed_of
-from bench.records.record import at_step
+from bench.contract.keys import digest
 from bench.stages import evaluator
-from bench.stages.stage import Dataset, Plan, Planned, Stage
-from bench.store.store import Finished
+from bench.stages.attack import Attack, Probe
+from bench.stages.condense import Condense
+from bench.stages.evaluator import Evaluator
+from bench.stages.load import Load, data_folder
+from bench.stages.measure import Looked, Measure
+from bench.stages.sample import Sample
+from bench.stages.squeeze import Squeeze
+from bench.stages.stage import EVALUATOR_SEED, Dataset, Stage, identity_of
+from bench.stages.train import Train
 
-APART = -1  # the seed of networks that metrics look with: no method can have asked one of them
+SET = ("dataset", "method", "ipc", "seed")
+STUDENT = (*SET, "labels", "architecture")
+CELL = (*STUDENT, "attack", "sampler", "step")
+
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
+AnyStage = TypeVar("AnyStage", bound=Stage)
 
 
-def load_stage(components: Components, name: str) -> Stage:
-    """The stage that loads a data set. What the rest of the plan looks like depends on it."""
+@dataclass(frozen=True)
+class Planned:
+    """A cell, and the stages whose results make its record."""
+
+    cell: Cell
+    condensed: Condense
+    student: Train | None  # None where the images of the set are judged as samples
+    probe: Probe | Sample
+    measures: Mapping[str, Measure]  # by metric
+    teacher: Squeeze | None  # who labels the views, or else whom the method asks
+
+    @property
+    def components(self) -> dict[str, Any]:
+        """What the record names, by kind."""
+        made, teacher, probe = self.condensed, self.teacher, self.probe
+        scorer = made.scorer
+        found = {
+            "dataset": made.dataset.component,
+            "method": made.method,
+            "architecture": self.student and self.student.architecture,
+            "attack": getattr(probe, "attack", None),
+            "sampler": getattr(probe, "sampler", None),
+            "teacher": teacher and teacher.teacher,
+            "backbone": teacher.architecture if teacher else made.backbone,
+            "denoiser": scorer.architecture if scorer else made.denoiser,
+            "scorer": scorer and scorer.teacher,
+        }
+        return {kind: component for kind, component in found.items() if component}
+
+
+@dataclass(frozen=True)
+class Plan:
+    cells: tuple[Planned, ...]
+    stages: tuple[Stage, ...]  # those above come first
+    looking: Mapping[str, Squeeze] = field(default_factory=dict)  # by file: networks not kept yet
+    lost: int = 0  # cells left out because their data cannot be had
+
+
+def load_stage(components: Components, name: str) -> Load:
+    """The stage that loads a data set."""
     component = components.get("dataset", name, dataset=name)
-    evaluate = components.matrix.evaluate
-    spec = {
-        "dataset": components.registry.identity(component),
-        "evaluate": evaluate,
-        "folder": data_folder(),
-    }
-    parts = {"dataset": component, "evaluate": evaluate}
-    return Stage(digest(spec), "load", f"load {name}", spec, {}, parts)
-
-
-def data_folder() -> str:
-    """Where the user has put data files, as far as the harness knows."""
-    return os.environ.get("BENCH_DATA", "")
-
-
-def is_current(loaded: Finished) -> bool:
-    """Are the files that a data set was read from as they were then?"""
-    for path, size, modified in loaded.value["sources"]:
-        try:
-            now = os.stat(path)
-        except OSError:
-            return False
-        if (now.st_size, now.st_mtime_ns) != (size, modified):
-            return False
-    return True
+    evaluate, folder = components.matrix.evaluate, data_folder()
+    nothing = Dataset(name, component, "", {}, evaluate)
+    stage = Load(nothing, 0, component, evaluate, folder)
+    identity = components.registry.identity
+    return replace(stage, id=digest(stage.spec(lambda part: digest(identity(part)))))
 
 
 def check_budgets(components: Components, datasets: Mapping[str, Dataset]) -> None:
@@ -83,292 +113,204 @@ def plan(
     board: Path | None = None,
 ) -> Plan:
     """The graph for some cells of a board; `board` is its folder, where it keeps networks."""
-    matrix = components.matrix
-    made: dict[str, Stage] = {}
-    looking: dict[str, Stage] = {}
+    asked = Questions(components, datasets, board)
+    planned = tuple(asked.planned(cell) for cell in cells)
+    return Plan(planned, tuple(asked.stages.values()), asked.looking)
 
-    @cache
-    def identity(component: Any) -> str:
-        return digest(components.registry.identity(component))
 
-    def stage(
-        kind: str,
-        title: str,
-        spec: Mapping[str, Any],
-        above: Mapping[str, Stage],
-        parts: Mapping[str, Any],
-        dataset: Dataset,
-        architecture: str,
-        seed: int,
-    ) -> Stage:
-        number = seed_of(kind, dataset.name, architecture, seed)
-        # a state says what a network has learned, not what it computes with that
-        networks = {
-            role: identity(s.parts["architecture"])
-            for role, s in above.items()
-            if "architecture" in s.parts
-        }
-        spec = {**spec, **dataset.identity, "networks": networks, "seed": number}
-        stage_id = digest([kind, spec, {role: s.id for role, s in above.items()}])
-        if stage_id not in made:
-            where = f", {dataset.name}" + (f", seed {seed}" if seed != APART else "")
-            title = title.replace(where, "") + where
-            made[stage_id] = Stage(stage_id, kind, title, spec, above, parts, dataset, number)
-        return made[stage_id]
+Ask = Callable[Concatenate["Questions", Cell, Given], Answer]
 
-    @cache
-    def squeezed(
-        dataset: str, method: str, ipc: int, teacher: str, network: str, seed: int
-    ) -> Stage:
-        component = components.get("teacher", teacher, dataset=dataset, method=method, ipc=ipc)
-        backbone = components.get("architecture", network, dataset=dataset)
-        return stage(
-            "squeeze",
-            f"teacher {teacher} ({network})",
-            {"teacher": identity(component), "backbone": identity(backbone)},
-            {},
-            {"teacher": component, "backbone": backbone, "architecture": backbone},
-            datasets[dataset],
-            network,
-            seed,
+
+def per(*axes: str) -> Callable[[Ask[Given, Answer]], Ask[Given, Answer]]:
+    """The answer depends on these coordinates of a cell alone: it is found once for each."""
+
+    def decorate(ask: Ask[Given, Answer]) -> Ask[Given, Answer]:
+        def once(self: Questions, cell: Cell, /, *given: Given.args, **_: Given.kwargs) -> Answer:
+            place = (ask.__name__, *(getattr(cell, axis) for axis in axes), *given)
+            if place not in self.known:
+                self.known[place] = ask(self, cell, *given, **_)
+            answer: Answer = self.known[place]
+            return answer
+
+        return once
+
+    return decorate
+
+
+@dataclass
+class Questions:
+    """Which stage does a cell need? The state is what has been answered."""
+
+    components: Components
+    datasets: Mapping[str, Dataset]
+    board: Path | None
+    stages: dict[str, Stage] = field(default_factory=dict)  # by id: equal inputs are one stage
+    looking: dict[str, Squeeze] = field(default_factory=dict)
+    known: dict[Any, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.matrix = self.components.matrix
+        identity = cache(lambda part: digest(self.components.registry.identity(part)))
+        self.identity = cache(lambda part: identity_of(part, identity))
+
+    def one(self, stage: AnyStage) -> AnyStage:
+        """The stage of these inputs, which may be known already."""
+
+        def named(part: Any) -> Any:
+            return part.id if isinstance(part, Stage) else self.identity(part)
+
+        key = digest([stage.kind, stage.spec(named)])
+        if key not in self.stages:
+            self.stages[key] = replace(stage, id=key)
+        known: AnyStage = self.stages[key]  # type: ignore[assignment]
+        return known
+
+    def get(self, kind: str, name: str, cell: Cell) -> Any:
+        return self.components.get(kind, name, **vars(cell)) if name else None
+
+    def planned(self, cell: Cell) -> Planned:
+        measures = {name: self.measure(cell, name) for name in self.matrix.metrics}
+        return Planned(
+            cell,
+            self.condense(cell),
+            self.train(cell),
+            self.probe(cell),
+            {name: stage for name, stage in measures.items() if stage},
+            self.teacher(cell),
         )
 
-    @cache
-    def looks(dataset: str, teacher: str) -> Stage:
-        """The network that metrics look with, one for the whole board: as kept, or to be trained.
-
-        Adopted either way, it has one content, so that nothing is measured again once it is kept.
-        The key holds the hash of a file that is kept, so that it names what the stage will give.
-        """
-        name = evaluator.file_of(components, dataset, teacher)
-        path = board / evaluator.FOLDER / name if board else None
-        network = components.get("architecture", matrix.backbone, dataset=dataset)
-        spec, parts = {"backbone": identity(network)}, {"architecture": network}
-        above: dict[str, Stage] = {}
-        if path and path.is_file():
-            spec["sha256"] = parts["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-            parts["file"] = str(path.resolve())
-        else:
-            looking[name] = squeezed(dataset, "", FULL, teacher, matrix.backbone, APART)
-            above["network"] = looking[name]
-        return stage(
-            "adopt",
-            f"network {name}",
-            spec,
-            above,
-            parts,
-            datasets[dataset],
-            matrix.backbone,
-            APART,
-        )
-
-    @cache
-    def condensed(dataset: str, method: str, ipc: int, seed: int) -> Stage:
-        component = components.get("method", method, dataset=dataset, ipc=ipc)
-        roles = {"teacher": matrix.backbone, "scorer": matrix.denoiser}
-        above = {
-            role: squeezed(dataset, method, ipc, getattr(component, role), network, seed)
-            for role, network in roles.items()
-            if getattr(component, role, "")
-        }
-        spec, parts = {"method": identity(component), "ipc": ipc}, {"method": component, "ipc": ipc}
-        fresh = (("networks", "backbone"), ("denoisers", "denoiser"))
-        for what, role in fresh:
-            if getattr(component, f"fresh_{what}", False):
-                network = getattr(matrix, role)
-                parts[role] = components.get("architecture", network, dataset=dataset)
-                spec[role] = identity(parts[role])
-        return stage(
-            "condense",
-            f"{method}, ipc {ipc or 'all'}",
-            spec,
-            above,
-            parts,
-            datasets[dataset],
-            "",  # no network: a set is drawn alike on boards with other backbones
-            seed,
-        )
-
-    def teacher_of(dataset: str, method: str, ipc: int, labels: str, seed: int) -> Stage | None:
-        """Who labels the views, or whom the method asks. None is trained for a metric's sake."""
-        component = components.get("method", method, dataset=dataset, ipc=ipc)
-        if labels != "teacher" and not getattr(component, "teacher", ""):
+    @per(*SET)
+    def squeeze(self, cell: Cell, teacher: str, network: str) -> Squeeze | None:
+        if not teacher:
             return None
-        name = labeller(matrix, component)
-        return squeezed(dataset, method, ipc, name, matrix.backbone, seed)
+        backbone = self.get("architecture", network, cell)
+        component = self.get("teacher", teacher, cell)
+        return self.one(Squeeze(self.datasets[cell.dataset], cell.seed, component, backbone))
 
-    @cache
-    def trained(
-        dataset: str, method: str, ipc: int, labels: str, architecture: str, seed: int
-    ) -> Stage:
-        component = components.get("architecture", architecture, dataset=dataset)
-        where = {"dataset": dataset, "ipc": ipc, "labels": labels, "architecture": architecture}
-        recipe = components.recipe(**where)
-        above = {"set": condensed(dataset, method, ipc, seed)}
-        teacher = teacher_of(dataset, method, ipc, labels, seed)
-        if teacher and labels == "teacher":
-            above["teacher"] = teacher
-        said = f", {labels} labels" if matrix.track == "classification" else ""
-        return stage(
-            "train",
-            f"student {architecture} of {method}, ipc {ipc or 'all'}{said}",
-            {"architecture": identity(component), "recipe": parameters(recipe), "labels": labels},
-            above,
-            {"architecture": component, "recipe": recipe, "labels": labels},
-            datasets[dataset],
-            architecture,
-            seed,
-        )
+    @per(*SET)
+    def condense(self, cell: Cell) -> Condense:
+        method, matrix = self.get("method", cell.method, cell), self.matrix
 
-    @cache
-    def probed(cell: Cell) -> Stage:
-        """The attack of a cell; a slow one as a stage for every block of its test images."""
-        where = {"dataset": cell.dataset, "architecture": cell.architecture}
-        component = components.get("attack", cell.attack, **where)
-        student = student_of(cell)
-        above = {"student": student}
-        if source := components.source(cell.attack):
-            above["source"] = student_of(_source(cell, source, matrix))
-        images, size = matrix.probe.images, int(getattr(component, "block", 0))
-        title, parts = f"{cell.attack} on {student.title}", {}
-        count = images or datasets[cell.dataset].facts["test"]
-        if 0 < size < count:
-            for number in range(-(-count // size)):
-                part = {"images": images, "part": [number, size]}
-                parts[f"part {number}"] = stage(
-                    "attack",
-                    f"{title}, images {number * size} to {min(count, (number + 1) * size)}",
-                    {"attack": identity(component), **part},
-                    above,
-                    {"attack": component, **part},
-                    datasets[cell.dataset],
-                    cell.architecture,
-                    cell.seed,
-                )
-        return stage(
-            "probe",
-            title,
-            {"attack": identity(component), "images": images},
-            above | parts,
-            {"attack": component, "images": images},
-            datasets[cell.dataset],
-            cell.architecture,
-            cell.seed,
-        )
+        def fresh(what: str, network: str) -> Any:
+            asked = getattr(method, f"fresh_{what}", False)
+            return self.get("architecture", network, cell) if asked else None
 
-    @cache
-    def sampled(cell: Cell) -> Stage:
-        """What a student gives for the labels of the test images; or images of a set as they are.
-
-        Those are the same whatever the network and the sampler.
-        """
-        images = matrix.probe.images
-        if judged(cell):
-            drawn = condensed(cell.dataset, cell.method, cell.ipc, cell.seed)
-            return stage(
-                "sample",
-                f"images of {drawn.title}",
-                {"images": images},
-                {"set": drawn},
-                {"images": images},
-                datasets[cell.dataset],
-                "",
+        return self.one(
+            Condense(
+                self.datasets[cell.dataset],
                 cell.seed,
+                method,
+                cell.ipc,
+                teacher=self.squeeze(cell, getattr(method, "teacher", ""), matrix.backbone),
+                scorer=self.squeeze(cell, getattr(method, "scorer", ""), matrix.denoiser),
+                backbone=fresh("networks", matrix.backbone),
+                denoiser=fresh("denoisers", matrix.denoiser),
             )
-        where = {"dataset": cell.dataset, "architecture": cell.architecture}
-        component = components.get("sampler", cell.sampler, **where)
-        student = student_of(cell)
-        return stage(
-            "sample",
-            f"{at_step(cell.sampler, cell.step)} of {student.title}",
-            {"sampler": identity(component), "images": images, "step": cell.step},
-            {"student": student, "set": condensed(cell.dataset, cell.method, cell.ipc, cell.seed)},
-            {"sampler": component, "images": images, "step": cell.step},
-            datasets[cell.dataset],
-            cell.architecture,
-            cell.seed,
         )
 
-    def judged(cell: Cell) -> bool:
-        method = components.get("method", cell.method, dataset=cell.dataset, ipc=cell.ipc)
-        return bool(getattr(method, "samples", False))
-
-    def student_of(cell: Cell) -> Stage:
-        where = (cell.dataset, cell.method, cell.ipc, cell.labels, cell.architecture)
-        return trained(*where, cell.seed)
-
-    def looked_at(cell: Cell, of: str) -> dict[str, Stage]:
-        """The stages above a metric of the cell, by role, as far as the metric looks."""
-        above = {"set": condensed(cell.dataset, cell.method, cell.ipc, cell.seed)}
-        teacher = teacher_of(cell.dataset, cell.method, cell.ipc, cell.labels, cell.seed)
-        if teacher:
-            above["teacher"] = teacher
-        if of in ("student", "probe") and not judged(cell):
-            above["student"] = student_of(cell)
-        if of == "probe":
-            above["probe"] = probed(cell) if cell.attack else sampled(cell)
-        return above
-
-    def measured(cell: Cell, metric: str) -> Stage | None:
-        component = components.get("metric", metric, dataset=cell.dataset)
-        of = getattr(component, "of", "probe")
-        above = looked_at(cell, of)
-        if of == "student" and judged(cell):
+    @per(*SET, "labels")
+    def teacher(self, cell: Cell) -> Squeeze | None:
+        """Who labels the views, or whom the method asks. None is trained for a metric's sake."""
+        method = self.get("method", cell.method, cell)
+        if cell.labels != "teacher" and not getattr(method, "teacher", ""):
             return None
-        step = cell.step if "student" in above else 0
-        if teacher := getattr(component, "features", ""):
-            above["features"] = looks(cell.dataset, teacher)
-        needs = getattr(component, "needs", ())
-        for number, need in enumerate(needs):
-            sibling = _sibling(cell, need, matrix.ceiling)
-            if sibling is None:
-                return None
-            above |= {f"{number}.{role}": s for role, s in looked_at(sibling, of).items()}
-        looked = above.get("probe", above.get("student", above["set"]))
-        return stage(
-            "measure",
-            at_step(f"{metric} of {looked.title}", step if looked.kind == "train" else 0),
-            {"metric": identity(component)} | ({"step": step} if step else {}),
-            above,
-            {"metric": component, "siblings": len(needs), "step": step},
-            datasets[cell.dataset],
-            "" if judged(cell) else cell.architecture if of != "set" else matrix.backbone,
-            cell.seed,
-        )
+        return self.squeeze(cell, labeller(self.matrix, method), self.matrix.backbone)
 
-    planned = []
-    for cell in cells:
-        above = looked_at(cell, "probe")
-        method = components.get("method", cell.method, dataset=cell.dataset, ipc=cell.ipc)
-        kinds = {"dataset": datasets[cell.dataset].component, "method": method}
-        if "student" in above:
-            kinds["architecture"] = above["student"].parts["architecture"]
-            probe = "attack" if cell.attack else "sampler"
-            kinds[probe] = above["probe"].parts[probe]
-        teacher, scorer = above.get("teacher"), above["set"].above.get("scorer")
-        if teacher:
-            kinds["teacher"] = teacher.parts["teacher"]
-        for made_with in filter(None, (above["set"], teacher)):
-            if "backbone" in made_with.parts:
-                kinds["backbone"] = made_with.parts["backbone"]
-        if "denoiser" in above["set"].parts:
-            kinds["denoiser"] = above["set"].parts["denoiser"]
-        if scorer:
-            kinds["scorer"] = scorer.parts["teacher"]
-            kinds["denoiser"] = scorer.parts["backbone"]
-        planned.append(
-            Planned(
-                cell,
-                above["set"],
-                above.get("student"),
-                above["probe"],
-                {name: found for name in matrix.metrics if (found := measured(cell, name))},
-                teacher,
-                scorer,
-                kinds,
+    @per(*STUDENT)
+    def train(self, cell: Cell) -> Train | None:
+        """The student; None where the images of the set are judged as samples are."""
+        if getattr(self.get("method", cell.method, cell), "samples", False):
+            return None
+        return self.one(
+            Train(
+                self.datasets[cell.dataset],
+                cell.seed,
+                self.condense(cell),
+                self.get("architecture", cell.architecture, cell),
+                self.components.recipe(**vars(cell)),
+                cell.labels,
+                self.teacher(cell) if cell.labels == "teacher" else None,
             )
         )
-    return Plan(tuple(planned), tuple(made.values()), looking)
+
+    @per(*CELL)
+    def probe(self, cell: Cell) -> Probe | Sample:
+        return self._sample(cell) if cell.sampler else self._attack(cell)
+
+    def _sample(self, cell: Cell) -> Sample:
+        student = self.train(cell)
+        return self.one(
+            Sample(
+                self.datasets[cell.dataset],
+                cell.seed,
+                self.condense(cell),
+                student,
+                self.get("sampler", cell.sampler, cell) if student else None,
+                self.matrix.probe.images,
+                cell.step if student else 0,
+            )
+        )
+
+    def _attack(self, cell: Cell) -> Probe:
+        """The attack of a cell; a slow one as a stage for every block of its test images."""
+        dataset, images = self.datasets[cell.dataset], self.matrix.probe.images
+        source = self.components.source(cell.attack)
+        made_on = self.train(_source(cell, source, self.matrix)) if source else None
+        student, attack = self.train(cell), self.get("attack", cell.attack, cell)
+        size, count = int(getattr(attack, "block", 0)), images or dataset.facts["test"]
+        blocks = range(-(-count // size)) if 0 < size < count else ()
+        parts = tuple(
+            self.one(Attack(dataset, cell.seed, student, made_on, attack, images, block, size))
+            for block in blocks
+        )
+        return self.one(Probe(dataset, cell.seed, student, made_on, attack, images, parts))
+
+    @per(*CELL)
+    def looked(self, cell: Cell, of: str) -> Looked:
+        return {
+            "set": self.condense(cell),
+            "teacher": self.teacher(cell),
+            "student": self.train(cell) if of in ("student", "probe") else None,
+            "probe": self.probe(cell) if of == "probe" else None,
+        }
+
+    @per(*CELL)
+    def measure(self, cell: Cell, name: str) -> Measure | None:
+        metric = self.get("metric", name, cell)
+        of, teacher = getattr(metric, "of", "probe"), getattr(metric, "features", "")
+        looked, judged = self.looked(cell, of), self.train(cell) is None
+        siblings = [*_siblings(cell, getattr(metric, "needs", ()), self.matrix.ceiling)]
+        if None in siblings or (of == "student" and judged):
+            return None
+        network = cell.architecture if of != "set" else self.matrix.backbone
+        return self.one(
+            Measure(
+                self.datasets[cell.dataset],
+                cell.seed,
+                metric,
+                looked,
+                tuple(self.looked(sibling, of) for sibling in siblings if sibling),
+                self.evaluator(cell, teacher) if teacher else None,
+                cell.step if looked["student"] else 0,
+                network="" if judged else network,
+            )
+        )
+
+    @per("dataset")
+    def evaluator(self, cell: Cell, teacher: str) -> Evaluator:
+        """The network that metrics look with: as the board keeps it, or to be trained."""
+        nobody = replace(cell, method="", ipc=FULL, seed=EVALUATOR_SEED)
+        name = evaluator.file_of(self.components, cell.dataset, teacher)
+        path = self.board / evaluator.FOLDER / name if self.board else None
+        backbone = self.get("architecture", self.matrix.backbone, cell)
+        stage = Evaluator(self.datasets[cell.dataset], EVALUATOR_SEED, name, backbone)
+        if path and path.is_file():
+            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+            return self.one(replace(stage, sha256=sha256, file=str(path.resolve())))
+        trained = self.squeeze(nobody, teacher, self.matrix.backbone)
+        assert trained is not None
+        self.looking[name] = trained
+        return self.one(replace(stage, trained=trained))
 
 
 def _source(cell: Cell, source: Mapping[str, str], matrix: Matrix) -> Cell:
@@ -382,9 +324,13 @@ def _source(cell: Cell, source: Mapping[str, str], matrix: Matrix) -> Cell:
     return replace(found, ipc=max(matrix.ipc)) if found.ipc == FULL else found
 
 
-def _sibling(cell: Cell, need: Mapping[str, Any], ceiling: tuple[str, ...]) -> Cell | None:
-    """The cell that a metric compares with; None for a method with a budget beside a ceiling."""
-    sibling = replace(cell, **need)
-    if sibling.method in ceiling:
-        return replace(sibling, ipc=FULL)
-    return None if sibling.ipc == FULL else sibling
+def _siblings(
+    cell: Cell, needs: Iterable[Mapping[str, Any]], ceiling: tuple[str, ...]
+) -> Iterator[Cell | None]:
+    """The cells that a metric compares with; None for a method with a budget beside a ceiling."""
+    for need in needs:
+        sibling = replace(cell, **need)
+        if sibling.method in ceiling:
+            yield replace(sibling, ipc=FULL)
+        else:
+            yield None if sibling.ipc == FULL else sibling

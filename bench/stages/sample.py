@@ -2,34 +2,62 @@
 
 from __future__ import annotations
 
-from bench.stages import sampling
-from bench.stages.io import Progress, Result, condensed_of, examples_of, network_of, source_of
-from bench.stages.probing import probed_images
-from bench.stages.source import described
-from bench.stages.stage import Work
-from bench.store.store import Store
-from bench.training import diffusion
-from bench.training.diffusion import Denoiser
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from bench.records.record import at_step
+from bench.stages.stage import Result, Stage, Upstream
+
+if TYPE_CHECKING:
+    from bench.stages.io import Desk
 
 
-def run(work: Work, store: Store, progress: Progress) -> Result:
-    """Samples of a student for the labels of the test images, or images of a set in their place."""
-    source, condensed = source_of(work, store), condensed_of(work, store)
-    facts, test = described(source.facts), source.split("test")
-    index = probed_images(test, facts["digest"], work.parts["images"])
-    if "student" not in work.above:
-        examples = examples_of(condensed, source.split("train"))
-        return sampling.drawn(examples, test, index, seed=work.seed)
-    student = network_of(work.above["student"], store, facts, work.device, work.parts["step"])
-    assert isinstance(student, Denoiser)
-    return sampling.sample(
-        work.parts["sampler"],
-        student,
-        test,
-        index,
-        diffusion.of_classes(condensed.extras),
-        shape=facts["shape"],
-        seed=work.seed,
-        device=work.device,
-        progress=progress,
-    )
+@dataclass(frozen=True, eq=False)
+class Sample(Stage):
+    """What a student gives for the labels of the test images; without a student, images of the
+    set as they are, the same whatever the network and the sampler."""
+
+    kind: ClassVar[str] = "sample"
+
+    set: Upstream
+    student: Upstream | None
+    sampler: Any
+    images: int
+    step: int  # of the training; 0: its end
+
+    @property
+    def words(self) -> str:
+        if not self.student:
+            return f"images of {self.set.words}"
+        return f"{at_step(self.sampler.name, self.step)} of {self.student.words}"
+
+    @property
+    def seed_name(self) -> str:
+        return str(self.student.architecture.name) if self.student else ""
+
+    def run(self, desk: Desk) -> Result:
+        from bench.stages import sampling
+        from bench.stages.io import examples_of
+        from bench.stages.probing import probed_images
+        from bench.training import diffusion
+        from bench.training.diffusion import Denoiser
+
+        source, condensed = desk.source(self.dataset), desk.condensed(self.set)
+        facts, test = self.dataset.facts, source.split("test")
+        index = probed_images(test, facts["digest"], self.images)
+        if not self.student:
+            examples = examples_of(condensed, source.split("train"))
+            return sampling.drawn(examples, test, index, seed=self.seed)
+        student = desk.network(self.student, self.dataset, self.step)
+        assert isinstance(student, Denoiser)
+        return sampling.sample(
+            self.sampler,
+            student,
+            test,
+            index,
+            diffusion.of_classes(condensed.extras),
+            shape=tuple(facts["shape"]),
+            seed=self.seed,
+            device=desk.device,
+            progress=desk.progress,
+        )

@@ -2,24 +2,56 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
-
-from torch import nn
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.contract.errors import BenchError
 from bench.contract.task import Task
-from bench.stages.io import Progress, Result, check_finite, task_of
-from bench.stages.stage import Work
-from bench.store.store import Store
-from bench.training import networks
-from bench.training.diffusion import Denoiser
-from bench.training.passes import Passes
-from bench.training.sets import bytes_of
+from bench.stages.stage import Result, Stage
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bench.stages.io import Desk
+
+
+@dataclass(frozen=True, eq=False)
+class Squeeze(Stage):
+    """A teacher, trained on the real data: a classifier, or a denoiser."""
+
+    kind: ClassVar[str] = "squeeze"
+
+    teacher: Any
+    architecture: Any
+
+    @property
+    def words(self) -> str:
+        return f"teacher {self.teacher.name} ({self.architecture.name})"
+
+    @property
+    def seed_name(self) -> str:
+        return str(self.architecture.name)
+
+    def run(self, desk: Desk) -> Result:
+        from bench.training import networks
+        from bench.training.diffusion import Denoiser
+        from bench.training.sets import bytes_of
+
+        trained = squeeze(self.teacher, desk.task(self, 0, backbone=self.architecture))
+        state = networks.state(trained)
+        value = {"bytes": bytes_of(state), "passes": desk.passes.as_json()}
+        if isinstance(trained, Denoiser):
+            value |= {"schedule": asdict(trained.schedule), "extras": {}}
+        return {"result": state}, value
 
 
 def squeeze(teacher: Any, task: Task) -> nn.Module:
     """Train a teacher: a network whose state fits `task.network()` and is finite."""
+    from torch import nn
+
+    from bench.training import networks
+    from bench.training.gates import check_finite
+
     trained = teacher.squeeze(task)
     if not isinstance(trained, nn.Module):
         raise BenchError(f"squeeze() returned {type(trained).__name__}; expected the network")
@@ -27,13 +59,3 @@ def squeeze(teacher: Any, task: Task) -> nn.Module:
     networks.load(task.network(), state)
     check_finite(state)
     return trained
-
-
-def run(work: Work, store: Store, progress: Progress) -> Result:
-    passes = Passes()
-    trained = squeeze(work.parts["teacher"], task_of(work, store, progress, 0, passes))
-    state = networks.state(trained)
-    value = {"bytes": bytes_of(state), "passes": passes.as_json()}
-    if isinstance(trained, Denoiser):
-        value |= {"schedule": asdict(trained.schedule), "extras": {}}
-    return {"result": state}, value

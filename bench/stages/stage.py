@@ -1,20 +1,36 @@
-"""The nodes of a plan: stages, whose keys hold the content of the stages above them.
+"""A stage: a frozen dataclass whose fields are its inputs, with one verb, `run`.
 
-The key of a stage is known only when those have finished; its `id`, made of the inputs alone, is
-known at once and says which stages are the same.
+A field is a stage above, a component or a plain value. The key of a stage hashes them: a stage by
+the content that it has left, a component by its identity, anything else as it is. That content is
+known only when the stages above have finished; `id`, made of the inputs alone, is known at once,
+and says which stages are the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.board.matrix import Cell
-from bench.contract.keys import digest, platform
+from bench.contract.keys import digest, parameters, platform, seed_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bench.stages.io import Desk
 
 STAGES = ("load", "squeeze", "adopt", "condense", "train", "attack", "probe", "sample", "measure")
+"""The kinds, in the order in which people are told of them."""
+
+EVALUATOR_SEED = -1  # of networks that metrics look with: no method can have asked one of them
+
+OUTSIDE: Mapping[str, Any] = {"key": False}  # metadata of a field that is in no key
+
+Result = tuple["dict[str, dict[str, Tensor]]", dict[str, Any]]  # tensors by file name, JSON value
+Identity = Callable[[Any], Any]  # of a component
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +41,7 @@ class Dataset:
     component: Any
     load: str  # the key of its load stage
     facts: Mapping[str, Any]
+    evaluate: str = "test"
 
     @cached_property
     def identity(self) -> dict[str, str]:
@@ -36,71 +53,128 @@ class Dataset:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class Stage:
-    """A node of the plan."""
-
-    id: str
-    kind: str  # one of STAGES
-    title: str  # for people
-    spec: Mapping[str, Any]  # JSON: what the key is made of, besides the contents above
-    above: Mapping[str, Stage]  # by role
-    parts: Mapping[str, Any]  # components and values for the worker
-    dataset: Dataset | None = None
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A cell, and the stages whose results make its record."""
-
-    cell: Cell
-    condensed: Stage
-    student: Stage | None  # None where the images of the set are judged as samples
-    probe: Stage  # the attack, or what is sampled
-    measures: Mapping[str, Stage]  # by metric
-    teacher: Stage | None  # who labels the views, or else whom the method asks
-    scorer: Stage | None  # a denoiser that the method asks
-    components: Mapping[str, Any]  # by kind: what the record names
-
-
-@dataclass(frozen=True)
-class Plan:
-    cells: tuple[Planned, ...]
-    stages: tuple[Stage, ...]  # those above come first
-    looking: Mapping[str, Stage] = field(default_factory=dict)  # by file: networks not kept yet
-    lost: int = 0  # cells left out because their data cannot be had
-
-
 @dataclass(frozen=True)
 class Above:
-    """A finished stage above, as a worker finds it; `architecture` where it is a network."""
+    """A finished stage, as one below it finds it in the store; with its network, if it has one."""
 
-    stage: str
+    kind: str
     key: str
     architecture: Any = None
+
+
+Upstream = Any  # a `Stage`; in a worker, what it has left (`Above`)
+
+
+@dataclass(frozen=True, eq=False)
+class Stage(ABC):
+    """A node of the plan."""
+
+    kind: ClassVar[str]
+
+    dataset: Dataset
+    number: int  # a seed of the board
+    id: str = field(default="", kw_only=True, metadata=OUTSIDE)  # the plan fills it in
+
+    @abstractmethod
+    def run(self, desk: Desk) -> Result:
+        """Do it, in a worker: the fields are those of `sent`."""
+
+    @property
+    @abstractmethod
+    def words(self) -> str:
+        """What it is, for people, without data set and seed."""
+
+    @property
+    def title(self) -> str:
+        """What it is, for people."""
+        seed = f", seed {self.number}" if self.number != EVALUATOR_SEED else ""
+        return f"{self.words}, {self.dataset.name}{seed}"
+
+    @property
+    def seed_name(self) -> str:
+        """The name of the network that the seed is drawn for (law 6); "": for none."""
+        return ""
+
+    @property
+    def seed(self) -> int:
+        return seed_of(self.kind, self.dataset.name, self.seed_name, self.number)
+
+    @cached_property
+    def above(self) -> dict[str, Stage]:
+        """The stages above, by the fields that hold them: "set", "cell.student", "parts.0"."""
+        return dict(_stages(self.inputs))
+
+    @cached_property
+    def inputs(self) -> dict[str, Any]:
+        """The fields of the kind: all but those that every stage has."""
+        common = {f.name for f in fields(Stage)}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in common}
+
+    def spec(self, named: Identity) -> dict[str, Any]:
+        """JSON of all inputs; `named` names what is no JSON: a stage, a component."""
+        hashed = {f.name for f in fields(self) if f.metadata.get("key", True)}
+        plain = {k: _each(v, named) for k, v in self.inputs.items() if k in hashed}
+        return {**self.dataset.identity, "seed": self.seed, **plain}
+
+    def key(self, identity: Identity, contents: Mapping[str, str], device: str) -> str:
+        """The key in the store, given the content hashes of the stages above, by their id."""
+
+        def named(part: Any) -> Any:
+            if not isinstance(part, Stage):
+                return identity(part)
+            # a state says what a network has learned, not what it computes with that
+            network = getattr(part, "architecture", None)
+            return [contents[part.id], identity(network) if network else None]
+
+        return digest({**platform(device), "stage": self.kind, "spec": self.spec(named)})
+
+    def sent(self, keys: Mapping[str, str]) -> Stage:
+        """The stage as a worker gets it: with those above as they lie in the store, by `keys`."""
+
+        def left(part: Any) -> Any:
+            if not isinstance(part, Stage):
+                return part
+            return Above(part.kind, keys[part.id], getattr(part, "architecture", None))
+
+        return dataclasses.replace(
+            self, **{k: _each(v, left, dict) for k, v in self.inputs.items()}
+        )
 
 
 @dataclass(frozen=True)
 class Work:
     """One stage, with all that a worker process needs to run it."""
 
-    kind: str
+    stage: Stage  # as `Stage.sent`
     key: str
-    seed: int
     device: str
     store: str
-    parts: Mapping[str, Any]
-    above: Mapping[str, Above] = field(default_factory=dict)
-    data: str = ""  # key of the load stage
-    dataset: Any = None  # the component, for data that do not stay in memory
-    evaluate: str = "test"
     folder: str = ""  # $BENCH_DATA: a server of workers keeps the one that it was started with
-    inputs: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = field(default_factory=dict)  # for people
 
 
-def key_of(stage: Stage, contents: Mapping[str, str], device: str) -> str:
-    """The key of a stage, given the content hashes of the stages above it, by role."""
-    return digest(
-        {**platform(device), "stage": stage.kind, "spec": stage.spec, "above": dict(contents)}
-    )
+def _stages(parts: Any, prefix: str = "") -> Iterator[tuple[str, Stage]]:
+    if isinstance(parts, Stage):
+        yield prefix, parts
+    elif isinstance(parts, Mapping):
+        for name, part in parts.items():
+            yield from _stages(part, f"{prefix}.{name}" if prefix else name)
+    elif isinstance(parts, tuple):
+        yield from _stages(dict(enumerate(parts)), prefix)
+
+
+def _each(part: Any, named: Callable[[Any], Any], of: Any = None) -> Any:
+    """A field with each stage and each component in it replaced by what `named` makes of it."""
+    if part is None or isinstance(part, str | int | float):
+        return part
+    if isinstance(part, Mapping):
+        return {name: _each(one, named, of) for name, one in part.items()}
+    if isinstance(part, tuple):
+        made = [_each(one, named, of) for one in part]
+        return tuple(made) if of else made
+    return named(part)
+
+
+def identity_of(component: Any, identity: Identity) -> Any:
+    """Of a component its identity, of a recipe its fields."""
+    return identity(component) if hasattr(component, "name") else parameters(component)

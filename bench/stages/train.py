@@ -1,31 +1,96 @@
-"""A student, trained on a condensed set."""
+"""A student, trained on a condensed set: a classifier, or a denoiser."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
-from torch import nn
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.contract.data import Split
 from bench.contract.task import CondensedSet
-from bench.stages.io import (
-    Progress,
-    Result,
-    built,
-    check_finite,
-    condensed_of,
-    examples_of,
-    network_of,
-    source_of,
-)
-from bench.stages.source import described
-from bench.stages.stage import Work
-from bench.store.store import Store
-from bench.training import denoiser, diffusion, networks
-from bench.training.classifier import fit
-from bench.training.diffusion import Denoiser, Schedule
-from bench.training.passes import Passes
+from bench.stages.stage import Result, Stage, Upstream
 from bench.training.recipe import DiffusionRecipe, Recipe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bench.stages.io import Desk, Progress
+
+
+@dataclass(frozen=True, eq=False)
+class Train(Stage):
+    """A student. The last one is the student: nothing is selected."""
+
+    kind: ClassVar[str] = "train"
+
+    set: Upstream
+    architecture: Any
+    recipe: Recipe | DiffusionRecipe
+    labels: str
+    teacher: Upstream | None  # who labels the views
+
+    @property
+    def words(self) -> str:
+        said = "" if isinstance(self.recipe, DiffusionRecipe) else f", {self.labels} labels"
+        return f"student {self.architecture.name} of {self.set.words}{said}"
+
+    @property
+    def seed_name(self) -> str:
+        return str(self.architecture.name)
+
+    def run(self, desk: Desk) -> Result:
+        from bench.training import networks
+        from bench.training.gates import check_finite
+
+        if isinstance(self.recipe, DiffusionRecipe):
+            return self._denoiser(desk, self.recipe)
+        student = desk.built(self, self.architecture)
+        teacher = desk.network(self.teacher, self.dataset) if self.teacher else None
+        for network in filter(None, (student, teacher)):
+            desk.passes.count(network)
+        train(
+            student,
+            desk.condensed(self.set),
+            desk.source(self.dataset).split("train"),
+            self.recipe,
+            regime=self.labels,
+            seed=self.seed,
+            flip=self.dataset.facts["flip"],
+            teacher=teacher,
+            device=desk.device,
+            progress=desk.progress,
+        )
+        state = networks.state(student)
+        check_finite(state)
+        return {"result": state}, {"passes": desk.passes.as_json()}
+
+    def _denoiser(self, desk: Desk, recipe: DiffusionRecipe) -> Result:
+        from bench.stages.io import examples_of
+        from bench.training import denoiser, diffusion, networks
+        from bench.training.diffusion import Denoiser, Schedule
+        from bench.training.gates import check_finite
+
+        condensed = desk.condensed(self.set)
+        schedule = Schedule(recipe.noise, recipe.prediction, recipe.timesteps)
+        extras = diffusion.rows_of(condensed.extras)
+        student = desk.built(self, self.architecture, schedule=schedule, extras=extras)
+        assert isinstance(student, Denoiser)
+        desk.passes.count(student)
+        checkpoints = denoiser.fit(
+            student,
+            examples_of(condensed, desk.source(self.dataset).split("train")),
+            recipe,
+            seed=self.seed,
+            extras=condensed.extras,
+            flip=self.dataset.facts["flip"],
+            device=desk.device,
+            progress=desk.progress,
+        )
+        files = {"result": networks.state(student)}
+        files |= {f"step-{step}": state for step, state in checkpoints.items()}
+        for state in files.values():
+            check_finite(state)
+        value = {"passes": desk.passes.as_json(), "schedule": asdict(schedule), "extras": extras}
+        return files, value
 
 
 def train(
@@ -41,7 +106,10 @@ def train(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> nn.Module:
-    """Train a student on a condensed set ; the last one is the student."""
+    """Train a student on a condensed set; the last one is the student."""
+    from bench.stages.io import examples_of
+    from bench.training.classifier import fit
+
     return fit(
         network,
         examples_of(condensed, real),
@@ -54,61 +122,3 @@ def train(
         device=device,
         progress=progress,
     )
-
-
-def run(work: Work, store: Store, progress: Progress) -> Result:
-    if isinstance(work.parts["recipe"], DiffusionRecipe):
-        return _train_denoiser(work, store, progress)
-    source = source_of(work, store)
-    facts, above = described(source.facts), work.above
-    student = built(work.parts["architecture"], facts, work.seed).to(work.device)
-    teacher = None
-    if "teacher" in above:
-        teacher = network_of(above["teacher"], store, facts, work.device)
-    passes = Passes()
-    for network in filter(None, (student, teacher)):
-        passes.count(network)
-    train(
-        student,
-        condensed_of(work, store),
-        source.split("train"),
-        work.parts["recipe"],
-        regime=work.parts["labels"],
-        seed=work.seed,
-        flip=facts["flip"],
-        teacher=teacher,
-        device=work.device,
-        progress=progress,
-    )
-    state = networks.state(student)
-    check_finite(state)
-    return {"result": state}, {"passes": passes.as_json()}
-
-
-def _train_denoiser(work: Work, store: Store, progress: Progress) -> Result:
-    source, condensed = source_of(work, store), condensed_of(work, store)
-    recipe = work.parts["recipe"]
-    schedule = Schedule(recipe.noise, recipe.prediction, recipe.timesteps)
-    extras = diffusion.rows_of(condensed.extras)
-    student = built(
-        work.parts["architecture"], described(source.facts), work.seed, schedule, extras
-    ).to(work.device)
-    assert isinstance(student, Denoiser)
-    passes = Passes()
-    passes.count(student)
-    checkpoints = denoiser.fit(
-        student,
-        examples_of(condensed, source.split("train")),
-        recipe,
-        seed=work.seed,
-        extras=condensed.extras,
-        flip=source.facts["flip"],
-        device=work.device,
-        progress=progress,
-    )
-    files = {"result": networks.state(student)}
-    files |= {f"step-{step}": state for step, state in checkpoints.items()}
-    for state in files.values():
-        check_finite(state)
-    value = {"passes": passes.as_json(), "schedule": asdict(schedule), "extras": extras}
-    return files, value

@@ -260,3 +260,10 @@ def _named(value: Any) -> str:
         return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
     is_short = value is None or isinstance(value, str | int | float)
     return f"{type(value).__name__} {value!r}"[:80] if is_short else type(value).__name__
+
+
+def check_finite(state: Mapping[str, Tensor]) -> None:
+    """Raise BenchError unless the weights of a network are finite."""
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise BenchError(f"weights {name} are NaN or infinite; did the training diverge?")

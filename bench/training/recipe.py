@@ -134,13 +134,6 @@ class DiffusionRecipe:
         _require(self, name, ok, expected)
 
 
-RECIPES: dict[str, type[Recipe] | type[DiffusionRecipe]] = {
-    "classification": Recipe,
-    "generation": DiffusionRecipe,
-}
-"""By track."""
-
-
 def _require(recipe: Recipe | DiffusionRecipe, name: str, ok: bool, expected: str) -> None:
     if not ok:
         value: Any = getattr(recipe, name)

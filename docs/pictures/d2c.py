@@ -97,14 +97,14 @@ def made(store: Path) -> tuple[Data, CondensedSet, nn.Module]:
     cells = [c for c in matrix.cells() if all(getattr(c, k) == v for k, v in where.items())]
     plan = engine.plan(cells[:1])
     (planned,) = plan.cells
-    features = next(s.above["features"] for s in planned.measures.values() if "features" in s.above)
+    features = next(s.features for s in planned.measures.values() if s.features)
     wanted = with_those_above(planned.condensed) | with_those_above(features)
     outcome = engine.execute([s for s in plan.stages if s.id in wanted])
     kept = engine.store
     condensed = sets.from_tensors(kept.read(outcome.finished[planned.condensed.id]))
     data = planned.components["dataset"].load()
     teacher = networks.build(
-        features.parts["architecture"], data.shape, len(data.classes), data.mean, data.std
+        features.architecture, data.shape, len(data.classes), data.mean, data.std
     )
     networks.load(teacher, kept.read(outcome.finished[features.id]))
     return data, condensed, teacher.eval()

@@ -21,7 +21,7 @@ from bench.contract.registry import registry_of
 from bench.engine import results as runs
 from bench.engine.estimate import survey
 from bench.engine.scheduler import Engine, Outcome, Step, price_key
-from bench.stages.stage import Plan, key_of
+from bench.stages.plan import Plan
 from bench.store.store import Store
 
 REGISTRY = registry_of(toyplug.COMPONENTS)
@@ -202,7 +202,8 @@ def test_what_was_declined_is_not_asked_again(tmp_path: Path) -> None:
     assert not again.ended("started")
     assert again.ended("unsupported") == {"condense": 1}
     assert ran.records == before.records
-    assert all(kind.cached == kind.total for kind in survey(plan, Store(tmp_path), "cpu"))
+    one = engine(tmp_path, **changes)
+    assert all(kind.cached == kind.total for kind in survey(plan, one.store, one.key_of))
 
 
 def test_a_failure_above_outweighs_a_refusal(tmp_path: Path) -> None:
@@ -310,7 +311,7 @@ def test_a_stage_that_another_run_holds_is_waited_for(
     one = engine(tmp_path, listen=heard, **SMALL)
     plan = one.plan(one.components.matrix.cells())
     held = next(stage for stage in plan.stages if stage.kind == "condense")
-    key = key_of(held, {}, "cpu")
+    key = one.key_of(held, {})
     lock = one.store.lock("condense", key)
     assert lock is not None
 

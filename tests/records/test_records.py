@@ -289,7 +289,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypat
     def broken(source, target):
         raise OSError("disk full")
 
-    monkeypatch.setattr("bench.records.record.os.replace", broken)
+    monkeypatch.setattr("bench.records.files.os.replace", broken)
     with pytest.raises(OSError, match="disk full"):
         write(tmp_path, [record(), record(seed=1)])
     assert files(tmp_path) == before
@@ -335,7 +335,7 @@ def test_the_order_of_records_changes_no_byte(tmp_path_factory, records, rng: ra
 
 def test_the_table_path_imports_neither_torch_nor_plugins():
     script = (
-        "import sys, bench.records, bench.leaderboard, bench.report\n"
+        "import sys, bench.records.files, bench.report.numbers, bench.report.page\n"
         "from importlib.metadata import entry_points\n"
         "plugins = {e.module.split('.')[0] for e in entry_points(group='bench')}\n"
         "print(sorted((plugins | {'torch'}) & set(sys.modules)))"

@@ -18,7 +18,6 @@ from bench.contract.registry import registry_of
 from bench.engine.results import run
 from bench.engine.scheduler import Engine
 from bench.stages import evaluator
-from bench.stages.stage import key_of
 from bench.store.store import Store
 from bench.training import toy
 
@@ -46,7 +45,7 @@ def look(board: Path, store: Path, **changes: Any) -> tuple[str, float]:
     if ran.failures:
         raise BenchError(ran.failures[0].reason)
     for name, stage in plan.looking.items():
-        found = engine.store.find(stage.kind, key_of(stage, {}, "cpu"))
+        found = engine.store.find(stage.kind, engine.key_of(stage, {}))
         assert found is not None
         evaluator.keep(board, name, found, engine.store)
     [record] = ran.records

@@ -15,10 +15,12 @@ import pytest
 from bench.board.check import resolve
 from bench.board.matrix import FULL, Cell, parse
 from bench.contract.errors import BenchError
+from bench.contract.keys import digest
 from bench.contract.registry import registry_of
-from bench.stages.plan import check_budgets, is_current, load_stage
+from bench.stages.load import is_current
+from bench.stages.plan import Plan, check_budgets, load_stage
 from bench.stages.plan import plan as plan_of
-from bench.stages.stage import STAGES, Dataset, Plan, Stage, key_of
+from bench.stages.stage import STAGES, Dataset, Stage, identity_of
 from bench.store.store import Finished
 from bench.training import toy
 
@@ -116,6 +118,16 @@ def planned(
     return plan_of(components, datasets, chosen)
 
 
+def identity(part: Any) -> Any:
+    return identity_of(part, lambda component: digest(TOYS.identity(component)))
+
+
+def key_of(stage: Stage, contents: Mapping[str, str], device: str) -> str:
+    """The key of a stage, were these the contents above it, by role."""
+    by_id = {above.id: contents[role] for role, above in stage.above.items()}
+    return stage.key(identity, by_id, device)
+
+
 def count(plan: Plan) -> dict[str, int]:
     kinds = [stage.kind for stage in plan.stages]
     return {kind: kinds.count(kind) for kind in STAGES if kind in kinds}
@@ -140,9 +152,9 @@ def test_a_cell_is_a_chain_of_stages() -> None:
     assert cell.student.above == {"set": cell.condensed}
     assert cell.condensed.above == {}
     assert cell.measures["toy-accuracy"].above == {
-        "set": cell.condensed,
-        "student": cell.student,
-        "probe": cell.probe,
+        "cell.set": cell.condensed,
+        "cell.student": cell.student,
+        "cell.probe": cell.probe,
     }
     assert cell.teacher is None
 
@@ -189,7 +201,7 @@ def test_a_teacher_whose_fields_depend_on_ipc_is_trained_for_each_value() -> Non
         ipc=[1, 2, 5],
         set=[override({"teacher": "toy-teacher", "ipc": [1]}, steps=3)],
     )
-    assert sorted(s.parts["teacher"].steps for s in of_kind(plan, "squeeze")) == [3, 60]
+    assert sorted(s.teacher.steps for s in of_kind(plan, "squeeze")) == [3, 60]
     teachers = {cell.cell.ipc: cell.teacher for cell in plan.cells}
     assert teachers[2] is teachers[5] is not teachers[1]
 
@@ -218,13 +230,13 @@ def test_the_probe_and_a_metric_of_the_set_do_not_look_further_than_they_say() -
         metrics=["of-set", "of-student", "toy-accuracy"],
     )
     measures = of_kind(plan, "measure")
-    looks = {s.parts["metric"].name: set(s.above) for s in measures}
+    looks = {s.metric.name: set(s.above) for s in measures}
     assert looks == {
-        "of-set": {"set"},
-        "of-student": {"set", "student"},
-        "toy-accuracy": {"set", "student", "probe"},
+        "of-set": {"cell.set"},
+        "of-student": {"cell.set", "cell.student"},
+        "toy-accuracy": {"cell.set", "cell.student", "cell.probe"},
     }
-    names = [s.parts["metric"].name for s in measures]
+    names = [s.metric.name for s in measures]
     assert {n: names.count(n) for n in looks} == {"of-set": 1, "of-student": 2, "toy-accuracy": 4}
 
 
@@ -276,7 +288,7 @@ def test_a_set_depends_on_the_backbone_where_its_method_trains_networks_of_its_o
     sets = [{cell.cell.method: cell.condensed for cell in plan.cells} for plan in plans]
     assert sets[0]["toy-means"].id == sets[1]["toy-means"].id
     assert sets[0]["fresh"].id != sets[1]["fresh"].id
-    assert [made["fresh"].parts["backbone"].name for made in sets] == ["toy-convnet", "other"]
+    assert [made["fresh"].backbone.name for made in sets] == ["toy-convnet", "other"]
     named = {cell.cell.method: cell.components for cell in plans[1].cells}
     assert named["fresh"]["backbone"].name == "other"
     assert "backbone" not in named["toy-means"]
@@ -302,10 +314,10 @@ def test_a_metric_gets_the_stages_of_its_sibling_by_number() -> None:
     plan = planned(methods=["toy-means"], controls=["toy-first"], ipc=[1], metrics=["gain"])
     mine, other = plan.cells
     above = mine.measures["gain"].above
-    assert above["student"] is mine.student
-    assert above["0.student"] is other.student
-    assert above["0.probe"] is other.probe
-    assert mine.measures["gain"].parts["siblings"] == 1
+    assert above["cell.student"] is mine.student
+    assert above["siblings.0.student"] is other.student
+    assert above["siblings.0.probe"] is other.probe
+    assert len(mine.measures["gain"].siblings) == 1
 
 
 def test_a_sibling_has_every_other_coordinate_of_the_cell() -> None:
@@ -318,8 +330,8 @@ def test_a_sibling_has_every_other_coordinate_of_the_cell() -> None:
     )
     cells = {(c.cell.method, c.cell.attack): c for c in plan.cells}
     above = cells[("toy-means", "toy-step")].measures["both"].above
-    assert above["0.probe"] is cells[("toy-first", "toy-step")].probe
-    assert above["1.probe"] is cells[("toy-means", "toy-clean")].probe
+    assert above["siblings.0.probe"] is cells[("toy-first", "toy-step")].probe
+    assert above["siblings.1.probe"] is cells[("toy-means", "toy-clean")].probe
 
 
 def test_the_sibling_of_a_cell_is_planned_though_nobody_chose_it() -> None:
@@ -334,7 +346,7 @@ def test_a_ceiling_is_a_sibling_at_every_budget() -> None:
     plan = planned(methods=["toy-means"], ceiling="toy-full", ipc=[1, 2], metrics=["gap"])
     full = next(c for c in plan.cells if c.cell.ipc == FULL)
     for cell in plan.cells:
-        assert cell.measures["gap"].above["0.student"] is full.student
+        assert cell.measures["gap"].above["siblings.0.student"] is full.student
 
 
 def test_a_ceiling_has_no_sibling_with_a_budget() -> None:
@@ -500,7 +512,7 @@ def test_validation_is_another_load_than_test() -> None:
     test = load_stage(components_of(), "toy-data")
     validation = load_stage(components_of(evaluate="validation"), "toy-data")
     assert key_of(test, {}, "cpu") != key_of(validation, {}, "cpu")
-    assert validation.parts["evaluate"] == "validation"
+    assert validation.evaluate == "validation"
 
 
 def test_validation_data_are_other_data_below() -> None:
@@ -522,7 +534,7 @@ def test_a_field_of_a_data_set_is_in_the_key_of_its_load() -> None:
     other = components_of(set=[override({"dataset": "toy-data"}, noise=0.5)])
     stages = [load_stage(c, "toy-data") for c in (components_of(), other)]
     assert stages[0].id != stages[1].id
-    assert stages[1].parts["dataset"].noise == 0.5
+    assert stages[1].component.noise == 0.5
 
 
 def loaded(*paths: Path) -> Finished:
@@ -623,10 +635,10 @@ def slowly(**changes: Any) -> Plan:
 
 def test_a_slow_attack_has_a_stage_for_every_part_of_its_images() -> None:
     [cell] = slowly().cells
-    parts = [cell.probe.above[f"part {k}"] for k in range(3)]  # 60 test images
-    assert set(cell.probe.above) == {"student", "part 0", "part 1", "part 2"}
+    parts = [cell.probe.above[f"parts.{k}"] for k in range(3)]  # 60 test images
+    assert set(cell.probe.above) == {"student", "parts.0", "parts.1", "parts.2"}
     assert [part.kind for part in parts] == ["attack"] * 3
-    assert [part.parts["part"] for part in parts] == [[0, 25], [1, 25], [2, 25]]
+    assert [(part.block, part.size) for part in parts] == [(0, 25), (1, 25), (2, 25)]
     assert all(part.above == {"student": cell.student} for part in parts)
     assert len({part.id for part in parts}) == 3
 
@@ -661,7 +673,7 @@ def test_the_source_of_the_full_set_has_the_largest_budget() -> None:
     of_full = next(
         c for c in plan.cells if c.cell.method == "toy-full" and c.cell.attack == "moved"
     )
-    assert of_full.probe.above["source"].above["set"].parts["ipc"] == 3
+    assert of_full.probe.above["source"].above["set"].ipc == 3
 
 
 @pytest.mark.parametrize(
@@ -756,9 +768,9 @@ def test_a_cell_of_a_generator_is_a_chain_of_stages() -> None:
     assert cell.probe.kind == "sample"
     assert cell.probe.above == {"student": cell.student, "set": cell.condensed}
     assert cell.measures["toy-distance"].above == {
-        "set": cell.condensed,
-        "student": cell.student,
-        "probe": cell.probe,
+        "cell.set": cell.condensed,
+        "cell.student": cell.student,
+        "cell.probe": cell.probe,
     }
     assert set(cell.components) == {"dataset", "method", "architecture", "sampler"}
     titles = {stage.kind: stage.title for stage in plan.stages}
@@ -775,7 +787,7 @@ def test_one_student_is_trained_for_all_samplers_and_checkpoints() -> None:
         "sample": 2 * 3,
         "measure": 2 * 3 + 3,  # students are looked at once for all samplers
     }
-    assert [cell.probe.parts["step"] for cell in plan.cells] == [3, 6, 0] * 2
+    assert [cell.probe.step for cell in plan.cells] == [3, 6, 0] * 2
     titles = [cell.probe.title for cell in plan.cells]
     assert titles[0].startswith("toy-sampler @ 3 of student")
     assert titles[5].startswith("long of student")
@@ -809,11 +821,11 @@ def test_the_full_set_and_its_images_as_samples_share_nothing_but_their_set() ->
 
 def test_metrics_look_with_one_network_for_all_seeds_that_no_method_can_ask() -> None:
     plan = generated(methods=["toy-soft", "toy-means"], metrics=["looks"], seeds=[0, 1, 2], **STEPS)
-    looks = [cell.measures["looks"].above["features"] for cell in plan.cells]
+    looks = [cell.measures["looks"].features for cell in plan.cells]
     assert len({stage.id for stage in looks}) == 1
     asked = {cell.teacher.id for cell in plan.cells if cell.teacher}
     assert len(asked) == 3
-    trained = looks[0].above["network"]
+    trained = looks[0].trained
     assert trained.id not in asked
     assert trained.seed not in {cell.teacher.seed for cell in plan.cells if cell.teacher}
     assert trained.title == "teacher toy-teacher (toy-convnet), toy-data"
@@ -825,13 +837,13 @@ def test_a_scorer_stands_above_the_set_of_who_asks_it() -> None:
     scored = [cell for cell in plan.cells if cell.cell.method == "scored"]
     assert count(plan)["squeeze"] == 2
     for cell in scored:
-        assert cell.scorer is cell.condensed.above["scorer"]
-        assert cell.scorer.parts["architecture"].name == "toy-denoiser"
+        assert cell.condensed.above["scorer"] is cell.condensed.scorer
+        assert cell.condensed.scorer.architecture.name == "toy-denoiser"
         assert cell.components["scorer"].name == "toy-diffusion"
         assert cell.components["denoiser"].name == "toy-denoiser"
         assert cell.teacher is None
     [plain, _] = [cell for cell in plan.cells if cell.cell.method == "toy-means"]
-    assert plain.scorer is None
+    assert plain.condensed.scorer is None
     assert {"scorer", "denoiser"}.isdisjoint(plain.components)
 
 

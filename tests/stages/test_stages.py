@@ -26,11 +26,11 @@ from bench.contract.keys import seed_of
 from bench.contract.registry import registry_of
 from bench.contract.task import Task
 from bench.engine.scheduler import Engine
-from bench.stages.condense import condense
+from bench.stages.condense import Condense, condense
 from bench.stages.execute import execute
-from bench.stages.io import built, task_of
-from bench.stages.squeeze import squeeze
-from bench.stages.stage import STAGES, Stage, Work
+from bench.stages.io import Desk, built
+from bench.stages.squeeze import Squeeze, squeeze
+from bench.stages.stage import STAGES, Dataset, Stage, Work
 from bench.store.store import Finished, Store
 from bench.training import networks, toy
 from bench.training.passes import Passes
@@ -63,7 +63,8 @@ def rows(images: Tensor) -> set[bytes]:
 
 def task(**changes: Any) -> Task:
     facts = {name: getattr(DATA, name) for name in ("shape", "classes", "mean", "std")}
-    made = {"backbone": lambda: built(toy.ToyLinear(), facts, 5)}
+    known = Dataset("toy-data", toy.ToyData(), "", {**facts, "digest": "d", "flip": False})
+    made = {"backbone": lambda: built(toy.ToyLinear(), known, 5)}
     whole = Task(**facts, train=DATA.train, flip=False, ipc=2, seed=5, networks=made)
     return replace(whole, **changes)
 
@@ -125,7 +126,8 @@ def test_fresh_networks_differ_by_call_and_a_seed_decides_which(tmp_path: Path) 
     assert len(of_seed) == 2
 
     def fresh(work: Work) -> list[str]:
-        given = task_of(work, board.store, lambda done, total: None, ipc=0, passes=Passes())
+        assert isinstance(work.stage, Squeeze)
+        given = desk(board).task(work.stage, 0, backbone=work.stage.architecture)
         torch.rand(3)  # whatever a teacher has drawn in between
         states = [networks.state(given.network()) for _ in range(2)]
         return [digest_of_tensors(*state.values()) for state in states]
@@ -166,18 +168,21 @@ def engine(folder: Path, **changes: Any) -> Engine:
     return Engine(components, Store(folder), jobs=1)
 
 
+def desk(engine: Engine) -> Desk:
+    return Desk(engine.store, engine.device, lambda done, total: None)
+
+
 def executed(engine: Engine, kinds: tuple[str, ...] = ()) -> dict[str, tuple[Work, Finished]]:
     """The stages of a board, run in this process, by title: what each was given and gave."""
     from bench.stages.plan import load_stage, plan
-    from bench.stages.stage import Dataset, key_of
 
     done: dict[str, tuple[Work, Finished]] = {}
     keys: dict[str, str] = {}
     found: dict[str, Finished] = {}
 
     def run(stage: Stage) -> Finished:
-        contents = {role: found[above.id].content for role, above in stage.above.items()}
-        keys[stage.id] = key_of(stage, contents, engine.device)
+        contents = {above.id: found[above.id].content for above in stage.above.values()}
+        keys[stage.id] = engine.key_of(stage, contents)
         work = engine.work(stage, keys[stage.id], keys)
         found[stage.id] = execute(work, progress=lambda done, total: None)
         done[stage.title] = (work, found[stage.id])
@@ -188,7 +193,7 @@ def executed(engine: Engine, kinds: tuple[str, ...] = ()) -> dict[str, tuple[Wor
     for name in matrix.datasets:
         first = load_stage(engine.components, name)
         loaded = run(first)
-        datasets[name] = Dataset(name, first.parts["dataset"], loaded.key, loaded.value)
+        datasets[name] = Dataset(name, first.component, loaded.key, loaded.value, first.evaluate)
     for stage in plan(engine.components, datasets, matrix.cells()).stages:
         if not kinds or stage.kind in kinds:
             run(stage)
@@ -225,7 +230,8 @@ def test_a_method_cannot_reach_the_test_split_through_its_task(tmp_path: Path) -
     board = engine(tmp_path, methods=["toy-soft"], controls=None, backbone="toy-linear")
     done = executed(board, ("squeeze", "condense"))
     work, _ = next(pair for title, pair in done.items() if title.startswith("toy-soft, ipc 1"))
-    given = task_of(work, board.store, lambda done, total: None, ipc=1, passes=Passes())
+    assert isinstance(work.stage, Condense)
+    given = desk(board).task(work.stage, 1, {"teacher": work.stage.teacher})
     assert isinstance(given.teacher, nn.Module)  # loaded: it must not bring the split along
     tensors = [one for one in reachable(given) if isinstance(one, Tensor)]
     held = rows(pixels(DATA.test))
@@ -243,11 +249,10 @@ def test_a_method_cannot_reach_the_test_split_through_its_task(tmp_path: Path) -
 @pytest.fixture
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What the students of this process are trained from, and on which rows in which order."""
-    from bench.stages import train as stage
     from bench.training import classifier
 
     seen: list[Any] = []
-    order, fit = classifier._order, stage.fit
+    order, fit = classifier._order, classifier.fit
 
     def watched_order(*arguments: Any) -> Any:
         for found in order(*arguments):
@@ -259,7 +264,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return fit(network, *arguments, **options)
 
     monkeypatch.setattr(classifier, "_order", watched_order)
-    monkeypatch.setattr(stage, "fit", watched_fit)
+    monkeypatch.setattr(classifier, "fit", watched_fit)
     return seen
 
 
@@ -297,7 +302,11 @@ def test_a_stage_run_again_gives_the_same_bytes(tmp_path: Path) -> None:
         draw(7)
     random.random()
     other = executed(engine(tmp_path / "other", **changes))
-    assert {work.kind for work, _ in one.values()} == {*STAGES} - {"adopt", "attack", "sample"}
+    assert {work.stage.kind for work, _ in one.values()} == {*STAGES} - {
+        "adopt",
+        "attack",
+        "sample",
+    }
     assert {title: (made.key, made.content) for title, (_, made) in one.items()} == {
         title: (made.key, made.content) for title, (_, made) in other.items()
     }

@@ -1,0 +1,16 @@
+"""Students that classify: trained on labels, attacked, scored image by image."""
+
+from __future__ import annotations
+
+from bench.records.record import COORDINATES
+from bench.tracks.track import Track
+from bench.training.recipe import Recipe
+
+CLASSIFICATION = Track(
+    name="classification",
+    recipe=Recipe,
+    coordinate=COORDINATES["classification"],
+    probes="attacks",
+    other_probes="samplers",
+    labels=True,
+)
