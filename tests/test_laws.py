@@ -84,28 +84,33 @@ def imported(path: Path) -> set[str]:
     return found
 
 
+def strings(path: Path) -> set[str]:
+    return {
+        node.value
+        for node in nodes(path)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+
+
 # ---- 1: bench names nobody
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.relative_to(BENCH).as_posix())
 def test_bench_names_no_installed_component(path: Path, installed: dict[str, list[str]]) -> None:
-    constants = {
-        node.value
-        for node in nodes(path)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
     # a teacher has that name; here it is the key of kept pictures, and part of a probe's content
     words = {"adversarial"}
-    assert not (constants - words) & {*installed["names"], *installed["packages"]}
+    assert not (strings(path) - words) & {*installed["names"], *installed["packages"]}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.relative_to(BENCH).as_posix())
 def test_bench_imports_no_plugin(path: Path, installed: dict[str, list[str]]) -> None:
-    assert not imported(path) & {*installed["packages"], *HEAVY} - {
+    foreign = {*installed["packages"], *HEAVY} - {
         "torch",
         "PIL",  # what draws the pictures of a board
-        "diffusers",  # whose schedules and averages denoisers are trained with
     }
+    assert not imported(path) & foreign
+    # nor does it name a module of theirs that a server of workers should import
+    assert not {text.split(".")[0] for text in strings(path)} & foreign
 
 
 # ---- 7: imports run down one way, and discovery is light

@@ -93,8 +93,6 @@ class Components:
         bases = [self.base(kind, name) for kind, names in named(self.matrix) for name in names]
         wanted = [type(base).__module__ for base in bases]
         wanted += [module for base in bases for module in getattr(base, "preload", ())]
-        if self.matrix.track == "generation":  # the trainer's
-            wanted += ["diffusers.training_utils", "diffusers"]
         return tuple(dict.fromkeys(wanted))
 
     def differs(self, kind: str, component: Any) -> dict[str, Any]:

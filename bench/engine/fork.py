@@ -46,7 +46,7 @@ ENVIRONMENT = {
 # torch alone is not enough: the first optimizer of a process imports torch._dynamo, 1.5 s.
 PRELOAD = (
     *("torch", "torch.optim", "torch._dynamo", "torch.nn.functional", "safetensors.torch"),
-    *(__name__, "bench.engine.scheduler.preload"),
+    *(__name__, "bench.engine.preload"),
 )
 WANTED = "BENCH_PRELOAD"  # the variable that tells bench.engine.preload what else to import
 

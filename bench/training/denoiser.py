@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from bench.contract.data import Split, Subset, TensorSplit
 from bench.contract.errors import BenchError
 from bench.training import loading
+from bench.training.average import Average
 from bench.training.classifier import (
     CHECK_EVERY,
     Examples,
@@ -55,8 +56,6 @@ def fit(
 
     Raises BenchError for rows that do not match, and for a loss or a weight that is not finite.
     """
-    from diffusers.training_utils import EMAModel
-
     count, extras = len(examples), dict(extras or {})
     labels = examples.labels.argmax(1) if examples.labels.ndim == 2 else examples.labels
     if not count or len(labels) != count:
@@ -73,7 +72,7 @@ def fit(
     denoiser.to(device).train()
     parameters = [p for p in denoiser.parameters() if p.requires_grad]
     optimizer = optimizer_of(parameters, recipe)
-    average = EMAModel(parameters, decay=recipe.ema)
+    average = Average(parameters, recipe.ema)
     kept: dict[int, dict[str, Tensor]] = {}
     with (
         torch.random.fork_rng([device] if kind == "cuda" else []),
@@ -126,13 +125,15 @@ def fit(
 
 
 def _averaged(
-    denoiser: Denoiser, average: object, parameters: list[nn.Parameter]
+    denoiser: Denoiser, average: Average, parameters: list[nn.Parameter]
 ) -> dict[str, Tensor]:
     """The state of the denoiser with its average weights, which it has for this moment only."""
-    average.store(parameters)  # type: ignore[attr-defined]
-    average.copy_to(parameters)  # type: ignore[attr-defined]
-    found = {name: tensor.clone() for name, tensor in state(denoiser).items()}
-    average.restore(parameters)  # type: ignore[attr-defined]
+    last = [p.detach().to("cpu", copy=True) for p in parameters]  # a GPU may have no room
+    average.copy_to(parameters)
+    found = state(denoiser)
+    with torch.no_grad():
+        for parameter, value in zip(parameters, last, strict=True):
+            parameter.copy_(value)
     return found
 
 

@@ -6,9 +6,11 @@ time as a fraction of 1, so that they know nothing of T.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -45,7 +47,7 @@ class Schedule:
 
     @property
     def betas(self) -> Tensor | None:
-        """Float32 [T], as diffusers' schedulers take them; None on a straight path."""
+        """Float32 [T], the share of noise that each step adds; None on a straight path."""
         return None if self.noise == "straight" else _betas(self.noise, self.timesteps)
 
     def coefficients(self, time: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,16 +81,15 @@ COSINE = Schedule()
 
 @cache
 def _betas(noise: str, timesteps: int) -> Tensor:
-    from diffusers import DDPMScheduler  # what students and samplers are said to follow
-
-    kind = {"cosine": "squaredcos_cap_v2", "linear": "linear"}[noise]
-    fewer = 1000 / timesteps  # published for 1,000; so that any T ends in noise
-    ends = {"beta_start": min(1e-4 * fewer, 0.5), "beta_end": min(0.02 * fewer, 0.999)}
-    scheduler: Any = DDPMScheduler(  # type: ignore[no-untyped-call]
-        num_train_timesteps=timesteps, beta_schedule=kind, **ends
-    )
-    betas: Tensor = scheduler.betas
-    return betas.float()
+    """Of Ho et al. (2020), section 4, or of Nichol & Dhariwal (2021), equation 17, cut at 0.999."""
+    if noise == "linear":
+        fewer = 1000 / timesteps  # published for 1,000; so that any T ends in noise
+        ends = min(1e-4 * fewer, 0.5), min(0.02 * fewer, 0.999)
+        return torch.linspace(*ends, timesteps, dtype=torch.float32)
+    angles = [(t / timesteps + 0.008) / 1.008 * math.pi / 2 for t in range(timesteps + 1)]
+    kept = [math.cos(angle) ** 2 for angle in angles]
+    betas = [min(1 - after / before, 0.999) for before, after in pairwise(kept)]
+    return torch.tensor(betas, dtype=torch.float32)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Schedules against diffusers' and closed forms; the space of a denoiser; its loss."""
+"""Schedules against closed forms; the space of a denoiser; its loss."""
 
 from __future__ import annotations
 
@@ -6,32 +6,16 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDPMScheduler
 from torch import nn
 
 from bench.contract.errors import BenchError
 from bench.training import diffusion, toy
 from bench.training.diffusion import Denoiser, Schedule, losses, of_classes, rows_of
 
-BETAS = {"cosine": "squaredcos_cap_v2", "linear": "linear"}
-
 
 def x_and_noise(count: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     return tuple(torch.randn(2, count, 1, 8, 8, generator=generator))  # type: ignore[return-value]
-
-
-@pytest.mark.parametrize("noise", BETAS)
-def test_a_path_with_betas_is_that_of_diffusers(noise: str) -> None:
-    theirs: Any = DDPMScheduler(num_train_timesteps=1000, beta_schedule=BETAS[noise])
-    x, noises = x_and_noise()
-    time = torch.tensor([0, 1, 250, 500, 900, 999])
-    schedule = Schedule(noise)
-    expected = theirs.add_noise(x, noises, time)
-    assert torch.allclose(schedule.noised(x, noises, time), expected, atol=2e-4)
-    velocity = theirs.get_velocity(x, noises, time)
-    found = Schedule(noise, "velocity").target(x, noises, time)
-    assert torch.allclose(found, velocity, atol=2e-4)
 
 
 def test_a_straight_path_runs_from_image_to_noise_at_one_velocity() -> None:

@@ -70,7 +70,6 @@ class D2C:
         "text": False,
     }
     fresh_denoisers: ClassVar[bool] = True
-    preload: ClassVar[tuple[str, ...]] = ("diffusers.training_utils",)
 
     def __post_init__(self) -> None:
         for field, choices in CHOICES.items():

@@ -38,7 +38,6 @@ class Diffusion:
     bf16: bool = False
     quick: ClassVar[dict[str, Any]] = {"steps": 40, "batch": 32, "lr": 0.03}
     track: ClassVar[str] = "generation"
-    preload: ClassVar[tuple[str, ...]] = ("diffusers.training_utils",)
 
     def __post_init__(self) -> None:
         self._recipe()
