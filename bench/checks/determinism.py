@@ -71,7 +71,7 @@ def _helper() -> subprocess.Popen[str]:
     seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
     path = os.pathsep.join(filter(None, sys.path))
     helper = subprocess.Popen(
-        [sys.executable, "-c", "from bench.checks.again import serve; serve()"],
+        [sys.executable, "-c", "from bench.checks.determinism import serve; serve()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
