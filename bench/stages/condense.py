@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.contract.kinds import fact
 from bench.contract.task import CondensedSet, Task
 from bench.stages.io import Progress, Result, task_of
 from bench.stages.stage import Work
@@ -21,7 +22,7 @@ def condense(method: Any, task: Task) -> CondensedSet:
         shape=task.shape,
         classes=len(task.classes),
         train_size=len(task.train.labels),
-        ipc=0 if getattr(method, "ceiling", False) else task.ipc,
+        ipc=0 if fact("method", method, "ceiling") else task.ipc,
     )
     return condensed
 

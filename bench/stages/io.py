@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bench.contract.data import Split, TensorSplit
 from bench.contract.errors import BenchError
+from bench.contract.kinds import fact
 from bench.contract.task import CondensedSet, Selection, Task
 from bench.stages.source import Source, described, finished
 from bench.stages.stage import Above, Work
@@ -53,7 +54,7 @@ def built(
     shape, classes = facts["shape"], len(facts["classes"])
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        if getattr(architecture, "track", "") == "generation":
+        if fact("architecture", architecture, "track") == "generation":
             return diffusion.build(architecture, shape, classes, schedule, extras)
         return networks.build(architecture, shape, classes, facts["mean"], facts["std"])
 

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from bench.contract.data import as_float
+from bench.contract.kinds import fact
 from bench.contract.task import Trial
 from bench.stages.io import Progress, Result, condensed_of, network_of, source_of
 from bench.stages.source import described, finished
@@ -21,7 +22,7 @@ def run(work: Work, store: Store, progress: Progress) -> Result:
     metric = work.parts["metric"]
     trials = [_trial(work, store, f"{n}.") for n in range(work.parts["siblings"])]
     value = metric.measure(_trial(work, store, ""), *trials)
-    return {}, {"value": gates.check_score(value, getattr(metric, "bounds", None))}
+    return {}, {"value": gates.check_score(value, fact("metric", metric, "bounds"))}
 
 
 def _trial(work: Work, store: Store, prefix: str) -> Trial:
