@@ -22,7 +22,7 @@ import pluggy
 
 from bench.contract import code, hookspecs
 from bench.contract.errors import BenchError
-from bench.contract.fields import about, choice, expect, is_plain, suggest, values_of
+from bench.contract.fields import about, expect, is_plain, suggest, values_of
 from bench.contract.kinds import KINDS, NAME, NORMS, check_facts, fact, says
 
 
@@ -230,8 +230,8 @@ def _check_fields(component: Any) -> None:
 
 
 def _check_ball(attack: Any) -> None:
-    norm, eps = getattr(attack, "norm", None), fact("attack", attack, "eps")
-    choice("its class variable `norm`", norm, NORMS, f"one of {NORMS}")
+    norm, eps = (fact("attack", attack, name) for name in ("norm", "eps"))
+    expect(says(attack, "norm"), "its class variable `norm`", None, f"one of {NORMS}")
     if norm and not says(attack, "eps"):
         raise BenchError(f"it has norm {norm!r} and no field `eps`, the radius of its ball")
     if not norm and eps:
