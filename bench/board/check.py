@@ -9,7 +9,7 @@ from bench.board.components import DEPENDS_ON, Components, labeller, named
 from bench.board.matrix import FULL, Matrix, Override
 from bench.contract.errors import BenchError
 from bench.contract.fields import suggest
-from bench.contract.kinds import KINDS
+from bench.contract.kinds import KINDS, fact, says
 from bench.contract.registry import Registry
 from bench.tracks import TRACKS
 
@@ -40,27 +40,28 @@ def _check_names(components: Components) -> None:
             components.base(kind, name)
     for kind, names in (("architecture", matrix.architectures), ("metric", matrix.metrics)):
         for name in names:
-            track = getattr(components.base(kind, name), "track", "")
-            if kind == "architecture" and not track and matrix.track == "generation":
-                raise BenchError(
-                    f"architecture '{name}' does not say that it is a denoiser; add "
-                    'track: ClassVar[str] = "generation" to it, or name another'
-                )
-            if track and track != matrix.track:
+            base = components.base(kind, name)
+            track = fact(kind, base, "track")
+            if track not in ("", matrix.track):
+                if kind == "architecture" and not says(base, "track"):
+                    raise BenchError(
+                        f"architecture '{name}' does not say that it is a denoiser; add "
+                        'track: ClassVar[str] = "generation" to it, or name another'
+                    )
                 raise BenchError(
                     f"{kind} '{name}' belongs to the {track} track, and this board is on the "
                     f"{matrix.track} track{_fitting(components, kind, matrix.track)}"
                 )
     for name in matrix.ceiling:
-        if not getattr(components.base("method", name), "ceiling", False):
+        if not fact("method", components.base("method", name), "ceiling"):
             raise BenchError(
                 f"ceiling '{name}' is a method with a budget; list it under methods or controls"
             )
     for name in (*matrix.methods, *matrix.controls):
-        if getattr(components.base("method", name), "ceiling", False):
+        if fact("method", components.base("method", name), "ceiling"):
             raise BenchError(f"method '{name}' has no budget; list it as ceiling = \"{name}\"")
     for name in (*matrix.methods, *matrix.controls, *matrix.ceiling):
-        judged = getattr(components.base("method", name), "samples", False)
+        judged = fact("method", components.base("method", name), "samples")
         if judged and matrix.track != "generation":
             raise BenchError(
                 f"method '{name}' gives images in the place of samples; it has a place on boards "
@@ -69,8 +70,7 @@ def _check_names(components: Components) -> None:
     for role, wanted in (("backbone", "classification"), ("denoiser", "generation")):
         name = getattr(matrix, role)
         base = components.base("architecture", name) if name else None
-        # of a network that says nothing, a classifier is expected
-        if base and (getattr(base, "track", "") or "classification") != wanted:
+        if base and fact("architecture", base, "track") != wanted:
             hint = _fitting(components, "architecture", wanted)
             raise BenchError(f"{role} '{name}' is no {wanted} network{hint}")
     for attack in matrix.attacks:
@@ -82,8 +82,7 @@ def _check_names(components: Components) -> None:
 def _fitting(components: Components, kind: str, track: str) -> str:
     """ "; expected one of: ...": what is installed for a track."""
     entries = components.registry.of(kind).values()
-    usual = "" if kind == "metric" else "classification"
-    fitting = [e.name for e in entries if (e.track or usual) in (track, "")]
+    fitting = [e.name for e in entries if fact(kind, e.component, "track") in (track, "")]
     return suggest("", fitting)
 
 
@@ -92,7 +91,7 @@ def _check_source(components: Components, attack: str) -> None:
     methods = (*matrix.methods, *matrix.controls, *matrix.ceiling)
     axes = {"method": methods, "architecture": matrix.architectures}
     source = components.source(attack)
-    if source and getattr(components.base("attack", attack), "early_stop", False):
+    if source and fact("attack", components.base("attack", attack), "early_stop"):
         raise BenchError(
             f"[define.{attack}] is made on another student, and stops at what just fools that one; "
             "expected an attack that goes on to the end (a gradient attack with early_stop = false)"
@@ -108,9 +107,9 @@ def _check_source(components: Components, attack: str) -> None:
 def _check_features(components: Components, metric: str, dataset: str) -> None:
     """The network that a metric looks at images with: one of the board's backbone."""
     base = components.base("metric", metric)
-    teacher = getattr(components.get("metric", metric, dataset=dataset), "features", "")
+    teacher = fact("metric", components.get("metric", metric, dataset=dataset), "features")
     if not teacher:
-        if getattr(base, "features", ""):
+        if fact("metric", base, "features"):
             raise BenchError(
                 f"metric '{metric}': features is set to ''; expected the name of a teacher"
             )
@@ -120,7 +119,7 @@ def _check_features(components: Components, metric: str, dataset: str) -> None:
             f"metric '{metric}' looks at images with a network of teacher '{teacher}'; add "
             'backbone = "<architecture>" to the board'
         )
-    if getattr(components.base("teacher", teacher), "track", "classification") == "generation":
+    if fact("teacher", components.base("teacher", teacher), "track") == "generation":
         raise BenchError(
             f"metric '{metric}': teacher '{teacher}' belongs to the generation track; expected "
             "one that trains a classifier"
@@ -140,7 +139,7 @@ def _check_siblings(components: Components, metric: str) -> None:
         "sampler": matrix.samplers,
         "seed": matrix.seeds,
     }
-    for need in getattr(components.base("metric", metric), "needs", ()):
+    for need in fact("metric", components.base("metric", metric), "needs"):
         for key, value in need.items():
             if value not in axes.get(key, ()):
                 raise BenchError(
@@ -223,8 +222,8 @@ def _teachers(components: Components) -> set[str]:
     matrix = components.matrix
     methods = (*matrix.methods, *matrix.controls, *matrix.ceiling)
     bases = [components.base("method", m) for m in methods]
-    named = {getattr(b, role, "") for b in bases for role in ("teacher", "scorer")}
-    named |= {getattr(components.base("metric", m), "features", "") for m in matrix.metrics}
+    named = {fact("method", b, role) for b in bases for role in ("teacher", "scorer")}
+    named |= {fact("metric", components.base("metric", m), "features") for m in matrix.metrics}
     roles = ("teacher", "scorer", "features")
     tables = [o.values.get(k, {}) for o in matrix.overrides for k in ("", "method", "metric")]
     set_later = {str(t[role]) for t in tables for role in roles if role in t}
@@ -237,17 +236,18 @@ def _check_every_field(components: Components) -> None:
     for cell in dict.fromkeys((c.dataset, c.method, c.ipc) for c in matrix.cells()):
         dataset, name, ipc = cell
         method = components.get("method", name, dataset=dataset, ipc=ipc)
-        if getattr(method, "fresh_networks", False) and not matrix.backbone:
+        if fact("method", method, "fresh_networks") and not matrix.backbone:
             raise BenchError(
                 f"method '{name}' trains networks of its own; add backbone = \"<architecture>\" to "
                 "the board"
             )
-        if getattr(method, "fresh_denoisers", False) and not matrix.denoiser:
+        if fact("method", method, "fresh_denoisers") and not matrix.denoiser:
             raise BenchError(
                 f"method '{name}' trains denoisers of its own; add denoiser = \"<architecture>\" "
                 "to the board"
             )
-        names = {getattr(method, "teacher", ""), getattr(method, "scorer", "")}
+        scorer = fact("method", method, "scorer")
+        names = {fact("method", method, "teacher"), scorer}
         if "teacher" in matrix.labels:
             names.add(labeller(matrix, method))
             if not labeller(matrix, method):
@@ -256,9 +256,7 @@ def _check_every_field(components: Components) -> None:
                     'teacher = "..." to the board'
                 )
         for teacher in sorted(names - {""}):
-            _check_teacher(
-                components, name, teacher, scorer=teacher == getattr(method, "scorer", "")
-            )
+            _check_teacher(components, name, teacher, scorer=teacher == scorer)
             components.get("teacher", teacher, dataset=dataset, method=name, ipc=ipc)
     for dataset in matrix.datasets:
         for metric in matrix.metrics:
@@ -288,8 +286,8 @@ def _check_teacher(components: Components, method: str, teacher: str, *, scorer:
             f"method '{method}' asks for {'scorer' if scorer else 'teacher'} '{teacher}', which "
             f'needs a network; add {role} = "<architecture>" to the board'
         )
-    track = getattr(components.base("teacher", teacher), "track", wanted)
-    if track and track != wanted:
+    track = fact("teacher", components.base("teacher", teacher), "track")
+    if track != wanted:
         raise BenchError(
             f"method '{method}': teacher '{teacher}' belongs to the {track} track; "
             f"expected one of the {wanted} track"

@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.board.matrix import FULL, Cell, Matrix, Override, recipe_with
 from bench.contract.fields import replace, values_of
+from bench.contract.kinds import fact
 from bench.contract.registry import Entry, Registry
 from bench.tracks import TRACKS
 from bench.training.recipe import DiffusionRecipe, Recipe
@@ -90,9 +91,9 @@ class Components:
     @property
     def preload(self) -> tuple[str, ...]:
         """The modules of the board's components, and those that they ask to find loaded."""
-        bases = [self.base(kind, name) for kind, names in named(self.matrix) for name in names]
-        wanted = [type(base).__module__ for base in bases]
-        wanted += [module for base in bases for module in getattr(base, "preload", ())]
+        bases = [(kind, self.base(kind, n)) for kind, names in named(self.matrix) for n in names]
+        wanted = [type(base).__module__ for _, base in bases]
+        wanted += [module for kind, base in bases for module in fact(kind, base, "preload")]
         return tuple(dict.fromkeys(wanted))
 
     def differs(self, kind: str, component: Any) -> dict[str, Any]:
@@ -121,10 +122,11 @@ def downloads(components: Components, cells: Iterable[Cell]) -> dict[Any, Callab
 
     It is an optional second verb of data sets, teachers and methods.
     """
-    matrix, found = components.matrix, []
+    matrix = components.matrix
+    found: list[tuple[str, Any]] = []  # kind and component
     for dataset, name, ipc in dict.fromkeys((c.dataset, c.method, c.ipc) for c in cells):
         method = components.get("method", name, dataset=dataset, ipc=ipc)
-        roles = [getattr(method, role, "") for role in ("teacher", "scorer")]
+        roles = [fact("method", method, role) for role in ("teacher", "scorer")]
         if "teacher" in matrix.labels:
             roles.append(labeller(matrix, method))
         teachers = [
@@ -133,16 +135,17 @@ def downloads(components: Components, cells: Iterable[Cell]) -> dict[Any, Callab
         ]
         for metric in matrix.metrics:
             looks = components.get("metric", metric, dataset=dataset)
-            if teacher := getattr(looks, "features", ""):
+            if teacher := fact("metric", looks, "features"):
                 where = {"dataset": dataset, "method": "", "ipc": FULL}
                 teachers.append(components.get("teacher", teacher, **where))
-        found += [components.get("dataset", dataset, dataset=dataset), method, *teachers]
-    return {c: c.download for c in found if callable(getattr(c, "download", None))}
+        found += [("dataset", components.get("dataset", dataset, dataset=dataset))]
+        found += [("method", method), *(("teacher", teacher) for teacher in teachers)]
+    return {c: fetch for kind, c in found if (fetch := fact(kind, c, "download"))}
 
 
 def labeller(matrix: Matrix, method: Any) -> str:
     """Who labels the views for a method when labels = "teacher"."""
-    return getattr(method, "teacher", "") or matrix.teacher
+    return fact("method", method, "teacher") or matrix.teacher
 
 
 def named(matrix: Matrix) -> list[tuple[str, tuple[str, ...]]]:

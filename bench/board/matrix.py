@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.contract.errors import BenchError
-from bench.contract.fields import as_type_of, suggest, values_of
+from bench.contract.fields import as_type_of, expect, suggest, values_of
 from bench.contract.kinds import KINDS, NAME
 from bench.contract.limits import Limits
 from bench.records.record import REGIMES
@@ -177,8 +177,7 @@ def parse(document: Mapping[str, Any]) -> Matrix:
         define=_definitions(_table(document, "define")),
         overrides=_overrides(document.get("set", []), track),
     )
-    if matrix.probe.images < 0:
-        raise BenchError(f"[probe] images is {matrix.probe.images}; expected 0 (all) or more")
+    expect(matrix.probe.images >= 0, "[probe] images", matrix.probe.images, "0 (all) or more")
     for name in ("seconds", "memory_gb"):
         if getattr(matrix.limits, name) <= 0:
             raise BenchError(f"[limits] {name} is {getattr(matrix.limits, name)}; must be above 0")
@@ -225,8 +224,7 @@ def _choice(document: Mapping[str, Any], key: str, choices: tuple[str, ...], def
 def _list(document: Mapping[str, Any], key: str, required: bool) -> list[Any]:
     value = document.get(key, [])
     value = [value] if isinstance(value, str) and key == "ceiling" else value
-    if not isinstance(value, list):
-        raise BenchError(f"{key} is {value!r}; expected a list, as in {key} = [{value!r}]")
+    expect(isinstance(value, list), key, value, f"a list, as in {key} = [{value!r}]")
     if not value and (required or key in document):
         raise BenchError(f"{key} is empty or not given; expected at least one entry")
     _unique(value, key)
@@ -312,8 +310,7 @@ def _definitions(table: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str,
             raise BenchError(f'{where} does not say what it derives; add e.g. attack = "..."')
         # a method has a field `teacher`, so the two may stand side by side
         kind = "method" if "method" in kinds else kinds[0]
-        if not isinstance(body[kind], str):
-            raise BenchError(f"{where} {kind} is {body[kind]!r}; expected the name of a {kind}")
+        expect(isinstance(body[kind], str), f"{where} {kind}", body[kind], f"the name of a {kind}")
         source = {"source": _source(body, kind, where)} if "source" in body else {}
         fields = {k: v for k, v in body.items() if k not in (kind, *source)}
         found[(kind, name)] = {"base": body[kind], "fields": fields, **source}

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from bench.checks.check import Check, Claims, Skipped, require
 from bench.contract.errors import BenchError, Missing, Unsupported
 from bench.contract.fields import about, replace, suggest
-from bench.contract.kinds import KINDS
+from bench.contract.kinds import KINDS, fact
 from bench.contract.registry import Registry, registry_of
 
 __all__ = ["Check", "Skipped", "Verdict", "checks_for", "run_checks"]
@@ -52,7 +52,7 @@ def checks_for(kind: str, component: Any, registry: Registry | None = None) -> t
         pass
     else:
         if registry is not None:
-            claims["names only what is installed"] = lambda: check_names(component, registry)
+            claims["names only what is installed"] = lambda: check_names(kind, component, registry)
         claims |= importlib.import_module(CLAIMS[kind]).claims(_quick(kind, component))
     name = getattr(component, "name", component)
     return tuple(Check(f"{kind} '{name}' {claim}", _run(test)) for claim, test in claims.items())
@@ -104,20 +104,20 @@ def check_form(kind: str, component: Any) -> None:
     _quick(kind, component)
 
 
-def check_names(component: Any, registry: Registry) -> None:
+def check_names(kind: str, component: Any, registry: Registry) -> None:
     """The teachers and the sibling cells that it names are components of the registry."""
-    for role in ("teacher", "scorer"):
-        if name := getattr(component, role, ""):
+    for role in ("teacher", "scorer") if kind == "method" else ():
+        if name := fact(kind, component, role):
             registry.get("teacher", name)
-    for need in getattr(component, "needs", ()):
-        for kind, name in need.items():
-            if kind in KINDS:
-                registry.get(kind, name)
+    for need in fact(kind, component, "needs") if kind == "metric" else ():
+        for axis, name in need.items():
+            if axis in KINDS:
+                registry.get(axis, name)
 
 
 def _quick(kind: str, component: Any) -> Any:
     cls = type(component).__name__
-    return replace(kind, component, getattr(component, "quick", {}), f"{cls}.quick")
+    return replace(kind, component, fact(kind, component, "quick"), f"{cls}.quick")
 
 
 def _run(test: Callable[[], str | None]) -> Callable[[], str]:

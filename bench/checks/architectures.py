@@ -15,6 +15,7 @@ from bench.checks.determinism import check_same, elsewhere
 from bench.checks.side_effects import Watched, watch
 from bench.contract.data import TensorSplit, digest_of_tensors
 from bench.contract.errors import BenchError, Unsupported
+from bench.contract.kinds import fact
 from bench.training import diffusion, gates, networks
 from bench.training.classifier import Examples
 from bench.training.denoiser import fit
@@ -44,7 +45,7 @@ def claims(architecture: Any) -> Claims:
         ),
         "survives the store": lambda: _all(built(), check_stored),
     }
-    if getattr(architecture, "track", "") == "generation":
+    if fact("architecture", architecture, "track") == "generation":
         return {
             "maps images of several shapes to their like, a batch of one too": lambda: _all(
                 built(), check_denoises
@@ -73,7 +74,7 @@ Built = tuple[Watched, Any, Case]  # the watched build, the architecture, the ca
 
 def run(architecture: Any) -> list[Built]:
     """`build` for each of the shapes that it takes."""
-    generation = getattr(architecture, "track", "") == "generation"
+    generation = fact("architecture", architecture, "track") == "generation"
 
     def on(case: Case) -> Built:
         shape, classes = case
@@ -277,7 +278,7 @@ def _forward(watched: Watched, architecture: Any, case: Case) -> Watched:
 
 def _build(architecture: Any, case: Case) -> nn.Module:
     shape, classes = case
-    if getattr(architecture, "track", "") == "generation":
+    if fact("architecture", architecture, "track") == "generation":
         return diffusion.build(architecture, shape, classes)
     network: nn.Module = architecture.build(shape, classes)
     return network

@@ -15,6 +15,7 @@ from bench.checks.determinism import check_same, elsewhere
 from bench.checks.side_effects import Watched, watch
 from bench.contract.data import digest_of_tensors
 from bench.contract.errors import Unsupported
+from bench.contract.kinds import fact
 from bench.training import gates, toy
 
 IMAGES = 12
@@ -122,7 +123,7 @@ def check_linear(attack: Any) -> str:
         share >= -HARM,
         f"it {said}: it helps the model; expected a higher loss; look at the sign of the step",
     )
-    if getattr(attack, "exact_on_linear", False):
+    if fact("attack", attack, "exact_on_linear"):
         require(
             share >= 1 - EXACT,
             f"it {said}; it declares exact_on_linear; expected {1 - EXACT:.0%}; "
@@ -133,12 +134,12 @@ def check_linear(attack: Any) -> str:
 
 def _ball(attack: Any) -> tuple[str, float]:
     """Norm and radius; the first check has looked at the norm, and that there is a radius."""
-    eps = getattr(attack, "eps", 0.0)
+    eps = fact("attack", attack, "eps")
     require(
         isinstance(eps, int | float) and eps >= 0,
         f"its eps is {eps!r}; expected a field `eps: float`, the radius in pixels of [0, 1]",
     )
-    return str(attack.norm), float(eps)
+    return str(fact("attack", attack, "norm")), float(eps)
 
 
 def _linear() -> tuple[nn.Module, Tensor, Tensor]:

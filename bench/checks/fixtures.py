@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bench.checks.check import require
 from bench.contract.data import Data, Split
+from bench.contract.kinds import KINDS, fact
 from bench.contract.task import Task
 from bench.store.store import Store
 from bench.training import diffusion, networks, toy
@@ -32,7 +33,7 @@ def network(
     """A fresh network as the harness holds it; a denoiser is built for attachments, if any."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        if getattr(architecture, "track", "") == "generation":
+        if fact("architecture", architecture, "track") == "generation":
             return diffusion.build(architecture, data.shape, len(data.classes), extras=extras)
         return networks.build(architecture, data.shape, len(data.classes), data.mean, data.std)
 
@@ -63,12 +64,13 @@ def _trained(dataset: toy.ToyData) -> Mapping[str, Tensor]:
 
 def task(component: Any, dataset: toy.ToyData, ipc: int) -> Task:
     """What the harness would give: toy networks stand in for the teachers that a method names."""
-    data = dataset.load()
-    if getattr(component, "teacher", ""):
+    data, kind = dataset.load(), _kind(component)
+    asked = _asked(kind, component)
+    if "teacher" in asked:
         _trained(dataset)  # now, and not wherever a method first asks, say under no_grad
-    if getattr(component, "scorer", ""):
+    if "scorer" in asked:
         _denoising(dataset)
-    generation = getattr(component, "track", "") == "generation"
+    generation = fact(kind, component, "track") == "generation"
     backbone: Any = toy.ToyDenoiser() if generation else toy.ToyConvNet()
     calls = count()
     made: dict[str, Callable[..., nn.Module]] = {
@@ -77,9 +79,6 @@ def task(component: Any, dataset: toy.ToyData, ipc: int) -> Task:
         "teacher": lambda: trained(dataset),
         "scorer": lambda: denoiser(dataset),
     }
-    asked = {role: bool(getattr(component, role, "")) for role in ("teacher", "scorer")}
-    asked["backbone"] = hasattr(component, "squeeze") or getattr(component, "fresh_networks", False)
-    asked["denoiser"] = getattr(component, "fresh_denoisers", False)
     return Task(
         train=data.train,
         classes=data.classes,
@@ -89,8 +88,25 @@ def task(component: Any, dataset: toy.ToyData, ipc: int) -> Task:
         flip=data.flip,
         ipc=ipc,
         seed=SEED,
-        networks={role: build for role, build in made.items() if asked[role]},
+        networks={role: build for role, build in made.items() if role in asked},
     )
+
+
+def _kind(component: Any) -> str:
+    return "teacher" if hasattr(component, KINDS["teacher"].verb) else "method"
+
+
+def _asked(kind: str, component: Any) -> set[str]:
+    """The networks of its task: those that it asks for."""
+    if kind == "teacher":
+        return {"backbone"}
+    by = {
+        "teacher": "teacher",
+        "scorer": "scorer",
+        "backbone": "fresh_networks",
+        "denoiser": "fresh_denoisers",
+    }
+    return {role for role, name in by.items() if fact(kind, component, name)}
 
 
 def inputs(split: Split) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from bench.checks.determinism import check_same, elsewhere
 from bench.checks.side_effects import Watched, watch
 from bench.contract.data import Data, digest_of_tensors
 from bench.contract.errors import BenchError
+from bench.contract.kinds import fact
 from bench.contract.task import CondensedSet, Selection
 from bench.stages.condense import condense
 from bench.stages.train import train
@@ -41,7 +42,7 @@ def run(method: Any) -> list[Watched]:
 
     def on(case: tuple[toy.ToyData, int]) -> Watched:
         dataset, ipc = case
-        task = fixtures.task(method, dataset, 0 if getattr(method, "ceiling", False) else ipc)
+        task = fixtures.task(method, dataset, 0 if fact("method", method, "ceiling") else ipc)
         return watch(
             dataset.name,
             lambda: condense(method, task),
@@ -101,7 +102,7 @@ def check_trains_a_student(method: Any, made: list[Watched]) -> str:
 def _student(method: Any, dataset: toy.ToyData, condensed: CondensedSet) -> str:
     data = dataset.load()
     faults: list[str] = []
-    regimes = [r for r in REGIMES if r != "teacher" or bool(getattr(method, "teacher", None))]
+    regimes = [r for r in REGIMES if r != "teacher" or fact("method", method, "teacher")]
     for regime in regimes:
         student = train(
             fixtures.network(toy.ToyConvNet(), data),

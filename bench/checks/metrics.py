@@ -13,7 +13,7 @@ from bench.checks.check import Claims, naming, on_each, once, require
 from bench.checks.determinism import check_same, elsewhere
 from bench.checks.side_effects import Watched, watch
 from bench.contract.errors import Unsupported
-from bench.contract.kinds import LOOKS_AT
+from bench.contract.kinds import KINDS, fact, says
 from bench.contract.task import Trial
 from bench.training import gates, toy
 
@@ -50,16 +50,17 @@ def trial(metric: Any, predictions: str) -> Trial:
     data = dataset.load()
     condensed = toy.ToyMeans().condense(fixtures.task(toy.ToyMeans(), dataset, ipc))
     networks = {"teacher": lambda: fixtures.trained(dataset)}
-    if getattr(metric, "features", ""):
+    if fact("metric", metric, "features"):
         networks["features"] = networks["teacher"]
     bare = Trial(data, condensed, networks=networks)
-    if getattr(metric, "of", "") == "set":
+    of = fact("metric", metric, "of")
+    if of == "set":
         return bare
     # one network, so that what is done to it can be seen
-    generation = getattr(metric, "track", "") == "generation"
+    generation = fact("metric", metric, "track") == "generation"
     student = fixtures.denoiser(dataset) if generation else fixtures.trained(dataset)
     known = replace(bare, networks={**bare.networks, "student": lambda: student})
-    if getattr(metric, "of", "") == "student":
+    if of == "student":
         return known
     labels = data.test.labels
     index = torch.arange(len(labels))
@@ -75,7 +76,7 @@ def trial(metric: Any, predictions: str) -> Trial:
 
 def _measured(metric: Any, predictions: str) -> Watched:
     one = trial(metric, predictions)
-    siblings = [trial(metric, predictions) for _ in getattr(metric, "needs", ())]
+    siblings = [trial(metric, predictions) for _ in fact("metric", metric, "needs")]
     tensors = {
         f"trial.{name}": getattr(one, name)
         for name in ("labels", "index", "clean_logits", "logits", "samples")
@@ -92,37 +93,33 @@ def _measured(metric: Any, predictions: str) -> Watched:
 
 def check_declared(metric: Any) -> None:
     """The class variables by which a board memoises, renders and ranks."""
-    of = getattr(metric, "of", None)
+    facts = KINDS["metric"].facts
+    for name in ("of", "higher_is_better"):
+        require(
+            says(metric, name),
+            f"its `{name}` is None; expected a class variable, {facts[name].expected}",
+        )
+    bounds, needs = (fact("metric", metric, name) for name in ("bounds", "needs"))
     require(
-        of in LOOKS_AT,
-        f"its `of` is {of!r}; expected a class variable, one of {', '.join(map(repr, LOOKS_AT))}",
-    )
-    direction = getattr(metric, "higher_is_better", None)
-    require(
-        isinstance(direction, bool),
-        f"its `higher_is_better` is {direction!r}; expected a class variable, True or False",
-    )
-    bounds = getattr(metric, "bounds", None)
-    pair = isinstance(bounds, tuple) and len(bounds) == 2
-    require(
-        pair and all(b is None or isinstance(b, int | float) for b in bounds or ()),
-        f"its `bounds` are {bounds!r}; expected (lowest, highest), None where open",
+        bounds is not None
+        and len(bounds) == 2
+        and all(b is None or isinstance(b, int | float) for b in bounds),
+        f"its `bounds` are {bounds!r}; expected {facts['bounds'].expected}",
     )
     require(
         bounds != (0, 100),
         f"its bounds are {bounds}; expected a rate as a fraction in [0, 1]; "
         "tables turn it into percent",
     )
-    needs = getattr(metric, "needs", ())
     require(
-        isinstance(needs, tuple) and all(isinstance(need, dict) for need in needs),
-        f'its `needs` are {needs!r}; expected a tuple of coordinates, as in ({{"method": "..."}},)',
+        all(isinstance(need, dict) for need in needs),
+        f"its `needs` are {needs!r}; expected {facts['needs'].expected}",
     )
 
 
 def check_scores(metric: Any, made: list[Watched]) -> str:
     """Finite numbers inside the bounds."""
-    bounds = getattr(metric, "bounds", None)
+    bounds = fact("metric", metric, "bounds")
     for watched in made:
         with naming(watched.case):
             gates.check_score(watched.result, bounds)
@@ -131,15 +128,16 @@ def check_scores(metric: Any, made: list[Watched]) -> str:
 
 def check_order(metric: Any, made: list[Watched]) -> None:
     """Perfect predictions are better than constant ones, by the metric's own direction."""
-    if getattr(metric, "of", "") != "probe" or len(made) < len(PREDICTIONS):
+    if fact("metric", metric, "of") != "probe" or len(made) < len(PREDICTIONS):
         raise Unsupported("it does not look at predictions")
-    if not getattr(metric, "ranked", True):
+    if not fact("metric", metric, "ranked"):
         raise Unsupported("it ranks nobody")
     perfect, constant = (w.result for w in made)
-    better = perfect > constant if metric.higher_is_better else perfect < constant
+    higher = fact("metric", metric, "higher_is_better")
+    better = perfect > constant if higher else perfect < constant
     # a sensitivity, such as the drop under an attack, may call both alike
     require(
         better or perfect == constant,
         f"perfect predictions score {perfect:.6g} and constant ones {constant:.6g}, with "
-        f"higher_is_better = {metric.higher_is_better}; expected perfect to be the better",
+        f"higher_is_better = {higher}; expected perfect to be the better",
     )

@@ -11,6 +11,7 @@ from bench.checks.check import Claims, naming, on_each, once, require
 from bench.checks.determinism import check_same, elsewhere
 from bench.checks.side_effects import Watched, watch
 from bench.contract.data import Data, digest_of_tensors
+from bench.contract.kinds import fact
 from bench.stages.squeeze import squeeze
 from bench.training import networks, toy
 from bench.training.diffusion import Denoiser, losses
@@ -63,7 +64,7 @@ def _digest(state: dict[str, torch.Tensor]) -> str:
 
 def check_learns(teacher: Any, made: list[Watched]) -> str:
     """Raise BenchError unless each network has learnt something that it did not know."""
-    if getattr(teacher, "track", "") == "generation":
+    if fact("teacher", teacher, "track") == "generation":
         return "; ".join(_denoises(dataset, w) for (dataset, _), w in _matched(made))
     details = []
     for (dataset, _), watched in _matched(made):

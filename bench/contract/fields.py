@@ -5,10 +5,26 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from bench.contract.errors import BenchError
+
+
+def expect(ok: bool, what: str, value: Any, expected: str) -> None:
+    """Raise BenchError "what is value; expected ..." unless it is ok."""
+    if not ok:
+        raise BenchError(f"{what} is {value!r}; expected {expected}")
+
+
+def choice(what: str, value: Any, choices: Collection[Any], expected: str = "") -> None:
+    """Raise BenchError unless `value` is one of `choices`; `expected` are those in other words."""
+    expect(value in choices, what, value, expected or " or ".join(map(repr, choices)))
+
+
+def at_least(what: str, value: float, least: float) -> None:
+    """Raise BenchError unless `value` is a number (no NaN) of `least` or more."""
+    expect(value >= least, what, value, f"{least} or more")
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

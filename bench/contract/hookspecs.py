@@ -3,11 +3,12 @@
 A component is a frozen dataclass: `name` first, every field with a default that is a JSON
 scalar or a tuple of them, and one method, its verb. Variants are instances of one class.
 Optional class variables: `quick` (field overrides that make the contract kit fast), `preload`
-(names of slow modules that the verb imports; worker processes then find them loaded), and the
-facts listed below. Data sets, teachers and methods may have a second verb, `download()`: fetch
-what is missing of their files, with a checksum, when the user asks (`bench run --download`).
-Hooks are called once, at discovery, so they must be cheap: heavy libraries
-are imported inside the verbs.
+(names of slow modules that the verb imports; worker processes then find them loaded), `track`
+("classification", "generation", or, but for networks and teachers, "" for either), and the facts
+listed below. The table in `bench.contract.kinds` has the default of each. Data sets, teachers and
+methods may have a second verb, `download()`: fetch what is missing of their files, with a checksum,
+when the user asks (`bench run --download`). Hooks are called once, at discovery, so they must be
+cheap: heavy libraries are imported inside the verbs.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def bench_datasets() -> Sequence[Any]:  # type: ignore[empty-body]
 def bench_teachers() -> Sequence[Any]:  # type: ignore[empty-body]
     """Teachers: `squeeze(task) -> nn.Module`, a trained `task.network()`.
 
-    Class variable `track` ("classification" or "generation").
+    Class variable `track`: "generation" if it trains denoisers; it defaults to "classification".
     """
 
 
@@ -49,11 +50,12 @@ def bench_methods() -> Sequence[Any]:  # type: ignore[empty-body]
 def bench_architectures() -> Sequence[Any]:  # type: ignore[empty-body]
     """Networks: `build(shape, classes) -> nn.Module`, [B, C, H, W] to logits [B, classes].
 
-    The last `nn.Linear` is the classifier. Class variable `track`. A denoiser is built with
-    `build(shape, classes, extras)`, where `extras` has the shape of one row of each attachment of
-    the set ("class.*", "image.*"), and raises Unsupported for those that it has no use for. It is
-    called as `model(x, t, labels, extras)`: x [B, C, H, W] with pixels in [-1, 1] and noise, t [B]
-    from 0 (image) to 1 (noise), labels int64 [B] in 0..classes (the last is "no class"), and the
+    The last `nn.Linear` is the classifier. Class variable `track`: "generation" for a denoiser; it
+    defaults to "classification". A denoiser is built with `build(shape, classes, extras)`, where
+    `extras` has the shape of one row of each attachment of the set ("class.*", "image.*"), and
+    raises Unsupported for those that it has no use for. It is called as
+    `model(x, t, labels, extras)`: x [B, C, H, W] with pixels in [-1, 1] and noise, t [B] from 0
+    (image) to 1 (noise), labels int64 [B] in 0..classes (the last is "no class"), and the
     attachments to classes [classes, ...]; it gives [B, C, H, W]. Optional methods: `projected`, of
     the same arguments, gives (the same, {"image.*": [B, ...]}) for the projection loss; `encode`
     (images in [0, 1] to x) and `decode` (back), with an attribute `latent_shape`, give it a space
@@ -71,7 +73,8 @@ def bench_attacks() -> Sequence[Any]:  # type: ignore[empty-body]
     number that breaks what this promises is flagged); `block`, images of a stage of its own: for
     an attack that takes minutes, which then goes on where it was killed; `early_stop`, true if an
     image stays where it first fools the network. Then the attack cannot be made on another
-    student; a field of that name is switched off there.
+    student; a field of that name is switched off there. `exact_on_linear`, true if it reaches the
+    closed form on a linear model, which the contract kit then checks.
     """
 
 

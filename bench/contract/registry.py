@@ -22,8 +22,8 @@ import pluggy
 
 from bench.contract import code, hookspecs
 from bench.contract.errors import BenchError
-from bench.contract.fields import about, is_plain, suggest, values_of
-from bench.contract.kinds import KINDS, LOOKS_AT, NAME, NORMS, SEARCHES, TRACKS, VERBS
+from bench.contract.fields import about, expect, is_plain, suggest, values_of
+from bench.contract.kinds import KINDS, NAME, NORMS, check_facts, fact, says
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,6 @@ class Entry:
             if value != default[name]
         ]
         return about(self.component) + (f" With {', '.join(preset)}." if preset else "")
-
-    @property
-    def track(self) -> str:
-        """ "classification", "generation", or "" for what stands on either track."""
-        return str(getattr(self.component, "track", ""))
 
 
 @dataclass(frozen=True)
@@ -182,9 +177,10 @@ def _said(error: BaseException) -> str:
 
 
 def _admit(kind: str, component: Any, distribution: str, version: str, found: _Found) -> None:
-    fault = _fault(kind, component)
     name = getattr(component, "name", None)
-    if fault:
+    try:
+        _check(kind, component)
+    except BenchError as fault:
         shown = f"{kind} {name!r}" if isinstance(name, str) else f"a {kind}"
         names = ((kind, name),) if isinstance(name, str) else ()
         found.broken.append(
@@ -194,52 +190,52 @@ def _admit(kind: str, component: Any, distribution: str, version: str, found: _F
         found.entries.append(Entry(kind, component.name, component, distribution, version))
 
 
-def _fault(kind: str, component: Any) -> str:
-    """What is wrong with a component as such, in words; empty if nothing is."""
-    cls = type(component)
+def _check(kind: str, component: Any) -> None:
+    """Raise BenchError for what is wrong with a component as such."""
+    cls, verb = type(component), KINDS[kind].verb
     if isinstance(component, type):
-        return f"{component.__name__} is a class; expected an instance: {component.__name__}()"
+        raise BenchError(
+            f"{component.__name__} is a class; expected an instance: {component.__name__}()"
+        )
     if not dataclasses.is_dataclass(cls) or not _is_frozen(cls):
-        return f"{cls.__name__} is not a frozen dataclass; decorate it with @dataclass(frozen=True)"
+        raise BenchError(
+            f"{cls.__name__} is not a frozen dataclass; decorate it with @dataclass(frozen=True)"
+        )
+    _check_fields(component)
+    if not callable(getattr(component, verb, None)):
+        raise BenchError(f"it has no method `{verb}`, the verb of a {kind}")
+    check_facts(kind, component)
+    if kind == "attack":
+        _check_ball(component)
+    if not _is_importable(cls):
+        raise BenchError(
+            f"class {cls.__qualname__} must stand at the top level of an importable module"
+        )
+
+
+def _check_fields(component: Any) -> None:
+    """Raise BenchError unless `name` comes first, and each field has a default and plain values."""
     members = dataclasses.fields(component)
     if not members or members[0].name != "name" or not isinstance(component.name, str):
-        return "its first field must be `name: str`"
+        raise BenchError("its first field must be `name: str`")
     if not NAME.fullmatch(component.name):
-        return f"its name {component.name!r} must be lower-case letters, digits, '-', '+' or '.'"
+        raise BenchError(
+            f"its name {component.name!r} must be lower-case letters, digits, '-', '+' or '.'"
+        )
     for member in members:
         if member.default is dataclasses.MISSING:
-            return f"its field `{member.name}` has no default"
+            raise BenchError(f"its field `{member.name}` has no default")
         value = getattr(component, member.name)
-        if not is_plain(value):
-            return f"its field `{member.name}` is {value!r}; expected a JSON scalar or a tuple"
-    if not callable(getattr(component, VERBS[kind], None)):
-        return f"it has no method `{VERBS[kind]}`, the verb of a {kind}"
-    if kind == "metric" and (of := getattr(component, "of", "probe")) not in LOOKS_AT:
-        return f"its class variable `of` is {of!r}; expected one of {LOOKS_AT}"
-    if kind == "attack" and (fault := _fault_of_ball(component)):
-        return fault
-    track = getattr(component, "track", "")
-    if track not in ("", *TRACKS):
-        return f"its track is {track!r}; expected {' or '.join(map(repr, TRACKS))}"
-    if not _is_importable(cls):
-        return f"class {cls.__qualname__} must stand at the top level of an importable module"
-    return ""
+        expect(is_plain(value), f"its field `{member.name}`", value, "a JSON scalar or a tuple")
 
 
-def _fault_of_ball(attack: Any) -> str:
-    norm = getattr(attack, "norm", None)
-    if norm not in NORMS:
-        return f"its class variable `norm` is {norm!r}; expected one of {NORMS}"
-    if norm and not hasattr(attack, "eps"):
-        return f"it has norm {norm!r} and no field `eps`, the radius of its ball"
-    if not norm and getattr(attack, "eps", None):
-        return f'it has eps = {attack.eps!r} and no `norm`; name the ball, as in norm = "linf"'
-    if (search := getattr(attack, "search", "")) not in SEARCHES:
-        return f"its class variable `search` is {search!r}; expected one of {SEARCHES}"
-    block = getattr(attack, "block", 0)
-    if type(block) is not int or block < 0:
-        return f"its class variable `block` is {block!r}; expected images a stage, or 0"
-    return ""
+def _check_ball(attack: Any) -> None:
+    norm, eps = (fact("attack", attack, name) for name in ("norm", "eps"))
+    expect(says(attack, "norm"), "its class variable `norm`", None, f"one of {NORMS}")
+    if norm and not says(attack, "eps"):
+        raise BenchError(f"it has norm {norm!r} and no field `eps`, the radius of its ball")
+    if not norm and eps:
+        raise BenchError(f'it has eps = {eps!r} and no `norm`; name the ball, as in norm = "linf"')
 
 
 def _is_importable(cls: type) -> bool:

@@ -13,6 +13,7 @@ from bench.board.matrix import Cell, Matrix
 from bench.contract import keys
 from bench.contract.errors import BenchError
 from bench.contract.fields import suggest
+from bench.contract.kinds import fact
 from bench.engine.scheduler import Engine, Failure, Outcome
 from bench.records.record import Record
 from bench.stages import evaluator
@@ -120,7 +121,7 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Rec
             metrics[name] = found.value["value"]
             scales[name] = {
                 "better": _better(metric),
-                "rate": tuple(getattr(metric, "bounds", None) or ()) == (0, 1),
+                "rate": fact("metric", metric, "bounds") == (0, 1),
                 **_looked_with(components, stage, outcome),
             }
         elif (declined := outcome.failed.get(stage.id)) and declined.unsupported:
@@ -162,9 +163,9 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Rec
 
 
 def _better(metric: Any) -> str:
-    if not getattr(metric, "ranked", True):
+    if not fact("metric", metric, "ranked"):
         return "neither"
-    return "higher" if getattr(metric, "higher_is_better", True) else "lower"
+    return "higher" if fact("metric", metric, "higher_is_better") else "lower"
 
 
 def _passes(value: Mapping[str, Any], role: str, planned: Planned) -> dict[str, int]:
@@ -203,7 +204,7 @@ def _attacked(attack: Any, components: Components, probe: Mapping[str, Any]) -> 
     flat, right = probe["flat"]
     return {
         **{name: probe[name] for name in ("correct", "norm", "eps", "perturbation")},
-        "attack_search": "black-box" if source else str(getattr(attack, "search", "")),
+        "attack_search": "black-box" if source else str(fact("attack", attack, "search")),
         "attack_family": keys.digest([{**identity, "fields": fields}, source]),
         "no_gradient": round(flat / right, 6) if right else 0.0,
     }

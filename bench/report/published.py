@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.contract.errors import BenchError
-from bench.contract.fields import suggest
+from bench.contract.fields import expect, suggest
 from bench.contract.kinds import NORMS, SEARCHES
 from bench.report.markdown import escaped
 from bench.report.markdown import table as markdown_table
@@ -99,8 +99,7 @@ def _table(given: Mapping[str, Any], place: str) -> Table:
         if not isinstance(value, kind) or (required and empty):
             said = f"is {value!r}" if name in given else "is missing"
             raise BenchError(f"{place}: `{name}` {said}; expected {expected}")
-    if not URL.fullmatch(given["url"]):
-        raise BenchError(f"{place}: `url` is {given['url']!r}; expected {FIELDS['url'][2]}")
+    expect(bool(URL.fullmatch(given["url"])), f"{place}: `url`", given["url"], FIELDS["url"][2])
     columns, rate = tuple(given["columns"]), given.get("rate", True)
     if not all(isinstance(c, str) and c.strip() for c in columns) or len({*columns}) < len(columns):
         raise BenchError(f"{place}: columns are {[*columns]}; expected names, each once")
@@ -131,10 +130,9 @@ def _check_attack(attack: Any, place: str) -> None:
                 f"{place}: {name} {said}; expected one of {', '.join(map(repr, choices))}"
             )
     eps: Any = attack.get("eps")
-    if not _is_number(eps) or eps < 0:
-        raise BenchError(f"{place}: eps is {eps!r}; expected a number, as 0.03137 for 8/255")
-    if not isinstance(attack.get("family", ""), str):
-        raise BenchError(f"{place}: family is {attack['family']!r}; expected text")
+    expect(_is_number(eps) and eps >= 0, f"{place}: eps", eps, "a number, as 0.03137 for 8/255")
+    family = attack.get("family", "")
+    expect(isinstance(family, str), f"{place}: family", family, "text")
 
 
 def _row(given: Any, columns: tuple[str, ...], rate: bool, place: str) -> tuple[Value, ...]:

@@ -38,7 +38,7 @@ ROW = ("dataset", "method", "ipc", "labels", "architecture")
 class Attacked:
     """What an attack left standing of one student."""
 
-    search: str  # one of `registry.SEARCHES`; "" makes no claim
+    search: str  # one of `kinds.SEARCHES`; "" makes no claim
     norm: str
     eps: float
     family: str  # attacks of one family differ in eps alone

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from bench.contract.kinds import fact
 from bench.contract.task import CondensedSet, Task
 from bench.stages.stage import Result, Stage, Upstream
 
@@ -55,6 +56,6 @@ def condense(method: Any, task: Task) -> CondensedSet:
         shape=task.shape,
         classes=len(task.classes),
         train_size=len(task.train.labels),
-        ipc=0 if getattr(method, "ceiling", False) else task.ipc,
+        ipc=0 if fact("method", method, "ceiling") else task.ipc,
     )
     return condensed

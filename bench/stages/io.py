@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from bench.contract.data import Split, TensorSplit
+from bench.contract.kinds import fact
 from bench.contract.task import CondensedSet, Selection, Task
 from bench.stages.source import Source, described, finished
 from bench.stages.stage import Above, Dataset, Stage
@@ -105,6 +106,6 @@ def built(architecture: Any, dataset: Dataset, seed: int, **options: Any) -> nn.
     shape, classes = facts["shape"], len(facts["classes"])
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        if getattr(architecture, "track", "") == "generation":
+        if fact("architecture", architecture, "track") == "generation":
             return diffusion.build(architecture, shape, classes, **options)
         return networks.build(architecture, shape, classes, facts["mean"], facts["std"])

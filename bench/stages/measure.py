@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from bench.contract.kinds import fact
 from bench.contract.task import Trial
 from bench.records.record import at_step
 from bench.stages.stage import OUTSIDE, Result, Stage, Upstream
@@ -50,7 +51,7 @@ class Measure(Stage):
 
         trials = [self._trial(desk, looked) for looked in (self.cell, *self.siblings)]
         value = self.metric.measure(*trials)
-        return {}, {"value": gates.check_score(value, getattr(self.metric, "bounds", None))}
+        return {}, {"value": gates.check_score(value, fact("metric", self.metric, "bounds"))}
 
     def _trial(self, desk: Desk, looked: Looked) -> Trial:
         from bench.contract.data import as_float

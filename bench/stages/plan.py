@@ -18,6 +18,7 @@ from bench.board.components import Components, labeller
 from bench.board.matrix import FULL, Cell, Matrix
 from bench.contract.errors import BenchError
 from bench.contract.keys import digest
+from bench.contract.kinds import fact
 from bench.stages import evaluator
 from bench.stages.attack import Attack, Probe
 from bench.stages.condense import Condense
@@ -192,7 +193,7 @@ class Questions:
         method, matrix = self.get("method", cell.method, cell), self.matrix
 
         def fresh(what: str, network: str) -> Any:
-            asked = getattr(method, f"fresh_{what}", False)
+            asked = fact("method", method, f"fresh_{what}")
             return self.get("architecture", network, cell) if asked else None
 
         return self.one(
@@ -201,8 +202,8 @@ class Questions:
                 cell.seed,
                 method,
                 cell.ipc,
-                teacher=self.squeeze(cell, getattr(method, "teacher", ""), matrix.backbone),
-                scorer=self.squeeze(cell, getattr(method, "scorer", ""), matrix.denoiser),
+                teacher=self.squeeze(cell, fact("method", method, "teacher"), matrix.backbone),
+                scorer=self.squeeze(cell, fact("method", method, "scorer"), matrix.denoiser),
                 backbone=fresh("networks", matrix.backbone),
                 denoiser=fresh("denoisers", matrix.denoiser),
             )
@@ -212,14 +213,14 @@ class Questions:
     def teacher(self, cell: Cell) -> Squeeze | None:
         """Who labels the views, or whom the method asks. None is trained for a metric's sake."""
         method = self.get("method", cell.method, cell)
-        if cell.labels != "teacher" and not getattr(method, "teacher", ""):
+        if cell.labels != "teacher" and not fact("method", method, "teacher"):
             return None
         return self.squeeze(cell, labeller(self.matrix, method), self.matrix.backbone)
 
     @per(*STUDENT)
     def train(self, cell: Cell) -> Train | None:
         """The student; None where the images of the set are judged as samples are."""
-        if getattr(self.get("method", cell.method, cell), "samples", False):
+        if fact("method", self.get("method", cell.method, cell), "samples"):
             return None
         return self.one(
             Train(
@@ -257,7 +258,7 @@ class Questions:
         source = self.components.source(cell.attack)
         made_on = self.train(_source(cell, source, self.matrix)) if source else None
         student, attack = self.train(cell), self.get("attack", cell.attack, cell)
-        size, count = int(getattr(attack, "block", 0)), images or dataset.facts["test"]
+        size, count = fact("attack", attack, "block"), images or dataset.facts["test"]
         blocks = range(-(-count // size)) if 0 < size < count else ()
         parts = tuple(
             self.one(Attack(dataset, cell.seed, student, made_on, attack, images, block, size))
@@ -277,9 +278,9 @@ class Questions:
     @per(*CELL)
     def measure(self, cell: Cell, name: str) -> Measure | None:
         metric = self.get("metric", name, cell)
-        of, teacher = getattr(metric, "of", "probe"), getattr(metric, "features", "")
+        of, teacher = fact("metric", metric, "of"), fact("metric", metric, "features")
         looked, judged = self.looked(cell, of), self.train(cell) is None
-        siblings = [*_siblings(cell, getattr(metric, "needs", ()), self.matrix.ceiling)]
+        siblings = [*_siblings(cell, fact("metric", metric, "needs"), self.matrix.ceiling)]
         if None in siblings or (of == "student" and judged):
             return None
         network = cell.architecture if of != "set" else self.matrix.backbone

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from bench.contract.data import Split, digest_of_tensors
 from bench.contract.keys import seed_of
+from bench.contract.kinds import fact
 from bench.contract.task import Trial
 from bench.records.record import pack
 from bench.training import gates
@@ -54,7 +55,7 @@ def probe(
     """
     target = student if source is None else source
     before = gates.fingerprint(target)
-    eps, norm = float(getattr(attack, "eps", 0.0)), str(getattr(attack, "norm", ""))
+    eps, norm = float(fact("attack", attack, "eps")), str(fact("attack", attack, "norm"))
     clean, attacked, sizes, pictures = [], [], [], {}
     flat = right = forward = backward = 0
     blocks = torch.split(index, BLOCK)

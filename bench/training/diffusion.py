@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.contract.errors import BenchError
+from bench.contract.fields import choice, expect
 
 NOISES = ("cosine", "linear", "straight")
 PREDICTIONS = ("noise", "image", "velocity")
@@ -38,12 +38,9 @@ class Schedule:
 
     def __post_init__(self) -> None:
         for name, choices in (("noise", NOISES), ("prediction", PREDICTIONS)):
-            if getattr(self, name) not in choices:
-                raise BenchError(
-                    f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}"
-                )
-        if not isinstance(self.timesteps, int) or self.timesteps < 2:
-            raise BenchError(f"timesteps is {self.timesteps!r}; expected 2 or more")
+            choice(name, getattr(self, name), choices, f"one of {', '.join(choices)}")
+        whole = isinstance(self.timesteps, int)
+        expect(whole and self.timesteps >= 2, "timesteps", self.timesteps, "2 or more")
 
     @property
     def betas(self) -> Tensor | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
 
 from bench.contract.errors import BenchError
+from bench.contract.fields import at_least, choice, expect
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "step", "constant")
@@ -49,12 +49,10 @@ class Recipe:
             raise BenchError(
                 f"recipe has steps = {self.steps} and epochs = {self.epochs}; give one of the two"
             )
-        self._one_of("optimizer", OPTIMIZERS)
-        self._one_of("schedule", SCHEDULES)
-        for name in ("steps", "epochs", "crop"):
-            self._check(name, getattr(self, name) >= 0, "0 or more")
-        for name in ("weight_decay", "cutmix", "mixup", "clip"):
-            self._check(name, getattr(self, name) >= 0, "0 or more")
+        choice("recipe.optimizer", self.optimizer, OPTIMIZERS)
+        choice("recipe.schedule", self.schedule, SCHEDULES)
+        for name in ("steps", "epochs", "crop", "weight_decay", "cutmix", "mixup", "clip"):
+            at_least(f"recipe.{name}", getattr(self, name), 0)
         for name in ("lr", "temperature", "gamma"):
             self._check(name, getattr(self, name) > 0, "more than 0")
         self._check("batch", self.batch >= 2, "2 or more (BatchNorm has no batch of one)")
@@ -67,15 +65,12 @@ class Recipe:
         numbers = all(isinstance(a, int | float) for a in area)
         ok = not area or (numbers and len(area) == 2 and 0 < area[0] <= area[1] <= 1)
         self._check("resized_crop", ok, "two areas with 0 < smallest <= largest <= 1, or empty")
-        if set(filter(None, self.dsa.split("_"))) - set(DSA_OPERATIONS):
-            expected = f"operations out of {', '.join(DSA_OPERATIONS)}, by '_'"
-            raise BenchError(f"recipe.dsa is {self.dsa!r}; expected {expected}")
-
-    def _one_of(self, name: str, choices: tuple[str, ...]) -> None:
-        self._check(name, getattr(self, name) in choices, " or ".join(map(repr, choices)))
+        known = set(filter(None, self.dsa.split("_"))) <= set(DSA_OPERATIONS)
+        operations = f"operations out of {', '.join(DSA_OPERATIONS)}, by '_'"
+        expect(known, "recipe.dsa", self.dsa, operations)
 
     def _check(self, name: str, ok: bool, expected: str) -> None:
-        _require(self, name, ok, expected)
+        expect(ok, f"recipe.{name}", getattr(self, name), expected)
 
 
 @dataclass(frozen=True)
@@ -115,12 +110,11 @@ class DiffusionRecipe:
             ("noise", ("cosine", "linear", "straight")),
             ("prediction", ("noise", "image", "velocity")),
         ):
-            self._check(name, getattr(self, name) in choices, " or ".join(map(repr, choices)))
-        for name in ("steps", "batch"):
-            self._check(name, getattr(self, name) >= 1, "1 or more")
-        self._check("timesteps", self.timesteps >= 2, "2 or more")
+            choice(f"recipe.{name}", getattr(self, name), choices)
+        for name, least in (("steps", 1), ("batch", 1), ("timesteps", 2)):
+            at_least(f"recipe.{name}", getattr(self, name), least)
         for name in ("weight_decay", "clip", "projection"):
-            self._check(name, getattr(self, name) >= 0, "0 or more")
+            at_least(f"recipe.{name}", getattr(self, name), 0)
         self._check("lr", self.lr > 0, "more than 0")
         for name in ("momentum", "ema", "warmup", "dropout"):
             self._check(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
@@ -131,13 +125,7 @@ class DiffusionRecipe:
         self._check("checkpoints", ordered, "steps in rising order, as in [250, 500]")
 
     def _check(self, name: str, ok: bool, expected: str) -> None:
-        _require(self, name, ok, expected)
-
-
-def _require(recipe: Recipe | DiffusionRecipe, name: str, ok: bool, expected: str) -> None:
-    if not ok:
-        value: Any = getattr(recipe, name)
-        raise BenchError(f"recipe.{name} is {value!r}; expected {expected}")
+        expect(ok, f"recipe.{name}", getattr(self, name), expected)
 
 
 DSA_OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")

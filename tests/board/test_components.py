@@ -13,6 +13,7 @@ from bench.board.matrix import FULL, parse
 from bench.contract.errors import BenchError
 from bench.contract.kinds import KINDS
 from bench.contract.registry import Broken, Registry, registry_of
+from bench.contract.task import Task
 from bench.training import toy
 from bench.training.recipe import DiffusionRecipe
 
@@ -74,6 +75,15 @@ class Scorer(toy.ToyTeacher):
 
 
 @dataclass(frozen=True)
+class Untold:
+    """A teacher that does not say what it trains."""
+
+    name: str = "untold"
+
+    def squeeze(self, task: Task) -> None: ...
+
+
+@dataclass(frozen=True)
 class Gain(toy.ToyAccuracy):
     """A metric that compares with another cell."""
 
@@ -93,7 +103,7 @@ TOYS = registry_of(
     {
         **toy.COMPONENTS,
         "method": (*toy.COMPONENTS["method"], Scored(), Fresh(), FreshDenoisers()),
-        "teacher": (*toy.COMPONENTS["teacher"], Scorer()),
+        "teacher": (*toy.COMPONENTS["teacher"], Scorer(), Untold()),
         "metric": (*toy.COMPONENTS["metric"], Gain(), Fidelity(), Looks()),
     }
 )
@@ -177,6 +187,11 @@ def test_a_broken_plugin_does_not_matter_to_a_board_that_does_not_ask_for_it() -
             {"methods": ["scored"], "set": [override({"method": "scored"}, scorer="toy-teacher")]}
             | {"denoiser": "toy-denoiser"},
             "teacher 'toy-teacher' belongs to the classification track; expected one of the gene",
+        ),
+        (
+            {"methods": ["scored"], "set": [override({"method": "scored"}, scorer="untold")]}
+            | {"denoiser": "toy-denoiser"},
+            "teacher 'untold' belongs to the classification track; expected one of the generati",
         ),
     ],
 )

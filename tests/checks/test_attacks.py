@@ -209,6 +209,16 @@ class Nowhere(toy.ToyStep):
 
 
 @dataclass(frozen=True)
+class NoBall:
+    """An attack that does not say whether it stays in a ball."""
+
+    name: str = "no-ball"
+
+    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        return images
+
+
+@dataclass(frozen=True)
 class NoRadius:
     """An attack in a ball without a radius."""
 
@@ -221,6 +231,7 @@ class NoRadius:
 
 def test_a_ball_needs_a_known_norm_and_a_radius(verdict) -> None:
     assert "`norm` is 'l7'; expected one of" in verdict("attack", Nowhere(), FORM).detail
+    assert "`norm` is None; expected one of" in verdict("attack", NoBall(), FORM).detail
     assert "no field `eps`, the radius" in verdict("attack", NoRadius(), FORM).detail
     inside_out = verdict("attack", toy.ToyStep(eps=-0.1), BALL).detail
     assert "its eps is -0.1; expected a field `eps: float`" in inside_out

@@ -15,7 +15,7 @@ import pytest
 
 from bench.contract.errors import BenchError
 from bench.contract.fields import about, as_type_of, replace, suggest
-from bench.contract.kinds import KINDS, VERBS
+from bench.contract.kinds import KINDS
 from bench.contract.registry import Registry, discover, registry_of
 from bench.training import toy
 
@@ -288,6 +288,14 @@ FAULTS = {
         component('name: str = "bad"\n    track: ClassVar[str] = "video"' + VERB),
         "its track is 'video'; expected 'classification' or 'generation'",
     ),
+    "a misspelt fact": (
+        component('name: str = "bad"\n    celing: ClassVar[bool] = True' + VERB),
+        "its class variable `celing` is unknown; did you mean 'ceiling'?",
+    ),
+    "a fact of another type": (
+        component('name: str = "bad"\n    ceiling: ClassVar[str] = "yes"' + VERB),
+        "its class variable `ceiling` is 'yes'; expected True or False",
+    ),
     "a local class": (
         HEAD
         + "def make():\n    @dataclass(frozen=True)\n    class Bad:\n"
@@ -401,7 +409,7 @@ def test_every_kind_has_a_hook_and_a_verb() -> None:
     from bench.contract import hookspecs
 
     hooks = {name for name in vars(hookspecs) if name.startswith("bench_")}
-    assert hooks == {f"bench_{kind}s" for kind in VERBS}
+    assert hooks == {f"bench_{kind}s" for kind in KINDS}
 
 
 # ---- setting fields

@@ -1,0 +1,34 @@
+"""One sentence says what a value is and what was expected."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+
+from bench.contract.errors import BenchError
+from bench.contract.fields import at_least, choice, expect
+
+
+def test_a_sentence_names_the_value_and_what_was_expected() -> None:
+    expect(True, "its name", "x", "a name")
+    with pytest.raises(BenchError, match=r"^its name is 'x'; expected a number$"):
+        expect(False, "its name", "x", "a number")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [("", "norm is 'l7'; expected 'l2' or ''"), ("a ball", "norm is 'l7'; expected a ball")],
+)
+def test_a_value_that_is_none_of_the_choices_is_refused(words: str, said: str) -> None:
+    choice("norm", "l2", ("l2", ""), words)
+    with pytest.raises(BenchError, match=f"^{said}$"):
+        choice("norm", "l7", ("l2", ""), words)
+
+
+@pytest.mark.parametrize("value", [1, -1.5, math.nan])
+def test_a_value_below_the_least_is_refused(value: float) -> None:
+    at_least("steps", 2, 2)
+    with pytest.raises(BenchError, match=re.escape(f"steps is {value!r}; expected 2 or more")):
+        at_least("steps", value, 2)
