@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 TESTS = Path(__file__).parent
 PLUGIN = TESTS / "plugin"
@@ -104,8 +106,16 @@ class Reference:
 
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory: pytest.TempPathFactory, site: Path) -> Reference:
-    shell = Shell(tmp_path_factory.mktemp("reference"), _path(site))
-    board, store = write_board(shell.folder / "board"), shell.folder / "store"
-    ended = shell("run", board, "--store", store, "--jobs", 2)
-    assert ended.code == 0, ended
-    return Reference(shell, board, store, ended)
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # one for all of them
+        folder = folder.parent
+    folder = folder / "reference"
+    folder.mkdir(exist_ok=True)
+    shell, board, store = Shell(folder, _path(site)), folder / "board", folder / "store"
+    said = folder / "ended.json"
+    with FileLock(folder / "lock"):
+        if not said.exists():
+            ended = shell("run", write_board(board), "--store", store, "--jobs", 2)
+            assert ended.code == 0, ended
+            said.write_text(json.dumps(asdict(ended)))
+    return Reference(shell, board, store, Ended(**json.loads(said.read_text())))

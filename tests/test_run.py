@@ -171,6 +171,7 @@ def test_a_student_is_no_source_of_a_transfer_to_itself(attacked: list[dict[str,
     assert declined["reason"] == "its source is the student itself: that is no transfer"
 
 
+@pytest.mark.slow
 def test_attacks_that_break_a_relation_are_flagged_on_the_page(
     attacked: list[dict[str, Any]],
 ) -> None:
@@ -179,6 +180,7 @@ def test_attacks_that_break_a_relation_are_flagged_on_the_page(
     assert "flag: weaker than in a smaller ball (little leaves" in page
 
 
+@pytest.mark.slow
 def test_who_declines_a_ball_s_attack_has_a_robust_figure_without_it(
     attacked: list[dict[str, Any]],
 ) -> None:
