@@ -207,7 +207,8 @@ def test_the_reference_run_computed_every_stage_once(reference: Any) -> None:
     assert len(set(reference.shell.calls)) == 14
 
 
-@pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 3])
 def test_the_number_of_jobs_changes_no_byte(
     jobs: int, reference: Any, bench: Bench, board: Callable[..., Path], tmp_path: Path
 ) -> None:

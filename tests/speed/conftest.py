@@ -39,14 +39,13 @@ def pytest_terminal_summary(terminalreporter: Any, config: Any) -> None:
         return
     facts, homes = session.get_machine_info(), packages_distributions()
     used = (homes[name][0] for name in NAMED.split() if name in sys.modules)
-    terminalreporter.section("note")
+    terminalreporter.section("CPU seconds, or wall clock where a group says so; n rounds")
     say(f"{facts['cpu'].get('brand_raw', facts['machine'])}, {os.cpu_count()} cores, one thread;")
-    say(f"Python {facts['python_version']}, {', '.join(f'{d} {version(d)}' for d in used)};")
-    say("CPU seconds where a group does not say wall clock. n is the number of rounds.")
+    say(f"Python {facts['python_version']}, {', '.join(f'{d} {version(d)}' for d in used)}")
     for bench in session.benchmarks:
-        info = bench.extra_info.items()
-        figures = [f"{k} {f'{v:,.4g}' if type(v) is float else v}" for k, v in info]
-        say("; ".join([f"{bench.name}: n = {len(bench.stats.data)}", *figures]))
+        info = {"n =": len(bench.stats.data), **bench.extra_info}
+        texts = (f"{k} {v:,.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in info.items())
+        say(f"{bench.name}: {'; '.join(texts)}")
 
 
 @pytest.fixture
@@ -67,5 +66,4 @@ def memory(benchmark: BenchmarkFixture) -> Callable[[], AbstractContextManager[N
 
 def resident(what: str) -> float:
     """Megabytes of this process: "VmRSS" now, "VmHWM" at the peak."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(what)) / 1024
+    return int(Path("/proc/self/status").read_text().split(f"{what}:")[1].split()[0]) / 1024

@@ -33,8 +33,8 @@ COUNTS = [pytest.param(128, marks=pytest.mark.short), 2000]
 
 @pytest.fixture(scope="module", params=COUNTS)
 def photographs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Files of one split, `train/<class>/*.JPEG`, in a folder whose name ends with their count."""
-    root = tmp_path_factory.mktemp(f"photographs-{request.param}-")
+    """A folder with the files of one split, `train/<class>/*.JPEG`."""
+    root = tmp_path_factory.mktemp("photographs")
     random = np.random.default_rng(0)
     for number in range(request.param):
         shape = (500, 375) if number % 4 else (375, 500)

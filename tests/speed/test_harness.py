@@ -1,8 +1,8 @@
 """What the harness costs: the planning of many cells, and all of a run that is not a verb.
 
-The wall clock counts, since a run is many processes. `bench run` stands beside what it runs again
-at no cost: the finished board, and a dry run of it. Overhead is wall time x jobs less the seconds
-inside stages' verbs, idle workers included. It is only worth reading on an idle machine.
+A run is many processes, so the wall clock counts. Beside the first run of the demo stand another
+one of the finished board, and a dry run. Overhead is the share of wall time x jobs that is not
+inside stages' verbs, idle workers included: read it on an idle machine.
 """
 
 from __future__ import annotations
