@@ -5,6 +5,8 @@ BIN := .venv/bin
 # as in the workers: threads that wait for each other are slower than one
 export OMP_NUM_THREADS ?= 1
 PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
+SPEED := $(BIN)/python -m pytest tests/speed --benchmark-columns min,median,rounds
+SPEED += --benchmark-sort name --benchmark-group-by group
 
 .PHONY: demo test test-slow lint speed speed-short clean
 
@@ -26,16 +28,12 @@ lint: .venv/tools
 	$(BIN)/bench leaderboard --check leaderboards/*/
 
 speed: .venv/tools
-	$(BIN)/python tests/speed/harness.py
-	$(BIN)/python tests/speed/tables.py
-	$(BIN)/python tests/speed/trainer.py
-	$(BIN)/python tests/speed/attacks.py
-	$(BIN)/python tests/speed/barycenters.py
-	$(BIN)/python tests/speed/recovery.py --rounds 1
-	$(BIN)/python tests/speed/matching.py --rounds 1
-	$(BIN)/python tests/speed/guard.py
-	$(BIN)/python tests/speed/generative.py
-	$(BIN)/python tests/speed/d2c.py
+	mkdir -p .bench
+	$(SPEED) --benchmark-json .bench/speed.json
+
+speed-short: .venv/tools
+	mkdir -p .bench
+	$(SPEED) --benchmark-json .bench/speed-short.json -m short
 
 INSTALL := pyproject.toml plugins/*/pyproject.toml ci/plugins.txt ci/constraints.txt ci/install
 

@@ -172,6 +172,7 @@ def test_a_student_is_no_source_of_a_transfer_to_itself(attacked: list[dict[str,
     assert declined["reason"] == "its source is the student itself: that is no transfer"
 
 
+@pytest.mark.slow
 def test_attacks_that_break_a_relation_are_flagged_on_the_page(
     attacked: list[dict[str, Any]],
 ) -> None:
@@ -180,6 +181,7 @@ def test_attacks_that_break_a_relation_are_flagged_on_the_page(
     assert "flag: weaker than in a smaller ball (little leaves" in page
 
 
+@pytest.mark.slow
 def test_who_declines_a_ball_s_attack_has_a_robust_figure_without_it(
     attacked: list[dict[str, Any]],
 ) -> None:
@@ -206,7 +208,8 @@ def test_the_reference_run_computed_every_stage_once(reference: Any) -> None:
     assert len(set(reference.shell.calls)) == 14
 
 
-@pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 3])
 def test_the_number_of_jobs_changes_no_byte(
     jobs: int, reference: Any, bench: Bench, board: Callable[..., Path], tmp_path: Path
 ) -> None:

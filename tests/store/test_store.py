@@ -254,6 +254,7 @@ for i in range(40):
 """
 
 
+@pytest.mark.slow
 def test_two_processes_may_publish_the_same_keys_at_the_same_time(store: Store) -> None:
     commands = [[sys.executable, "-c", PUBLISHING, str(store.root), str(i)] for i in range(2)]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}

@@ -11,6 +11,7 @@ SHAPE, CLASSES = (1, 8, 8), 3
 ROWS = {"class.text": (4, 6), "image.features": (5, 2, 2)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", checks_for("architecture", DIT_XS), ids=str)
 def test_contract(check):
     check.run()

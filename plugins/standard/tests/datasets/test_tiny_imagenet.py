@@ -71,6 +71,7 @@ def data(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inner", ["", "images"])
 def test_images_labels_and_order_are_those_of_torchvision_on_sorted_folders(data, inner):
     folder = write(data)
