@@ -59,6 +59,7 @@ class Workers:
             raise BenchError(f"{jobs} workers cannot do anything; expected at least 1")
         self.jobs, self.limits, self.preload = jobs, limits, tuple(preload)
         self._bundles: list[_Bundle] = []
+        self._dying: list[_Bundle] = []  # killed, and not yet gone
         self._events: list[Event] = []
         self._next_look = self._next_search = 0.0
 
@@ -99,6 +100,7 @@ class Workers:
                 left = 0.0 if self._events else max(0.0, until - time.monotonic())
                 ends = [end for b in self._bundles for end in (b.pipe, b.process.sentinel)]
                 multiprocessing.connection.wait(ends, min(left, LOOK))
+            self._reap()
             for bundle in tuple(self._bundles):
                 self._listen(bundle)
             if time.monotonic() >= self._next_look:
@@ -111,6 +113,9 @@ class Workers:
         """End all that runs; its jobs have no outcome. The server stays, for other workers."""
         running = tuple(self._bundles)
         self._end(*running)
+        for bundle in self._dying:
+            bundle.process.join(5)  # not for ever: a driver can hold a process that was killed
+        self._reap()
         for job in (job for bundle in running for job in bundle.jobs[:1]):
             _delete_if_empty(job.log)
 
@@ -179,11 +184,16 @@ class Workers:
                     if process:
                         process.kill()
             self._bundles.remove(bundle)
-        for bundle in bundles:
-            bundle.process.join(5)  # not for ever: a driver can hold a process that was killed
-            if bundle.process.exitcode is not None:
-                bundle.process.close()
             bundle.pipe.close()
+        self._dying += bundles
+
+    def _reap(self) -> None:
+        """Let go of the processes that are gone. None is waited for: the next stage begins while
+        the kernel takes a dead one's memory apart."""
+        gone = [bundle for bundle in self._dying if bundle.process.exitcode is not None]
+        for bundle in gone:
+            bundle.process.close()
+            self._dying.remove(bundle)
 
 
 def _descendants(root: psutil.Process | None) -> list[psutil.Process]:

@@ -76,5 +76,5 @@ def environment(device: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "system": platform.system(),
         "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # a class of torch's, which would be loaded to read it
     }

@@ -47,6 +47,7 @@ def test_a_crash_costs_nobody_else() -> None:
     assert status(verdicts) == {"passed"}
 
 
+@pytest.mark.slow
 def test_a_component_that_never_comes_back_fails_at_the_time_limit() -> None:
     chosen = entries(misbehaving.Hangs())
     ((_, (hang,)),) = check_apart(chosen, jobs=1, limits=Limits(seconds=4))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import itertools
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ import pytest
 from bench.contract.errors import BenchError
 from bench.contract.fields import about, as_type_of, replace, suggest
 from bench.contract.kinds import KINDS
-from bench.contract.registry import Registry, discover, registry_of
+from bench.contract.registry import MOVED, Registry, discover, registry_of
 from bench.training import toy
 
 HEAD = """\
@@ -523,3 +524,16 @@ def test_an_attack_that_claims_nonsense_is_refused(install: Install, line: str, 
     hook = "@hookimpl\ndef bench_attacks(): return [Attack()]\n"
     [broken] = discover(install("acme", code + hook)).broken
     assert said in broken.reason
+
+
+def test_a_plugin_that_imports_from_an_old_place_is_told_the_new_one(install: Install) -> None:
+    (broken,) = discover(install("acme", "from bench.loading import batches\n" + GOOD)).broken
+    assert broken.reason.endswith(
+        "bench.loading has moved; import from bench.training.loading instead"
+    )
+
+
+@pytest.mark.parametrize(("old", "new"), MOVED.items())
+def test_what_has_moved_is_where_the_sentence_says(old: str, new: str) -> None:
+    assert importlib.util.find_spec(new) is not None
+    assert importlib.util.find_spec(old) is None

@@ -22,8 +22,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from bench.board.check import resolve
 from bench.board.matrix import parse
 from bench.contract.registry import registry_of
-from bench.stages.plan import plan
-from bench.stages.stage import Dataset, Plan
+from bench.stages.plan import Plan, plan
+from bench.stages.stage import Dataset
 from bench.store.store import Store
 from bench.training import toy
 

@@ -20,8 +20,10 @@ import pandas as pd
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.records import record
-from bench.report import numbers, page
+from bench.records.files import read, write
+from bench.records.record import COORDINATES, Record, pack
+from bench.report import numbers
+from bench.report.page import render
 
 IMAGES = 500
 AXES = ["dataset", "architecture", "labels", "ipc", "method"]
@@ -47,13 +49,13 @@ COUNTS = [pytest.param(2_000, marks=pytest.mark.short), 10_000]
 @pytest.fixture(scope="module", params=COUNTS)
 def board(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("board")
-    record.write(folder, make(request.param))
+    write(folder, make(request.param))
     return folder
 
 
 @pytest.mark.parametrize("side", ["ours", "json and pandas"])
 def test_tables(side: str, benchmark: BenchmarkFixture, board: Path) -> None:
-    benchmark.group = f"{len(record.read(board)):,} records to tables"
+    benchmark.group = f"{len(read(board)):,} records to tables"
     table = benchmark.pedantic(ours if side == "ours" else plain, (board,), rounds=2)
     size = sum(path.stat().st_size for path in (board / "records").iterdir())
     benchmark.extra_info["MiB of records"] = size / 2**20
@@ -70,7 +72,7 @@ def test_import(module: str, benchmark: BenchmarkFixture) -> None:
 
 def ours(folder: Path) -> pd.Series:
     """The mean of `right` in every cell, from the table that is made."""
-    files = page.render(BOARD, record.read(folder))
+    files = render(BOARD, read(folder))
     tidy = pd.read_csv(io.StringIO(files["table.csv"]))
     tidy = tidy[(tidy["metric"] == "right") & tidy["column"].isin(BOARD.attacks)]
     return tidy.set_index([*AXES, "column"])["mean"].sort_index()
@@ -88,7 +90,7 @@ def plain(folder: Path) -> pd.Series:
     return cells.mean().sort_index()
 
 
-def make(count: int) -> list[record.Record]:
+def make(count: int) -> list[Record]:
     rng = np.random.default_rng(0)
     rows = [(m, ipc) for m in (*BOARD.methods, *BOARD.controls) for ipc in BOARD.ipc]
     return [
@@ -102,13 +104,13 @@ def make(count: int) -> list[record.Record]:
     ][:count]
 
 
-def record(cell: tuple[str | int, ...], rng: np.random.Generator, strength: int) -> record.Record:
+def record(cell: tuple[str | int, ...], rng: np.random.Generator, strength: int) -> Record:
     bits = rng.random(IMAGES) < 0.9 - 0.2 * strength
     in_ball = strength > 0
     digest = "0123456789abcdef"
     seconds = dict.fromkeys(("squeeze", "condense", "train", "probe"), 1.234567)
     return {
-        **dict(zip(record.COORDINATES["classification"], cell, strict=True)),
+        **dict(zip(COORDINATES["classification"], cell, strict=True)),
         "status": "ok",
         "reason": "",
         "metrics": {"right": float(bits.mean()), "loss": 1.0 - float(bits.mean())},
@@ -116,7 +118,7 @@ def record(cell: tuple[str | int, ...], rng: np.random.Generator, strength: int)
             "right": {"better": "higher", "rate": True},
             "loss": {"better": "lower", "rate": False},
         },
-        "correct": record.pack(bits),
+        "correct": pack(bits),
         "images": IMAGES,
         "images_hash": digest,
         "norm": "linf" if in_ball else "",

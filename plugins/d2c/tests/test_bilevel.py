@@ -92,6 +92,7 @@ def test_it_keeps_the_contract_of_a_method():
     assert [v for v in verdicts if v.status != "passed"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [

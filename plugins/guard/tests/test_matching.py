@@ -92,6 +92,7 @@ def test_only_the_real_side_has_the_term():
     assert far.item() != pytest.approx(DC().apart(network, real, made, 2).item(), abs=1e-2)
 
 
+@pytest.mark.slow
 def test_without_weight_it_is_dc_and_with_it_not():
     plain = condensed(quick(DC()))
     assert torch.equal(condensed(quick(GUARD_DC, lam=0.0)), plain)

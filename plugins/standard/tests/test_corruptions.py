@@ -62,6 +62,7 @@ def test_a_colour_image_is_corrupted_as_by_the_library(kind):
     assert change(result, images) > 0.002
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*COMMON[:3], "glass-blur", "snow", "fog", "elastic-transform"])
 def test_chance_differs_between_seeds_and_between_images(kind):
     image = photos(1)
