@@ -5,6 +5,8 @@ discovery, planning or the tables. What trains and looks through networks is in 
 the contract kit in `bench.checks`.
 """
 
+from typing import Any
+
 import pluggy
 
 from bench.contract.data import (
@@ -17,6 +19,7 @@ from bench.contract.data import (
     digest_of_tensors,
 )
 from bench.contract.errors import BenchError, Missing, Unsupported
+from bench.contract.moved import MOVED, moved
 from bench.contract.task import CondensedSet, Selection, Task, Trial
 
 hookimpl = pluggy.HookimplMarker("bench")
@@ -38,3 +41,13 @@ __all__ = [
     "digest_of_tensors",
     "hookimpl",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Say where a module is that was imported from here, as in `from bench import networks`."""
+    old = f"bench.{name}"
+    if old in MOVED:
+        error = ImportError(name=old)
+        error.msg = moved(error)
+        raise error
+    raise AttributeError(f"module 'bench' has no attribute {name!r}")

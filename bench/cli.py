@@ -189,7 +189,7 @@ def run(
             raise typer.Exit(FAILED if wrong or ran.cells_failed else 0)
         _keep_networks(home, plan, engine)
         refused = _publish(home, ran, engine.store)
-        if into:
+        if into and ran.records:
             display.console.print(verify.compared(records, ran.records, str(board)))
     if ran.interrupted:
         raise typer.Exit(INTERRUPTED)

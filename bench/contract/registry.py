@@ -24,6 +24,7 @@ from bench.contract import code, hookspecs
 from bench.contract.errors import BenchError
 from bench.contract.fields import about, expect, is_plain, suggest, values_of
 from bench.contract.kinds import KINDS, NAME, NORMS, check_facts, fact, says
+from bench.contract.moved import moved
 
 
 @dataclass(frozen=True)
@@ -171,25 +172,9 @@ def _load(point: EntryPoint, found: _Found) -> None:
             found.broken.append(Broken(name, version, reason))
 
 
-MOVED = {
-    "bench.types": "bench",
-    "bench.keys": "bench.contract.keys",
-    "bench.registry": "bench.contract.registry",
-    "bench.condensed_set": "bench.training.sets",
-    "bench.counting": "bench.training.passes",
-    "bench.train": "bench.training.classifier",
-    "bench.train_diffusion": "bench.training.denoiser",
-    **{
-        f"bench.{name}": f"bench.training.{name}"
-        for name in ("augment", "diffusion", "gates", "loading", "networks", "recipe", "toy")
-    },
-}
-"""Modules that plugins may have imported, and where their names are now. Until 0.2.0."""
-
-
 def _said(error: BaseException) -> str:
-    if isinstance(error, ModuleNotFoundError) and error.name in MOVED:
-        return f"{error.name} has moved; import from {MOVED[error.name]} instead"
+    if said := moved(error):
+        return said
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

@@ -31,6 +31,7 @@ from typing import Any
 import psutil
 
 from bench.contract.errors import BenchError, Unsupported
+from bench.contract.moved import moved
 
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -147,6 +148,7 @@ def sentence(error: BaseException) -> str:
     text = " ".join(str(told).split())
     if isinstance(error, BenchError | Unsupported):
         return text or type(error).__name__
+    text = moved(error) or text
     text = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
     # The innermost frame is often torch's own; what the author can mend is further out.
     frames = [f for f in told.stack if not f.filename.startswith("<")]

@@ -24,8 +24,9 @@ def copied(board: Path, into: Path) -> Path:
     the board itself, holds another board, or holds what is no board's.
     """
     there = into / "matrix.toml"
-    if into.resolve() == board.resolve():
-        raise BenchError(f"--into {into} is the board itself; leave it out, or name another folder")
+    if board.resolve() in (into.resolve(), *into.resolve().parents):
+        where = "is the board itself" if into.resolve() == board.resolve() else "lies in the board"
+        raise BenchError(f"--into {into} {where}; leave it out, or name another folder")
     if there.is_file() and there.read_bytes() != (board / "matrix.toml").read_bytes():
         raise BenchError(
             f"--into {into} holds another board: its matrix.toml is not that of {board}; delete "
@@ -36,8 +37,17 @@ def copied(board: Path, into: Path) -> Path:
             f"--into {into} holds something else than a board; expected a new folder, an empty "
             "one, or one of an earlier --into"
         )
-    for path in (path for pattern in READ for path in board.glob(pattern)):
-        write_bytes(into / path.relative_to(board), path.read_bytes())
+    read = {
+        path.relative_to(board): path.read_bytes()
+        for pattern in READ
+        for path in board.glob(pattern)
+        if path.is_file() and not path.name.startswith(".")
+    }
+    for path in (path for pattern in READ for path in into.glob(pattern)):
+        if path.is_file() and path.relative_to(into) not in read:
+            path.unlink()  # what the board no longer has
+    for name, content in read.items():
+        write_bytes(into / name, content)
     return into
 
 

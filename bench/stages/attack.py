@@ -31,7 +31,7 @@ class Probe(Stage):
         return f"{self.attack.name} on {self.student.words}"
 
     @property
-    def seed_name(self) -> str:
+    def seed_network(self) -> str:
         return str(self.student.architecture.name)
 
     def run(self, desk: Desk) -> Result:
@@ -68,7 +68,7 @@ class Attack(Stage):
         return f"{self.attack.name} on {self.student.words}, images {first} to {last}"
 
     @property
-    def seed_name(self) -> str:
+    def seed_network(self) -> str:
         return str(self.student.architecture.name)
 
     def run(self, desk: Desk) -> Result:

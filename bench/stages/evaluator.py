@@ -55,7 +55,7 @@ class Evaluator(Stage):
         return f"network {self.name}"
 
     @property
-    def seed_name(self) -> str:
+    def seed_network(self) -> str:
         return str(self.architecture.name)
 
     def run(self, desk: Desk) -> Result:

@@ -43,7 +43,7 @@ class Measure(Stage):
         return at_step(said, self.step if looked is cell["student"] else 0)
 
     @property
-    def seed_name(self) -> str:
+    def seed_network(self) -> str:
         return self.network
 
     def run(self, desk: Desk) -> Result:

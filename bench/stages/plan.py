@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar, cast
 
 from bench.board.components import Components, labeller
 from bench.board.matrix import FULL, Cell, Matrix
@@ -34,8 +34,7 @@ SET = ("dataset", "method", "ipc", "seed")
 STUDENT = (*SET, "labels", "architecture")
 CELL = (*STUDENT, "attack", "sampler", "step")
 
-Given = ParamSpec("Given")
-Answer = TypeVar("Answer")
+Question = TypeVar("Question", bound=Callable[..., Any])
 AnyStage = TypeVar("AnyStage", bound=Stage)
 
 
@@ -119,21 +118,17 @@ def plan(
     return Plan(planned, tuple(asked.stages.values()), asked.looking)
 
 
-Ask = Callable[Concatenate["Questions", Cell, Given], Answer]
-
-
-def per(*axes: str) -> Callable[[Ask[Given, Answer]], Ask[Given, Answer]]:
+def per(*axes: str) -> Callable[[Question], Question]:
     """The answer depends on these coordinates of a cell alone: it is found once for each."""
 
-    def decorate(ask: Ask[Given, Answer]) -> Ask[Given, Answer]:
-        def once(self: Questions, cell: Cell, /, *given: Given.args, **_: Given.kwargs) -> Answer:
+    def decorate(ask: Question) -> Question:
+        def once(self: Questions, cell: Cell, *given: Any) -> Any:
             place = (ask.__name__, *(getattr(cell, axis) for axis in axes), *given)
             if place not in self.known:
-                self.known[place] = ask(self, cell, *given, **_)
-            answer: Answer = self.known[place]
-            return answer
+                self.known[place] = ask(self, cell, *given)
+            return self.known[place]
 
-        return once
+        return cast(Question, once)
 
     return decorate
 

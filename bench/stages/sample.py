@@ -32,7 +32,7 @@ class Sample(Stage):
         return f"{at_step(self.sampler.name, self.step)} of {self.student.words}"
 
     @property
-    def seed_name(self) -> str:
+    def seed_network(self) -> str:
         return str(self.student.architecture.name) if self.student else ""
 
     def run(self, desk: Desk) -> Result:

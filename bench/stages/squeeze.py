@@ -29,7 +29,7 @@ class Squeeze(Stage):
         return f"teacher {self.teacher.name} ({self.architecture.name})"
 
     @property
-    def seed_name(self) -> str:
+    def seed_network(self) -> str:
         return str(self.architecture.name)
 
     def run(self, desk: Desk) -> Result:

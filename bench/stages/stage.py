@@ -69,7 +69,7 @@ Upstream = Any  # a `Stage`; in a worker, what it has left (`Above`)
 class Stage(ABC):
     """A node of the plan."""
 
-    kind: ClassVar[str]
+    kind: ClassVar[str]  # is in the seed: another word would draw other numbers
 
     dataset: Dataset
     number: int  # a seed of the board
@@ -91,13 +91,13 @@ class Stage(ABC):
         return f"{self.words}, {self.dataset.name}{seed}"
 
     @property
-    def seed_name(self) -> str:
+    def seed_network(self) -> str:
         """The name of the network that the seed is drawn for (law 6); "": for none."""
         return ""
 
     @property
     def seed(self) -> int:
-        return seed_of(self.kind, self.dataset.name, self.seed_name, self.number)
+        return seed_of(self.kind, self.dataset.name, self.seed_network, self.number)
 
     @cached_property
     def above(self) -> dict[str, Stage]:
@@ -137,7 +137,7 @@ class Stage(ABC):
             return Above(part.kind, keys[part.id], getattr(part, "architecture", None))
 
         return dataclasses.replace(
-            self, **{k: _each(v, left, dict) for k, v in self.inputs.items()}
+            self, **{k: _each(v, left, tuples=True) for k, v in self.inputs.items()}
         )
 
 
@@ -163,15 +163,18 @@ def _stages(parts: Any, prefix: str = "") -> Iterator[tuple[str, Stage]]:
         yield from _stages(dict(enumerate(parts)), prefix)
 
 
-def _each(part: Any, named: Callable[[Any], Any], of: Any = None) -> Any:
-    """A field with each stage and each component in it replaced by what `named` makes of it."""
+def _each(part: Any, named: Callable[[Any], Any], *, tuples: bool = False) -> Any:
+    """A field with each stage and each component in it replaced by what `named` makes of it.
+
+    A tuple becomes a list, as in JSON, unless `tuples` are to stay.
+    """
     if part is None or isinstance(part, str | int | float):
         return part
     if isinstance(part, Mapping):
-        return {name: _each(one, named, of) for name, one in part.items()}
+        return {name: _each(one, named, tuples=tuples) for name, one in part.items()}
     if isinstance(part, tuple):
-        made = [_each(one, named, of) for one in part]
-        return tuple(made) if of else made
+        made = [_each(one, named, tuples=tuples) for one in part]
+        return tuple(made) if tuples else made
     return named(part)
 
 

@@ -34,7 +34,7 @@ class Train(Stage):
         return f"student {self.architecture.name} of {self.set.words}{said}"
 
     @property
-    def seed_name(self) -> str:
+    def seed_network(self) -> str:
         return str(self.architecture.name)
 
     def run(self, desk: Desk) -> Result:

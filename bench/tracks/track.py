@@ -1,4 +1,4 @@
-"""What a track is: facts alone. Whoever needs to know them asks here, and nobody asks its name."""
+"""What a track is: facts alone, which other rooms ask for instead of its name."""
 
 from __future__ import annotations
 

@@ -17,7 +17,9 @@ import pytest
 from bench.contract.errors import BenchError
 from bench.contract.fields import about, as_type_of, replace, suggest
 from bench.contract.kinds import KINDS
-from bench.contract.registry import MOVED, Registry, discover, registry_of
+from bench.contract.moved import MOVED
+from bench.contract.registry import Registry, discover, registry_of
+from bench.engine.fork import sentence
 from bench.training import toy
 
 HEAD = """\
@@ -526,11 +528,23 @@ def test_an_attack_that_claims_nonsense_is_refused(install: Install, line: str, 
     assert said in broken.reason
 
 
-def test_a_plugin_that_imports_from_an_old_place_is_told_the_new_one(install: Install) -> None:
-    (broken,) = discover(install("acme", "from bench.loading import batches\n" + GOOD)).broken
+@pytest.mark.parametrize(
+    "line",
+    ["from bench.loading import batches", "from bench import loading", "import bench.loading"],
+)
+def test_a_plugin_that_imports_from_an_old_place_is_told_the_new_one(
+    install: Install, line: str
+) -> None:
+    (broken,) = discover(install("acme", f"{line}\n{GOOD}")).broken
     assert broken.reason.endswith(
         "bench.loading has moved; import from bench.training.loading instead"
     )
+
+
+def test_a_verb_that_imports_from_an_old_place_is_told_the_new_one() -> None:
+    with pytest.raises(ImportError) as caught:
+        importlib.import_module("bench.networks")
+    assert "bench.networks has moved; import from bench.training.networks" in sentence(caught.value)
 
 
 @pytest.mark.parametrize(("old", "new"), MOVED.items())

@@ -96,3 +96,23 @@ def test_what_is_no_board_is_refused(board: Path, tmp_path: Path, name: str) -> 
     (tmp_path / name).write_text("years of work")
     with pytest.raises(BenchError, match="something else than a board"):
         copied(board, tmp_path / "full")
+
+
+def test_a_folder_in_the_board_is_refused(board: Path) -> None:
+    with pytest.raises(BenchError, match="lies in the board"):
+        copied(board, board / "features" / "out")
+    assert not (board / "features" / "out").exists()
+
+
+def test_what_the_board_no_longer_has_goes_from_the_copy_and_what_it_has_made_stays(
+    board: Path, tmp_path: Path
+) -> None:
+    there = copied(board, tmp_path / "there")
+    (there / "records").mkdir()
+    (there / "records" / "m.jsonl").write_text("a record")
+    (board / "published.toml").unlink()
+    (board / "features" / "two").mkdir()  # no file
+    copied(board, there)
+    assert not (there / "published.toml").exists()
+    assert (there / "features" / "one.safetensors").exists()
+    assert (there / "records" / "m.jsonl").exists()

@@ -94,6 +94,15 @@ def test_code_and_contents_must_hold_on_a_machine_like_its_own() -> None:
         assert f"its {name} is not what is recomputed" in told
 
 
+def test_other_code_that_gives_the_same_bytes_is_no_disagreement() -> None:
+    same = {"content": {"student": "s", "probe": "p"}}
+    old = a_record(**same, code={"method": "one"}, attack_family="one")
+    new = a_record(**same, code={"method": "two"}, attack_family="two")
+    assert disagreements([old], [new]) == []
+    (told,) = disagreements([old], [{**new, "content": {"student": "s", "probe": "q"}}])
+    assert "its attack_family is not what is recomputed" in told
+
+
 def test_a_rate_of_one_class_must_hold_on_a_machine_like_its_own_alone():
     scales = {"right": {"rate": True}, "worst": {"rate": True}}
     bits = {"correct": pack(np.arange(400) < 200), "scales": scales}
@@ -139,3 +148,11 @@ def test_figures_are_compared_in_one_sentence(changes: dict[str, Any], said: str
     sentence = compared([a_record()], [a_record(**changes)], "b")
     assert said in sentence
     assert "\n" not in sentence
+
+
+def test_a_comparison_names_the_metrics_that_it_holds_to_nothing() -> None:
+    scales = {"right": {"rate": True}, "worst": {"rate": True}}
+    bits = {"correct": pack(np.arange(400) < 200), "scales": scales}
+    old, new = (a_record(**bits, metrics={"right": 0.5, "worst": w}) for w in (0.3, 0.0))
+    said = compared([old], [{**new, **OTHER}], "b")
+    assert said.endswith("another machine rounds differently; worst may differ freely)")
