@@ -1,13 +1,17 @@
-"""The command line. Exit codes: 0 fine, 1 something failed, 2 bad input, 130 interrupted."""
+"""The command line. Exit codes: 0 fine, 1 something failed, 2 bad input, 130 interrupted.
+
+Interrupted is a run that Ctrl-C, SIGTERM or SIGHUP has ended; what had finished is published.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -162,15 +166,8 @@ def run(
     if check and sample:
         cells = verify.sample(cells, sample, _salt(board))
     home = copied(board, into) if into else board
-    with ExitStack() as stack:
-        root = store or Path(".bench")
-        new = dry_run and not root.exists()  # which a look at the plan is not to make
-        if new:
-            display.console.print(f"the store {root} does not exist yet")
-        if new or (check and not store):  # the store would only repeat what it has said before
-            root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        _check_store(root)
-        with display.following() as listen:
+    with _store_of(store, check, dry_run) as root:
+        with display.following() as listen, _stoppable():
             engine = Engine(components, Store(root), jobs or _cores(), device, listen, home)
             plan = engine.plan(cells)
             if dry_run:
@@ -306,6 +303,40 @@ def _download(components: Components, cells: Iterable[Cell]) -> None:
         except Exception as error:
             said = f"{type(error).__name__}: {error}"
             raise BenchError(f"downloading {component.name} failed: {said}") from error
+
+
+@contextmanager
+def _store_of(store: Path | None, check: bool, dry_run: bool) -> Iterator[Path]:
+    """The folder of a run's store; one that goes afterwards where nothing is to be kept."""
+    from bench.display import console
+
+    root = store or Path(".bench")
+    new = dry_run and not root.exists()  # which a look at the plan is not to make
+    if new:
+        console.print(f"the store {root} does not exist yet")
+    if new or (check and not store):  # the store would only repeat what it has said before
+        with tempfile.TemporaryDirectory(prefix="bench-") as name:
+            yield Path(name)
+        return
+    _check_store(root)
+    yield root
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Inside, a request to end is as Ctrl-C: what has finished is published."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) == signal.SIG_DFL]
+    for number in numbers:  # not what `nohup` has had ignored
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _check_store(root: Path) -> None:

@@ -32,6 +32,7 @@ from bench.store.store import Store
 console = Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
 
 EVERY = 10.0  # seconds between lines where there is no terminal
+LONG = 30.0  # seconds from which a stage's own progress is told there
 
 
 class Following:
@@ -41,6 +42,7 @@ class Following:
         self.progress = progress
         self.all = progress.add_task("all stages", total=None)
         self.bars: dict[str, TaskID] = {}
+        self.begun: dict[str, float] = {}  # stages that run, and since when
         self.counts: Counter[str] = Counter()
         self.total = 0
         self.started = self.spoken = time.monotonic()
@@ -57,23 +59,39 @@ class Following:
         match step.status:
             case "started":
                 self.bars[key] = self.progress.add_task(f"  {step.stage.title}", total=None)
+                self.begun[key] = time.monotonic()
             case "progress":
                 self.progress.update(self.bars[key], completed=step.done, total=step.total)
+                self._tell(step)
             case _:
                 self.counts[step.status] += 1
                 if key in self.bars:
                     self.progress.remove_task(self.bars.pop(key))
+                    del self.begun[key]
                 said = ", ".join(f"{n} {status}" for status, n in sorted(self.counts.items()))
                 self.progress.update(self.all, advance=1, description=said)
                 if step.status == "failed":
                     console.print(f"failed: {step.stage.title}: {step.reason}", style="red")
                 self._speak(said)
 
-    def _speak(self, said: str) -> None:
-        now, ended = time.monotonic(), sum(self.counts.values())
-        if console.is_terminal or not self.total or now - self.spoken < EVERY:
-            return
+    def _tell(self, step: Step) -> None:
+        """How far a long stage is, where there is no terminal and nothing else to say."""
+        took = time.monotonic() - self.begun[step.stage.id]
+        if step.done and took >= LONG and self._may_speak():
+            left = duration(took / step.done * (step.total - step.done))
+            console.print(f"{step.stage.title}: {step.done}/{step.total}; about {left} left")
+
+    def _may_speak(self) -> bool:
+        now = time.monotonic()
+        if console.is_terminal or now - self.spoken < EVERY:
+            return False
         self.spoken = now
+        return True
+
+    def _speak(self, said: str) -> None:
+        if not self.total or not self._may_speak():
+            return
+        now, ended = time.monotonic(), sum(self.counts.values())
         worked = ended - self.counts["cached"]
         left = (now - self.started) / worked * (self.total - ended) if worked else 0
         console.print(f"{ended}/{self.total} stages ({said}); about {duration(left)} left")

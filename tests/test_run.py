@@ -73,14 +73,28 @@ def has_heard(folder: Path, kind: str) -> bool:
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
-    shell: Shell, bench: Bench, board: Callable[..., Path], heal: Callable[[], None]
+@pytest.mark.parametrize(
+    ("number", "send"),
+    [
+        (signal.SIGINT, signal_all),  # as a terminal does
+        (signal.SIGTERM, lambda process, number: process.send_signal(number)),
+        (signal.SIGHUP, lambda process, number: process.send_signal(number)),
+    ],
+    ids=["SIGINT", "SIGTERM", "SIGHUP"],
+)
+def test_a_run_that_is_told_to_end_publishes_what_is_finished_and_says_how_to_go_on(
+    number: int,
+    send: Callable[..., None],
+    shell: Shell,
+    bench: Bench,
+    board: Callable[..., Path],
+    heal: Callable[[], None],
 ) -> None:
     folder, store = board(methods=["slow"], **SMALL), shell.folder / "store"
     command = ("run", folder, "--store", store, "--jobs", 2)
     with shell.begun(*command) as process:
         comes_to(process, lambda: has_heard(store, "measure"))
-        signal_all(process, signal.SIGINT)
+        send(process, number)
         stopped = ended(process)
     assert stopped.code == 130
     assert "interrupted" in stopped.err

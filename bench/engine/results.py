@@ -114,18 +114,6 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Rec
         "probe": planned.probe,
     }
     done = {role: outcome.finished[s.id] for role, s in stages.items() if s}
-    metrics, scales, refused = {}, {}, {}
-    for name, stage in planned.measures.items():
-        metric = stage.metric
-        if found := outcome.finished.get(stage.id):
-            metrics[name] = found.value["value"]
-            scales[name] = {
-                "better": _better(metric),
-                "rate": fact("metric", metric, "bounds") == (0, 1),
-                **_looked_with(components, stage, outcome),
-            }
-        elif (declined := outcome.failed.get(stage.id)) and declined.unsupported:
-            refused[name] = declined.reason
     probe, dataset = done["probe"].value, planned.condensed.dataset
     parts = [outcome.finished[s.id] for s in getattr(planned.probe, "parts", ())]
     made_on = getattr(planned.probe, "source", None)
@@ -138,8 +126,7 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Rec
         **common,
         "status": "ok",
         "reason": "",
-        "metrics": metrics,
-        "scales": scales,
+        **_measured(components, planned, outcome),
         "images": probe["images"],
         "images_hash": probe["images_hash"],
         **(_attacked(planned.components["attack"], components, probe) if cell.attack else {}),
@@ -156,10 +143,26 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Rec
             "peak_mb": max(f.cost.get("peak_mb", 0.0) for f in (*done.values(), *parts)),
         },
         "content": {role: f.content for role, f in done.items()} | source,
-        "refused": refused,
         "flags": [],
         "environment": dict(done["probe"].environment),
     }
+
+
+def _measured(components: Components, planned: Planned, outcome: Outcome) -> Record:
+    """What the metrics of a cell have given, on which scales, and why some were declined."""
+    metrics, scales, refused = {}, {}, {}
+    for name, stage in planned.measures.items():
+        metric = stage.metric
+        if found := outcome.finished.get(stage.id):
+            metrics[name] = found.value["value"]
+            scales[name] = {
+                "better": _better(metric),
+                "rate": fact("metric", metric, "bounds") == (0, 1),
+                **_looked_with(components, stage, outcome),
+            }
+        elif (declined := outcome.failed.get(stage.id)) and declined.unsupported:
+            refused[name] = declined.reason
+    return {"metrics": metrics, "scales": scales, "refused": refused}
 
 
 def _better(metric: Any) -> str:
