@@ -350,7 +350,8 @@ def test_without_a_path_the_contract_is_skipped_and_nothing_fails():
 
 
 PLUGIN = """
-from bench import hookimpl, toy
+from bench import hookimpl
+from bench.training import toy
 from bench_standard.prebuilt import Prebuilt
 
 @hookimpl

@@ -24,7 +24,7 @@ PAPER = ("imagenette", "tiny-imagenet", "imagenet-1k")
 RUN = """
 import json, sys
 from pathlib import Path
-from bench import run
+from bench.engine import results
 from bench.board.check import resolve
 from bench.engine.scheduler import Engine
 from bench.board.matrix import parse
@@ -40,7 +40,7 @@ if __name__ == "__main__":
         if cell.method in sys.argv[3:]
         and (cell.ipc, cell.seed, cell.architecture) in ((0, 0, "resnet18"), (1, 0, "resnet18"))
     ]
-    made = run.run(engine, engine.plan(cells))
+    made = results.run(engine, engine.plan(cells))
     found = [[r["method"], r["status"], r["images"], r["size"], r["bytes"]] for r in made.records]
     print(json.dumps([found, [str(failure) for failure in made.failures]]))
 """

@@ -250,7 +250,7 @@ WALK = """
 import re, sys
 from pathlib import Path
 import torch
-from bench import loading
+from bench.training import loading
 from bench_standard.datasets.folders import class_folders, scan
 torch.set_num_threads(1)
 root = Path(sys.argv[1])

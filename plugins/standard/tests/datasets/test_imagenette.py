@@ -203,7 +203,8 @@ def test_the_contract_is_kept(data, monkeypatch):
 BOARD = """
 import json, sys
 from pathlib import Path
-from bench import run, toy
+from bench.engine import results
+from bench.training import toy
 from bench.board.check import resolve
 from bench.engine.scheduler import Engine
 from bench.board.matrix import parse
@@ -215,7 +216,7 @@ if __name__ == "__main__":
     registry = registry_of({**toy.COMPONENTS, "dataset": (ImageNette(size=16),)})
     matrix = parse(json.loads(sys.argv[2]))
     engine = Engine(resolve(matrix, registry), Store(Path(sys.argv[1])), 1)
-    made = run.run(engine, engine.plan(matrix.cells()))
+    made = results.run(engine, engine.plan(matrix.cells()))
     names = ("method", "labels", "status", "images", "metrics")
     found = [{name: record[name] for name in names} for record in made.records]
     print(json.dumps([found, [str(failure) for failure in made.failures]]))
