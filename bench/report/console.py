@@ -111,7 +111,10 @@ def _show_table(console: Console, table: Table) -> None:
     for part in _parts(widths, keys, console.width):
         grid = Grid(box=None, padding=(0, GAP, 0, 0), pad_edge=False)
         for k in part:
-            grid.add_column(heads[k], justify="left" if table.columns[k].left else "right")
+            side = "left" if table.columns[k].left else "right"
+            grid.add_column(
+                heads[k], justify=side, overflow="fold"
+            )  # no ellipsis, which is no ASCII
         for row in rows:
             grid.add_row(*(row[k] for k in part))
         console.print()
