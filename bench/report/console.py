@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from rich.console import Console
 from rich.table import Table as Grid
@@ -33,27 +34,26 @@ STYLES = {"strong": "bold", "emphasis": "italic", "code": "", "link": ""}
 
 
 def show(console: Console, blocks: Sequence[Block]) -> None:
-    """Print blocks of a page, an empty line between them."""
+    """Print blocks of a page, an empty line after each."""
+    say = partial(console.print, soft_wrap=False)
     for block in blocks:
         match block:
             case Section(title, inner):
-                console.print(_line(console, (Span(title, "strong"),)), soft_wrap=False)
-                console.print()
+                say(_line(console, (Span(title, "strong"),)), end="\n\n")
                 show(console, inner)
                 continue
             case Table():
                 _show_table(console, block)
             case Items(items):
                 for words in items:
-                    console.print(Text("- ").append_text(_line(console, words)), soft_wrap=False)
+                    say(Text("- ").append_text(_line(console, words)))
             case Paragraph(words):
-                console.print(_line(console, words), soft_wrap=False)
+                say(_line(console, words))
             case Picture(file, _, caption):
-                shown = _line(console, (*caption, f" ({file})"))
-                console.print(shown, soft_wrap=False)
+                say(_line(console, (*caption, f" ({file})")))
             case Code(text):
-                console.print(_text(console, text), soft_wrap=True)
-        console.print()
+                console.print(_text(console, text))
+        say()
 
 
 def encodable(text: str, encoding: str) -> str:
@@ -111,10 +111,11 @@ def _show_table(console: Console, table: Table) -> None:
     for part in _parts(widths, keys, console.width):
         grid = Grid(box=None, padding=(0, GAP, 0, 0), pad_edge=False)
         for k in part:
-            side = "left" if table.columns[k].left else "right"
             grid.add_column(
-                heads[k], justify=side, overflow="fold"
-            )  # no ellipsis, which is no ASCII
+                heads[k],
+                justify="left" if table.columns[k].left else "right",
+                overflow="fold",  # an ellipsis is no ASCII
+            )
         for row in rows:
             grid.add_row(*(row[k] for k in part))
         console.print()
