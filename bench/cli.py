@@ -5,6 +5,7 @@ Interrupted is a run that Ctrl-C, SIGTERM or SIGHUP has ended; what had finished
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -41,6 +42,9 @@ FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 def main() -> None:
     """The `bench` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what a terminal cannot show is escaped
     try:
         app()
     except (BenchError, OSError) as error:  # no room, no permission: its text names the file

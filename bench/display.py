@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -30,6 +30,8 @@ from bench.stages.plan import Plan
 from bench.store.store import Store
 
 console = Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
+if not console.is_terminal and "COLUMNS" not in os.environ:
+    console.width = 10_000  # a file or a pipe folds nothing
 
 EVERY = 10.0  # seconds between lines where there is no terminal
 LONG = 30.0  # seconds from which a stage's own progress is told there
@@ -159,8 +161,8 @@ def show_list(wrong: Sequence[str], fine: str) -> None:
 
 
 def show_tables(board: Path) -> None:
-    """The tables of results of a board, as its README has them."""
-    page = (board / "README.md").read_text(encoding="utf-8")
-    results = re.split(r"\n## (?:Published|Cost|Pictures|Components)", page)[0]
-    shown = [line for line in results.splitlines() if line.startswith(("|", "#", "- ["))]
-    console.print("\n".join(shown))
+    """The tables of results of a board."""
+    from bench.report.console import show
+    from bench.report.folder import page_of
+
+    show(console, page_of(board).results)
