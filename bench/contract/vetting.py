@@ -76,7 +76,7 @@ def _distribution(point: EntryPoint) -> str:
 
 
 def top_levels(points: Sequence[EntryPoint]) -> frozenset[str]:
-    """The top-level packages of a distribution: those of its entry points, and all that it lists."""
+    """The top-level packages of distributions: those of entry points, and all that they list."""
     tops = {re.split(r"[.:\s]", point.value)[0] for point in points}
     for dist in {point.dist.name: point.dist for point in points if point.dist}.values():
         tops |= set((dist.read_text("top_level.txt") or "").split())
@@ -227,7 +227,7 @@ def _file() -> Path:
 
 
 def _remembered() -> dict[str, str]:
-    """Reasons by key; nothing where the file is damaged or cannot be read: that costs time alone."""
+    """Reasons by key; none where the file is damaged or cannot be read, which costs time alone."""
     try:
         found = json.loads(_file().read_bytes())
     except (OSError, ValueError, RuntimeError):  # RuntimeError: no home folder, too deep
