@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import BOARD, SMALL, Ended, records, snapshot, stages, tables, write_board
+from support import BOARD, SMALL, Ended, Shell, records, snapshot, stages, tables, write_board
 
 from bench.engine.results import Ran
 

@@ -9,19 +9,18 @@ from __future__ import annotations
 import importlib
 from types import MappingProxyType, ModuleType
 
-PUBLIC = MappingProxyType(
-    {
-        "augment": ("dsa", "resized_crop"),
-        "classifier": ("Examples", "Hook", "fit", "generator_of"),
-        "denoiser": ("fit",),
-        "diffusion": ("Denoiser", "Schedule", "losses", "of_classes", "rows_of"),
-        "gates": ("check_condensed",),
-        "loading": ("batches", "probed_images", "read"),
-        "networks": ("evaluating", "features", "load", "predict", "state"),
-        "recipe": ("DSA_OPERATIONS", "DiffusionRecipe", "Recipe"),
-        "toy": ("COMPONENTS",),
-    }
-)
+_NAMES = {
+    "augment": "dsa resized_crop",
+    "classifier": "Examples Hook fit generator_of",
+    "denoiser": "fit",
+    "diffusion": "Denoiser Schedule losses of_classes rows_of",
+    "gates": "check_condensed",
+    "loading": "batches probed_images read",
+    "networks": "evaluating features load predict state",
+    "recipe": "DSA_OPERATIONS DiffusionRecipe Recipe",
+    "toy": "COMPONENTS",
+}
+PUBLIC = MappingProxyType({module: tuple(names.split()) for module, names in _NAMES.items()})
 
 __all__ = list(PUBLIC)
 
