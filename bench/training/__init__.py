@@ -9,18 +9,19 @@ from __future__ import annotations
 import importlib
 from types import MappingProxyType, ModuleType
 
-_NAMES = {
-    "augment": "dsa resized_crop",
-    "classifier": "Examples Hook fit generator_of",
-    "denoiser": "fit",
-    "diffusion": "Denoiser Schedule losses of_classes rows_of",
-    "gates": "check_condensed",
-    "loading": "batches probed_images read",
-    "networks": "evaluating features load predict state",
-    "recipe": "DSA_OPERATIONS DiffusionRecipe Recipe",
-    "toy": "COMPONENTS",
-}
-PUBLIC = MappingProxyType({module: tuple(names.split()) for module, names in _NAMES.items()})
+_TABLE = """\
+augment: dsa resized_crop
+classifier: Examples Hook fit generator_of
+denoiser: fit
+diffusion: Denoiser Schedule losses of_classes rows_of
+gates: check_condensed
+loading: batches probed_images read
+networks: evaluating features load predict state
+recipe: DSA_OPERATIONS DiffusionRecipe Recipe
+toy: COMPONENTS
+"""
+_ROWS = (line.split(": ") for line in _TABLE.splitlines())
+PUBLIC = MappingProxyType({module: tuple(names.split()) for module, names in _ROWS})
 
 __all__ = list(PUBLIC)
 
