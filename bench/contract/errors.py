@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-LONGEST = 500  # characters of a text of a plugin: more is no sentence
+LONGEST = 2000  # characters of a text of a plugin: more is no sentence
 
 
 class BenchError(Exception):
