@@ -10,6 +10,7 @@ from bench.contract.errors import BenchError
 from bench.records.files import read, write, write_bytes
 from bench.records.record import Record, carried, merge
 from bench.report import page, pictures, published
+from bench.report.model import Page
 from bench.report.numbers import board_of
 from bench.stages import evaluator
 
@@ -91,5 +92,10 @@ def write_tables(board: Path) -> list[str]:
     return list(tables)
 
 
+def page_of(board: Path) -> Page:
+    """The page that follows from the records of a board."""
+    return page.build(board_of(read_matrix(board)), read(board), published.read(board))
+
+
 def _tables(board: Path) -> dict[str, str]:
-    return page.render(board_of(read_matrix(board)), read(board), published.read(board))
+    return page.files(page_of(board))

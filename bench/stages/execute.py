@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.utils import deterministic
 
+from bench.contract.imported import check_code
 from bench.stages.checkpoint import INTERVAL, Kept
 from bench.stages.io import Desk, Progress
 from bench.stages.stage import Work
@@ -28,10 +29,12 @@ def execute(work: Work, *, progress: Progress) -> Finished:
     if work.folder:
         os.environ["BENCH_DATA"] = work.folder
     store = Store(Path(work.store))
+    check_code(work.code)  # before hours of work
     started = time.monotonic()
     kept = Kept(store.partial(work.stage.kind, work.key), INTERVAL)
     desk = Desk(store, work.device, progress, kept)
     tensors, value = work.stage.run(desk)
+    check_code(work.code)  # of what the verb has imported
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     cost = {
         "seconds": round(kept.seconds + time.monotonic() - started, 3),

@@ -6,8 +6,22 @@ import numpy as np
 import pytest
 
 from bench.records.record import pack
+from bench.report.model import (
+    COUNT,
+    PERCENT,
+    Column,
+    Frame,
+    Items,
+    Name,
+    Paragraph,
+    Section,
+    Span,
+    Table,
+    Value,
+    budget,
+)
 from bench.report.numbers import Board
-from bench.report.page import check, render, write_files
+from bench.report.page import build, check, render, write_files
 
 BOARD = Board(
     title="Toy <board>",
@@ -195,6 +209,61 @@ def table_rows(text):
     """The cells of the first table of a page, without its rule."""
     lines = [line for line in text.split("\n\n## ")[1].splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def test_a_page_is_a_value_whose_numbers_are_numbers():
+    small = {"ipc": (1,), "attacks": ("none",), "metrics": ("right",), "ceiling": ()}
+    made = [
+        record("alpha", 1, "none", 0, "1110"),
+        record("alpha", 1, "none", 1, "1100"),
+        *(record("beta", 1, "none", s, "") for s in (0, 1)),
+        record("dice", 1, "none", 0, "1110", parameters={"method": {"sides": 6}}),
+    ]
+    page = build(Board(**{**vars(BOARD), **small, "methods": ("alpha", "beta", "gamma")}), made)
+    sd = 0.125 * 2**0.5
+    weights = (Value(2, form=COUNT), Value(1234, form=COUNT))
+    rows = (
+        (budget(1), Name("alpha", "method"), *weights, Value(0.625, sd, 2, PERCENT)),
+        (
+            *(budget(1), Name("beta", "method"), Value(form=COUNT), Value(form=COUNT)),
+            Value(declined=True, notes=("needs <BatchNorm>",)),
+        ),
+        (
+            *(budget(1), Name("dice", "control", ("method.sides = 6",)), *weights),
+            Value(0.75, None, 1, PERCENT, best=True, notes=("1 of 2 seeds",)),
+        ),
+    )
+    columns = (
+        Column("IPC", key=True, merged=True),
+        Column("Method", key=True, left=True),
+        *map(Column, ("Images", "Bytes", "none")),
+    )
+    table = Table(columns, rows, (("n = 2 seeds, 4 test images.",),))
+    place = Section(
+        "blobs · small · hard labels", (table, Paragraph(("Not run yet: IPC 1: gamma.",)))
+    )
+    assert page.title == "Toy <board>"
+    assert page.results == (Section("right, in percent (higher is better)", (place,)),)
+    about = {"method": ("alpha", "beta", "dice"), "attack": ("none",)}
+    items = [
+        (f"{kind} ", Span(name, "strong"), f": {ABOUT[name]}")
+        for kind, names in about.items()
+        for name in names
+    ]
+    assert page.rest == (Section("Components", (Items(tuple(items)),)),)
+    axes = ("blobs", "small", "hard", 1)
+    assert page.figures == Frame(
+        tuple(TABLE.splitlines()[0].split(",")),
+        (
+            (*axes, "alpha", "method", "none", "right", 0.625, sd, 2, 4, 2, 1234),
+            (*axes, "dice", "control", "none", "right", 0.75, None, 1, 4, 2, 1234),
+        ),
+    )
+
+
+def test_two_builds_of_a_page_are_equal_also_where_a_spread_is_not_known():
+    alone = Board(**{**vars(BOARD), "seeds": (0,)})
+    assert build(alone, records()) == build(alone, records()[::-1])
 
 
 @pytest.mark.parametrize("seed", range(5))
