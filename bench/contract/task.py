@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.contract.data import Data, Split
 from bench.contract.errors import BenchError
@@ -51,6 +51,30 @@ class CondensedSet:
 def _no_progress(done: int, total: int) -> None: ...
 
 
+class Checkpoint(Protocol):
+    """Where a long verb keeps its state, so that a run which was killed goes on from there.
+
+    A verb that loads what it has saved, and draws from generators whose states are part of that,
+    ends with the same bytes as one that was not interrupted.
+    """
+
+    def load(self) -> Mapping[str, Tensor]:
+        """What was last kept of this stage; empty at first."""
+
+    def save(self, state: Callable[[], Mapping[str, Tensor]]) -> None:
+        """Keep what `state()` returns. Call it after every step: it is asked once a minute."""
+
+
+class _NotKept:
+    def load(self) -> Mapping[str, Tensor]:
+        return {}
+
+    def save(self, state: Callable[[], Mapping[str, Tensor]]) -> None: ...
+
+
+NOT_KEPT: Checkpoint = _NotKept()
+
+
 @dataclass(frozen=True, eq=False)
 class Task:
     """What a method (or a teacher) is given. Neither the test split nor the recipe is in here.
@@ -76,6 +100,7 @@ class Task:
     seed: int
     device: str = "cpu"
     progress: Callable[[int, int], None] = _no_progress  # done, total
+    checkpoint: Checkpoint = NOT_KEPT
     networks: Mapping[str, Callable[..., nn.Module]] = field(default_factory=dict, repr=False)
 
     @cached_property

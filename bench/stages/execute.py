@@ -17,6 +17,7 @@ import torch
 from torch.utils import deterministic
 
 from bench.contract.imported import check_code
+from bench.stages.checkpoint import INTERVAL, Kept
 from bench.stages.io import Desk, Progress
 from bench.stages.stage import Work
 from bench.store.store import Finished, Store
@@ -30,14 +31,16 @@ def execute(work: Work, *, progress: Progress) -> Finished:
     store = Store(Path(work.store))
     check_code(work.code)  # before hours of work
     started = time.monotonic()
-    tensors, value = work.stage.run(Desk(store, work.device, progress))
+    kept = Kept(store.partial(work.stage.kind, work.key), INTERVAL)
+    desk = Desk(store, work.device, progress, kept)
+    tensors, value = work.stage.run(desk)
     check_code(work.code)  # of what the verb has imported
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     cost = {
-        "seconds": round(time.monotonic() - started, 3),
+        "seconds": round(kept.seconds + time.monotonic() - started, 3),
         "peak_mb": round(peak / (1024**2 if sys.platform == "darwin" else 1024), 1),
     }
-    return store.publish(
+    finished = store.publish(
         work.stage.kind,
         work.key,
         tensors,
@@ -46,6 +49,8 @@ def execute(work: Work, *, progress: Progress) -> Finished:
         cost=cost,
         environment=environment(work.device),
     )
+    kept.remove()
+    return finished
 
 
 def _deterministic(seed: int) -> None:

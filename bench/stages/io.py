@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import count
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import nn
 from bench.contract.data import Split, TensorSplit
 from bench.contract.kinds import fact
 from bench.contract.task import CondensedSet, Selection, Task
+from bench.stages.checkpoint import Kept
 from bench.stages.source import Source, described, finished
 from bench.stages.stage import Above, Dataset, Stage
 from bench.store.store import Finished, Store
@@ -32,7 +33,12 @@ class Desk:
     store: Store
     device: str
     progress: Progress
-    passes: Passes = field(default_factory=Passes)  # of the networks that are counted
+    checkpoint: Kept = field(default_factory=Kept)
+
+    @property
+    def passes(self) -> Passes:
+        """Of the networks that are counted."""
+        return self.checkpoint.passes
 
     def found(self, above: Above) -> Finished:
         return finished(self.store, above.kind, above.key)
@@ -66,13 +72,15 @@ class Desk:
             for role, one in (above or {}).items()
             if one
         }
-        calls = count()
+
+        def draw(architecture: Any, extras: Any = None) -> nn.Module:
+            seed = stage.seed + self.checkpoint.drawn
+            self.checkpoint.drawn += 1
+            network = built(architecture, stage.dataset, seed, extras=extras)
+            return self._counted(network.to(self.device))
+
         made |= {
-            role: lambda extras=None, architecture=architecture: self._counted(
-                built(architecture, stage.dataset, stage.seed + next(calls), extras=extras).to(
-                    self.device
-                )
-            )
+            role: partial(draw, architecture)
             for role, architecture in fresh.items()
             if architecture
         }
@@ -83,6 +91,7 @@ class Desk:
             seed=stage.seed,
             device=self.device,
             progress=self.progress,
+            checkpoint=self.checkpoint,
             networks=made,
             **{name: fact for name, fact in facts.items() if name != "digest"},
         )

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.contract.data import Split
-from bench.contract.task import CondensedSet
+from bench.contract.task import NOT_KEPT, Checkpoint, CondensedSet
 from bench.stages.stage import Result, Stage, Upstream
 from bench.training.recipe import DiffusionRecipe, Recipe
 
@@ -57,6 +57,7 @@ class Train(Stage):
             flip=self.dataset.facts["flip"],
             teacher=teacher,
             device=desk.device,
+            checkpoint=desk.checkpoint,
             progress=desk.progress,
         )
         state = networks.state(student)
@@ -83,6 +84,7 @@ class Train(Stage):
             extras=condensed.extras,
             flip=self.dataset.facts["flip"],
             device=desk.device,
+            checkpoint=desk.checkpoint,
             progress=desk.progress,
         )
         files = {"result": networks.state(student)}
@@ -104,6 +106,7 @@ def train(
     flip: bool,
     teacher: nn.Module | None = None,
     device: str = "cpu",
+    checkpoint: Checkpoint = NOT_KEPT,
     progress: Progress | None = None,
 ) -> nn.Module:
     """Train a student on a condensed set; the last one is the student."""
@@ -120,5 +123,6 @@ def train(
         teacher=teacher,
         flip=flip,
         device=device,
+        checkpoint=checkpoint,
         progress=progress,
     )

@@ -163,6 +163,10 @@ class Store:
         (self.root / "logs").mkdir(parents=True, exist_ok=True)
         return self.root / "logs" / f"{stage}-{key}.txt"
 
+    def partial(self, stage: str, key: str) -> Path:
+        """Where a running stage keeps what it needs to go on after a kill."""
+        return self.root / "partial" / f"{stage}-{key}.safetensors"
+
     def finished(self) -> Iterator[Finished]:
         """Everything that is finished: what `--dry-run` prices new stages by."""
         for path in self.root.glob(f"*/*/{DONE}"):

@@ -7,21 +7,23 @@ table of them. They import torch, this does not.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from types import MappingProxyType, ModuleType
 
-_TABLE = """\
-augment: dsa resized_crop
-classifier: Examples Hook fit generator_of
-denoiser: fit
-diffusion: Denoiser Schedule losses of_classes rows_of
-gates: check_condensed
-loading: batches probed_images read
-networks: evaluating features load predict state
-recipe: DSA_OPERATIONS DiffusionRecipe Recipe
-toy: COMPONENTS
-"""
-_ROWS = (line.split(": ") for line in _TABLE.splitlines())
-PUBLIC = MappingProxyType({module: tuple(names.split()) for module, names in _ROWS})
+PUBLIC: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "augment": ("dsa", "resized_crop"),
+        "classifier": ("Examples", "Hook", "fit"),
+        "denoiser": ("fit",),
+        "diffusion": ("Denoiser", "Schedule", "losses", "of_classes", "rows_of"),
+        "gates": ("check_condensed",),
+        "loading": ("batches", "probed_images", "read"),
+        "loop": ("generator_of",),
+        "networks": ("evaluating", "features", "load", "predict", "state"),
+        "recipe": ("DSA_OPERATIONS", "DiffusionRecipe", "Recipe"),
+        "toy": ("COMPONENTS",),
+    }
+)
 
 __all__ = list(PUBLIC)
 

@@ -7,11 +7,10 @@ same batches and the same views, whatever the images, the labels and the regime 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from itertools import tee
+from itertools import islice, tee
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +18,14 @@ from torch.nn import functional as F
 
 from bench.contract.data import Split, Subset, TensorSplit
 from bench.contract.errors import BenchError
-from bench.contract.keys import digest
+from bench.contract.task import NOT_KEPT, Checkpoint
 from bench.training import augment, loading
+from bench.training.loop import Progress, Training, descend, generator_of
 from bench.training.networks import evaluating
-from bench.training.recipe import DiffusionRecipe, Recipe
+from bench.training.recipe import Recipe
 
 REGIMES = ("hard", "soft", "teacher")
 DEFAULT_STEPS = 300
-CHECK_EVERY = 50  # steps between looks at the loss: each one waits for the device
 
 Hook = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """Of a network, images [B, C, H, W] and their labels [B, K]."""
@@ -63,7 +62,8 @@ def fit(
     penalty: Hook | None = None,
     attack: Hook | None = None,
     device: str = "cpu",
-    progress: Callable[[int, int], None] | None = None,
+    checkpoint: Checkpoint = NOT_KEPT,
+    progress: Progress | None = None,
 ) -> nn.Module:
     """Train `network` in place, from the weights that it has; it comes back in eval mode.
 
@@ -79,86 +79,95 @@ def fit(
     of the examples (for "hard", the classes), mixed as the images are. Both hooks meet the network
     in eval mode, so that they neither move running statistics nor draw dropout.
 
+    With a `checkpoint` (that of a task) a training which was killed goes on where it was; hooks
+    draw from torch's global generator, or it would not.
+
     Raises BenchError for an unknown regime, a missing teacher, rows that do not match, and a loss
     or a weight that is not finite.
     """
     _check(examples, classes, regime, teacher)
-    teacher = teacher if regime == "teacher" else None
-    batches_per_epoch = len(_epoch(torch.arange(len(examples)), recipe.batch))
-    total = recipe.epochs * batches_per_epoch or recipe.steps or DEFAULT_STEPS
+    teacher = teacher.to(device) if teacher and regime == "teacher" else None
     targets, weights = _targets(examples, regime)
-    targets, weights = targets.to(device), weights.to(device)
     generator = generator_of(seed, "augment")
-    kind = torch.device(device).type
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
-
     network.to(device).to(memory_format=layout).train()
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    optimizer = optimizer_of(parameters, recipe)
+    training = Training(
+        network, recipe, _steps(recipe, len(examples)), device, {"augment": generator}
+    )
+    loss_of = _Loss(
+        network=network,
+        recipe=recipe,
+        targets=targets.to(device),
+        weights=weights.to(device),
+        classes=classes,
+        flip=flip,
+        generator=generator,
+        teacher=teacher,
+        penalty=penalty,
+        attack=attack,
+        layout=layout,
+    )
     with (
-        torch.random.fork_rng([device] if kind == "cuda" else []),
-        evaluating(teacher.to(device)) if teacher else nullcontext(),
-        closing(_loaded(examples, recipe, total, seed, device)) as batches,
+        torch.random.fork_rng([device] if torch.device(device).type == "cuda" else []),
+        evaluating(teacher) if teacher else nullcontext(),
     ):
         torch.manual_seed(seed)  # dropout and other draws inside the network
-        for step, (rows, images) in enumerate(batches):
-            images, permutation, lam = _view(images, recipe, flip, generator)
-            images = images.contiguous(memory_format=layout)
-            rows = rows.to(device)
-            partner = rows if permutation is None else rows[permutation.to(device)]
-            one, other = (_distributions(targets[which], classes) for which in (rows, partner))
-            mixed = lam * one + (1 - lam) * other  # [B, K]
-            if attack:
-                with evaluating(network):
-                    images = attack(network, images, mixed).detach()
-                images = images.contiguous(memory_format=layout)
-
-            with torch.autocast(kind, torch.bfloat16, enabled=recipe.bf16):
-                logits = network(images).float()
-                if teacher:
-                    with torch.no_grad():
-                        labels = teacher(images).float()
-            if teacher:
-                weight = lam * weights[rows] + (1 - lam) * weights[partner]
-                loss = (weight * distillation(logits, labels, recipe.temperature)).mean()
-            else:
-                one, other = one * weights[rows, None], other * weights[partner, None]
-                loss = cross_entropy(logits, lam * one + (1 - lam) * other).mean()
-            if penalty:
-                with evaluating(network):
-                    loss = loss + penalty(network, images, mixed)
-
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            if recipe.clip:
-                nn.utils.clip_grad_norm_(parameters, recipe.clip)
-            lr = learning_rate(recipe, step, total)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            optimizer.step()
-
-            done = step + 1
-            if done % CHECK_EVERY == 0 or done == total:
-                check_finite(loss, parameters, done, total, lr)
-            if progress and (done % math.ceil(total / 100) == 0 or done == total):
-                progress(done, total)
+        start = training.resume(checkpoint)
+        with closing(_loaded(examples, training, seed, start)) as batches:
+            descend(
+                training, batches, loss_of, start=start, checkpoint=checkpoint, progress=progress
+            )
     return network.to(memory_format=torch.contiguous_format).eval()
 
 
-def learning_rate(recipe: Recipe | DiffusionRecipe, step: int, total: int) -> float:
-    """The learning rate of `step` (0 for the first) out of `total`.
+@dataclass(frozen=True, eq=False)
+class _Loss:
+    """The loss of a batch, as `fit` describes it. It draws the views of the images."""
 
-    With a warm-up of w steps, step s < w has lr (s + 1) / w; the cosine then falls from lr
-    to 0 over the rest of the run, while the milestones of "step" are fractions of all of it.
-    """
-    warmup = round(recipe.warmup * total)
-    if step < warmup:
-        return recipe.lr * (step + 1) / warmup
-    if recipe.schedule == "cosine":
-        return recipe.lr * (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
-    if isinstance(recipe, Recipe) and recipe.schedule == "step":
-        return recipe.lr * recipe.gamma ** sum(step >= round(m * total) for m in recipe.milestones)
-    return recipe.lr
+    network: nn.Module
+    recipe: Recipe
+    targets: Tensor  # classes [N] or distributions [N, K]
+    weights: Tensor  # [N], of mean 1
+    classes: int
+    flip: bool
+    generator: torch.Generator
+    teacher: nn.Module | None
+    penalty: Hook | None
+    attack: Hook | None
+    layout: torch.memory_format
+
+    def __call__(self, rows: Tensor, images: Tensor) -> Tensor:
+        images, permutation, lam = _view(images, self.recipe, self.flip, self.generator)
+        images = images.contiguous(memory_format=self.layout)
+        rows = rows.to(images.device)
+        partner = rows if permutation is None else rows[permutation.to(images.device)]
+        one, other = (_distributions(self.targets[i], self.classes) for i in (rows, partner))
+        mixed = lam * one + (1 - lam) * other  # [B, K]
+        if self.attack:
+            with evaluating(self.network):
+                images = self.attack(self.network, images, mixed).detach()
+            images = images.contiguous(memory_format=self.layout)
+
+        logits, labels = self._logits(images)
+        if labels is not None:
+            weight = lam * self.weights[rows] + (1 - lam) * self.weights[partner]
+            loss = (weight * distillation(logits, labels, self.recipe.temperature)).mean()
+        else:
+            one, other = one * self.weights[rows, None], other * self.weights[partner, None]
+            loss = cross_entropy(logits, lam * one + (1 - lam) * other).mean()
+        if self.penalty:
+            with evaluating(self.network):
+                loss = loss + self.penalty(self.network, images, mixed)
+        return loss
+
+    def _logits(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Of the student, and of the teacher if it labels the views."""
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.recipe.bf16):
+            logits = self.network(images).float()
+            if not self.teacher:
+                return logits, None
+            with torch.no_grad():
+                return logits, self.teacher(images).float()
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -199,18 +208,6 @@ def _check(examples: Examples, classes: int, regime: str, teacher: nn.Module | N
         )
 
 
-def check_finite(
-    loss: Tensor, parameters: list[nn.Parameter], done: int, total: int, lr: float
-) -> None:
-    last = done == total  # the last update can break weights after a loss that was fine
-    if not loss.isfinite() or (last and not all(p.isfinite().all() for p in parameters)):
-        raise BenchError(
-            f"training diverged: the loss is {loss.item():g} by step {done} of {total} "
-            f"(learning rate {lr:g}); expected finite losses and weights; "
-            "lower recipe.lr, or set recipe.clip or recipe.warmup"
-        )
-
-
 def _targets(examples: Examples, regime: str) -> tuple[Tensor, Tensor]:
     """Classes [N] or distributions [N, K], as they come; and weights of mean 1 [N]."""
     labels = examples.labels.cpu()
@@ -225,25 +222,9 @@ def _distributions(labels: Tensor, classes: int) -> Tensor:
     return (F.one_hot(labels, classes) if labels.ndim == 1 else labels).float()
 
 
-def generator_of(seed: int, purpose: str) -> torch.Generator:
-    return torch.Generator().manual_seed(int(digest([seed, purpose]), 16) >> 1)
-
-
-def optimizer_of(
-    parameters: list[nn.Parameter], recipe: Recipe | DiffusionRecipe
-) -> torch.optim.Optimizer:
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(
-            parameters, recipe.lr, recipe.betas, weight_decay=recipe.weight_decay, fused=True
-        )
-    return torch.optim.SGD(
-        parameters,
-        recipe.lr,
-        recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.momentum > 0,
-        fused=True,
-    )
+def _steps(recipe: Recipe, count: int) -> int:
+    batches = len(_epoch(torch.arange(count), recipe.batch))  # of an epoch
+    return recipe.epochs * batches or recipe.steps or DEFAULT_STEPS
 
 
 def _epoch(order: Tensor, batch: int) -> list[Tensor]:
@@ -271,12 +252,15 @@ def _order(count: int, recipe: Recipe, total: int, seed: int) -> Iterator[Tensor
 
 
 def _loaded(
-    examples: Examples, recipe: Recipe, total: int, seed: int, device: str
+    examples: Examples, training: Training, seed: int, start: int
 ) -> Generator[tuple[Tensor, Tensor], None, None]:
-    """`total` batches (rows [B], images [B, C, H, W] on the device), the same from any split.
+    """Batches (rows [B], images [B, C, H, W] on the device) from step `start` on, alike of any
+    split.
 
     A split in memory goes to the device once. Any other is read by threads, ahead of use.
     """
+    recipe, device = training.recipe, training.device
+    assert isinstance(recipe, Recipe)
     generator = generator_of(seed, "boxes")
     split: Split = examples.split
     index = examples.index.cpu()
@@ -287,16 +271,17 @@ def _loaded(
         index = torch.arange(len(index))
 
     def requests(asked: Iterable[Tensor]) -> Iterator[loading.Request]:
-        for rows in asked:
+        for rows in asked:  # boxes of the steps before `start` are drawn, too
             boxes = None
             if recipe.resized_crop:
                 smallest, largest = recipe.resized_crop
                 boxes = augment.resized_crop(len(rows), (smallest, largest), generator)
             yield index[rows], boxes
 
-    answered, asked = tee(_order(len(examples), recipe, total, seed))
-    with closing(loading.read(split, requests(asked))) as images:
-        for rows, batch in zip(answered, images, strict=True):
+    answered, asked = tee(_order(len(examples), recipe, training.total, seed))
+    wanted = islice(requests(asked), start, None)
+    with closing(loading.read(split, wanted)) as images:
+        for rows, batch in zip(islice(answered, start, None), images, strict=True):
             yield rows, batch.to(device)
 
 

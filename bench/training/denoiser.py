@@ -7,9 +7,10 @@ the same step, whatever the images (law 6). So two sets of one size are shown in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
-from itertools import tee
+from dataclasses import dataclass
+from itertools import islice, tee
 
 import torch
 from torch import Tensor, nn
@@ -17,17 +18,12 @@ from torch.nn import functional as F
 
 from bench.contract.data import Split, Subset, TensorSplit
 from bench.contract.errors import BenchError
+from bench.contract.task import NOT_KEPT, Checkpoint
 from bench.training import loading
 from bench.training.average import Average
-from bench.training.classifier import (
-    CHECK_EVERY,
-    Examples,
-    check_finite,
-    generator_of,
-    learning_rate,
-    optimizer_of,
-)
+from bench.training.classifier import Examples
 from bench.training.diffusion import Denoiser, of_classes
+from bench.training.loop import Progress, Training, descend, generator_of
 from bench.training.networks import state
 from bench.training.recipe import DiffusionRecipe
 
@@ -41,7 +37,8 @@ def fit(
     extras: Mapping[str, Tensor] | None = None,
     flip: bool = False,
     device: str = "cpu",
-    progress: Callable[[int, int], None] | None = None,
+    checkpoint: Checkpoint = NOT_KEPT,
+    progress: Progress | None = None,
 ) -> dict[int, dict[str, Tensor]]:
     """Train `denoiser` in place, from the weights that it has, by the recipe's schedule.
 
@@ -67,61 +64,70 @@ def fit(
     seen = {name: tensor for name, tensor in extras.items() if name.startswith("image.")}
     seen = seen if recipe.projection else {}
     generator = generator_of(seed, "denoising")
-    kind = torch.device(device).type
-
     denoiser.to(device).train()
     parameters = [p for p in denoiser.parameters() if p.requires_grad]
-    optimizer = optimizer_of(parameters, recipe)
     average = Average(parameters, recipe.ema)
-    kept: dict[int, dict[str, Tensor]] = {}
-    with (
-        torch.random.fork_rng([device] if kind == "cuda" else []),
-        closing(_loaded(examples, recipe, seed, device)) as batches,
-    ):
+    training = Training(denoiser, recipe, recipe.steps, device, {"denoising": generator}, average)
+    loss_of = _Loss(denoiser, recipe, labels, weights, told, seen, flip, generator)
+
+    def keep(done: int) -> None:
+        if done in recipe.checkpoints and done < recipe.steps:
+            training.kept[done] = _averaged(denoiser, average, parameters)
+
+    with torch.random.fork_rng([device] if torch.device(device).type == "cuda" else []):
         torch.manual_seed(seed)  # dropout inside the network
-        for step, (rows, images) in enumerate(batches):
-            mirrored = torch.rand(len(rows), generator=generator) < 0.5
-            mirrored &= recipe.flip and flip
-            images = _flipped(images, mirrored)
-            with torch.no_grad():
-                x = denoiser.encode(images)  # [B, *shape]
-            time = torch.randint(recipe.timesteps, (len(rows),), generator=generator).to(device)
-            noise = torch.randn(x.shape, generator=generator).to(device)
-            dropped = torch.rand(len(rows), generator=generator) < recipe.dropout
-            asked = labels[rows.to(device)].masked_fill(dropped.to(device), denoiser.classes)
-
-            schedule, projected = denoiser.schedule, {}
-            with torch.autocast(kind, torch.bfloat16, enabled=recipe.bf16):
-                noised, t = schedule.noised(x, noise, time), schedule.fraction(time)
-                said = denoiser(noised, t, asked, told, bool(seen))
-                said, projected = said if seen else (said, {})
-            error = (said.float() - schedule.target(x, noise, time)).square().flatten(1).mean(1)
-            for name, tensor in seen.items():
-                wanted = _flipped(tensor[rows].to(device).float(), mirrored)
-                cosine = F.cosine_similarity(projected[name].float(), wanted, dim=1)
-                error = error - recipe.projection * cosine.view(len(rows), -1).mean(1)
-            loss = (weights[rows.to(device)] * error).mean()
-
-            optimizer.zero_grad()
-            loss.backward()
-            if recipe.clip:
-                nn.utils.clip_grad_norm_(parameters, recipe.clip)
-            lr = learning_rate(recipe, step, recipe.steps)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            optimizer.step()
-            average.step(parameters)
-
-            done = step + 1
-            if done in recipe.checkpoints and done < recipe.steps:
-                kept[done] = _averaged(denoiser, average, parameters)
-            if done % CHECK_EVERY == 0 or done == recipe.steps:
-                check_finite(loss, parameters, done, recipe.steps, lr)
-            if progress and (done % max(1, recipe.steps // 100) == 0 or done == recipe.steps):
-                progress(done, recipe.steps)
+        start = training.resume(checkpoint)
+        with closing(_loaded(examples, training, seed, start)) as batches:
+            descend(
+                training,
+                batches,
+                loss_of,
+                start=start,
+                after=keep,
+                checkpoint=checkpoint,
+                progress=progress,
+            )
     average.copy_to(parameters)
     denoiser.eval()
-    return kept
+    return training.kept
+
+
+@dataclass(frozen=True, eq=False)
+class _Loss:
+    """The loss of a batch, as `fit` describes it. It draws times, noise and dropped labels."""
+
+    denoiser: Denoiser
+    recipe: DiffusionRecipe
+    labels: Tensor  # [N] int64
+    weights: Tensor  # [N], of mean 1
+    told: Mapping[str, Tensor]  # of classes [K, ...]
+    seen: Mapping[str, Tensor]  # of images [N, ...]
+    flip: bool
+    generator: torch.Generator
+
+    def __call__(self, rows: Tensor, images: Tensor) -> Tensor:
+        denoiser, recipe, generator = self.denoiser, self.recipe, self.generator
+        device, count = images.device, len(rows)
+        mirrored = torch.rand(count, generator=generator) < 0.5
+        mirrored &= recipe.flip and self.flip
+        with torch.no_grad():
+            x = denoiser.encode(_flipped(images, mirrored))  # [B, *shape]
+        time = torch.randint(recipe.timesteps, (count,), generator=generator).to(device)
+        noise = torch.randn(x.shape, generator=generator).to(device)
+        dropped = torch.rand(count, generator=generator) < recipe.dropout
+        asked = self.labels[rows.to(device)].masked_fill(dropped.to(device), denoiser.classes)
+
+        schedule, projected = denoiser.schedule, {}
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16):
+            noised, t = schedule.noised(x, noise, time), schedule.fraction(time)
+            said = denoiser(noised, t, asked, self.told, bool(self.seen))
+            said, projected = said if self.seen else (said, {})
+        error = (said.float() - schedule.target(x, noise, time)).square().flatten(1).mean(1)
+        for name, tensor in self.seen.items():
+            wanted = _flipped(tensor[rows].to(device).float(), mirrored)
+            cosine = F.cosine_similarity(projected[name].float(), wanted, dim=1)
+            error = error - recipe.projection * cosine.view(count, -1).mean(1)
+        return (self.weights[rows.to(device)] * error).mean()
 
 
 def _averaged(
@@ -155,9 +161,12 @@ def _rows(count: int, recipe: DiffusionRecipe, seed: int) -> Iterator[Tensor]:
 
 
 def _loaded(
-    examples: Examples, recipe: DiffusionRecipe, seed: int, device: str
+    examples: Examples, training: Training, seed: int, start: int
 ) -> Generator[tuple[Tensor, Tensor], None, None]:
-    """Batches (rows [B], images [B, C, H, W] on the device), the same from any split."""
+    """Batches (rows [B], images [B, C, H, W] on the device) from step `start` on, alike of any
+    split."""
+    recipe, device = training.recipe, training.device
+    assert isinstance(recipe, DiffusionRecipe)
     split: Split = examples.split
     index = examples.index.cpu()
     while isinstance(split, Subset):
@@ -165,7 +174,7 @@ def _loaded(
     if isinstance(split, TensorSplit):
         split = TensorSplit(split.pixels[index].to(device), split.labels[index])
         index = torch.arange(len(index))
-    answered, asked = tee(_rows(len(examples), recipe, seed))
+    answered, asked = tee(islice(_rows(len(examples), recipe, seed), start, None))
     with closing(loading.read(split, ((index[rows], None) for rows in asked))) as images:
         for rows, batch in zip(answered, images, strict=True):
             yield rows, batch.to(device)

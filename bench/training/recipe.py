@@ -21,14 +21,16 @@ class Recipe:
     steps: int = 0  # optimiser steps; give this or `epochs`, not both (neither: 300 steps)
     epochs: int = 0  # passes over the set
     batch: int = 256  # images per step; a smaller set is one batch
-    optimizer: str = "sgd"  # "sgd" (Nesterov momentum) | "adamw"
+    optimizer: str = "sgd"  # "sgd" | "adamw"
     lr: float = 0.01
     momentum: float = 0.9  # of sgd
+    nesterov: bool = True  # of sgd: Nesterov's momentum; False: plain
     betas: tuple[float, float] = (0.9, 0.999)  # of adamw
     weight_decay: float = 5e-4
     schedule: str = "cosine"  # "cosine" (to 0) | "step" | "constant"
     milestones: tuple[float, ...] = (0.5,)  # of "step": fractions of the run
     gamma: float = 0.1  # of "step": factor at each milestone
+    restart: bool = False  # of "step": a new optimiser at each milestone, without momentum
     warmup: float = 0.0  # fraction of the run with a linear rise from 0
     crop: int = 0  # random shifts of up to this many pixels, zero padding
     flip: bool = False  # mirror images, on data sets where that keeps the label

@@ -29,6 +29,7 @@ from bench.engine.scheduler import Engine
 from bench.stages.condense import Condense, condense
 from bench.stages.execute import execute
 from bench.stages.io import Desk, built
+from bench.stages.load import Load
 from bench.stages.squeeze import Squeeze, squeeze
 from bench.stages.stage import STAGES, Dataset, Stage, Work
 from bench.store.store import Finished, Store
@@ -317,3 +318,61 @@ def test_the_seed_of_a_stage_knows_no_method() -> None:
     others = [("train", "d", "a", 1), ("train", "d", "b", 0), ("train", "e", "a", 0)]
     others += [("probe", "d", "a", 0)]
     assert len({seed_of("train", "d", "a", 0), *(seed_of(*o) for o in others)}) == 5
+
+
+# ---- checkpoints
+
+
+@dataclass(frozen=True)
+class Dying:
+    """A teacher that dies at a step of its training, once."""
+
+    name: str = "dying"
+    marker: str = ""  # a file: it has died already
+
+    def squeeze(self, task: Task) -> nn.Module:
+        from bench.training.classifier import Examples, fit
+
+        def progress(done: int, total: int) -> None:
+            if done == 8 and self.marker and not Path(self.marker).exists():
+                Path(self.marker).touch()
+                raise MemoryError
+
+        labels = task.train.labels
+        return fit(
+            task.network(),
+            Examples(task.train, torch.arange(len(labels)), labels),
+            Recipe(steps=10, batch=16, crop=1),
+            classes=len(task.classes),
+            seed=task.seed,
+            checkpoint=task.checkpoint,
+            progress=progress,
+        )
+
+
+def test_a_stage_that_dies_late_goes_on_and_gives_the_same_bytes_and_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.stages.execute.INTERVAL", 0.0)
+    store = Store(tmp_path / "store")
+
+    def run(stage: Stage, key: str) -> Finished:
+        return execute(Work(stage, key, "cpu", str(store.root)), progress=lambda d, t: None)
+
+    load = Load(Dataset("toy-data", toy.GRAY, "", {}), 0, toy.GRAY, "test", "")
+    found = run(load, "2" * 16)
+    loaded = Dataset("toy-data", toy.GRAY, found.key, found.value)
+
+    def squeezed(teacher: Dying, key: str) -> Finished:
+        return run(Squeeze(loaded, 0, teacher, toy.ToyConvNet()), key)
+
+    whole = squeezed(Dying(), "0" * 16)
+    dying = Dying(marker=str(tmp_path / "died"))
+    with pytest.raises(MemoryError):
+        squeezed(dying, "1" * 16)
+    assert store.partial("squeeze", "1" * 16).exists()
+    again = squeezed(dying, "1" * 16)
+
+    assert again.files == whole.files
+    assert again.value["passes"] == whole.value["passes"]
+    assert not store.partial("squeeze", "1" * 16).exists()

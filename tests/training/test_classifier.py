@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from bench.contract.data import Subset, TensorSplit
 from bench.contract.errors import BenchError
 from bench.training import classifier
-from bench.training.classifier import Examples, cross_entropy, distillation, fit, learning_rate
+from bench.training.classifier import Examples, cross_entropy, distillation, fit
+from bench.training.loop import learning_rate
 from bench.training.networks import predict, state
 from bench.training.recipe import Recipe
 

@@ -15,8 +15,9 @@ from torch.nn import functional as F
 from bench import BenchError, Task, TensorSplit, Unsupported
 from bench.checks import checks_for, run_checks
 from bench.training import diffusion, toy
-from bench.training.classifier import Examples, generator_of
+from bench.training.classifier import Examples
 from bench.training.denoiser import fit
+from bench.training.loop import generator_of
 from bench.training.recipe import DiffusionRecipe
 from bench_d2c.attach import hashed_text
 from bench_d2c.bilevel import D2C

@@ -105,3 +105,42 @@ def test_discovery_imports_nothing_heavy():
     code = "import sys, bench_matching as b; b.bench_methods(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+class Killed(Exception):
+    pass
+
+
+class Memory:
+    """A checkpoint of every network, with how many were drawn by then; it kills after `last`."""
+
+    def __init__(self, last):
+        self.last, self.times, self.drawn, self.kept = last, 0, 0, ({}, 0)
+
+    def load(self):
+        tensors, self.drawn = self.kept
+        return tensors
+
+    def save(self, state):
+        self.times += 1
+        if self.times > self.last:
+            raise Killed
+        self.kept = ({name: one.clone() for name, one in state().items()}, self.drawn)
+
+    def network(self):
+        self.drawn += 1
+        return fixtures.network(toy.ToyConvNet(), toy.GRAY.load(), seed=self.drawn)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
+def test_a_set_whose_making_was_killed_has_the_bytes_of_one_that_was_not(method):
+    def made(memory):
+        networks = {"backbone": memory.network}
+        return condensed(quick(method), networks=networks, checkpoint=memory).images
+
+    whole = made(Memory(99))
+    memory = Memory(3)
+    with pytest.raises(Killed):
+        made(memory)
+    memory.last = 99
+    assert torch.equal(made(memory), whole)

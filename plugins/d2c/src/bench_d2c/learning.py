@@ -16,9 +16,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bench import BenchError, CondensedSet, Split, Task, TensorSplit, Unsupported
 from bench.training import loading
-from bench.training.classifier import Examples, generator_of
+from bench.training.classifier import Examples
 from bench.training.denoiser import fit
 from bench.training.diffusion import Denoiser, rows_of
+from bench.training.loop import generator_of
 from bench.training.recipe import DiffusionRecipe
 from bench_d2c import timesteps
 from bench_d2c.attach import TEXT, hashed_text

@@ -65,6 +65,7 @@ class Training:
             penalty=penalty,
             attack=attack,
             device=task.device,
+            checkpoint=task.checkpoint,
             progress=task.progress,
         )
 
@@ -130,7 +131,8 @@ class Adversarial(Training):
     def squeeze(self, task: Task) -> nn.Module:
         import torch
 
-        generator = torch.Generator().manual_seed(task.seed) if self.random_start else None
+        # seeded by the training, whose checkpoints keep its state
+        generator = torch.default_generator if self.random_start else None
 
         def attack(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
             return attacked(

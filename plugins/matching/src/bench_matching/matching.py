@@ -5,7 +5,7 @@ This module imports torch: components import it inside their verbs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Generator, Tensor, nn
@@ -48,8 +48,9 @@ def match(task: Task, how: Matching, apart: Apart) -> CondensedSet:
     z = ((begin(task, how.init) - mean) / std).clamp(low, high)  # [K, m, C, H, W]
     sgd = torch.optim.SGD([z], how.lr, how.momentum)
     total, each = how.iterations * how.outer, max(1, min(SETTLING, SETTLING_ALL // len(z)))
-    for done in range(total):
+    for done in range(_resume(task.checkpoint.load(), z, sgd, draws), total):
         if done % how.outer == 0:
+            task.checkpoint.save(lambda done=done: _state(done, z, sgd, draws))  # type: ignore[misc]
             network = task.network().to(task.device)
         else:
             _train(network, mean + std * z, task, how, draws)
@@ -149,6 +150,24 @@ def _train(network: nn.Module, images: Tensor, task: Task, how: Matching, draws:
             f"a network that is trained on the synthetic images failed (lr_network "
             f"{how.lr_network:g}, {how.inner} epochs): {error}; here: lower lr_network or inner"
         ) from error
+
+
+def _state(done: int, z: Tensor, sgd: torch.optim.SGD, draws: Generator) -> dict[str, Tensor]:
+    """What changes from one network to the next."""
+    momentum = sgd.state[z].get("momentum_buffer")
+    kept = {"done": torch.tensor(done), "z": z, "draws": draws.get_state()}
+    return kept if momentum is None else kept | {"momentum": momentum}
+
+
+def _resume(kept: Mapping[str, Tensor], z: Tensor, sgd: torch.optim.SGD, draws: Generator) -> int:
+    """Go back to what a checkpoint has kept; the steps that were done then."""
+    if not kept:
+        return 0
+    z.copy_(kept["z"])
+    draws.set_state(kept["draws"])
+    if "momentum" in kept:
+        sgd.state[z]["momentum_buffer"] = kept["momentum"].to(z)
+    return int(kept["done"])
 
 
 def _labels(classes: int, ipc: int) -> Tensor:

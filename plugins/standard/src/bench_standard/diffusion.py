@@ -64,6 +64,7 @@ class Diffusion:
             seed=task.seed,
             flip=task.flip,
             device=task.device,
+            checkpoint=task.checkpoint,
             progress=task.progress,
         )
         network: nn.Module = denoiser

@@ -58,6 +58,7 @@ class Standard:
             seed=task.seed,
             flip=task.flip,
             device=task.device,
+            checkpoint=task.checkpoint,
             progress=task.progress,
         )
 
