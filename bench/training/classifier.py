@@ -22,10 +22,9 @@ from bench.contract.errors import BenchError
 from bench.contract.keys import digest
 from bench.training import augment, loading
 from bench.training.networks import evaluating
-from bench.training.recipe import DiffusionRecipe, Recipe
+from bench.training.recipe import DEFAULT_STEPS, DiffusionRecipe, Recipe
 
 REGIMES = ("hard", "soft", "teacher")
-DEFAULT_STEPS = 300
 CHECK_EVERY = 50  # steps between looks at the loss: each one waits for the device
 
 Hook = Callable[[nn.Module, Tensor, Tensor], Tensor]
