@@ -62,7 +62,7 @@ class Following:
         self.counts: Counter[str] = Counter()
         self.pending: Counter[Profile] = Counter()  # stages that have not ended
         self.prices, self.slots = Prices(), 1
-        self.spoken = time.monotonic()
+        self.spoken = _now()
 
     def expect(self, stages: Sequence[Stage], prices: Prices, slots: int) -> None:
         """These stages will end; so many run at a time, at about these prices."""

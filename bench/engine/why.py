@@ -54,12 +54,13 @@ def why(engine: Engine, found: Look) -> Reasons:
     """Why the missing stages of a plan would be run.
 
     A stage is compared with those in the store that have its title: the one that differs least,
-    and the latest of these. One that differs in nothing but the results of stages above follows
-    from those and is not told of on its own.
+    and the latest of these. One that differs in nothing but what is told of a stage above, or in
+    its result, follows from that and is not told of on its own.
     """
     before = _earlier(engine, {(stage.kind, stage.title) for stage in found.missing})
     missing = {stage.id for stage in found.missing}
-    told: dict[str, str] = {}
+    told: dict[str, list[str]] = {}
+    said: dict[str, set[str]] = {}  # of a stage or of one above it
     below: dict[str, Counter[str]] = {}
     root: dict[str, str] = {}  # the stage from which one follows, both by id
     new: Counter[str] = Counter()
@@ -71,14 +72,17 @@ def why(engine: Engine, found: Look) -> Reasons:
         above = [one for one in stage.above.values() if one.id in missing]
         changes = _least(engine, stage, found, known)
         roots = [root[one.id] for one in above if one.id in root]
+        heard = {change for one in above for change in said.get(one.id, ())}
+        said[stage.id] = heard.union(changes)
+        changes = [change for change in changes if change not in heard]
         if roots and not changes:
             root[stage.id] = roots[0]
             below[roots[0]][stage.kind] += 1
         else:
-            told[stage.id] = "; ".join(changes or [f"{one.title} is new" for one in above])
+            told[stage.id] = changes or [f"{one.title} is new" for one in above]
             root[stage.id], below[stage.id] = stage.id, Counter()
     again = [stage for stage in found.missing if stage.id in told]
-    return Reasons(tuple(Reason(s, told[s.id], below[s.id]) for s in again), new)
+    return Reasons(tuple(Reason(s, "; ".join(told[s.id]), below[s.id]) for s in again), new)
 
 
 def _earlier(

@@ -86,9 +86,7 @@ def test_a_like_stage_has_the_price_and_no_other_changes_it() -> None:
         (Profile("probe", "clean", "digits", "large", 10), 0.2),
     ],
 )
-def test_another_stage_is_a_guess_in_proportion_to_its_effort(
-    other: Profile, guess: float
-) -> None:
+def test_another_stage_is_a_guess_in_proportion_to_its_effort(other: Profile, guess: float) -> None:
     assert known((A, 2.0)).of(other) == Price(pytest.approx(guess), guess=True)
 
 
