@@ -12,7 +12,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.contract.keys import digest, parameters, platform, seed_of
@@ -119,13 +119,12 @@ class Stage(ABC):
     @cached_property
     def inputs(self) -> dict[str, Any]:
         """The fields of the kind: all but those that every stage has."""
-        common = {f.name for f in fields(Stage)}
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in common}
+        return {name: getattr(self, name) for name in _own(type(self))}
 
     def spec(self, named: Identity) -> dict[str, Any]:
         """JSON of all inputs; `named` names what is no JSON: a stage, a component."""
-        hashed = {f.name for f in fields(self) if f.metadata.get("key", True)}
-        plain = {k: _each(v, named) for k, v in self.inputs.items() if k in hashed}
+        hashed = _own(type(self))
+        plain = {k: _each(v, named) for k, v in self.inputs.items() if hashed[k]}
         return {**self.dataset.identity, "seed": self.seed, **plain}
 
     def hashed(
@@ -168,6 +167,13 @@ class Work:
     store: str
     folder: str = ""  # $BENCH_DATA: a server of workers keeps the one that it was started with
     inputs: Mapping[str, Any] = field(default_factory=dict)  # for people
+
+
+@cache
+def _own(kind: type[Stage]) -> dict[str, bool]:
+    """The fields of a kind of stage, beside those that all have, and whether its key holds them."""
+    common = {f.name for f in fields(Stage)}
+    return {f.name: f.metadata.get("key", True) for f in fields(kind) if f.name not in common}
 
 
 def _stages(parts: Any, prefix: str = "") -> Iterator[tuple[str, Stage]]:
