@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.contract.errors import BenchError
-from bench.running import BAD_INPUT, FAILED, INTERRUPTED, Interrupted, cores
+from bench.commands.run import BAD_INPUT, FAILED, INTERRUPTED, Interrupted, cores
 
 if TYPE_CHECKING:
     from bench.contract.registry import Registry
@@ -137,9 +137,9 @@ def run(
 
     Cells that are complete are published while the run goes on.
     """
-    from bench import running
+    from bench.commands import run as command
 
-    asked = running.Asked(
+    asked = command.Asked(
         board=board,
         methods=_listed(methods),
         only=_filters(only),
@@ -153,7 +153,7 @@ def run(
         check=check,
         sample=sample,
     )
-    if code := running.run(asked):
+    if code := command.run(asked):
         raise typer.Exit(code)
 
 
