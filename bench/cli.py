@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.contract.errors import BenchError
 from bench.commands.run import BAD_INPUT, FAILED, INTERRUPTED, Interrupted, cores
+from bench.contract.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.contract.registry import Registry
