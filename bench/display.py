@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -26,18 +27,33 @@ from bench.checks import Verdict
 from bench.contract.fields import about, values_of
 from bench.contract.kinds import KINDS, says
 from bench.contract.registry import Broken, Entry, Registry
-from bench.engine.estimate import Survey
+from bench.engine.estimate import Estimate
+from bench.engine.prices import Prices, Profile, profile
 from bench.engine.results import Ran
 from bench.engine.scheduler import Step
+from bench.engine.why import Reasons
 from bench.stages.plan import Plan
-from bench.store.store import Store
+from bench.stages.stage import Stage
 
 console = Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
 if not console.is_terminal and "COLUMNS" not in os.environ:
     console.width = 10_000  # a file or a pipe folds nothing
 
-EVERY = 10.0  # seconds between lines where there is no terminal
-LONG = 30.0  # seconds from which a stage's own progress is told there
+EVERY = 10.0  # seconds between lines on all stages where there is no terminal
+LONG = 60.0  # seconds between two lines on a stage there; a shorter one has none
+
+
+@dataclass
+class _Running:
+    """A stage that runs: how far it is, since when, and when that was last told."""
+
+    title: str
+    bar: TaskID
+    profile: Profile
+    begun: float
+    told: float
+    done: int = 0
+    total: int = 0
 
 
 class Following:
@@ -46,60 +62,96 @@ class Following:
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
         self.all = progress.add_task("all stages", total=None)
-        self.bars: dict[str, TaskID] = {}
-        self.begun: dict[str, float] = {}  # stages that run, and since when
+        self.running: dict[str, _Running] = {}  # by the stage's id
+        self.failed: list[Step] = []
         self.counts: Counter[str] = Counter()
-        self.total = 0
-        self.started = self.spoken = time.monotonic()
+        self.pending: Counter[Profile] = Counter()  # stages that have not ended
+        self.prices, self.slots = Prices(), 1
+        self.spoken = _now()
 
-    def expect(self, stages: int) -> None:
-        """So many stages will end."""
-        self.total = stages
+    def expect(self, stages: Sequence[Stage], prices: Prices, slots: int) -> None:
+        """These stages will end; so many run at a time, at about these prices."""
+        self.pending = Counter(map(profile, stages))
+        self.prices, self.slots = prices, slots
         self.counts.clear()
-        self.started = time.monotonic()
-        self.progress.reset(self.all, total=stages)
+        self.progress.reset(self.all, total=len(stages))
 
     def __call__(self, step: Step) -> None:
-        key = step.stage.id
         match step.status:
             case "started":
-                self.bars[key] = self.progress.add_task(f"  {step.stage.title}", total=None)
-                self.begun[key] = time.monotonic()
+                bar, now = self.progress.add_task(f"  {step.stage.title}", total=None), _now()
+                key = profile(step.stage)
+                self.running[step.stage.id] = _Running(step.stage.title, bar, key, now, now)
             case "progress":
-                self.progress.update(self.bars[key], completed=step.done, total=step.total)
-                self._tell(step)
+                one = self.running[step.stage.id]
+                one.done, one.total = step.done, step.total
+                self.progress.update(one.bar, completed=step.done, total=step.total)
+                self._tell(one)
+            case "running":
+                self._tell(self.running[step.stage.id])
             case _:
-                self.counts[step.status] += 1
-                if key in self.bars:
-                    self.progress.remove_task(self.bars.pop(key))
-                    del self.begun[key]
-                said = ", ".join(f"{n} {status}" for status, n in sorted(self.counts.items()))
-                self.progress.update(self.all, advance=1, description=said)
-                if step.status == "failed":
-                    console.print(f"failed: {step.stage.title}: {step.reason}", style="red")
-                self._speak(said)
+                self._ended(step)
 
-    def _tell(self, step: Step) -> None:
-        """How far a long stage is, where there is no terminal and nothing else to say."""
-        took = time.monotonic() - self.begun[step.stage.id]
-        if step.done and took >= LONG and self._may_speak():
-            left = duration(took / step.done * (step.total - step.done))
-            console.print(f"{step.stage.title}: {step.done}/{step.total}; about {left} left")
+    def left(self) -> tuple[float, bool]:
+        """Seconds until all stages have ended, and whether that is more than a guess."""
+        now, sure = _now(), True
+        seconds = -sum(
+            min(now - one.begun, price.seconds)
+            for one in self.running.values()
+            if (price := self.prices.of(one.profile)) and self.pending[one.profile]
+        )
+        for key, number in self.pending.items():
+            if not number:
+                continue
+            price = self.prices.of(key)
+            seconds += number * price.seconds if price else 0.0
+            sure = sure and price is not None and not price.guess
+        return max(0.0, seconds) / self.slots, sure
 
-    def _may_speak(self) -> bool:
-        now = time.monotonic()
-        if console.is_terminal or now - self.spoken < EVERY:
-            return False
-        self.spoken = now
-        return True
+    def _tell(self, one: _Running) -> None:
+        """Say how far a long stage is, where there is no terminal."""
+        now = _now()
+        if not console.is_terminal and now - one.told >= LONG:
+            one.told = now
+            console.print(f"{one.title}: {_how_far(one.done, one.total, now - one.begun)}")
+
+    def _ended(self, step: Step) -> None:
+        stage, key = step.stage, profile(step.stage)
+        self.counts[step.status] += 1
+        if key in self.pending:
+            self.pending[key] -= 1
+        if step.status in ("done", "cached"):
+            self.prices.learn(key, step.seconds)
+        if one := self.running.pop(stage.id, None):
+            self.progress.remove_task(one.bar)
+        said = ", ".join(f"{n} {status}" for status, n in sorted(self.counts.items()))
+        self.progress.update(self.all, advance=1, description=said)
+        if step.status == "failed":
+            self.failed.append(step)
+            console.print(f"failed: {stage.title}: {step.reason}", style="red")
+        self._speak(said)
 
     def _speak(self, said: str) -> None:
-        if not self.total or not self._may_speak():
+        now = _now()
+        if console.is_terminal or not self.pending or now - self.spoken < EVERY:
             return
-        now, ended = time.monotonic(), sum(self.counts.values())
-        worked = ended - self.counts["cached"]
-        left = (now - self.started) / worked * (self.total - ended) if worked else 0
-        console.print(f"{ended}/{self.total} stages ({said}); about {duration(left)} left")
+        self.spoken = now
+        waiting, ended = self.pending.total(), sum(self.counts.values())
+        seconds, sure = self.left()
+        guess = "" if sure else " (a guess)"
+        console.print(
+            f"{ended}/{ended + waiting} stages ({said}); about {duration(seconds)} left{guess}"
+        )
+
+
+def _how_far(done: int, total: int, took: float) -> str:
+    if not done:
+        return f"running for {duration(took)}"
+    return f"{done}/{total} steps; about {duration(took / done * (total - done))} left"
+
+
+def _now() -> float:
+    return time.monotonic()
 
 
 @contextmanager
@@ -123,30 +175,49 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def show_survey(surveys: Sequence[Survey], plan: Plan, jobs: int) -> None:
+def show_estimates(
+    estimates: Sequence[Estimate], plan: Plan, slots: int, reasons: Reasons | None = None
+) -> None:
     """The plan: how many stages of each kind, how many are cached, what the rest should take."""
     table = Table(box=None, pad_edge=False)
     for column in ("stage", "total", "cached", "to run", "time of one process"):
         table.add_column(column, justify="left" if column == "stage" else "right")
-    for s in surveys:
-        todo = s.total - s.cached
-        price = "" if not todo else "unknown" if s.unpriced == todo else duration(s.seconds)
-        table.add_row(s.kind, str(s.total), str(s.cached), str(todo), price)
+    for e in estimates:
+        todo = e.total - e.cached
+        price = "" if not todo else "unknown" if e.unpriced == todo else duration(e.seconds)
+        price += ", a guess" if e.guesses else ""
+        table.add_row(e.kind, str(e.total), str(e.cached), str(todo), price)
     console.print(table)
-    seconds, unpriced = sum(s.seconds for s in surveys), sum(s.unpriced for s in surveys)
-    said = f"{len(plan.cells)} cells; about {duration(seconds / jobs)} with {jobs} jobs"
+    for line in _why(reasons) if reasons else ():
+        console.print(line)
+    seconds, unpriced = sum(e.seconds for e in estimates), sum(e.unpriced for e in estimates)
+    said = f"{len(plan.cells)} cells; about {duration(seconds / slots)} with {slots} jobs"
     if unpriced:
         said += f", plus {unpriced} stages without a price (nothing like them has run yet)"
+    if guesses := sum(e.guesses for e in estimates):
+        said += (
+            f"; a guess: {guesses} stages are priced by stages that differ in data, network, "
+            "components or steps"
+        )
     console.print(said)
 
 
-def show_failures(ran: Ran, store: Store) -> None:
-    """How many cells failed; the stages that cost them have been said when they failed."""
+def _why(reasons: Reasons) -> Iterator[str]:
+    yield from map(str, reasons.again)
+    if reasons.new:
+        new = ", ".join(f"{n} {kind}" for kind, n in reasons.new.items())
+        yield f"never made before: {new}"
+    if not reasons.again and not reasons.new:
+        yield "nothing would be made again"
+
+
+def show_failures(failed: Sequence[Step], ran: Ran) -> None:
+    """What failed, why, and where what it printed lies: one line a stage."""
     if ran.cells_failed:
-        console.print(
-            f"{ran.cells_failed} cells failed; what their stages printed is in "
-            f"{store.root / 'logs'}"
-        )
+        console.print(f"{len(failed)} stages and with them {ran.cells_failed} cells failed:")
+    for step in failed:
+        log = f"; log: {step.log}" if step.log else "; it printed nothing"
+        console.print(f"  {step.stage.title}: {step.reason}{log}")
 
 
 def show_plugins(registry: Registry) -> None:

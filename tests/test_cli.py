@@ -107,8 +107,13 @@ def test_faults_are_counted_and_no_traceback_is_shown(faulty: Any, bench: Bench)
     assert ended.code == 1
     assert "Traceback" not in ended.out + ended.err
     # 11 methods on 2 networks under 2 attacks; of 2 others, what neither broken thing spares
-    assert "48 cells failed; what their stages printed is in" in ended.out
-    assert str(store / "logs") in ended.out
+    assert "15 stages and with them 48 cells failed:\n" in ended.out
+    listed = re.findall(r"^  (.*), toy-data, seed 0: (.*); log: (.*)$", ended.out, re.M)
+    listed += re.findall(r"^  (.*), toy-data, seed 0: (.*); it printed (nothing)$", ended.out, re.M)
+    assert {stage: reason for stage, reason, _ in listed} == failures(ended.out)
+    told = {stage: Path(log) for stage, _, log in listed}
+    assert "no weights at weights.bin" in told["raise, ipc 1"].read_text()
+    assert told["raise, ipc 1"].parent == store / "logs"
     logs = [path.read_text() for path in (store / "logs").iterdir()]
     assert any("FileNotFoundError: no weights at weights.bin" in log for log in logs)
 
@@ -305,6 +310,10 @@ def test_a_board_that_cannot_be_read_is_one_sentence(
         (["--only", "ipc="], "--only ipc=: expected KEY=VALUE"),
         (["--only", "budget=1"], "--only budget: there is no such axis"),
         (["--sample", "3"], "--sample goes with --check"),
+        (["--why"], "--why goes with --dry-run"),
+        (["--device", "cpu,abacus"], "--device abacus cannot be used here"),
+        (["--device", ","], "--device names no device"),
+        (["--device", "cpu,cpu", "--jobs", "1"], "--jobs 1 is less than the 2 devices of --device"),
         (["--device", "abacus"], "--device abacus cannot be used here"),
         (["--store", "matrix"], "matrix"),
     ],
@@ -324,7 +333,7 @@ def test_data_that_cannot_be_loaded_cost_their_own_cells(
     ended = bench("run", folder, "--store", tmp_path / "store")
     assert ended.code == 1
     assert "failed: load closed: RuntimeError: the test split was opened (toyplug" in ended.out
-    assert "2 cells failed; what their stages printed is in" in ended.out
+    assert "1 stages and with them 2 cells failed:\n  load closed: RuntimeError" in ended.out
     assert {record["dataset"] for record in records(folder)} == {"toy-data"}
     folder = board(datasets=["closed"], **SMALL)
     said = one_line(bench("run", folder, "--store", tmp_path / "store"))
@@ -432,6 +441,7 @@ def test_a_dry_run_prices_what_is_missing_by_what_the_store_knows(
     assert all(re.fullmatch(r"\d+ s", priced(ended.out)[kind][3]) for kind in ALL)
     assert "30 cells" in ended.out
     assert "without a price" not in ended.out
+    assert "guess" not in ended.out
     assert {path for path in snapshot(reference.store) if "locks" not in path} == {
         path for path in before if "locks" not in path
     }
@@ -451,9 +461,10 @@ def test_a_dry_run_prices_by_the_records_where_the_store_is_empty(
     shutil.copytree(reference.store / "load", store / "load")
     before = snapshot(folder)
     ended = bench("run", folder, "--store", store, "--dry-run", "--jobs", 2)
-    assert priced(ended.out)["train"] == ["10", "0", "10", "67 min"]
+    assert priced(ended.out)["train"] == ["10", "0", "10", "67 min, a guess"]
     assert priced(ended.out)["measure"][3] == "unknown"  # records do not say
     assert "about 33 min with 2 jobs, plus 20 stages without a price" in ended.out
+    assert "a guess: 40 stages are priced by stages that differ in data, network," in ended.out
     assert snapshot(folder) == before
 
 
@@ -469,6 +480,31 @@ def test_a_dry_run_of_a_finished_board_has_nothing_to_do(bench: Bench, reference
     assert "20 cells; about 0 s" in ended.out
 
 
+def test_a_dry_run_says_that_the_prices_of_other_data_are_a_guess(
+    bench: Bench, board: Boards, reference: Any
+) -> None:
+    folder = board(probe={"images": 128}, **{**SMALL, "methods": ["toy-means"]})
+    ended = bench("run", folder, "--store", reference.store, "--dry-run")
+    assert ended.code == 0
+    assert priced(ended.out)["probe"][3].endswith(", a guess")
+    assert "stages are priced by stages that differ in data, network, components or" in ended.out
+
+
+def test_a_dry_run_says_why_a_stage_is_made_again(
+    bench: Bench, board: Boards, reference: Any
+) -> None:
+    folder = board(recipe={**BOARD["recipe"], "lr": 0.2}, seeds=[0, 2])
+    ended = bench("run", folder, "--store", reference.store, "--dry-run", "--why")
+    assert ended.code == 0
+    student = "student toy-linear of noted, ipc 1, hard labels, toy-data, seed 0"
+    follow = "(so are those below it: 2 probe, 2 measure)"
+    assert f"\n{student}: recipe.lr was 0.1, is 0.2 {follow}\n" in ended.out
+    assert ended.out.count("recipe.lr was 0.1, is 0.2") == 5
+    assert "never made before: 5 condense, 5 train, 10 probe, 10 measure" in ended.out
+    done = bench("run", reference.board, "--store", reference.store, "--dry-run", "--why")
+    assert "nothing would be made again" in done.out
+
+
 def test_a_record_that_cannot_be_written_takes_no_other_with_it(
     bench: Bench, reference: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -476,7 +512,7 @@ def test_a_record_that_cannot_be_written_takes_no_other_with_it(
     good, bad = records(folder)[:2]
     shutil.rmtree(folder / "records")
     spoilt = {**bad, "metrics": {"toy-accuracy": 1.5}}
-    monkeypatch.setattr("bench.engine.results.run", lambda engine, plan: Ran((spoilt, good), (), 0))
+    monkeypatch.setattr("bench.engine.results.run", lambda *_: Ran((spoilt, good), (), 0))
     ended = bench("run", folder, "--store", reference.store)
     assert ended.code == 1
     assert ended.out.count("metrics.toy-accuracy is 1.5; expected a fraction in [0, 1]") == 1
@@ -487,9 +523,7 @@ def test_a_run_that_comes_to_no_record_writes_nothing(
     bench: Bench, board: Boards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = board(**SMALL)
-    monkeypatch.setattr(
-        "bench.engine.results.run", lambda engine, plan: Ran((), (), 0, interrupted=True)
-    )
+    monkeypatch.setattr("bench.engine.results.run", lambda *_: Ran((), (), 0, interrupted=True))
     ended = bench("run", folder, "--store", tmp_path / "store")
     assert ended.code == 130
     assert "wrote" not in ended.out
@@ -572,13 +606,32 @@ def test_an_interrupted_check_does_not_say_that_records_hold(
     bench: Bench, reference: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = reference.copied(tmp_path)
-    monkeypatch.setattr(
-        "bench.engine.results.run", lambda engine, plan: Ran((), (), 0, interrupted=True)
-    )
+    monkeypatch.setattr("bench.engine.results.run", lambda *_: Ran((), (), 0, interrupted=True))
     ended = bench("run", folder, "--check", "--store", reference.store)
     assert ended.code == 130
     assert "hold" not in ended.out
     assert "interrupted" in ended.err
+
+
+# ---- exit codes
+
+
+def test_the_help_of_run_lists_the_exit_codes(bench: Bench) -> None:
+    said = " ".join(bench("run", "--help").out.split())
+    assert "Exit codes: 0 all is well; 1 something failed, or does not hold; 2 bad input;" in said
+    assert "130 interrupted by Ctrl-C, SIGTERM or SIGHUP" in said
+
+
+def test_each_exit_code_is_what_the_help_says(
+    bench: Bench, board: Boards, reference: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fine = ("run", reference.copied(tmp_path / "fine"), "--store", reference.store)
+    assert bench(*fine).code == 0
+    assert bench("run", board(**{**SMALL, "methods": ["raise"]})).code == 1
+    assert bench("run", board(ipc=[0])).code == 2
+    stopped = lambda *_: Ran((), (), 0, interrupted=True)  # noqa: E731
+    monkeypatch.setattr("bench.engine.results.run", stopped)
+    assert bench(*fine).code == 130
 
 
 # ---- leaderboard

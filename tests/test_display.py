@@ -12,33 +12,66 @@ from typing import Any
 import pytest
 
 from bench import display
+from bench.engine.prices import Prices, Profile
+from bench.engine.results import Ran
 from bench.engine.scheduler import Step
 
 
-def heard(monkeypatch: pytest.MonkeyPatch, long: float, *steps: tuple[str, int, int]) -> list[str]:
-    """What is printed of the steps of one stage, were any moment fit for a line."""
-    said: list[str] = []
-    monkeypatch.setattr(display, "EVERY", 0.0)
-    monkeypatch.setattr(display, "LONG", long)
-    monkeypatch.setattr(display.console, "print", lambda text, **_: said.append(text))
-    stage: Any = SimpleNamespace(id="s", title="student of noted")
+class Heard:
+    """A listener, the clock that it looks at, and what it prints."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.lines = 1_000.0, list[str]()
+        monkeypatch.setattr(display, "_now", lambda: self.now)
+        monkeypatch.setattr(display, "profile", lambda stage: stage.profile)
+        monkeypatch.setattr(display.console, "print", lambda text, **_: self.lines.append(text))
+
+    def said(self) -> list[str]:
+        lines, self.lines = self.lines, []
+        return lines
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
+    return Heard(monkeypatch)
+
+
+def a_stage(id: str, kind: str = "train") -> Any:
+    return SimpleNamespace(id=id, title=f"student {id}", profile=Profile(kind, "", "d", "n", 10))
+
+
+def test_a_stage_of_more_than_a_minute_tells_its_steps_and_the_time_left(heard: Heard) -> None:
+    one = a_stage("a")
     with display.following() as listen:
-        listen.expect(4)
-        for status, done, total in steps:
-            listen(Step(stage, status, done, total))
-    return said
+        listen.expect([one], Prices(), 1)
+        listen(Step(one, "started"))
+        heard.now += 59
+        listen(Step(one, "progress", 29, 100))
+        assert heard.said() == []
+        heard.now += 1
+        listen(Step(one, "progress", 30, 100))
+        assert heard.said() == ["student a: 30/100 steps; about 2 min left"]
+        heard.now += 59
+        listen(Step(one, "progress", 60, 100))
+        assert heard.said() == []  # no more than a line a minute
+        heard.now += 1
+        listen(Step(one, "running"))
+        assert heard.said() == ["student a: 60/100 steps; about 80 s left"]
 
 
-def test_a_long_stage_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    (line,) = heard(monkeypatch, 0.0, ("started", 0, 0), ("progress", 30, 100))
-    assert line.startswith("student of noted: 30/100; about ")
-    assert line.endswith(" left")
-
-
-def test_a_short_stage_is_told_at_its_end_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = heard(monkeypatch, 60.0, ("started", 0, 0), ("progress", 30, 100), ("done", 0, 0))
-    assert len(said) == 1
-    assert said[0].startswith("1/4 stages (1 done)")
+def test_a_long_stage_that_counts_no_steps_is_said_to_run(heard: Heard) -> None:
+    one, other = a_stage("a"), a_stage("b")
+    with display.following() as listen:
+        listen(Step(one, "started"))
+        heard.now += 30
+        listen(Step(other, "started"))
+        heard.now += 90
+        listen(Step(one, "running"))
+        listen(Step(other, "running"))
+    assert heard.said() == [
+        "student a: running for 2 min",
+        "student b: running for 2 min",
+    ]
 
 
 DEMO = Path(__file__).parents[1] / "leaderboards" / "demo"
@@ -79,3 +112,75 @@ def test_a_command_says_what_an_ascii_terminal_cannot_show(tmp_path: Path) -> No
     code = "from bench.cli import main; main()"
     said = printed(code, "leaderboard", str(board), PYTHONIOENCODING="ascii")
     assert "br\\xe4tt" in said
+
+
+def test_a_short_stage_is_told_at_its_end_alone(heard: Heard) -> None:
+    one = a_stage("a")
+    with display.following() as listen:
+        listen.expect([one, a_stage("b")], Prices(), 1)
+        listen(Step(one, "started"))
+        heard.now += 20
+        listen(Step(one, "progress", 30, 100))
+        listen(Step(one, "done", seconds=20.0))
+    assert heard.said() == ["1/2 stages (1 done); about 20 s left"]
+
+
+def test_the_time_left_accounts_for_unequal_stages(heard: Heard) -> None:
+    """A run whose many short stages end first is not said to be nearly done."""
+    short, long = [a_stage(str(n), "probe") for n in range(9)], a_stage("x", "train")
+    prices = Prices()
+    prices.learn(short[0].profile, 1.0)
+    prices.learn(long.profile, 600.0)
+    with display.following() as listen:
+        listen.expect([*short, long], prices, 2)
+        assert listen.left() == (304.5, True)
+        for stage in short:
+            listen(Step(stage, "started"))
+            listen(Step(stage, "done", seconds=1.0))
+        assert listen.left() == (300.0, True)
+        listen(Step(long, "started"))
+        heard.now += 400
+        assert listen.left() == (100.0, True)
+        heard.now += 9_000  # longer than it should
+        assert listen.left() == (0.0, True)
+
+
+def test_the_time_left_is_learned_from_the_stages_of_the_run(heard: Heard) -> None:
+    stages = [a_stage(str(n)) for n in range(3)]
+    prices = Prices()
+    prices.learn(Profile("train", "", "other", "n", 1), 50.0)
+    with display.following() as listen:
+        listen.expect(stages, prices, 1)
+        assert listen.left() == (1_500.0, False)
+        listen(Step(stages[0], "started"))
+        heard.now += 12
+        listen(Step(stages[0], "done", seconds=2.0))
+        assert heard.said() == ["1/3 stages (1 done); about 4 s left"]
+
+
+def test_a_time_that_is_a_guess_says_so(heard: Heard) -> None:
+    one, other = a_stage("a"), a_stage("b", "probe")
+    with display.following() as listen:
+        listen.expect([one, other], Prices(), 1)
+        listen(Step(one, "started"))
+        heard.now += 12
+        listen(Step(one, "done", seconds=2.0))
+    assert heard.said() == ["1/2 stages (1 done); about 0 s left (a guess)"]
+
+
+def test_failures_are_listed_at_the_end_with_their_reason_and_their_log(heard: Heard) -> None:
+    loud, quiet = a_stage("a"), a_stage("b")
+    with display.following() as listen:
+        listen.expect([loud, quiet], Prices(), 1)
+        listen(Step(loud, "failed", reason="no weights", log=Path("logs/a.txt")))
+        listen(Step(quiet, "failed", reason="passed its time limit of 8 s"))
+        listen(Step(quiet, "blocked", reason="no weights"))
+    heard.said()
+    display.show_failures(listen.failed, Ran((), (), 5))
+    assert heard.said() == [
+        "2 stages and with them 5 cells failed:",
+        "  student a: no weights; log: logs/a.txt",
+        "  student b: passed its time limit of 8 s; it printed nothing",
+    ]
+    display.show_failures([], Ran((), (), 0))
+    assert heard.said() == []

@@ -18,6 +18,7 @@ from bench.board.components import Components, downloads
 from bench.board.matrix import Matrix, parse
 from bench.contract.errors import BenchError
 from bench.contract.registry import registry_of
+from bench.engine.executor import Slot
 from bench.engine.results import Ran, chosen_cells, run
 from bench.engine.scheduler import Engine
 from bench.records.files import sift
@@ -106,7 +107,7 @@ def resolved(**changes: Any) -> Components:
 
 def ran(store: Path, only: dict[str, Any] | None = None, **changes: Any) -> tuple[Matrix, Ran]:
     components = resolved(**changes)
-    engine = Engine(components, Store(store), 2)
+    engine = Engine(components, Store(store), (Slot(),) * 2)
     cells = chosen_cells(components.matrix, (), only)
     return components.matrix, run(engine, engine.plan(cells))
 
@@ -145,7 +146,7 @@ def test_a_student_is_trained_once_for_all_its_checkpoints_and_none_for_real_ima
 def test_no_two_figures_have_one_name_and_none_of_a_set_is_found_twice(whole: Any) -> None:
     board, _, store = whole
     components = resolved(metrics=["of-set", "of-student"])
-    plan = Engine(components, Store(store), 1).plan(board.cells())
+    plan = Engine(components, Store(store)).plan(board.cells())
     titles = [stage.title for stage in plan.stages if stage.kind == "measure"]
     assert len(titles) == len(set(titles))
     assert len([title for title in titles if title.startswith("of-set")]) == 4 * 2

@@ -97,14 +97,80 @@ def test_a_run_that_is_told_to_end_publishes_what_is_finished_and_says_how_to_go
         send(process, number)
         stopped = ended(process)
     assert stopped.code == 130
-    assert "interrupted" in stopped.err
-    assert "run the same command to go on" in stopped.err
+    assert stopped.err == (
+        f"bench: interrupted; 1 of 2 cells are published in {folder}, and what else has finished "
+        f"is kept in {store}; run the same command to go on\n"
+    )
     assert "Traceback" not in stopped.out + stopped.err
     assert [record["method"] for record in records(folder)] == ["toy-first"]
     assert "toy-first" in (folder / "README.md").read_text()
     heal()
     assert bench(*command).code == 0
     assert {record["method"] for record in records(folder)} == {"slow", "toy-first"}
+
+
+HASTY = """
+from bench.engine import publishing
+publishing.EVERY = 0.05
+from bench.cli import main
+main()
+"""
+
+
+def test_a_run_that_is_killed_has_published_what_was_complete(
+    shell: Shell, bench: Bench, board: Callable[..., Path], heal: Callable[[], None]
+) -> None:
+    folder, store = board(methods=["slow"], **SMALL), shell.folder / "store"
+    command = ("run", folder, "--store", store, "--jobs", 2)
+    with shell.begun(*command, code=HASTY) as process:
+        comes_to(process, lambda: bool(records(folder)))
+        signal_all(process, signal.SIGKILL)
+        process.wait()
+    assert [record["method"] for record in records(folder)] == ["toy-first"]
+    assert records(folder)[0]["metrics"]
+    assert not (folder / "README.md").exists()  # pages are made at the end
+    heal()
+    assert bench(*command).code == 0
+    assert {record["method"] for record in records(folder)} == {"slow", "toy-first"}
+
+
+@pytest.mark.slow
+def test_a_second_request_to_end_spoils_no_publication(
+    shell: Shell, board: Callable[..., Path]
+) -> None:
+    """Supervisors send SIGHUP right after SIGTERM."""
+    folder, store = board(methods=["slow"], **SMALL), shell.folder / "store"
+    with shell.begun("run", folder, "--store", store, "--jobs", 2) as process:
+        comes_to(process, lambda: has_heard(store, "measure"))
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGTERM):
+            process.send_signal(number)
+        stopped = ended(process)
+    assert stopped.code == 130
+    assert "1 of 2 cells are published" in stopped.err
+    assert (folder / "README.md").exists()
+
+
+FULL_DISK = """
+from bench.report import folder
+keep, calls = folder.keep, []
+def once_without_room(*given):
+    calls.append(given)
+    if len(calls) == 1:
+        raise OSError("no room")
+    return keep(*given)
+folder.keep = once_without_room
+"""
+
+
+def test_records_that_cannot_be_written_meanwhile_cost_no_run(
+    shell: Shell, board: Callable[..., Path]
+) -> None:
+    folder, store = board(**SMALL), shell.folder / "store"
+    code = FULL_DISK + HASTY.replace("0.05", "0.0")
+    done = shell("run", folder, "--store", store, "--jobs", 1, code=code)
+    assert "records are not written before the end: no room\n" in done.out
+    assert done.code == 0
+    assert len(records(folder)) == 2
 
 
 @pytest.mark.slow

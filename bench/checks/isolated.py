@@ -11,7 +11,8 @@ from typing import Any
 from bench.checks import CLAIMS, Verdict, checks_for, run_checks
 from bench.contract.limits import Limits
 from bench.contract.registry import Entry, Registry
-from bench.engine.local import Done, Failed, Job, Workers
+from bench.engine.executor import Done, Failed, Job, Slot
+from bench.engine.local import Local
 
 LIMITS = Limits(seconds=300, memory_gb=8)  # of one component
 
@@ -25,11 +26,14 @@ def check_apart(
     Up to `jobs` components are checked at a time; `names` are what they may name
     (`Registry.names`).
     """
-    work = [Job(str(n), _check, (e.kind, e.component, names)) for n, e in enumerate(entries)]
+    work = [
+        Job(str(n), _check, (e.kind, e.component, names), modules=(*CLAIMS.values(),))
+        for n, e in enumerate(entries)
+    ]
     # Each worker starts a helper that loads torch (`again`), so there are no more than needed.
     bundles = [work[first::jobs] for first in range(min(jobs, len(work)))]
     found: dict[str, list[Verdict]] = {}
-    with Workers(jobs, limits, preload=tuple(CLAIMS.values())) as workers:
+    with Local([Slot()] * jobs, limits) as workers:
         for bundle in bundles:
             workers.start(bundle)
         for number, entry in enumerate(entries):
@@ -43,7 +47,12 @@ def check_apart(
 
 
 def _check(
-    kind: str, component: Any, names: Registry, *, progress: Callable[[int, int], None]
+    kind: str,
+    component: Any,
+    names: Registry,
+    *,
+    device: str,
+    progress: Callable[[int, int], None],
 ) -> list[Verdict]:
     return run_checks(checks_for(kind, component, names))
 

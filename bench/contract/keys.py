@@ -18,9 +18,12 @@ PROTOCOL = 3
 """Raised by one with every change of the harness that can change a measured number."""
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no spaces. Raises ValueError for NaN and infinities."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def digest(value: Any) -> str:
@@ -34,6 +37,7 @@ def platform(device: str) -> dict[str, Any]:
     return {"protocol": PROTOCOL, "torch": version("torch"), "device": device.split(":")[0]}
 
 
+@cache
 def seed_of(stage: str, dataset: str, architecture: str, seed: int) -> int:
     """The 63-bit seed of a stage (law 6)."""
     text = canonical([stage, dataset, architecture, seed])

@@ -2,80 +2,81 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.engine.scheduler import price_key
-from bench.records.record import Record
-from bench.stages.plan import Plan
+from bench.engine.prices import Prices, profile
+from bench.engine.scheduler import Engine
 from bench.stages.stage import STAGES, Stage
-from bench.store.store import Store
 
 
 @dataclass(frozen=True)
-class Survey:
+class Look:
+    """What the store has of some stages, before they run."""
+
+    contents: Mapping[str, str]  # of those that are there, by id
+    missing: tuple[Stage, ...]  # what would be run
+
+
+@dataclass(frozen=True)
+class Estimate:
     """One kind of stage in a plan: how many, how many are cached, what the rest should take."""
 
     kind: str
     total: int
     cached: int
-    seconds: float  # of one process, for those with a price
+    seconds: float  # of one slot, for those with a price
+    guesses: int  # prices that are no more than that
     unpriced: int  # stages that nothing like has run yet
 
 
-def survey(
-    plan: Plan,
-    store: Store,
-    key_of: Callable[[Stage, Mapping[str, str]], str],
-    records: Iterable[Record] = (),
-) -> tuple[Survey, ...]:
-    """What `--dry-run` shows; `key_of` is that of the engine.
-
-    Prices are medians: of like stages in the store, else of the kind in the store, else of the kind
-    in the board's records.
-    """
-    like: dict[str, list[float]] = {}
-    for finished in store.finished():
-        if finished.unsupported:
-            continue
-        seconds = finished.cost.get("seconds", 0.0)
-        for name in (str(finished.inputs.get("price")), finished.stage):
-            like.setdefault(name, []).append(seconds)
-    published: dict[str, list[float]] = {}
-    for record in records:
-        for kind, seconds in record.get("cost", {}).get("seconds", {}).items():
-            published.setdefault(kind, []).append(seconds)
-
-    def price(stage: Stage) -> float | None:
-        for known in (like.get(price_key(stage)), like.get(stage.kind), published.get(stage.kind)):
-            if known:
-                return statistics.median(known)
-        return None
-
+def look(engine: Engine, stages: Sequence[Stage]) -> Look:
+    """Which stages would be run. None is below one that has declined: it is declined as well."""
     contents: dict[str, str] = {}
-    declined = set()
-    total, cached, unpriced = Counter[str](), Counter[str](), Counter[str]()
-    expected: dict[str, float] = {}
-    for stage in plan.stages:
-        total[stage.kind] += 1
-        if any(s.id in declined for s in stage.above.values()):
+    declined: set[str] = set()
+    missing: list[Stage] = []
+    for stage in stages:
+        above = [one.id for one in stage.above.values()]
+        if not declined.isdisjoint(above):
             declined.add(stage.id)
-            cached[stage.kind] += 1
             continue
-        known = all(s.id in contents for s in stage.above.values())
-        if known and (found := store.find(stage.kind, key_of(stage, contents))):
-            cached[stage.kind] += 1
+        found = None
+        if all(id in contents for id in above):
+            found = engine.store.find(stage.kind, engine.key_of(stage, contents))
+        if found is None:
+            missing.append(stage)
+        elif found.unsupported:
+            declined.add(stage.id)
+        else:
             contents[stage.id] = found.content
-            if found.unsupported:
-                declined.add(stage.id)
-            continue
-        expected_here = price(stage)
-        unpriced[stage.kind] += expected_here is None
-        expected[stage.kind] = expected.get(stage.kind, 0.0) + (expected_here or 0.0)
+    return Look(contents, tuple(missing))
+
+
+def estimate(
+    stages: Sequence[Stage], missing: Sequence[Stage], prices: Prices
+) -> tuple[Estimate, ...]:
+    """What `--dry-run` shows of each kind of stage."""
+    total = Counter(stage.kind for stage in stages)
+    todo, guesses, unpriced = Counter[str](), Counter[str](), Counter[str]()
+    seconds: dict[str, float] = dict.fromkeys(total, 0.0)
+    for stage in missing:
+        price = prices.of(profile(stage))
+        todo[stage.kind] += 1
+        if price is None:
+            unpriced[stage.kind] += 1
+        else:
+            guesses[stage.kind] += price.guess
+            seconds[stage.kind] += price.seconds
     return tuple(
-        Survey(kind, total[kind], cached[kind], expected.get(kind, 0.0), unpriced[kind])
+        Estimate(
+            kind,
+            total[kind],
+            total[kind] - todo[kind],
+            seconds[kind],
+            guesses[kind],
+            unpriced[kind],
+        )
         for kind in STAGES
         if total[kind]
     )

@@ -20,18 +20,17 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import psutil
 
 from bench.contract.errors import BenchError, Unsupported, said
 from bench.contract.moved import moved
+from bench.engine.executor import Done, Failed, Job, Progress
 
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -55,49 +54,6 @@ INTERVAL = 0.1  # seconds between two reports of progress
 LONGEST = 300  # characters of a message that nobody worded for a reader
 
 
-@dataclass(frozen=True)
-class Job:
-    """A call `function(*arguments, progress=callable(done, total))`.
-
-    `function` and the classes of `arguments` can be imported, and not from `__main__`, which the
-    process does not have. What the call prints goes to the file `log`.
-    """
-
-    id: str
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...] = ()
-    log: Path | None = None
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a job returned."""
-
-    id: str
-    value: Any
-
-
-@dataclass(frozen=True)
-class Failed:
-    """Why a job has no value, in one sentence. `unsupported`: a component declined."""
-
-    id: str
-    reason: str
-    unsupported: bool = False
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a job is; sent at most ten times a second, and at its end."""
-
-    id: str
-    done: int
-    total: int
-
-
-Event = Done | Failed | Progress
-
-
 def packed(job: Job) -> bytes:
     """The call as it travels to another process. Raises BenchError if it cannot."""
     try:
@@ -110,7 +66,7 @@ def packed(job: Job) -> bytes:
 
 
 def fork(
-    calls: Sequence[tuple[Job, bytes]], seconds: float, preload: Sequence[str] = ()
+    calls: Sequence[tuple[Job, bytes]], device: str, seconds: float, preload: Sequence[str] = ()
 ) -> tuple[ForkServerProcess, Connection]:
     """A process that makes the packed calls, and a pipe out of which come pickled events.
 
@@ -123,7 +79,7 @@ def fork(
     context.set_forkserver_preload(list(PRELOAD))
     here, there = context.Pipe(duplex=False)
     sent = [(job.id, job.log, payload) for job, payload in calls]
-    process = context.Process(target=_work, args=(sent, there, seconds))
+    process = context.Process(target=_work, args=(sent, there, device, seconds))
     try:
         with _no_main():
             _ensure_server([calls[0][0].function.__module__, *preload])
@@ -132,7 +88,7 @@ def fork(
         here.close()
         if preload:  # one of them may have taken the server down: try a server without them
             time.sleep(INTERVAL)  # its pipe closes a moment before it can be seen to be dead
-            return fork(calls, seconds)
+            return fork(calls, device, seconds)
         raise BenchError(
             f"no process could be forked ({sentence(error)}); expected a server that imports "
             'torch; try `python -c "import torch._dynamo"`'
@@ -188,7 +144,7 @@ def _no_main() -> Iterator[None]:
 
 
 def _work(
-    calls: Sequence[tuple[str, Path | None, bytes]], pipe: Connection, seconds: float
+    calls: Sequence[tuple[str, Path | None, bytes]], pipe: Connection, device: str, seconds: float
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     watch = threading.Thread(target=_die_with_parent, daemon=True)
@@ -203,7 +159,7 @@ def _work(
         try:
             _redirect(log)
             faulthandler.dump_traceback_later(min(seconds, threading.TIMEOUT_MAX), file=2)
-            message = _call(id, payload, pipe)
+            message = _call(id, payload, device, pipe)
         except Exception as error:
             declined = isinstance(error, Unsupported)
             if not declined:
@@ -217,9 +173,9 @@ def _work(
     watch.join()
 
 
-def _call(id: str, payload: bytes, pipe: Connection) -> bytes:
+def _call(id: str, payload: bytes, device: str, pipe: Connection) -> bytes:
     function, arguments = pickle.loads(payload)
-    value = function(*arguments, progress=_reporter(id, pipe))
+    value = function(*arguments, device=device, progress=_reporter(id, pipe))
     try:
         # Plain pickle: multiprocessing's sends a tensor as a file handle that dies with us.
         return pickle.dumps(Done(id, value))

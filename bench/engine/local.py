@@ -22,10 +22,8 @@ import psutil
 
 from bench.contract.errors import BenchError
 from bench.contract.limits import Limits
-from bench.engine.fork import Done, Event, Failed, Job, Progress, fork, packed, sentence
-
-__all__ = ["Done", "Event", "Failed", "Job", "Progress", "Workers"]
-
+from bench.engine.executor import Event, Failed, Job, Progress, Slot
+from bench.engine.fork import fork, packed, sentence
 
 LOOK = 0.2  # seconds between two looks at the processes
 
@@ -36,6 +34,7 @@ GRACE = 0.25  # seconds past the time limit, in which a hung job writes its trac
 @dataclass
 class _Bundle:
     jobs: list[Job]  # still to be done; the first of them runs now
+    slot: Slot
     process: ForkServerProcess
     pipe: Connection
     since: float  # when the running job began
@@ -44,7 +43,7 @@ class _Bundle:
     baseline: int = 0  # bytes that the server has, shared with the process
 
 
-class Workers:
+class Local:
     """At most `jobs` processes at a time, with one thread of torch and these limits.
 
     `preload` names modules that jobs will want; the server that forks them imports each once,
@@ -54,10 +53,10 @@ class Workers:
     `events`.
     """
 
-    def __init__(self, jobs: int, limits: Limits, preload: Sequence[str] = ()) -> None:
-        if jobs < 1:
-            raise BenchError(f"{jobs} workers cannot do anything; expected at least 1")
-        self.jobs, self.limits, self.preload = jobs, limits, tuple(preload)
+    def __init__(self, slots: Sequence[Slot], limits: Limits) -> None:
+        if not slots:
+            raise BenchError("no slot: nothing can be done; expected at least 1")
+        self.slots, self.limits = tuple(slots), limits
         self._bundles: list[_Bundle] = []
         self._dying: list[_Bundle] = []  # killed, and not yet gone
         self._events: list[Event] = []
@@ -66,7 +65,7 @@ class Workers:
     @property
     def free(self) -> int:
         """How many bundles may be started now."""
-        return self.jobs - len(self._bundles)
+        return len(self.slots) - len(self._bundles)
 
     def start(self, jobs: Sequence[Job]) -> None:
         """Run a bundle: its jobs one after another in one fresh process.
@@ -75,7 +74,9 @@ class Workers:
         Raises RuntimeError if no worker is free, BenchError if there is nothing to fork from.
         """
         if not self.free:
-            raise RuntimeError(f"all {self.jobs} workers are busy; start bundles while `free` > 0")
+            raise RuntimeError(
+                f"all {len(self.slots)} workers are busy; start bundles while `free` > 0"
+            )
         calls: list[tuple[Job, bytes]] = []
         for job in jobs:
             try:
@@ -84,8 +85,11 @@ class Workers:
                 self._events.append(Failed(job.id, str(error)))
         if not calls:
             return
-        process, pipe = fork(calls, self.limits.seconds, self.preload)
-        bundle = _Bundle([job for job, _ in calls], process, pipe, time.monotonic())
+        busy = [bundle.slot for bundle in self._bundles]
+        slot = next(s for s in self.slots if busy.count(s) < self.slots.count(s))
+        preload = tuple(dict.fromkeys(module for job in jobs for module in job.modules))
+        process, pipe = fork(calls, slot.device, self.limits.seconds, preload)
+        bundle = _Bundle([job for job, _ in calls], slot, process, pipe, time.monotonic())
         self._bundles.append(bundle)
         with suppress(psutil.Error):  # it may be dead already
             bundle.root = psutil.Process(process.pid)
@@ -119,7 +123,7 @@ class Workers:
         for job in (job for bundle in running for job in bundle.jobs[:1]):
             _delete_if_empty(job.log)
 
-    def __enter__(self) -> Workers:
+    def __enter__(self) -> Local:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -14,7 +14,7 @@ from bench.contract import keys
 from bench.contract.errors import BenchError
 from bench.contract.fields import suggest
 from bench.contract.kinds import fact
-from bench.engine.scheduler import Engine, Failure, Outcome
+from bench.engine.scheduler import Engine, Failure, Outcome, Watch, unwatched
 from bench.records.record import Record
 from bench.stages import evaluator
 from bench.stages.measure import Measure
@@ -60,9 +60,9 @@ def chosen_cells(
     return cells
 
 
-def run(engine: Engine, plan: Plan) -> Ran:
+def run(engine: Engine, plan: Plan, watch: Watch = unwatched) -> Ran:
     """Run a plan and make the records of its cells."""
-    return records_of(engine.components, plan, engine.execute(plan.stages))
+    return records_of(engine.components, plan, engine.execute(plan.stages, watch))
 
 
 def records_of(components: Components, plan: Plan, outcome: Outcome) -> Ran:

@@ -1,4 +1,4 @@
-"""Who runs the stages of a plan: this machine, a process a stage, and the store as its memory.
+"""What runs the stages of a plan: an executor, with the store as its memory.
 
 Whatever is finished stays finished; a stage that fails takes down those below it and nothing
 else.
@@ -20,13 +20,16 @@ from bench.board.components import Components
 from bench.board.matrix import Cell
 from bench.contract.errors import BenchError
 from bench.contract.keys import digest
-from bench.engine.local import Done, Failed, Job, Progress, Workers
+from bench.contract.limits import Limits
+from bench.engine.executor import Done, Executor, Executors, Failed, Job, Progress, Slot
+from bench.engine.prices import profile
 from bench.stages.load import data_folder, is_current
 from bench.stages.plan import Plan, check_budgets, load_stage, plan
 from bench.stages.stage import Dataset, Stage, Work, identity_of
 from bench.store.store import Finished, Store
 
 BUNDLE = 32  # metrics are quick: so many share one process
+BEAT = 1.0  # seconds between two words that a stage still runs
 RETRY = 0.5  # seconds until a stage that another run holds is looked at again
 
 
@@ -35,10 +38,13 @@ class Step:
     """What a listener hears: a stage has begun, advances, or has ended."""
 
     stage: Stage
-    status: str  # "started" | "progress" | "done" | "cached" | "failed" | "unsupported" | "blocked"
+    status: str  # "started" | "running" | "progress", and one of the ends: "done" | "cached" |
+    # "failed" | "unsupported" | "blocked"
     done: int = 0
     total: int = 0
     reason: str = ""
+    seconds: float = 0.0  # that a stage has taken whose result is there
+    log: Path | None = None  # what a stage that failed has printed, if it has
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the stages, by their id."""
+    """What became of the stages, by their id, in the order in which they ended."""
 
     finished: Mapping[str, Finished]
     failed: Mapping[str, Failure]
@@ -60,28 +66,52 @@ class Outcome:
 
 
 Listener = Callable[[Step], None]
+Watch = Callable[[Outcome], None]  # looks at what has ended so far, several times a second
 
 
 def silent(step: Step) -> None: ...
 
 
-def do(work: Work, *, progress: Callable[[int, int], None]) -> Finished:
-    """Run a stage: the function that worker processes are given. Torch is loaded there."""
+def unwatched(outcome: Outcome) -> None: ...
+
+
+def do(work: Work, *, device: str, progress: Callable[[int, int], None]) -> dict[str, Any]:
+    """Run a stage: the function that jobs call. Torch is loaded there."""
     from bench.stages.execute import execute
 
-    return execute(work, progress=progress)
+    return execute(work, device=device, progress=progress)
+
+
+def local(slots: Sequence[Slot], limits: Limits) -> Executor:
+    """Processes of this machine."""
+    from bench.engine.local import Local
+
+    return Local(slots, limits)
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Where stages run and what they may use."""
+    """Where stages run and what they may use. Raises BenchError for devices of two types."""
 
     components: Components
     store: Store
-    jobs: int
-    device: str = "cpu"
+    slots: tuple[Slot, ...] = (Slot(),)
     listen: Listener = silent
     board: Path | None = None  # its folder, where it keeps networks that metrics look with
+    executors: Executors = local
+
+    def __post_init__(self) -> None:
+        types = {slot.device.split(":")[0] for slot in self.slots}
+        if len(types) > 1:
+            raise BenchError(
+                f"a run cannot use {' and '.join(sorted(types))} at once, which round differently; "
+                "expected devices of one type"
+            )
+
+    @property
+    def device(self) -> str:
+        """The type of device of all slots, which keys hold: "cpu", "cuda"."""
+        return self.slots[0].device.split(":")[0]
 
     def load(self, names: Iterable[str]) -> tuple[dict[str, Dataset], dict[str, Failure]]:
         """The data sets of a board, and why the others cannot be had."""
@@ -111,37 +141,46 @@ class Engine:
         made = plan(self.components, datasets, kept, self.board)
         return replace(made, lost=len(cells) - len(kept))
 
-    def execute(self, stages: Sequence[Stage]) -> Outcome:
+    def execute(self, stages: Sequence[Stage], watch: Watch = unwatched) -> Outcome:
         """Run what is not in the store yet. A stage that fails takes down those below, no more."""
         run = _Run(self, stages)
         interrupted = False
         try:
-            run.finish()
+            run.finish(watch)
         except KeyboardInterrupt:
             interrupted = True
         finally:
             run.close()
         return Outcome(run.finished, run.failed, interrupted)
 
-    def work(self, stage: Stage, key: str, keys: Mapping[str, str]) -> Work:
-        """A stage as a worker gets it; `keys` are those of the stages above, by id."""
-        named = {name: part for name, part in stage.inputs.items() if hasattr(part, "name")}
-        identities = {
-            name: self.components.registry.identity(part)
-            for name, part in named.items()
-            if not isinstance(part, Stage)
-        }
-        networks = [getattr(one, "architecture", None) for one in stage.above.values()]
-        parts = [part for part in named.values() if not isinstance(part, Stage)]
+    def work(
+        self, stage: Stage, keys: Mapping[str, str], contents: Mapping[str, str | None]
+    ) -> Work:
+        """A stage as a process gets it; `keys` by id, and `contents` of the stages above."""
         return Work(
             stage=stage.sent(keys),
-            key=key,
-            device=self.device,
+            key=keys[stage.id],
             store=str(self.store.root.resolve()),
             folder=data_folder(),
-            inputs={"title": stage.title, "price": price_key(stage), **identities},
-            code=self.components.registry.code_of([*parts, *filter(None, networks)]),
+            inputs=self.inputs(stage, contents),
+            # a data set is what it holds: its code is checked where it is read
+            code=self.components.registry.code_of(stage.components[1:]),
         )
+
+    def job(self, stage: Stage, work: Work) -> Job:
+        """A stage as an executor gets it."""
+        provides = self.components.provided(stage.components)
+        modules = ("bench.stages.execute", *self.components.preload(provides))
+        log = self.store.log(stage.kind, work.key)
+        return Job(stage.id, do, (work,), log, provides, modules)
+
+    def inputs(self, stage: Stage, contents: Mapping[str, str | None]) -> dict[str, Any]:
+        """What is kept with the result of a stage, for people: all that its key hashes, in full.
+
+        None stands for the content of a stage above that is not known.
+        """
+        hashed = stage.hashed(self._full_identity, contents, self.device)
+        return {"title": stage.title, "profile": profile(stage).as_json(), "key": hashed}
 
     def key_of(self, stage: Stage, contents: Mapping[str, str]) -> str:
         """The key of a stage, given the content hashes of those above it, by id."""
@@ -152,13 +191,10 @@ class Engine:
         of_component = cache(lambda part: digest(self.components.registry.identity(part)))
         return cache(lambda part: identity_of(part, of_component))
 
-
-def price_key(stage: Stage) -> str:
-    """Stages of one price key take about the same time."""
-    kinds = ("teacher", "method", "ipc", "architecture", "labels", "attack", "sampler", "metric")
-    values = [stage.inputs[kind] for kind in kinds if stage.inputs.get(kind) is not None]
-    plain = [getattr(value, "name", value) for value in values if not isinstance(value, Stage)]
-    return " ".join(map(str, (stage.kind, stage.dataset.name, *plain)))
+    @cached_property
+    def _full_identity(self) -> Callable[[Any], Any]:
+        of_component = cache(self.components.registry.identity)
+        return cache(lambda part: identity_of(part, of_component))
 
 
 @dataclass
@@ -173,12 +209,14 @@ class _Run:
     ready: list[tuple[int, Stage]] = field(default_factory=list)  # heap, in the plan's order
     waiting: dict[str, int] = field(default_factory=dict)  # stages above that have not ended
     below: dict[str, list[Stage]] = field(default_factory=dict)
-    runnable: list[tuple[int, Stage]] = field(default_factory=list)  # heap; not in the store
-    metrics: list[tuple[int, Stage]] = field(default_factory=list)  # heap; likewise, to be bundled
+    # Heaps of stages that are not in the store: a metric's, which are bundled, by its name, since
+    # the code of one metric in a process could change the figures of another; the others by "".
+    runnable: dict[str, list[tuple[int, Stage]]] = field(default_factory=dict)
     elsewhere: list[Stage] = field(default_factory=list)  # another run is at it
     looked: float = 0.0
+    beaten: float = 0.0
     running: dict[str, tuple[Stage, FileLock]] = field(default_factory=dict)
-    workers: Workers | None = None
+    executor: Executor | None = None
 
     def __post_init__(self) -> None:
         self.rank = {stage.id: number for number, stage in enumerate(self.stages)}
@@ -190,7 +228,7 @@ class _Run:
             if not above:
                 heapq.heappush(self.ready, (self.rank[stage.id], stage))
 
-    def finish(self) -> None:
+    def finish(self, watch: Watch) -> None:
         while True:
             self._settle_ready()
             if self.elsewhere and time.monotonic() - self.looked > RETRY:
@@ -199,12 +237,13 @@ class _Run:
                 for stage in again:
                     self._queue(stage)
             self._start()
-            if self.workers and self.running:
+            if self.running:
                 self._hear()
             elif self.elsewhere:
                 time.sleep(RETRY / 4)
-            elif not (self.ready or self.runnable or self.metrics):
+            elif not (self.ready or any(self.runnable.values())):
                 return
+            watch(Outcome(self.finished, self.failed))
 
     def _settle_ready(self) -> None:
         while self.ready:
@@ -214,15 +253,14 @@ class _Run:
                 # a failure outweighs a refusal: it can be mended
                 self._fail(stage, min(faults, key=lambda f: f.unsupported))
                 continue
-            contents = {s.id: self.finished[s.id].content for s in stage.above.values()}
-            self.keys[stage.id] = self.engine.key_of(stage, contents)
+            self.keys[stage.id] = self.engine.key_of(stage, self._contents(stage))
             if not self._cached(stage):
                 self._queue(stage)
 
     def _queue(self, stage: Stage) -> None:
         """In the plan's order, so that cells are completed one by one."""
-        queue = self.metrics if stage.kind == "measure" else self.runnable
-        heapq.heappush(queue, (self.rank[stage.id], stage))
+        metric = stage.inputs["metric"].name if stage.kind == "measure" else ""
+        heapq.heappush(self.runnable.setdefault(metric, []), (self.rank[stage.id], stage))
 
     def _cached(self, stage: Stage, *, locked: bool = False) -> bool:
         found = self.engine.store.find(stage.kind, self.keys[stage.id])
@@ -239,11 +277,9 @@ class _Run:
         return True
 
     def _start(self) -> None:
-        while not self.ready and (self.workers is None or self.workers.free):
-            queue, size = self.runnable, 1
-            if len(self.metrics) >= BUNDLE or not self.runnable:
-                queue, size = self.metrics, min(BUNDLE, -(-len(self.metrics) // self.engine.jobs))
-            if not queue:
+        while not self.ready and (self.executor is None or self.executor.free):
+            queue, size = self._next()
+            if not size:
                 return
             bundle: list[Stage] = []
             while queue and len(bundle) < size:
@@ -259,40 +295,60 @@ class _Run:
             if bundle:
                 self._submit(bundle)
 
+    def _next(self) -> tuple[list[tuple[int, Stage]], int]:
+        """The queue from which to start next, and so many stages. Metrics wait for a bundle of
+        their own, as long as there is other work."""
+        other = self.runnable.get("", [])
+        metrics = [queue for name, queue in self.runnable.items() if name and queue]
+        full = [queue for queue in metrics if len(queue) >= BUNDLE]
+        if other and not full:
+            return other, 1
+        queue = min(full or metrics, key=lambda queue: queue[0], default=[])
+        return queue, min(BUNDLE, -(-len(queue) // len(self.engine.slots)))
+
     def _submit(self, bundle: list[Stage]) -> None:
-        if self.workers is None:
-            limits = self.engine.components.matrix.limits
-            preload = ("bench.stages.execute", *self.engine.components.preload)
-            self.workers = Workers(self.engine.jobs, limits, preload=preload)
+        engine = self.engine
+        if self.executor is None:
+            self.executor = engine.executors(engine.slots, engine.components.matrix.limits)
         jobs = []
         for stage in bundle:
-            work = self.engine.work(stage, self.keys[stage.id], self.keys)
-            log = self.engine.store.log(stage.kind, work.key)
-            jobs.append(Job(stage.id, do, (work,), log))
-            self.engine.listen(Step(stage, "started"))
-        self.workers.start(jobs)
+            work = engine.work(stage, self.keys, self._contents(stage))
+            jobs.append(engine.job(stage, work))
+            engine.listen(Step(stage, "started"))
+        self.executor.start(jobs)
+
+    def _contents(self, stage: Stage) -> dict[str, str]:
+        return {one.id: self.finished[one.id].content for one in stage.above.values()}
 
     def _hear(self) -> None:
-        assert self.workers is not None
-        for event in self.workers.events(0.2):
+        assert self.executor is not None
+        for event in self.executor.events(0.2):
             stage, lock = self.running[event.id]
             match event:
                 case Progress():
                     self.engine.listen(Step(stage, "progress", event.done, event.total))
                     continue
                 case Done():
-                    self._done(stage, event.value, "done")
+                    self._done(stage, Finished(**event.value), "done")
                 case Failed():
                     if event.unsupported and stage.kind != "load":  # whose files no key holds
-                        declined = {"unsupported": event.reason}
-                        self.engine.store.publish(stage.kind, self.keys[stage.id], {}, declined)
+                        self._decline(stage, event.reason)
                     self._fail(stage, Failure(stage, event.reason, event.unsupported))
             del self.running[event.id]
             lock.release()
+        if time.monotonic() - self.beaten > BEAT:
+            self.beaten = time.monotonic()
+            for stage, _ in self.running.values():
+                self.engine.listen(Step(stage, "running"))
+
+    def _decline(self, stage: Stage, reason: str) -> None:
+        inputs = self.engine.inputs(stage, self._contents(stage))
+        key, declined = self.keys[stage.id], {"unsupported": reason}
+        self.engine.store.publish(stage.kind, key, {}, declined, inputs=inputs)
 
     def _done(self, stage: Stage, found: Finished, status: str) -> None:
         self.finished[stage.id] = found
-        self.engine.listen(Step(stage, status))
+        self.engine.listen(Step(stage, status, seconds=found.cost.get("seconds", 0.0)))
         self._release_below(stage)
 
     def _fail(self, stage: Stage, failure: Failure) -> None:
@@ -300,7 +356,9 @@ class _Run:
         status = "unsupported" if failure.unsupported else "failed"
         if failure.stage is not stage:
             status = "blocked"  # by a stage above
-        self.engine.listen(Step(stage, status, reason=failure.reason))
+        log = self.engine.store.log(stage.kind, self.keys[stage.id]) if status == "failed" else None
+        log = log if log and log.exists() else None  # one without a word has been deleted
+        self.engine.listen(Step(stage, status, reason=failure.reason, log=log))
         self._release_below(stage)
 
     def _release_below(self, stage: Stage) -> None:
@@ -310,7 +368,7 @@ class _Run:
                 heapq.heappush(self.ready, (self.rank[one.id], one))
 
     def close(self) -> None:
-        if self.workers:
-            self.workers.close()
+        if self.executor:
+            self.executor.close()
         for _, lock in self.running.values():
             lock.release()

@@ -59,11 +59,17 @@ def publish(
 
     `pictured` says where the pictures of a record's cell are kept. The caller holds the board.
     """
-    old, matrix = read(board), read_matrix(board)
-    records = merge(old, carried(old, new, matrix.metrics))
-    write(board, records)
-    pictures.write(board, board_of(matrix), records, pictured)
+    records = keep(board, new)
+    pictures.write(board, board_of(read_matrix(board)), records, pictured)
     return write_tables(board)
+
+
+def keep(board: Path, new: Iterable[Record]) -> list[Record]:
+    """Write records (sound ones) beside those that a board has; all of them."""
+    old = read(board)
+    records = merge(old, carried(old, new, read_matrix(board).metrics))
+    write(board, records)
+    return records
 
 
 def stale(board: Path) -> list[str]:

@@ -34,6 +34,10 @@ class Probe(Stage):
     def seed_network(self) -> str:
         return str(self.student.architecture.name)
 
+    @property
+    def effort(self) -> int:
+        return len(self.parts) or self.images or int(self.dataset.facts["test"])
+
     def run(self, desk: Desk) -> Result:
         from bench.stages.probing import joined
         from bench.training.loading import probed_images
@@ -71,6 +75,10 @@ class Attack(Stage):
     @property
     def seed_network(self) -> str:
         return str(self.student.architecture.name)
+
+    @property
+    def effort(self) -> int:
+        return self.size
 
     def run(self, desk: Desk) -> Result:
         from bench.training.loading import probed_images

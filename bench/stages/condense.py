@@ -31,6 +31,16 @@ class Condense(Stage):
     def words(self) -> str:
         return f"{self.method.name}, ipc {self.ipc or 'all'}"
 
+    @property
+    def images(self) -> int:
+        """How many the set has at most."""
+        counts = self.dataset.facts["counts"]
+        return self.ipc * len(counts) if self.ipc else sum(counts)
+
+    @property
+    def effort(self) -> int:
+        return self.images
+
     def run(self, desk: Desk) -> Result:
         from bench.training.sets import to_tensors, weigh
 

@@ -8,6 +8,7 @@ import random
 import resource
 import sys
 import time
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,14 @@ from bench.contract.imported import check_code
 from bench.stages.checkpoint import INTERVAL, Kept
 from bench.stages.io import Desk, Progress
 from bench.stages.stage import Work
-from bench.store.store import Finished, Store
+from bench.store.store import Store
 
 
-def execute(work: Work, *, progress: Progress) -> Finished:
-    """Run one stage and publish what it returns. Raises what the component raises."""
+def execute(work: Work, *, device: str, progress: Progress) -> dict[str, Any]:
+    """Run one stage on a device and publish what it returns: the fields of a `Finished`.
+
+    Raises what the component raises.
+    """
     _deterministic(work.stage.seed)
     if work.folder:
         os.environ["BENCH_DATA"] = work.folder
@@ -32,7 +36,7 @@ def execute(work: Work, *, progress: Progress) -> Finished:
     check_code(work.code)  # before hours of work
     started = time.monotonic()
     kept = Kept(store.partial(work.stage.kind, work.key), INTERVAL)
-    desk = Desk(store, work.device, progress, kept)
+    desk = Desk(store, device, progress, kept)
     tensors, value = work.stage.run(desk)
     check_code(work.code)  # of what the verb has imported
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -47,10 +51,10 @@ def execute(work: Work, *, progress: Progress) -> Finished:
         value,
         inputs=work.inputs,
         cost=cost,
-        environment=environment(work.device),
+        environment=environment(device),
     )
     kept.remove()
-    return finished
+    return asdict(finished)
 
 
 def _deterministic(seed: int) -> None:

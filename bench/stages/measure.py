@@ -46,6 +46,12 @@ class Measure(Stage):
     def seed_network(self) -> str:
         return self.network
 
+    @property
+    def effort(self) -> int:
+        looked = self.cell["probe"] or self.cell["set"]
+        images: int = looked.images or self.dataset.facts["test"]
+        return images
+
     def run(self, desk: Desk) -> Result:
         from bench.training import gates
 

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -121,9 +122,11 @@ def plan(
 def per(*axes: str) -> Callable[[Question], Question]:
     """The answer depends on these coordinates of a cell alone: it is found once for each."""
 
+    coordinates = attrgetter(*axes)
+
     def decorate(ask: Question) -> Question:
         def once(self: Questions, cell: Cell, *given: Any) -> Any:
-            place = (ask.__name__, *(getattr(cell, axis) for axis in axes), *given)
+            place = (ask, coordinates(cell), given)
             if place not in self.known:
                 self.known[place] = ask(self, cell, *given)
             return self.known[place]

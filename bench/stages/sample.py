@@ -35,6 +35,10 @@ class Sample(Stage):
     def seed_network(self) -> str:
         return str(self.student.architecture.name) if self.student else ""
 
+    @property
+    def effort(self) -> int:
+        return self.images or int(self.dataset.facts["test"])
+
     def run(self, desk: Desk) -> Result:
         from bench.stages import sampling
         from bench.stages.io import examples_of

@@ -32,6 +32,10 @@ class Squeeze(Stage):
     def seed_network(self) -> str:
         return str(self.architecture.name)
 
+    @property
+    def effort(self) -> int:
+        return sum(self.dataset.facts["counts"])
+
     def run(self, desk: Desk) -> Result:
         from bench.training import networks
         from bench.training.diffusion import Denoiser

@@ -12,7 +12,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.contract.code import Code
@@ -105,20 +105,33 @@ class Stage(ABC):
         """The stages above, by the fields that hold them: "set", "cell.student", "parts.0"."""
         return dict(_stages(self.inputs))
 
+    @property
+    def components(self) -> list[Any]:
+        """The components that a process needs to run it, also those of networks above."""
+        found = [self.dataset.component, *_components(self.inputs)]
+        networks = (getattr(one, "architecture", None) for one in self.above.values())
+        return found + [network for network in networks if network]
+
+    @property
+    def effort(self) -> int:
+        """Images times steps, as far as the harness knows: likely in proportion to the time."""
+        return 1
+
     @cached_property
     def inputs(self) -> dict[str, Any]:
         """The fields of the kind: all but those that every stage has."""
-        common = {f.name for f in fields(Stage)}
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in common}
+        return {name: getattr(self, name) for name in _own(type(self))}
 
     def spec(self, named: Identity) -> dict[str, Any]:
         """JSON of all inputs; `named` names what is no JSON: a stage, a component."""
-        hashed = {f.name for f in fields(self) if f.metadata.get("key", True)}
-        plain = {k: _each(v, named) for k, v in self.inputs.items() if k in hashed}
+        hashed = _own(type(self))
+        plain = {k: _each(v, named) for k, v in self.inputs.items() if hashed[k]}
         return {**self.dataset.identity, "seed": self.seed, **plain}
 
-    def key(self, identity: Identity, contents: Mapping[str, str], device: str) -> str:
-        """The key in the store, given the content hashes of the stages above, by their id."""
+    def hashed(
+        self, identity: Identity, contents: Mapping[str, str | None], device: str
+    ) -> dict[str, Any]:
+        """What the key is made of, given the content hashes of the stages above, by their id."""
 
         def named(part: Any) -> Any:
             if not isinstance(part, Stage):
@@ -127,7 +140,11 @@ class Stage(ABC):
             network = getattr(part, "architecture", None)
             return [contents[part.id], identity(network) if network else None]
 
-        return digest({**platform(device), "stage": self.kind, "spec": self.spec(named)})
+        return {**platform(device), "stage": self.kind, "spec": self.spec(named)}
+
+    def key(self, identity: Identity, contents: Mapping[str, str], device: str) -> str:
+        """The key in the store."""
+        return digest(self.hashed(identity, contents, device))
 
     def sent(self, keys: Mapping[str, str]) -> Stage:
         """The stage as a worker gets it: with those above as they lie in the store, by `keys`."""
@@ -148,11 +165,17 @@ class Work:
 
     stage: Stage  # as `Stage.sent`
     key: str
-    device: str
     store: str
     folder: str = ""  # $BENCH_DATA: a server of workers keeps the one that it was started with
     inputs: Mapping[str, Any] = field(default_factory=dict)  # for people
     code: Code = field(default_factory=Code)  # what the key says of the code that runs
+
+
+@cache
+def _own(kind: type[Stage]) -> dict[str, bool]:
+    """The fields of a kind of stage, beside those that all have, and whether its key holds them."""
+    common = {f.name for f in fields(Stage)}
+    return {f.name: f.metadata.get("key", True) for f in fields(kind) if f.name not in common}
 
 
 def _stages(parts: Any, prefix: str = "") -> Iterator[tuple[str, Stage]]:
@@ -163,6 +186,14 @@ def _stages(parts: Any, prefix: str = "") -> Iterator[tuple[str, Stage]]:
             yield from _stages(part, f"{prefix}.{name}" if prefix else name)
     elif isinstance(parts, tuple):
         yield from _stages(dict(enumerate(parts)), prefix)
+
+
+def _components(parts: Any) -> Iterator[Any]:
+    if isinstance(parts, Mapping | tuple):
+        for part in parts.values() if isinstance(parts, Mapping) else parts:
+            yield from _components(part)
+    elif hasattr(parts, "name") and not isinstance(parts, Stage):
+        yield parts
 
 
 def _each(part: Any, named: Callable[[Any], Any], *, tuples: bool = False) -> Any:

@@ -37,6 +37,11 @@ class Train(Stage):
     def seed_network(self) -> str:
         return str(self.architecture.name)
 
+    @property
+    def effort(self) -> int:
+        images: int = self.set.images
+        return self.recipe.shown(images)
+
     def run(self, desk: Desk) -> Result:
         from bench.training import networks
         from bench.training.gates import check_finite

@@ -22,10 +22,9 @@ from bench.contract.task import NOT_KEPT, Checkpoint
 from bench.training import augment, loading
 from bench.training.loop import Progress, Training, descend, generator_of
 from bench.training.networks import evaluating
-from bench.training.recipe import Recipe
+from bench.training.recipe import DEFAULT_STEPS, Recipe
 
 REGIMES = ("hard", "soft", "teacher")
-DEFAULT_STEPS = 300
 
 Hook = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """Of a network, images [B, C, H, W] and their labels [B, K]."""

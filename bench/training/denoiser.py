@@ -127,7 +127,8 @@ class _Loss:
             wanted = _flipped(tensor[rows].to(device).float(), mirrored)
             cosine = F.cosine_similarity(projected[name].float(), wanted, dim=1)
             error = error - recipe.projection * cosine.view(count, -1).mean(1)
-        return (self.weights[rows.to(device)] * error).mean()
+        loss: Tensor = (self.weights[rows.to(device)] * error).mean()
+        return loss
 
 
 def _averaged(

@@ -9,6 +9,7 @@ from bench.contract.fields import at_least, choice, expect
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "step", "constant")
+DEFAULT_STEPS = 300
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,10 @@ class Recipe:
         operations = f"operations out of {', '.join(DSA_OPERATIONS)}, by '_'"
         expect(known, "recipe.dsa", self.dsa, operations)
 
+    def shown(self, images: int) -> int:
+        """How many images a student of a set of so many is shown, each as often as it is."""
+        return self.epochs * images or (self.steps or DEFAULT_STEPS) * min(self.batch, images)
+
     def _check(self, name: str, ok: bool, expected: str) -> None:
         expect(ok, f"recipe.{name}", getattr(self, name), expected)
 
@@ -125,6 +130,10 @@ class DiffusionRecipe:
         whole = all(type(s) is int and s >= 1 for s in self.checkpoints)
         ordered = whole and sorted({*self.checkpoints}) == [*self.checkpoints]
         self._check("checkpoints", ordered, "steps in rising order, as in [250, 500]")
+
+    def shown(self, images: int) -> int:
+        """How many images a student is shown."""
+        return self.steps * self.batch
 
     def _check(self, name: str, ok: bool, expected: str) -> None:
         expect(ok, f"recipe.{name}", getattr(self, name), expected)

@@ -92,7 +92,7 @@ def made(store: Path) -> tuple[Data, CondensedSet, nn.Module]:
     """The data, the set of `d2c`, and the classifier that the board looks with."""
     matrix = read(BOARD)
     components = resolve(matrix, discover())
-    engine = Engine(components, Store(store), 1, board=BOARD)
+    engine = Engine(components, Store(store), board=BOARD)
     where = {"method": "d2c", "ipc": IPC, "seed": 0, "step": 0}
     cells = [c for c in matrix.cells() if all(getattr(c, k) == v for k, v in where.items())]
     plan = engine.plan(cells[:1])

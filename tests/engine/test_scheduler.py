@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,10 +19,12 @@ from support import BOARD, SMALL, stages
 from bench.board.check import resolve
 from bench.board.matrix import parse
 from bench.contract.errors import BenchError
+from bench.contract.limits import Limits
 from bench.contract.registry import registry_of
 from bench.engine import results as runs
-from bench.engine.estimate import survey
-from bench.engine.scheduler import Engine, Outcome, Step, price_key
+from bench.engine.estimate import look
+from bench.engine.executor import Done, Event, Job, Slot
+from bench.engine.scheduler import Engine, Outcome, Step
 from bench.stages.plan import Plan
 from bench.store.store import Store
 
@@ -43,7 +47,9 @@ class Heard(list[Step]):
 def engine(folder: Path, *, jobs: int = 2, listen: Any = None, **changes: Any) -> Engine:
     document = {k: v for k, v in {**BOARD, **changes}.items() if v is not None}
     components = resolve(parse(document), REGISTRY)
-    return Engine(components, Store(folder), jobs, listen=Heard() if listen is None else listen)
+    return Engine(
+        components, Store(folder), (Slot(),) * jobs, Heard() if listen is None else listen
+    )
 
 
 def carried_out(folder: Path, **changes: Any) -> tuple[Heard, runs.Ran, Plan]:
@@ -203,7 +209,7 @@ def test_what_was_declined_is_not_asked_again(tmp_path: Path) -> None:
     assert again.ended("unsupported") == {"condense": 1}
     assert ran.records == before.records
     one = engine(tmp_path, **changes)
-    assert all(kind.cached == kind.total for kind in survey(plan, one.store, one.key_of))
+    assert look(one, plan.stages).missing == ()
 
 
 def test_a_failure_above_outweighs_a_refusal(tmp_path: Path) -> None:
@@ -300,7 +306,7 @@ def test_an_interrupted_run_keeps_what_it_has_and_goes_on(tmp_path: Path, at: in
     assert len(whole.finished) == len(plan.stages)
 
 
-# ---- several runs, files that change, prices
+# ---- several runs, files that change
 
 
 @pytest.mark.parametrize("done_there", [True, False], ids=["has finished", "has died"])
@@ -365,16 +371,159 @@ def test_a_data_set_that_declined_its_file_is_asked_again(from_a_file: Any) -> N
     assert [step.status for step in load()] == ["done"]
 
 
-def test_stages_of_one_price_differ_by_seed_alone(finished: Path) -> None:
-    one = engine(finished)
-    plan = one.plan(one.components.matrix.cells())
-    prices = Counter(price_key(stage) for stage in plan.stages if stage.kind == "condense")
-    assert prices == {
-        "condense toy-data noted 1": 2,
-        "condense toy-data noted 2": 2,
-        "condense toy-data toy-first 1": 2,
-        "condense toy-data toy-first 2": 2,
-        "condense toy-data toy-full 0": 2,
-    }
-    probes = {price_key(stage) for stage in plan.stages if stage.kind == "probe"}
-    assert probes == {"probe toy-data toy-clean", "probe toy-data noted-step"}
+# ---- any executor
+
+
+class Inline:
+    """An executor that makes its calls at once, in this process, and notes what it was given."""
+
+    def __init__(self, slots: Sequence[Slot], answer: Callable[[Job, str], Event]) -> None:
+        self.slots, self.answer = tuple(slots), answer
+        self.given: list[Job] = []
+        self.waiting: list[Event] = []
+        self.closed = False
+
+    @property
+    def free(self) -> int:
+        return len(self.slots) - bool(self.waiting)
+
+    def start(self, jobs: Sequence[Job]) -> None:
+        device = self.slots[len(self.given) % len(self.slots)].device
+        self.given += jobs
+        self.waiting += [self.answer(job, device) for job in jobs]
+
+    def events(self, timeout: float) -> list[Event]:
+        events, self.waiting = self.waiting, []
+        return events
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def called(job: Job, device: str) -> Event:
+    return Done(job.id, job.function(*job.arguments, device=device, progress=lambda *_: None))
+
+
+def test_a_run_needs_no_more_of_an_executor_than_its_four_verbs(
+    tmp_path: Path, finished: Path
+) -> None:
+    made: list[Inline] = []
+
+    def executors(slots: Sequence[Slot], limits: Limits) -> Inline:
+        assert (tuple(slots), limits.seconds) == ((Slot("cpu"),) * 3, BOARD["limits"]["seconds"])
+        made.append(Inline(slots, called))
+        return made[-1]
+
+    one = replace(engine(tmp_path, jobs=3, seeds=[0]), executors=executors)
+    ran = runs.run(one, one.plan(one.components.matrix.cells()))
+    theirs = carried_out(finished, seeds=[0])[1]
+    content = [record["content"] for record in ran.records]
+    assert content == [record["content"] for record in theirs.records]
+    assert len(made) == 2  # one for the data, one for the plan
+    assert all(one.closed for one in made)
+
+
+def test_a_job_names_the_distributions_and_modules_that_its_components_need(
+    tmp_path: Path,
+) -> None:
+    asked: list[Job] = []
+
+    def note(job: Job, device: str) -> Event:
+        asked.append(job)
+        return called(job, device)
+
+    one = engine(tmp_path, **SMALL)
+    one = replace(one, executors=lambda slots, limits: Inline(slots, note))
+    assert runs.run(one, one.plan(one.components.matrix.cells())).cells_failed == 0
+    assert {job.provides for job in asked} == {("here",)}
+    assert all("toyplug" in job.modules for job in asked)
+    assert all(job.log is not None for job in asked)
+
+
+def test_a_run_on_devices_of_two_types_is_refused(tmp_path: Path) -> None:
+    """Keys hold the type of device: which of the two would a figure be of?"""
+    with pytest.raises(BenchError, match="cannot use cpu and cuda at once"):
+        replace(engine(tmp_path), slots=(Slot("cpu"), Slot("cuda:1")))
+    two = replace(engine(tmp_path), slots=(Slot("cuda:0"), Slot("cuda:1")))
+    assert two.device == "cuda"
+
+
+def test_metrics_of_one_process_are_one_metric(tmp_path: Path) -> None:
+    bundles: list[set[str]] = []
+
+    class Noting(Inline):
+        def start(self, jobs: Sequence[Job]) -> None:
+            stages = [job.arguments[0].stage for job in jobs]
+            bundles.append({s.metric.name for s in stages if s.kind == "measure"})
+            super().start(jobs)
+
+    one = engine(tmp_path, metrics=["toy-accuracy", "wrong"], seeds=[0])
+    one = replace(one, executors=lambda slots, limits: Noting(slots, called))
+    runs.run(one, one.plan(one.components.matrix.cells()))
+    assert {"toy-accuracy"} in bundles
+    assert {"wrong"} in bundles
+    assert all(len(names) <= 1 for names in bundles)
+
+
+def test_a_failure_tells_where_its_log_lies(tmp_path: Path) -> None:
+    heard, _, _ = carried_out(tmp_path, methods=["raise"], **SMALL)
+    (failed,) = (step for step in heard if step.status == "failed")
+    assert failed.log is not None
+    assert "no weights at weights.bin" in failed.log.read_text()
+    assert failed.log.parent == tmp_path / "logs"
+
+
+def test_planning_and_scheduling_load_no_torch(tmp_path: Path) -> None:
+    """Nor what forks: the modules are those of a fresh process, whose jobs are made up."""
+    code = f"""
+import sys
+from pathlib import Path
+import toyplug
+from support import BOARD
+from bench.board.check import resolve
+from bench.board.matrix import parse
+from bench.contract.registry import registry_of
+from bench.engine.estimate import estimate, look
+from bench.engine.executor import Done, Failed
+from bench.engine.prices import learned
+from bench.engine.publishing import Publication
+from bench.engine.results import run
+from bench.engine.scheduler import Engine
+from bench.engine.why import why
+from bench.store.store import Store
+
+FACTS = {{"classes": ["a", "b"], "shape": [1, 8, 8], "mean": [0], "std": [1], "flip": False,
+    "digest": "0", "counts": [40, 40], "test": 160, "in_memory": True, "sources": []}}
+
+class MadeUp:
+    free = 1
+    def __init__(self, slots, limits): self.jobs = []
+    def start(self, jobs): self.jobs += jobs
+    def close(self): pass
+    def events(self, timeout):
+        jobs, self.jobs = self.jobs, []
+        return [made_up(job, job.arguments[0]) for job in jobs]
+
+def made_up(job, work):
+    if work.stage.kind == "load":
+        return Done(job.id, dict(stage="load", key=work.key, content="1", value=FACTS))
+    return Failed(job.id, "made up")
+
+store = Store(Path({str(tmp_path)!r}))
+engine = Engine(resolve(parse(BOARD), registry_of(toyplug.COMPONENTS)), store, executors=MadeUp)
+plan = engine.plan(engine.components.matrix.cells())
+found = look(engine, plan.stages)
+assert estimate(plan.stages, found.missing, learned(store.finished()))
+assert why(engine, found).new
+ran = run(engine, plan, Publication(plan, print))
+assert ran.cells_failed == 20, ran
+print(*sorted({{"torch", "psutil", "multiprocessing"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=here(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "\n"
+
+
+def here() -> dict[str, str]:
+    """This environment, with all that this process can import."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

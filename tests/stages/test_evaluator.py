@@ -39,7 +39,7 @@ BOARD: dict[str, Any] = {
 def look(board: Path, store: Path, **changes: Any) -> tuple[str, float]:
     """The name of the network that a run has looked with, and the figure; it is kept."""
     components = resolve(parse(BOARD | changes), REGISTRY)
-    engine = Engine(components, Store(store), 1, board=board)
+    engine = Engine(components, Store(store), board=board)
     plan = engine.plan(components.matrix.cells())
     ran = run(engine, plan)
     if ran.failures:

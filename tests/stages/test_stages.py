@@ -166,7 +166,7 @@ def test_an_output_in_company_is_counted_as_it_is_alone() -> None:
 def engine(folder: Path, **changes: Any) -> Engine:
     document = {k: v for k, v in {**BOARD, **changes}.items() if v is not None}
     components = resolve(parse(document), registry_of(toyplug.COMPONENTS))
-    return Engine(components, Store(folder), jobs=1)
+    return Engine(components, Store(folder))
 
 
 def desk(engine: Engine) -> Desk:
@@ -184,8 +184,9 @@ def executed(engine: Engine, kinds: tuple[str, ...] = ()) -> dict[str, tuple[Wor
     def run(stage: Stage) -> Finished:
         contents = {above.id: found[above.id].content for above in stage.above.values()}
         keys[stage.id] = engine.key_of(stage, contents)
-        work = engine.work(stage, keys[stage.id], keys)
-        found[stage.id] = execute(work, progress=lambda done, total: None)
+        work = engine.work(stage, keys, contents)
+        told = execute(work, device="cpu", progress=lambda done, total: None)
+        found[stage.id] = Finished(**told)
         done[stage.title] = (work, found[stage.id])
         return found[stage.id]
 

@@ -15,7 +15,7 @@ from bench.training import classifier
 from bench.training.classifier import Examples, cross_entropy, distillation, fit
 from bench.training.loop import learning_rate
 from bench.training.networks import predict, state
-from bench.training.recipe import Recipe
+from bench.training.recipe import DEFAULT_STEPS, Recipe
 
 K = 3
 PLAIN = Recipe(steps=4, batch=8, lr=0.1, momentum=0.0, weight_decay=0.0, schedule="constant")
@@ -423,7 +423,7 @@ def test_epochs_are_shuffled_anew():
     [
         (Recipe(steps=7, batch=8), 7),
         (Recipe(epochs=3, batch=8), 9),
-        (Recipe(batch=8), classifier.DEFAULT_STEPS),
+        (Recipe(batch=8), DEFAULT_STEPS),
     ],
 )
 def test_steps_and_epochs_say_how_long(recipe, steps):

@@ -146,7 +146,7 @@ def small(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_its_path_goes_all_the_way(small, registry, tmp_path):
-    engine = Engine(resolve(small, registry), Store(tmp_path / "store"), 1)
+    engine = Engine(resolve(small, registry), Store(tmp_path / "store"))
     methods = ("d2c-select", "d2c-select-only", "random-attach", "random", "sre2l")
     made = results.run(engine, engine.plan([c for c in small.cells() if c.method in methods]))
     assert [str(failure) for failure in made.failures] == []
@@ -196,7 +196,7 @@ def test_a_learnt_pool_goes_all_the_way_on_either_track(registry, tmp_path):
     }
     for track in (generation, classification):
         document = parse(common | track)
-        engine = Engine(resolve(document, registry), Store(tmp_path / "store"), 1)
+        engine = Engine(resolve(document, registry), Store(tmp_path / "store"))
         made = results.run(engine, engine.plan(document.cells()))
         assert [str(failure) for failure in made.failures] == []
         (record,) = made.records

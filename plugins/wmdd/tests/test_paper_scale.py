@@ -33,7 +33,7 @@ from bench.store.store import Store
 
 if __name__ == "__main__":
     components = resolve(parse(json.loads(sys.argv[2])), discover())
-    engine = Engine(components, Store(Path(sys.argv[1])), 1)
+    engine = Engine(components, Store(Path(sys.argv[1])))
     cells = [
         cell
         for cell in components.matrix.cells()

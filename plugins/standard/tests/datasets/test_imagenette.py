@@ -215,7 +215,7 @@ from bench_standard.datasets.imagenette import ImageNette
 if __name__ == "__main__":
     registry = registry_of({**toy.COMPONENTS, "dataset": (ImageNette(size=16),)})
     matrix = parse(json.loads(sys.argv[2]))
-    engine = Engine(resolve(matrix, registry), Store(Path(sys.argv[1])), 1)
+    engine = Engine(resolve(matrix, registry), Store(Path(sys.argv[1])))
     made = results.run(engine, engine.plan(matrix.cells()))
     names = ("method", "labels", "status", "images", "metrics")
     found = [{name: record[name] for name in names} for record in made.records]

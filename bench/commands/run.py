@@ -1,0 +1,336 @@
+"""`bench run`: a board is read, planned, and then priced, recomputed or published.
+
+Exit codes: 0 all is well, 1 something failed or does not hold, 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.contract.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.board.components import Components
+    from bench.board.matrix import Cell
+    from bench.engine.executor import Slot
+    from bench.engine.publishing import Publication
+    from bench.engine.results import Ran
+    from bench.engine.scheduler import Engine, Outcome
+    from bench.records.record import Record
+    from bench.stages.plan import Plan
+    from bench.store.store import Store
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+
+class Interrupted(Exception):
+    """A run was told to end; its text says what was published."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user wants of a board. Raises BenchError for what does not go together."""
+
+    board: Path
+    methods: Sequence[str]
+    only: Mapping[str, Sequence[str]]
+    jobs: int  # 0: one a core
+    devices: Sequence[str]
+    store: Path | None
+    into: Path | None
+    download: bool
+    dry_run: bool
+    why: bool
+    check: bool
+    sample: int
+
+    def __post_init__(self) -> None:
+        if self.sample and not self.check:
+            raise BenchError("--sample goes with --check")
+        if self.why and not self.dry_run:
+            raise BenchError("--why goes with --dry-run")
+        if self.into and (self.check or self.dry_run):
+            raise BenchError(
+                f"--into {self.into} goes with neither --check nor --dry-run: they write nothing"
+            )
+
+
+def run(asked: Asked) -> int:
+    """Do it; the exit code. Raises BenchError for bad input, and Interrupted."""
+    from bench import display
+    from bench.board.check import resolve
+    from bench.board.matrix import read
+    from bench.contract.registry import discover
+    from bench.engine.prices import learned
+    from bench.engine.results import chosen_cells, run
+    from bench.engine.scheduler import Engine, unwatched
+    from bench.records.files import read as read_records
+    from bench.report import published, verify
+    from bench.report.folder import copied
+    from bench.store.store import Store
+
+    matrix = read(asked.board)
+    published.read(asked.board)  # what is wrong with it is said before hours of work, not after
+    components = resolve(matrix, discover())
+    cells = chosen_cells(matrix, asked.methods, asked.only)
+    slots = slots_of(asked.devices, asked.jobs)
+    records = read_records(asked.board)
+    lost = verify.missing(cells, records)
+    if asked.download:
+        _download(components, cells)
+    if asked.sample:
+        cells = verify.sample(cells, asked.sample, _salt(asked.board))
+    home = copied(asked.board, asked.into) if asked.into else asked.board
+    with _store_of(asked) as root, _stoppable():
+        with display.following() as listen:
+            engine = Engine(components, Store(root), slots, listen, home)
+            plan = engine.plan(cells)
+            if asked.dry_run:
+                return _priced(engine, plan, records, asked.why)
+            listen.expect(plan.stages, learned((), records), len(slots))
+            watch = unwatched if asked.check else _publication(home, engine, plan)
+            ran = run(engine, plan, watch)
+        display.show_failures(listen.failed, ran)
+        if asked.check:
+            return _checked(asked.board, records, ran, lost)
+        return _published(asked, home, engine, plan, ran, records)
+
+
+def _priced(engine: Engine, plan: Plan, records: Sequence[Record], explained: bool) -> int:
+    """Show what a run would do."""
+    from bench import display
+    from bench.engine.estimate import estimate, look
+    from bench.engine.prices import learned
+    from bench.engine.why import why
+
+    found = look(engine, plan.stages)
+    prices = learned(engine.store.finished(), records)
+    reasons = why(engine, found) if explained else None
+    estimates = estimate(plan.stages, found.missing, prices)
+    display.show_estimates(estimates, plan, len(engine.slots), reasons)
+    return 0
+
+
+def _checked(board: Path, records: Sequence[Record], ran: Ran, lost: list[str]) -> int:
+    """Say whether the records of a board hold."""
+    from bench.display import show_list
+    from bench.report import verify
+    from bench.report.folder import stale
+
+    if ran.interrupted:
+        raise Interrupted(
+            "interrupted; no record was compared and nothing published; run the same command again"
+        )
+    wrong = lost + verify.disagreements(records, ran.records) + stale(board)
+    show_list(wrong, f"{len(ran.records)} records recomputed: all hold")
+    return FAILED if wrong or ran.cells_failed else 0
+
+
+def _published(
+    asked: Asked, home: Path, engine: Engine, plan: Plan, ran: Ran, records: Sequence[Record]
+) -> int:
+    """Write all that a run has given, and show it; or say in a sentence how it was interrupted."""
+    from bench.display import console, show_tables
+    from bench.records.files import sift
+    from bench.report import verify
+
+    _keep_networks(home, plan, engine)
+    sound, refused = sift(ran.records)
+    for sentence in refused:
+        console.print(f"failed: {sentence}", style="red")
+    names = _write(home, ran, sound, engine.store) if sound else []
+    if ran.interrupted:
+        done = f"{len(sound)} of {len(plan.cells)} cells are published in {home}"
+        raise Interrupted(
+            f"interrupted; {done if sound else 'no cell was complete'}, and what else has finished "
+            f"is kept in {engine.store.root}; run the same command to go on"
+        )
+    if sound:
+        show_tables(home)
+        wrote = ", ".join(str(home / name) for name in names)
+        console.print(f"wrote {wrote} and {home / 'records'}")
+    if asked.into and ran.records:
+        console.print(verify.compared(records, ran.records, str(asked.board)))
+    return FAILED if ran.cells_failed or refused else 0
+
+
+def _write(home: Path, ran: Ran, sound: Sequence[Record], store: Store) -> list[str]:
+    """Write records, pictures and pages of a board; the names of the pages."""
+    from bench.records.record import coordinate
+    from bench.report.folder import publish
+
+    pictured = {
+        coordinate(record): store.folder(probe.stage, probe.key) / "pictures.safetensors"
+        for record, probe in ran.probes
+    }
+    with _held(home, store):
+        return publish(home, sound, pictured)
+
+
+def _publication(home: Path, engine: Engine, plan: Plan) -> Publication:
+    """What writes the records of cells while a run goes on; pages and pictures follow at its end.
+
+    What goes wrong with that costs no run: it is said, and tried again with the next cells.
+    """
+    from bench.display import console
+    from bench.engine.publishing import Publication
+    from bench.engine.results import records_of
+    from bench.records.files import sift
+    from bench.report.folder import keep
+
+    def write(part: Plan, outcome: Outcome) -> None:
+        sound, _ = sift(records_of(engine.components, part, outcome).records)
+        try:
+            if sound:
+                with _held(home, engine.store):
+                    keep(home, sound)
+        except (BenchError, OSError) as error:
+            console.print(f"records are not written before the end: {error}", style="red")
+
+    return Publication(plan, write)
+
+
+@contextmanager
+def _held(board: Path, store: Store) -> Iterator[None]:
+    """Hold the files of a board: another run may write them, too."""
+    from bench.contract.keys import digest
+
+    with store.waiting_lock("board", digest(str(board.resolve()))):
+        yield
+
+
+def _keep_networks(board: Path, plan: Plan, engine: Engine) -> None:
+    """Keep with the board what its metrics have looked with, and say so."""
+    from bench.display import console
+    from bench.stages import evaluator
+
+    for name, stage in plan.looking.items():
+        found = engine.store.find(stage.kind, engine.key_of(stage, {}))
+        path = board / evaluator.FOLDER / name
+        if found and not found.unsupported and evaluator.keep(board, name, found, engine.store):
+            console.print(f"wrote {path}: metrics look with it, so commit it with the records")
+        elif found and not found.unsupported and not path.exists():
+            console.print(f"{name} is too large to be kept: only its hash is")
+
+
+def slots_of(devices: Sequence[str], jobs: int) -> tuple[Slot, ...]:
+    """So many places to run, on devices in turn. Raises BenchError for those that cannot be used,
+    and for more devices than jobs."""
+    from bench.engine.executor import Slot
+
+    if not devices:
+        raise BenchError("--device names no device; expected cpu, cuda, cuda:N (a number) or mps")
+    for device in devices:
+        _check_device(device)
+    number = jobs or max(cores(), len(devices))
+    if number < len(devices):
+        raise BenchError(
+            f"--jobs {jobs} is less than the {len(devices)} devices of --device "
+            f"{','.join(devices)}; expected at least one job for each, or 0"
+        )
+    return tuple(Slot(devices[n % len(devices)]) for n in range(number))
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _check_device(device: str) -> None:
+    if device == "cpu":
+        return
+    refused = f"--device {device} cannot be used here"
+    if not re.fullmatch(r"mps|cuda(:\d+)?", device):
+        raise BenchError(f"{refused}; expected cpu, cuda, cuda:N (a number) or mps")
+    import torch
+
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise BenchError(f"{refused}: {str(error).splitlines()[0]}") from None
+
+
+def _download(components: Components, cells: Iterable[Cell]) -> None:
+    """Let the components of some cells fetch their files, one by one."""
+    from bench.board.components import downloads
+    from bench.display import console
+
+    for component, fetch in downloads(components, cells).items():
+        console.print(f"downloading what is missing of {component.name}")
+        try:
+            fetch()
+        except BenchError:
+            raise
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+            raise BenchError(f"downloading {component.name} failed: {said}") from error
+
+
+@contextmanager
+def _store_of(asked: Asked) -> Iterator[Path]:
+    """The folder of a run's store; one that goes afterwards where nothing is to be kept."""
+    from bench.display import console
+
+    root = asked.store or Path(".bench")
+    new = asked.dry_run and not root.exists()  # which a look at the plan is not to make
+    if new:
+        console.print(f"the store {root} does not exist yet")
+    if new or (asked.check and not asked.store):  # it would only repeat what it has said before
+        with tempfile.TemporaryDirectory(prefix="bench-") as name:
+            yield Path(name)
+        return
+    _check_store(root)
+    yield root
+
+
+def _check_store(root: Path) -> None:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        writable = os.access(root, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise BenchError(f"--store {root} is no folder that can be written to; name another")
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Inside, a request to end is as Ctrl-C: what is complete is published.
+
+    One that follows is ignored, since some who ask send both signals; they can still kill.
+    """
+    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) == signal.SIG_DFL]
+
+    def stop(number: int, frame: object) -> None:
+        for one in numbers:
+            signal.signal(one, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in numbers:  # not what `nohup` has had ignored
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _salt(board: Path) -> str:
+    """The commit that is checked out, so that nobody can choose which cells are recomputed."""
+    import subprocess
+
+    command = ["git", "-C", str(board), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""

@@ -1,0 +1,125 @@
+"""How long a stage should take, by stages that have run.
+
+One of the same kind, components, network and data set, with as much to do, has its price. Any
+other price is a guess: by what is nearest, in proportion to images times steps.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from bench.contract.keys import parameters
+from bench.records.record import Record
+from bench.stages.stage import Stage
+from bench.store.store import Finished
+
+REPEATS = ("steps", "epochs", "iterations", "restarts")
+"""Fields of a component that say how often it looks at an image."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What the time of a stage depends on. What is "" or 0 is not known."""
+
+    kind: str
+    what: str = ""  # components and labels, without data set and network
+    dataset: str = ""
+    network: str = ""
+    effort: int = 0  # values of pixels times steps
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def relatives(self) -> list[tuple[str, ...]]:
+        """What it has in common with others, the nearest first."""
+        kind, what, data, network = self.kind, self.what, self.dataset, self.network
+        near = ((what, data, network), (what, "", network), ("", data, network))
+        far = ((what, data, ""), (what, "", ""), ("", "", network), ("", data, ""), ("", "", ""))
+        return [(kind, *some) for some in (*near, *far)]
+
+
+@dataclass(frozen=True)
+class Price:
+    """Seconds of one slot; a guess where no like stage has run."""
+
+    seconds: float
+    guess: bool = False
+
+
+@dataclass
+class Prices:
+    """What stages have cost. It learns while a run goes on."""
+
+    exact: dict[Profile, list[float]] = field(default_factory=lambda: defaultdict(list))
+    near: dict[tuple[str, ...], list[tuple[float, int]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    _known: dict[Profile, Price | None] = field(default_factory=dict)
+
+    def learn(self, profile: Profile, seconds: float) -> None:
+        self._known.clear()
+        if profile.effort:
+            self.exact[profile].append(seconds)
+        for place in dict.fromkeys(profile.relatives):
+            self.near[place].append((seconds, profile.effort))
+
+    def of(self, profile: Profile) -> Price | None:
+        """The price of a stage; None if none of its kind has run."""
+        if profile not in self._known:
+            self._known[profile] = self._found(profile)
+        return self._known[profile]
+
+    def _found(self, profile: Profile) -> Price | None:
+        if same := self.exact.get(profile):
+            return Price(statistics.median(same))
+        for place in profile.relatives:
+            if known := self.near.get(place):
+                rates = [seconds / effort for seconds, effort in known if effort]
+                scaled = statistics.median(rates) * profile.effort if rates else 0.0
+                return Price(scaled or statistics.median(s for s, _ in known), guess=True)
+        return None
+
+
+def profile(stage: Stage) -> Profile:
+    """What the price of a stage depends on, as far as the plan knows it."""
+    inputs = stage.inputs
+    plain = [v for k, v in inputs.items() if isinstance(v, str | int) and k in ("ipc", "labels")]
+    parts = [c for k, c in inputs.items() if hasattr(c, "name") and not isinstance(c, Stage)]
+    names = [c.name for c in parts if c is not inputs.get("architecture")]
+    repeats = [v for c in parts for k, v in parameters(c).items() if k in REPEATS]
+    often = math.prod(int(v) for v in repeats if isinstance(v, int | float) and v >= 1)
+    joined = ["joined"] if inputs.get("parts") else []
+    return Profile(
+        stage.kind,
+        " ".join(map(str, [*names, *plain, *joined])),
+        stage.dataset.name,
+        stage.seed_network,
+        stage.effort * often * math.prod(stage.dataset.facts.get("shape", ())),
+    )
+
+
+def learned(finished: Iterable[Finished], records: Iterable[Record] = ()) -> Prices:
+    """Prices by what a store has, and by the costs that records of a board tell."""
+    prices = Prices()
+    for found in finished:
+        if not found.unsupported:
+            prices.learn(_kept(found), found.cost.get("seconds", 0.0))
+    for record in records:
+        for kind, seconds in record.get("cost", {}).get("seconds", {}).items():
+            prices.learn(Profile(kind, "", record["dataset"], record["architecture"]), seconds)
+    return prices
+
+
+def _kept(found: Finished) -> Profile:
+    """The profile that a stage has left, or its kind: older versions left none."""
+    kept = found.inputs.get("profile") if isinstance(found.inputs, Mapping) else None
+    try:
+        return Profile(**kept) if isinstance(kept, Mapping) else Profile(found.stage)
+    except TypeError:
+        return Profile(found.stage)
