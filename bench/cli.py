@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from bench.board.matrix import Cell
     from bench.contract.registry import Registry
     from bench.engine.results import Ran
-    from bench.engine.scheduler import Engine
-    from bench.stages.plan import Plan
     from bench.store.store import Store
 
 app = typer.Typer(
@@ -134,12 +132,19 @@ def run(
         bool, typer.Option(help="Recompute; change nothing; exit 1 if records disagree.")
     ] = False,
     sample: Annotated[int, typer.Option(help="With --check: so many cells.", min=0)] = 0,
+    keep_teachers: Annotated[
+        bool, typer.Option("--keep-teachers", help="Give the board its teachers, up to 1 MB each.")
+    ] = False,
+    retrain_teachers: Annotated[
+        bool, typer.Option("--retrain-teachers", help="Only train again what the board carries.")
+    ] = False,
 ) -> None:
     """Run a board: what is missing of its stages, then its records and tables."""
     from bench import display
     from bench.board.check import resolve
     from bench.board.matrix import read
     from bench.contract.registry import discover
+    from bench.engine import teachers
     from bench.engine.estimate import survey
     from bench.engine.results import chosen_cells, run
     from bench.engine.scheduler import Engine
@@ -149,6 +154,11 @@ def run(
     from bench.store.store import Store
 
     matrix = read(board)
+    if matrix.frozen:
+        raise BenchError(
+            f"{board} is frozen: {matrix.frozen}; its records are checked by `bench leaderboard "
+            "--check`; to run it all the same, take the line `frozen` out of a copy"
+        )
     published.read(board)  # what is wrong with it is said before hours of work, not after
     if sample and not check:
         raise BenchError("--sample goes with --check")
@@ -169,6 +179,10 @@ def run(
     with _store_of(store, check, dry_run) as root:
         with display.following() as listen, _stoppable():
             engine = Engine(components, Store(root), jobs or _cores(), device, listen, home)
+            if retrain_teachers:
+                said, wrong = teachers.prove(engine, cells)
+                display.show_list([*said, *wrong], "")
+                raise typer.Exit(FAILED if wrong else 0)
             plan = engine.plan(cells)
             if dry_run:
                 display.show_survey(
@@ -184,7 +198,8 @@ def run(
             wrong = lost + verify.disagreements(records, ran.records) + stale(board)
             display.show_list(wrong, f"{len(ran.records)} records recomputed: all hold")
             raise typer.Exit(FAILED if wrong or ran.cells_failed else 0)
-        _keep_networks(home, plan, engine)
+        for sentence in teachers.keep(engine, plan, home, teachers=keep_teachers):
+            display.console.print(sentence)
         refused = _publish(home, ran, engine.store)
         if into and ran.records:
             display.console.print(verify.compared(records, ran.records, str(board)))
@@ -237,20 +252,6 @@ def _publish(board: Path, ran: Ran, store: Store) -> list[str]:
     show_tables(board)
     console.print(f"wrote {', '.join(str(board / name) for name in names)} and {board / 'records'}")
     return refused
-
-
-def _keep_networks(board: Path, plan: Plan, engine: Engine) -> None:
-    """Keep with the board what its metrics have looked with, and say so."""
-    from bench.display import console
-    from bench.stages import evaluator
-
-    for name, stage in plan.looking.items():
-        found = engine.store.find(stage.kind, engine.key_of(stage, {}))
-        path = board / evaluator.FOLDER / name
-        if found and not found.unsupported and evaluator.keep(board, name, found, engine.store):
-            console.print(f"wrote {path}: metrics look with it, so commit it with the records")
-        elif found and not found.unsupported and not path.exists():
-            console.print(f"{name} is too large to be kept: only its hash is")
 
 
 def _listed(text: str) -> list[str]:

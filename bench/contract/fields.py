@@ -10,11 +10,22 @@ from typing import Any
 
 from bench.contract.errors import BenchError
 
+LONGEST = 200  # characters of a value in a sentence
+
 
 def expect(ok: bool, what: str, value: Any, expected: str) -> None:
     """Raise BenchError "what is value; expected ..." unless it is ok."""
     if not ok:
-        raise BenchError(f"{what} is {value!r}; expected {expected}")
+        raise BenchError(f"{what} is {shown(value)}; expected {expected}")
+
+
+def shown(value: Any) -> str:
+    """A value in a sentence: as Python writes it, cut where it is endless."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits
+        return f"a {type(value).__name__} too large to be shown"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} (and so on)"
 
 
 def choice(what: str, value: Any, choices: Collection[Any], expected: str = "") -> None:

@@ -22,7 +22,7 @@ from bench.contract.errors import BenchError
 from bench.contract.keys import digest
 from bench.engine.local import Done, Failed, Job, Progress, Workers
 from bench.stages.load import data_folder, is_current
-from bench.stages.plan import Plan, check_budgets, load_stage, plan
+from bench.stages.plan import Plan, load_stage, plan
 from bench.stages.stage import Dataset, Stage, Work, identity_of
 from bench.store.store import Finished, Store
 
@@ -98,7 +98,7 @@ class Engine:
         return loaded, lost
 
     def plan(self, cells: Sequence[Cell]) -> Plan:
-        """The graph of some cells: their data are loaded, budgets checked, nothing else run.
+        """The graph of some cells: their data are loaded, nothing else is run.
 
         Cells whose data cannot be had are left out and counted. Raises BenchError if that is all.
         """
@@ -106,7 +106,6 @@ class Engine:
         if not datasets:
             name, failure = next(iter(lost.items()))
             raise BenchError(f"dataset '{name}' cannot be loaded: {failure.reason}")
-        check_budgets(self.components, datasets)
         kept = [cell for cell in cells if cell.dataset in datasets]
         made = plan(self.components, datasets, kept, self.board)
         return replace(made, lost=len(cells) - len(kept))

@@ -82,6 +82,7 @@ def _head(board: Board) -> list[str]:
     return [
         f"# {escaped(board.title)}",
         "",
+        *([f"**Frozen**: {escaped(board.frozen)}", ""] if board.frozen else []),
         "Generated from `matrix.toml` and `records/`; edits here are overwritten. In this folder:",
         "",
         "```sh",

@@ -20,11 +20,11 @@ from torch.nn import functional as F
 from bench.contract.data import Split, Subset, TensorSplit
 from bench.contract.errors import BenchError
 from bench.contract.keys import digest
+from bench.contract.kinds import REGIMES
 from bench.training import augment, loading
 from bench.training.networks import evaluating
 from bench.training.recipe import DiffusionRecipe, Recipe
 
-REGIMES = ("hard", "soft", "teacher")
 DEFAULT_STEPS = 300
 CHECK_EVERY = 50  # steps between looks at the loss: each one waits for the device
 

@@ -9,7 +9,7 @@ import pytest
 
 from bench.board.check import resolve
 from bench.board.components import DEPENDS_ON, Components, labeller
-from bench.board.matrix import FULL, parse
+from bench.board.matrix import NO_BUDGET, parse
 from bench.contract.errors import BenchError
 from bench.contract.kinds import KINDS
 from bench.contract.registry import Broken, Registry, registry_of
@@ -460,8 +460,8 @@ def test_no_component_depends_on_the_seed_or_on_itself_alone(kind: str) -> None:
         (override({"attack": "toy-step"}, eps="8"), "[[set]] number 1: eps is '8' (str); expected"),
         (override({"attack": "toy-step"}, norm="l2"), "attack 'toy-step' has no field 'norm'"),
         (override({"attack": "toy-step"}, name="x"), "[[set]] number 1: attack 'toy-step' has no"),
-        (override({"ipc": 10}, lr=-1.0), "recipe.lr is -1.0; expected more than 0"),
-        (override({"ipc": 10}, lr="1"), "[[set]] number 1: lr is '1' (str); expected float"),
+        (override({"ipc": 10}, lr=-1.0), "[[set]] number 1: lr is -1.0; expected more than 0"),
+        (override({"ipc": 10}, lr="1"), "[[set]] number 1: lr is '1'; expected a number"),
         (
             override({"method": "toy-soft"}, teacher="toy-techer"),
             "there is no teacher 'toy-techer'; did you mean 'toy-teacher'?",
@@ -505,9 +505,9 @@ def test_a_where_may_name_the_teacher_that_another_override_sets() -> None:
 
 
 def test_a_where_may_select_the_ceiling_by_its_ipc() -> None:
-    components = resolved(recipe={"steps": 5}, set=[override({"ipc": FULL}, steps=50)])
+    components = resolved(recipe={"steps": 5}, set=[override({"ipc": NO_BUDGET}, steps=50)])
     at = {"dataset": "toy-data", "labels": "hard", "architecture": "toy-linear"}
-    assert [components.recipe(ipc=ipc, **at).steps for ipc in (1, FULL)] == [5, 50]
+    assert [components.recipe(ipc=ipc, **at).steps for ipc in (1, NO_BUDGET)] == [5, 50]
 
 
 # ---- what differs
@@ -578,7 +578,7 @@ def test_a_generation_board_has_a_recipe_of_its_own_kind() -> None:
             "[recipe] checkpoints = [3, 6]: the training of ipc 1 ends at step 6, which is always",
         ),
         (
-            {"set": [override({"ipc": FULL}, steps=5)]},
+            {"set": [override({"ipc": NO_BUDGET}, steps=5)]},
             "checkpoints = [3, 6]: the training of ipc all ends at step 5",
         ),
         (

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import pytest
 
 from bench.board.check import resolve
-from bench.board.matrix import FULL, Cell, parse
+from bench.board.matrix import NO_BUDGET, Cell, parse
 from bench.contract.errors import BenchError
 from bench.contract.keys import digest
 from bench.contract.registry import registry_of
@@ -344,7 +344,7 @@ def test_the_sibling_of_a_cell_is_planned_though_nobody_chose_it() -> None:
 
 def test_a_ceiling_is_a_sibling_at_every_budget() -> None:
     plan = planned(methods=["toy-means"], ceiling="toy-full", ipc=[1, 2], metrics=["gap"])
-    full = next(c for c in plan.cells if c.cell.ipc == FULL)
+    full = next(c for c in plan.cells if c.cell.ipc == NO_BUDGET)
     for cell in plan.cells:
         assert cell.measures["gap"].above["siblings.0.student"] is full.student
 
@@ -356,7 +356,7 @@ def test_a_ceiling_has_no_sibling_with_a_budget() -> None:
         ceiling="toy-full",
         metrics=["gain", "toy-accuracy"],
     )
-    full = next(c for c in plan.cells if c.cell.ipc == FULL)
+    full = next(c for c in plan.cells if c.cell.ipc == NO_BUDGET)
     assert set(full.measures) == {"toy-accuracy"}
 
 
