@@ -203,11 +203,11 @@ def _ungrouped(components: Components, override: Override) -> Override:
         raise BenchError(f"{said} selects no cell; expected what something here is derived from")
     if len(found) > 1:
         raise BenchError(f"{said} could be of {' or of '.join(found)}; name them by kind")
-    [(kind, names)] = found.items()
+    [(kind, members)] = found.items()
     if kind in override.where:
         raise BenchError(f"{said} and {kind} name the same axis; expected one of the two")
     where = {k: v for k, v in override.where.items() if k != "base"}
-    return dataclasses.replace(override, where={**where, kind: tuple(names)})
+    return dataclasses.replace(override, where={**where, kind: tuple(members)})
 
 
 def _axes(components: Components) -> list[tuple[str, tuple[str, ...]]]:

@@ -84,7 +84,7 @@ def known(given: Iterable[str], names: Iterable[str], where: str) -> None:
 
 
 @cache
-def hints(kind: type[Any]) -> dict[str, Any]:
+def hints(kind: Any) -> dict[str, Any]:
     """The types of a dataclass's fields, with their bounds."""
     found = get_type_hints(kind, include_extras=True)
     return {f.name: found[f.name] for f in dataclasses.fields(kind)}
@@ -119,7 +119,7 @@ def fault(value: Any, kind: Any, path: str, verb: str = "is") -> str:
     return f"{said}; expected {_words(kind, path if verb == 'is' else '', value)}"
 
 
-def _fault_of_keys(given: Mapping[str, Any], kind: type[Any], where: str, path: str) -> str:
+def _fault_of_keys(given: Mapping[str, Any], kind: Any, where: str, path: str) -> str:
     types = hints(kind)
     if said := _unknown(given, types, where):
         return said

@@ -80,7 +80,8 @@ def load_stage(components: Components, name: str) -> Load:
     component = components.get("dataset", name, dataset=name)
     evaluate, folder = components.matrix.evaluate, data_folder()
     nothing = Dataset(name, component, "", {}, evaluate)
-    stage = Load(nothing, 0, component, evaluate, folder)
+    partial = components.matrix.may_be_partial(name)
+    stage = Load(nothing, 0, component, evaluate, folder, partial)
     identity = components.registry.identity
     return replace(stage, id=digest(stage.spec(lambda part: digest(identity(part)))))
 

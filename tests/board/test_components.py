@@ -625,3 +625,83 @@ def test_a_where_may_name_the_teacher_that_a_metric_looks_with() -> None:
         set=[override({"teacher": "toy-teacher"}, steps=3)],
     )
     assert components.get("teacher", "toy-teacher").steps == 3
+
+
+# ---- groups, and fields that depend on the seed
+
+
+def test_a_base_selects_all_that_is_derived_from_it_and_itself() -> None:
+    defined = {
+        "a": {"method": "toy-means"},
+        "b": {"method": "a"},
+        "step-2": {"attack": "toy-step"},
+    }
+    components = resolved(
+        define=defined,
+        methods=["toy-means", "a", "b", "toy-soft"],
+        attacks=["toy-step", "step-2"],
+        set=[
+            override({"base": "toy-means", "ipc": 10}, teacher="toy-teacher"),
+            override({"base": ["step-2"]}, eps=0.5),
+        ],
+    )
+    for name in ("toy-means", "a", "b"):
+        assert components.get("method", name, ipc=10).teacher == "toy-teacher"
+        assert components.get("method", name, ipc=1).teacher == ""
+    assert components.get("attack", "step-2").eps == 0.5
+    assert components.get("attack", "toy-step").eps == toy.ToyStep().eps
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ({"base": "toy-mean"}, "where base = 'toy-mean' selects no cell"),
+        ({"base": ["toy-means", "toy-step"]}, "could be of method or of attack; name them by kind"),
+        ({"base": "toy-means", "method": "toy-soft"}, "and method name the same axis"),
+    ],
+)
+def test_a_base_that_selects_nothing_or_two_kinds_is_refused(
+    where: dict[str, Any], words: str
+) -> None:
+    assert words in refusal(set=[override(where, teacher="toy-teacher")])
+
+
+@dataclass(frozen=True)
+class PerSeed(toy.ToyMeans):
+    """A method that may read another set for every seed."""
+
+    name: str = "per-seed"
+    noise: float = 0.0
+    per_seed: ClassVar[bool] = True
+
+
+def test_a_method_that_says_so_may_depend_on_the_seed() -> None:
+    registry = registry_of(
+        {**toy.COMPONENTS, "method": (*toy.COMPONENTS["method"], PerSeed(), Scored())}
+    )
+    sets = [override({"method": "per-seed", "seed": s}, noise=0.5 + s) for s in (0, 1)]
+    components = resolved(registry, methods=["per-seed"], seeds=[0, 1, 2], set=sets)
+    at = {"dataset": "toy-data", "ipc": 1}
+    noise = [components.get("method", "per-seed", seed=s, **at).noise for s in (0, 1, 2)]
+    assert noise == [0.5, 1.5, 0.0]
+    said = refusal(
+        registry, methods=["scored"], set=[override({"method": "scored", "seed": 0}, lr=1.0)]
+    )
+    assert "method field 'lr' cannot depend on seed; expected a method that says per_seed" in said
+
+
+@dataclass(frozen=True)
+class Listed(toy.ToyMeans):
+    """A method whose default is a list."""
+
+    name: str = "listed"
+    things: Any = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "things", [])
+
+
+def test_a_field_that_cannot_be_hashed_is_named() -> None:
+    registry = registry_of({**toy.COMPONENTS, "method": (*toy.COMPONENTS["method"], Listed())})
+    said = refusal(registry, methods=["listed"])
+    assert "method 'listed' has a field that cannot be hashed" in said

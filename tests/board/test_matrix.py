@@ -525,3 +525,60 @@ def test_a_classification_board_knows_no_samplers_and_no_checkpoints() -> None:
         set=[{"where": {"sampler": "toy-sampler"}, "steps": 4}]
     )
     assert "recipe has an unknown key 'checkpoints'" in refusal(recipe={"checkpoints": [3]})
+
+
+# ---- frozen boards, partial data, and what breaks readers
+
+
+def test_a_board_may_be_frozen_and_its_data_partial() -> None:
+    assert board(frozen="made under protocol 2").frozen == "made under protocol 2"
+    assert board(partial=True).may_be_partial("toy-data")
+    assert board(partial=["toy-data"]).may_be_partial("toy-data")
+    assert not board(partial=["other"]).may_be_partial("toy-data")
+    assert not board().may_be_partial("toy-data")
+    assert "partial is 'yes'; expected true, or a list of data sets" in refusal(partial="yes")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_board(tmp_path: Path) -> None:
+    lines = [f"{key} = {value!r}" for key, value in LEAST.items()]
+    assert read(write(tmp_path, b"\xef\xbb\xbf" + "\n".join(lines).encode())) == parse(LEAST)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ipc = " + "[" * 5000,
+        "ipc = " + "[" * 100 + "]" * 100,
+        ".".join("a" * 200) + " = 1",
+        "ipc = " + "9" * 5000,
+        "ipc = 0x" + "f" * 5000,
+        "title = 0x" + "f" * 5000,
+        "[define." + "x" * 245 + "]\nmethod = 'toy-means'",
+        "[recipe]\nlr = 0x" + "f" * 5000,
+    ],
+    ids=["open lists", "deep lists", "deep tables", "digits", "hex", "title", "name", "lr"],
+)
+def test_what_breaks_readers_is_refused_with_one_short_sentence(tmp_path: Path, text: str) -> None:
+    lines = [f"{k} = {v!r}" for k, v in LEAST.items() if not text.startswith(f"{k} =")]
+    head, tail = ("\n".join(lines), text) if text.startswith("[") else (text, "\n".join(lines))
+    folder = write(tmp_path, f"{head}\n{tail}")
+    with pytest.raises(BenchError) as caught:
+        resolve(read(folder), TOYS)  # which refuses its names, if nothing else
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+def test_twenty_thousand_seeds_are_read_and_two_that_are_equal_found() -> None:
+    assert len(board(seeds=[*range(20_000)]).seeds) == 20_000
+    assert "seeds: 7 stands there twice" in refusal(seeds=[*range(20_000), 7])
+
+
+def test_a_definition_may_derive_from_another_but_not_from_itself() -> None:
+    two = {"a": {"method": "toy-means"}, "b": {"method": "a", "teacher": "toy-teacher"}}
+    matrix = board(define={**BOARD["define"], **two}, controls=["b"])
+    assert [*matrix.origins("method", "b")] == ["b", "a", "toy-means"]
+    components = resolve(matrix, TOYS)
+    assert components.get("method", "b") == toy.ToyMeans("b", teacher="toy-teacher")
+    assert components.entry("method", "b").name == "toy-means"
+    circle = {"a": {"method": "b"}, "b": {"method": "a"}}
+    assert "[define.a] is derived from itself" in refusal(define=circle)

@@ -18,7 +18,7 @@ from bench.contract.errors import BenchError
 from bench.contract.keys import digest
 from bench.contract.registry import registry_of
 from bench.stages.load import is_current
-from bench.stages.plan import Plan, check_budgets, load_stage
+from bench.stages.plan import Plan, load_stage, short_of
 from bench.stages.plan import plan as plan_of
 from bench.stages.stage import STAGES, Dataset, Stage, identity_of
 from bench.store.store import Finished
@@ -472,7 +472,7 @@ def test_a_change_gives_a_new_key_where_it_matters_and_nowhere_else(
     ids=["data", "names", "flip"],
 )
 def test_other_data_give_every_stage_another_key(facts: Mapping[str, Any]) -> None:
-    here = set(STAGES) - {"load", "adopt", "attack", "sample"}
+    here = set(STAGES) - {"load", "grade", "attack", "sample"}
     assert changed(planned(**ONE), planned(**ONE, facts=facts)) == here
 
 
@@ -571,30 +571,30 @@ def test_data_from_no_file_are_always_current() -> None:
 # ---- budgets
 
 
-def budget(facts: Mapping[str, Any], **changes: Any) -> None:
-    components = components_of(**changes)
-    check_budgets(components, {"toy-data": Dataset("toy-data", toy.GRAY, "load", facts)})
+@pytest.mark.parametrize(
+    ("ipc", "images", "words"),
+    [
+        (31, 0, "ipc = 31 on toy-data: class 'b' has only 30 training images"),
+        (1, 61, "[probe] images = 61: toy-data has 60 test images"),
+        (30, 60, ""),
+        (NO_BUDGET, 0, ""),
+    ],
+)
+def test_a_cell_that_there_are_too_few_images_for_says_of_what(
+    ipc: int, images: int, words: str
+) -> None:
+    cell = Cell("toy-data", "toy-means", ipc, "hard", "toy-linear", "toy-clean", 0)
+    assert short_of(cell, Dataset("toy-data", toy.GRAY, "load", FACTS), images) == words
 
 
-def test_a_budget_that_a_class_cannot_give_names_the_class() -> None:
-    with pytest.raises(BenchError) as caught:
-        budget(FACTS, ipc=[30, 31])
-    assert str(caught.value) == (
-        "ipc = 31 on toy-data: class 'b' has only 30 training images; expected at most 30"
-    )
-
-
-def test_more_images_to_probe_than_there_are_is_refused() -> None:
-    with pytest.raises(BenchError) as caught:
-        budget(FACTS, probe={"images": 61})
-    assert str(caught.value) == (
-        "[probe] images = 61: toy-data has 60 test images; expected at most that, or 0 for all"
-    )
-
-
-def test_budgets_up_to_what_there_is_are_fine() -> None:
-    budget(FACTS, ipc=[30], probe={"images": 60})
-    budget(FACTS, methods=NOTHING, ipc=NOTHING, ceiling="toy-full")
+def test_only_the_cells_decline_that_there_are_too_few_images_for() -> None:
+    both = planned(methods=["toy-means"], ipc=[1, 31])
+    alone = planned(methods=["toy-means"], ipc=[1])
+    assert [s.id for s in both.stages] == [s.id for s in alone.stages]
+    assert len(both.cells) > len(alone.cells)
+    short = {p.probe.id for p in both.cells if p.cell.ipc == 31}
+    assert short == both.declined.keys()
+    assert not alone.declined
 
 
 def test_no_two_coordinates_of_a_cell_are_mixed_up() -> None:
