@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.board.matrix import NO_BUDGET, Cell, Matrix, Override, recipe_with
-from bench.contract.errors import BenchError
 from bench.contract.fields import replace, values_of
 from bench.contract.kinds import fact
 from bench.contract.registry import Entry, Registry
@@ -37,18 +36,6 @@ def depends_on(kind: str, component: Any) -> set[str]:
     """`DEPENDS_ON`, and the seed for a method that says `per_seed`."""
     per_seed = kind == "method" and fact("method", component, "per_seed")
     return DEPENDS_ON[kind] | ({"seed"} if per_seed else set())
-
-
-def hashable(kind: str, component: Any) -> Any:
-    """The component. Raises BenchError where a field holds a list or a dict."""
-    try:
-        hash(component)
-    except TypeError as error:
-        raise BenchError(
-            f"{kind} '{component.name}' has a field that cannot be hashed ({error}); expected "
-            "numbers, texts and tuples of them"
-        ) from None
-    return component
 
 
 @dataclass(frozen=True)
@@ -84,7 +71,7 @@ class Components:
     def _derived(self, kind: str, name: str) -> Any:
         defined = self.matrix.define.get((kind, name))
         if not defined:
-            return hashable(kind, self.registry.get(kind, name).component)
+            return self.registry.get(kind, name).component
         where = f"[define.{name}]"
         installed = self.base(kind, defined["base"])
         fields = defined["fields"]

@@ -688,20 +688,3 @@ def test_a_method_that_says_so_may_depend_on_the_seed() -> None:
         registry, methods=["scored"], set=[override({"method": "scored", "seed": 0}, lr=1.0)]
     )
     assert "method field 'lr' cannot depend on seed; expected a method that says per_seed" in said
-
-
-@dataclass(frozen=True)
-class Listed(toy.ToyMeans):
-    """A method whose default is a list."""
-
-    name: str = "listed"
-    things: Any = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "things", [])
-
-
-def test_a_field_that_cannot_be_hashed_is_named() -> None:
-    registry = registry_of({**toy.COMPONENTS, "method": (*toy.COMPONENTS["method"], Listed())})
-    said = refusal(registry, methods=["listed"])
-    assert "method 'listed' has a field that cannot be hashed" in said

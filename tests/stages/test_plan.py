@@ -825,7 +825,7 @@ def test_metrics_look_with_one_network_for_all_seeds_that_no_method_can_ask() ->
     assert len({stage.id for stage in looks}) == 1
     asked = {cell.teacher.id for cell in plan.cells if cell.teacher}
     assert len(asked) == 3
-    trained = looks[0].trained
+    trained = looks[0]
     assert trained.id not in asked
     assert trained.seed not in {cell.teacher.seed for cell in plan.cells if cell.teacher}
     assert trained.title == "teacher toy-teacher (toy-convnet), toy-data"
