@@ -134,6 +134,12 @@ def run(
         bool, typer.Option(help="Recompute; change nothing; exit 1 if records disagree.")
     ] = False,
     sample: Annotated[int, typer.Option(help="With --check: so many cells.", min=0)] = 0,
+    keep_teachers: Annotated[
+        bool, typer.Option("--keep-teachers", help="Give the board its teachers, up to 1 MB each.")
+    ] = False,
+    retrain_teachers: Annotated[
+        bool, typer.Option("--retrain-teachers", help="Only train again what the board carries.")
+    ] = False,
 ) -> None:
     """Run a board: what is missing of its stages, then its records and tables.
 
@@ -154,6 +160,8 @@ def run(
         why=why,
         check=check,
         sample=sample,
+        keep_teachers=keep_teachers,
+        retrain_teachers=retrain_teachers,
     )
     if code := command.run(asked):
         raise typer.Exit(code)

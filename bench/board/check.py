@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
-from bench.board.components import DEPENDS_ON, Components, labeller, named
-from bench.board.matrix import FULL, Matrix, Override
+from bench.board.components import DEPENDS_ON, Components, depends_on, labeller, named
+from bench.board.matrix import NO_BUDGET, Matrix, Override
 from bench.contract.errors import BenchError
 from bench.contract.fields import suggest
 from bench.contract.kinds import KINDS, fact, says
@@ -27,6 +28,9 @@ def resolve(matrix: Matrix, registry: Registry) -> Components:
             )
         plain.base(kind, name)
     _check_names(plain)
+    overrides = tuple(_ungrouped(plain, override) for override in matrix.overrides)
+    matrix = dataclasses.replace(matrix, overrides=overrides)
+    plain = Components(matrix, registry)
     targets = tuple(t for override in matrix.overrides for t in _targets(plain, override))
     components = Components(matrix, registry, targets)
     _check_every_field(components)
@@ -124,7 +128,7 @@ def _check_features(components: Components, metric: str, dataset: str) -> None:
             f"metric '{metric}': teacher '{teacher}' belongs to the generation track; expected "
             "one that trains a classifier"
         )
-    components.get("teacher", teacher, dataset=dataset, method="", ipc=FULL)
+    components.get("teacher", teacher, dataset=dataset, method="", ipc=NO_BUDGET)
 
 
 def _check_siblings(components: Components, metric: str) -> None:
@@ -155,18 +159,61 @@ def _targets(components: Components, override: Override) -> list[tuple[Override,
     for kind, values in override.values.items():
         for name, value in values.items():
             owner = kind or _owner(components, override, named, name)
-            beyond = sorted(set(override.where) - DEPENDS_ON[owner])
-            if beyond:
-                raise BenchError(
-                    f"{override.place}: {owner} field '{name}' cannot depend on {beyond[0]}; "
-                    f"expected where with {', '.join(sorted(DEPENDS_ON[owner]))}"
-                )
+            _check_depends(components, override, owner, name)
             known = _recipe_fields(components.matrix)
             if owner == "recipe" and name not in known:
                 hint = suggest(name, known)
                 raise BenchError(f"{override.place}: the recipe has no field '{name}'{hint}")
             found.append((override, owner, name, value))
     return found
+
+
+def _check_depends(components: Components, override: Override, owner: str, name: str) -> None:
+    allowed = DEPENDS_ON[owner]
+    if owner == "method":  # all that where names, or all of the board
+        matrix = components.matrix
+        everyone = (*matrix.methods, *matrix.controls, *matrix.ceiling)
+        methods = override.where.get("method", everyone)
+        allowed = set.intersection(*(depends_on(owner, components.base(owner, m)) for m in methods))
+    beyond = sorted(set(override.where) - allowed)
+    if beyond == ["seed"] and owner == "method":
+        raise BenchError(
+            f"{override.place}: method field '{name}' cannot depend on seed; expected a "
+            "method that says per_seed = True"
+        )
+    if beyond:
+        raise BenchError(
+            f"{override.place}: {owner} field '{name}' cannot depend on {beyond[0]}; "
+            f"expected where with {', '.join(sorted(allowed))}"
+        )
+
+
+def _ungrouped(components: Components, override: Override) -> Override:
+    """`where` with a `base` in the words of one without: all that `[define]` derives from it."""
+    bases = override.where.get("base")
+    if not bases:
+        return override
+    found: dict[str, list[str]] = {}
+    for kind, names in _axes(components):
+        for name in dict.fromkeys(names):
+            if not {*bases}.isdisjoint(components.matrix.origins(kind, name)):
+                found.setdefault(kind, []).append(name)
+    said = f"{override.place}: where base = {' or '.join(map(repr, bases))}"
+    if not found:
+        raise BenchError(f"{said} selects no cell; expected what something here is derived from")
+    if len(found) > 1:
+        raise BenchError(f"{said} could be of {' or of '.join(found)}; name them by kind")
+    [(kind, members)] = found.items()
+    if kind in override.where:
+        raise BenchError(f"{said} and {kind} name the same axis; expected one of the two")
+    where = {k: v for k, v in override.where.items() if k != "base"}
+    return dataclasses.replace(override, where={**where, kind: tuple(members)})
+
+
+def _axes(components: Components) -> list[tuple[str, tuple[str, ...]]]:
+    """Names on the board, by kind: with those of teachers that components ask for."""
+    kinds = [(kind, names) for kind, names in named(components.matrix) if kind != "teacher"]
+    return [*kinds, ("teacher", tuple(sorted(_teachers(components))))]
 
 
 def _owner(components: Components, override: Override, kinds: list[str], name: str) -> str:
@@ -201,13 +248,12 @@ def _recipe_fields(matrix: Matrix) -> set[str]:
 def _check_where(components: Components, override: Override) -> None:
     """A where that selects nothing is a slip of the pen."""
     matrix = components.matrix
-    axes: dict[str, tuple[Any, ...]] = dict(named(matrix))
+    axes: dict[str, tuple[Any, ...]] = dict(_axes(components))
     axes |= {
-        "ipc": (*matrix.ipc, *((FULL,) if matrix.ceiling else ())),
+        "ipc": (*matrix.ipc, *((NO_BUDGET,) if matrix.ceiling else ())),
         "labels": matrix.labels,
         "seed": matrix.seeds,
     }
-    axes["teacher"] = tuple(sorted(_teachers(components)))
     for key, chosen in override.where.items():
         for value in chosen:
             if value not in axes[key]:
@@ -233,8 +279,10 @@ def _teachers(components: Components) -> set[str]:
 def _check_every_field(components: Components) -> None:
     """Set every override once, so that a wrong type or value shows before any work."""
     matrix = components.matrix
-    for cell in dict.fromkeys((c.dataset, c.method, c.ipc) for c in matrix.cells()):
-        dataset, name, ipc = cell
+    per_seed = {n for n, _ in matrix.sets if _is_per_seed(components, n)}
+    for dataset, (name, ipc) in itertools.product(matrix.datasets, matrix.sets):
+        for seed in matrix.seeds if name in per_seed else ():
+            components.get("method", name, dataset=dataset, ipc=ipc, seed=seed)
         method = components.get("method", name, dataset=dataset, ipc=ipc)
         if fact("method", method, "fresh_networks") and not matrix.backbone:
             raise BenchError(
@@ -266,7 +314,7 @@ def _check_every_field(components: Components) -> None:
                 if kind not in ("method", "teacher"):
                     for a in matrix.architectures:
                         components.get(kind, n, **{"dataset": dataset, "architecture": a, kind: n})
-        for ipc in (*matrix.ipc, FULL):
+        for ipc in (*matrix.ipc, NO_BUDGET):
             for labels in matrix.labels:
                 for a in matrix.architectures:
                     where = {"dataset": dataset, "ipc": ipc, "labels": labels, "architecture": a}
@@ -277,6 +325,10 @@ def _check_every_field(components: Components) -> None:
                             f"ipc {ipc or 'all'} ends at step {recipe.steps}, which is always "
                             "sampled from; expected smaller numbers"
                         )
+
+
+def _is_per_seed(components: Components, method: str) -> bool:
+    return bool(fact("method", components.base("method", method), "per_seed"))
 
 
 def _check_teacher(components: Components, method: str, teacher: str, *, scorer: bool) -> None:

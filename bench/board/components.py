@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from bench.board.matrix import FULL, Cell, Matrix, Override, recipe_with
+from bench.board.matrix import NO_BUDGET, Cell, Matrix, Override, recipe_with
 from bench.contract.fields import replace, values_of
 from bench.contract.kinds import KINDS, fact
 from bench.contract.registry import Entry, Registry
@@ -34,6 +34,12 @@ DEPENDS_ON = {
 """Coordinates that the fields of a component, or of the recipe, may depend on."""
 
 
+def depends_on(kind: str, component: Any) -> set[str]:
+    """`DEPENDS_ON`, and the seed for a method that says `per_seed`."""
+    per_seed = kind == "method" and fact("method", component, "per_seed")
+    return DEPENDS_ON[kind] | ({"seed"} if per_seed else set())
+
+
 @dataclass(frozen=True)
 class Components:
     """`components.get("method", "x", dataset="y", ipc=10)`: the component with its fields set.
@@ -47,7 +53,8 @@ class Components:
     _known: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def get(self, kind: str, name: str, **coordinate: Any) -> Any:
-        coordinate = {k: v for k, v in coordinate.items() if k in DEPENDS_ON[kind]}
+        depends = depends_on(kind, self.base(kind, name))
+        coordinate = {k: v for k, v in coordinate.items() if k in depends}
         coordinate[kind] = name
         key = (kind, *sorted(coordinate.items()))
         if key not in self._known:
@@ -59,11 +66,16 @@ class Components:
 
     def base(self, kind: str, name: str) -> Any:
         """The component of that name before `[[set]]`: defined by the board, or installed."""
+        if ("base", kind, name) not in self._known:
+            self._known["base", kind, name] = self._derived(kind, name)
+        return self._known["base", kind, name]
+
+    def _derived(self, kind: str, name: str) -> Any:
         defined = self.matrix.define.get((kind, name))
         if not defined:
             return self.registry.get(kind, name).component
         where = f"[define.{name}]"
-        installed = self.registry.get(kind, defined["base"]).component
+        installed = self.base(kind, defined["base"])
         fields = defined["fields"]
         if "source" in defined and "early_stop" in values_of(installed):
             fields = {"early_stop": False, **fields}  # what just fools the source moves nobody else
@@ -71,8 +83,7 @@ class Components:
 
     def entry(self, kind: str, name: str) -> Entry:
         """Who provides the component of that name, or the one that it is derived from."""
-        defined = self.matrix.define.get((kind, name))
-        return self.registry.get(kind, defined["base"] if defined else name)
+        return self.registry.get(kind, [*self.matrix.origins(kind, name)][-1])
 
     def source(self, attack: str) -> Mapping[str, str]:
         """The method and the network of the student on which an attack makes its images."""
@@ -120,7 +131,7 @@ class Components:
         self, kind: str, coordinate: Mapping[str, Any]
     ) -> list[tuple[Override, dict[str, Any]]]:
         found = []
-        for override in self.matrix.overrides:
+        for override in self.matrix.overrides:  # the later one wins
             if all(coordinate.get(k) in chosen for k, chosen in override.where.items()):
                 values = {f: v for o, k, f, v in self.targets if o is override and k == kind}
                 if values:
@@ -135,7 +146,7 @@ def configured(components: Components) -> tuple[Entry, ...]:
     axes: dict[str, Iterable[Any]] = {
         "dataset": matrix.datasets,
         "method": names["method"],
-        "ipc": (*matrix.ipc, FULL),
+        "ipc": (*matrix.ipc, NO_BUDGET),
         "architecture": names["architecture"],
     }
     found: dict[tuple[str, str, Any], Entry] = {}
@@ -174,8 +185,9 @@ def downloads(components: Components, cells: Iterable[Cell]) -> dict[Any, Callab
     """
     matrix = components.matrix
     found: list[tuple[str, Any]] = []  # kind and component
-    for dataset, name, ipc in dict.fromkeys((c.dataset, c.method, c.ipc) for c in cells):
-        method = components.get("method", name, dataset=dataset, ipc=ipc)
+    places = dict.fromkeys((c.dataset, c.method, c.ipc, c.seed) for c in cells)
+    for dataset, name, ipc, seed in places:
+        method = components.get("method", name, dataset=dataset, ipc=ipc, seed=seed)
         roles = [fact("method", method, role) for role in ("teacher", "scorer")]
         if "teacher" in matrix.labels:
             roles.append(labeller(matrix, method))
@@ -186,7 +198,7 @@ def downloads(components: Components, cells: Iterable[Cell]) -> dict[Any, Callab
         for metric in matrix.metrics:
             looks = components.get("metric", metric, dataset=dataset)
             if teacher := fact("metric", looks, "features"):
-                where = {"dataset": dataset, "method": "", "ipc": FULL}
+                where = {"dataset": dataset, "method": "", "ipc": NO_BUDGET}
                 teachers.append(components.get("teacher", teacher, **where))
         found += [("dataset", components.get("dataset", dataset, dataset=dataset))]
         found += [("method", method), *(("teacher", teacher) for teacher in teachers)]

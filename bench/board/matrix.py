@@ -6,24 +6,30 @@ the names stand for is the business of `bench.board.components`.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from msgspec import Meta
+
+from bench.board import kept
+from bench.board.kept import Kept
 from bench.contract.errors import BenchError
-from bench.contract.fields import as_type_of, expect, suggest, values_of
-from bench.contract.kinds import KINDS, NAME
+from bench.contract.fields import expect, shown
+from bench.contract.kinds import KINDS, NAME, Regime
 from bench.contract.limits import Limits
-from bench.records.record import REGIMES
+from bench.contract.typed import Count, Text, Whole, fault, known, toml, unique
+from bench.contract.typed import read as typed
 from bench.tracks import CLASSIFICATION, GENERATION, TRACKS
 from bench.training.recipe import DiffusionRecipe, Recipe
 
-EVALUATE = ("test", "validation")
-FULL = 0  # the ipc of a ceiling: it has no budget
+NO_BUDGET = 0  # the ipc of a ceiling
+
+Name = Annotated[str, Meta(min_length=1, description="names that are not empty")]
+Names = Annotated[tuple[Name, ...], Meta(min_length=1)]
+Partial = Annotated[bool | tuple[Name, ...], Meta(description="true, or a list of data sets")]
 
 
 @dataclass(frozen=True, order=True)
@@ -54,7 +60,7 @@ class Probe:
     On the generation track: to how many the samples are compared, one for the label of each.
     """
 
-    images: int = 0
+    images: Whole = 0
 
 
 @dataclass(frozen=True)
@@ -66,39 +72,43 @@ class Override:
     place: str  # "[[set]] number 2", for messages
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Matrix:
-    """What a board asks for. Raises nothing: `read` and `parse` do."""
+    """What a board asks for: the fields are the keys of its `matrix.toml`, with their bounds.
 
-    title: str
-    track: str
-    datasets: tuple[str, ...]
-    methods: tuple[str, ...]
-    controls: tuple[str, ...]
-    ceiling: tuple[str, ...]
-    ipc: tuple[int, ...]
-    labels: tuple[str, ...]
-    architectures: tuple[str, ...]
-    attacks: tuple[str, ...]
-    samplers: tuple[str, ...]
-    metrics: tuple[str, ...]
-    seeds: tuple[int, ...]
-    backbone: str  # the network of teachers
-    denoiser: str  # the network of scorers
-    teacher: str  # labels the views for methods that name no teacher
-    evaluate: str
-    recipe: Mapping[str, Any]
-    probe: Probe
-    limits: Limits
-    define: Mapping[tuple[str, str], Mapping[str, Any]]  # (kind, name): base name and fields
-    overrides: tuple[Override, ...]
+    Raises nothing: `read` and `parse` do.
+    """
+
+    title: Text
+    datasets: Names
+    architectures: Names
+    metrics: Names
+    track: str = CLASSIFICATION.name
+    methods: Names = ()
+    controls: Names = ()
+    ceiling: Names = ()
+    ipc: Annotated[tuple[Count, ...], Meta(min_length=1)] = ()
+    labels: Annotated[tuple[Regime, ...], Meta(min_length=1)] = ("hard",)
+    attacks: Names = ()
+    samplers: Names = ()
+    seeds: Annotated[tuple[Whole, ...], Meta(min_length=1)] = (0,)
+    backbone: str = ""  # the network of teachers
+    denoiser: str = ""  # the network of scorers
+    teacher: str = ""  # labels the views for methods that name no teacher
+    evaluate: Literal["test", "validation"] = "test"
+    frozen: str = ""  # why it is run no more
+    partial: Partial = False  # data sets that may have other counts than those in print
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    probe: Probe = field(default_factory=Probe)
+    limits: Limits = field(default_factory=Limits)
+    define: Mapping[tuple[str, str], Mapping[str, Any]] = field(
+        default_factory=dict
+    )  # (kind, name): base name and fields
+    overrides: tuple[Override, ...] = ()
+    kept: tuple[Kept, ...] = ()
 
     def cells(self) -> tuple[Cell, ...]:
         """Every cell, in the order of the axes; a ceiling stands once for all IPCs."""
-        sets = [
-            *itertools.product((*self.methods, *self.controls), self.ipc),
-            *((name, FULL) for name in self.ceiling),
-        ]
         probes = [
             *((attack, "", 0) for attack in self.attacks),
             *(("", sampler, step) for sampler in self.samplers for step in (*self.checkpoints, 0)),
@@ -106,7 +116,7 @@ class Matrix:
         return tuple(
             Cell(dataset, method, ipc, labels, architecture, attack, seed, sampler, step)
             for dataset in self.datasets
-            for method, ipc in sets
+            for method, ipc in self.sets
             for labels in self.labels
             for architecture in self.architectures
             for attack, sampler, step in probes
@@ -114,74 +124,76 @@ class Matrix:
         )
 
     @property
+    def sets(self) -> tuple[tuple[str, int], ...]:
+        """(method, ipc) of the condensed sets: the only place where budgets meet methods."""
+        return (
+            *itertools.product((*self.methods, *self.controls), self.ipc),
+            *((name, NO_BUDGET) for name in self.ceiling),
+        )
+
+    @property
     def checkpoints(self) -> tuple[int, ...]:
         """Steps of the training after which students are sampled from, beside its end."""
         return tuple(self.recipe.get("checkpoints", ()))
+
+    def origins(self, kind: str, name: str) -> Iterator[str]:
+        """A name, and those that `[define]` derives it from."""
+        yield name
+        while found := self.define.get((kind, name)):
+            name = found["base"]
+            yield name
+
+    def may_be_partial(self, dataset: str) -> bool:
+        """May a data set have other counts than those that are published of it?"""
+        return self.partial if isinstance(self.partial, bool) else dataset in self.partial
 
 
 def read(folder: Path) -> Matrix:
     """The board in a folder. Raises BenchError, with the file's name, for whatever is wrong."""
     path = folder / "matrix.toml"
+    document = toml(path, "a board is a folder with a matrix.toml")
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        said = error.strerror if isinstance(error, OSError) else str(error)
-        raise BenchError(
-            f"cannot read {path}: {said}; a board is a folder with a matrix.toml"
-        ) from None
-    try:
-        return parse(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise BenchError(f"{path}: not TOML: {error}") from None
+        return parse(document, kept.read(folder))
     except BenchError as error:
         raise BenchError(f"{path}: {error}") from None
 
 
-def parse(document: Mapping[str, Any]) -> Matrix:
-    """A board from a TOML document. Raises BenchError for what is wrong with it as such."""
-    _known(document, _FIELDS, "matrix.toml")
-    track = _choice(document, "track", tuple(TRACKS), default=CLASSIFICATION.name)
-    methods, controls = _names(document, "methods"), _names(document, "controls")
-    ceiling = _names(document, "ceiling")
-    if not (methods or controls or ceiling):
+def parse(document: Mapping[str, Any], networks: tuple[Kept, ...] = ()) -> Matrix:
+    """A board from a TOML document, and the networks that it keeps.
+
+    Raises BenchError for what is wrong with the document as such.
+    """
+    given = {k: v for k, v in document.items() if k not in ("set", "overrides", "kept", "define")}
+    known(document, {*_KEYS, "set"} - {"overrides", "kept"}, "matrix.toml")
+    facts = TRACKS[_track(given)]
+    if isinstance(given.get("ceiling"), str):
+        given["ceiling"] = [given["ceiling"]]
+    if not {"methods", "controls", "ceiling"} & given.keys():
         raise BenchError(
             "no methods, controls or ceiling; name at least one, as in methods = [...]"
         )
-    _unique([*methods, *controls, *ceiling], "methods, controls and ceiling")
-    facts = TRACKS[track]
-    if wrong := document.get(facts.other_probes):
+    if wrong := given.get(facts.other_probes):
         raise BenchError(
-            f"{facts.other_probes} = {wrong!r} on a {track} board; expected {facts.probes}"
+            f"{facts.other_probes} = {shown(wrong)} on a {facts.name} board; expected "
+            f"{facts.probes}"
         )
+    asked = [facts.probes, *(("ipc",) if {"methods", "controls"} & given.keys() else ())]
+    for key in asked:
+        if key not in given:
+            raise BenchError(f"{key} is missing; expected a list, as in {key} = [...]")
+    values = typed(Matrix, given)
+    for key, value in values.items():
+        if isinstance(value, tuple):
+            unique(value, key)
+    sets = [name for key in ("methods", "controls", "ceiling") for name in values.get(key, ())]
+    unique(sets, "methods, controls and ceiling")
     matrix = Matrix(
-        title=_text(document, "title", required=True),
-        track=track,
-        datasets=_names(document, "datasets", required=True),
-        methods=methods,
-        controls=controls,
-        ceiling=ceiling,
-        ipc=_numbers(document, "ipc", least=1, required=bool(methods or controls)),
-        labels=_choices(document, "labels", REGIMES, default=("hard",)),
-        architectures=_names(document, "architectures", required=True),
-        attacks=_names(document, "attacks", required=facts.probes == "attacks"),
-        samplers=_names(document, "samplers", required=facts.probes == "samplers"),
-        metrics=_names(document, "metrics", required=True),
-        seeds=_numbers(document, "seeds", least=0, default=(0,)),
-        backbone=_text(document, "backbone"),
-        denoiser=_text(document, "denoiser"),
-        teacher=_text(document, "teacher"),
-        evaluate=_choice(document, "evaluate", EVALUATE, default="test"),
-        recipe=_recipe(_table(document, "recipe"), track),
-        probe=_fields_of(Probe(), _table(document, "probe"), "[probe]"),
-        limits=_fields_of(Limits(), _table(document, "limits"), "[limits]"),
-        define=_definitions(_table(document, "define")),
-        overrides=_overrides(document.get("set", []), track),
+        **values | {"recipe": recipe_with(facts.recipe, {}, values.get("recipe", {}), "recipe")},
+        define=_definitions(document.get("define", {})),
+        overrides=_overrides(document.get("set", []), facts.name),
+        kept=networks,
     )
-    expect(matrix.probe.images >= 0, "[probe] images", matrix.probe.images, "0 (all) or more")
-    for name in ("seconds", "memory_gb"):
-        if getattr(matrix.limits, name) <= 0:
-            raise BenchError(f"[limits] {name} is {getattr(matrix.limits, name)}; must be above 0")
-    if "labels" in document and not facts.labels:
+    if "labels" in given and not facts.labels:
         raise BenchError(
             f"labels are {list(matrix.labels)} on a generation board; expected none given: a "
             "denoiser is told a class"
@@ -191,87 +203,14 @@ def parse(document: Mapping[str, Any]) -> Matrix:
     return matrix
 
 
-_FIELDS = {f.name: f for f in dataclasses.fields(Matrix) if f.name != "overrides"} | {"set": None}
+_KEYS = tuple(Matrix.__dataclass_fields__)
 
 
-def _known(table: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:
-    for key in table:
-        if key not in known:
-            raise BenchError(f"{where} has an unknown key '{key}'{suggest(key, known)}")
-
-
-def _text(document: Mapping[str, Any], key: str, *, required: bool = False) -> str:
-    value = document.get(key, "")
-    if not isinstance(value, str) or (required and not value.strip()):
-        raise BenchError(f'{key} is {value!r}; expected a text, as in {key} = "..."')
-    return value
-
-
-def _table(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = document.get(key, {})
-    if not isinstance(value, Mapping):
-        raise BenchError(f"{key} is {value!r}; expected a table, as in [{key}]")
-    return value
-
-
-def _choice(document: Mapping[str, Any], key: str, choices: tuple[str, ...], default: str) -> str:
-    value = document.get(key, default)
-    if value not in choices:
-        raise BenchError(f"{key} is {value!r}{suggest(str(value), choices)}")
-    return str(value)
-
-
-def _list(document: Mapping[str, Any], key: str, required: bool) -> list[Any]:
-    value = document.get(key, [])
-    value = [value] if isinstance(value, str) and key == "ceiling" else value
-    expect(isinstance(value, list), key, value, f"a list, as in {key} = [{value!r}]")
-    if not value and (required or key in document):
-        raise BenchError(f"{key} is empty or not given; expected at least one entry")
-    _unique(value, key)
-    return value
-
-
-def _unique(values: list[Any], what: str) -> None:
-    for value in values:
-        if values.count(value) > 1:
-            raise BenchError(f"{what}: {value!r} stands there twice; name it once")
-
-
-def _names(document: Mapping[str, Any], key: str, *, required: bool = False) -> tuple[str, ...]:
-    values = _list(document, key, required)
-    for value in values:
-        if not isinstance(value, str) or not value:
-            raise BenchError(f'{key} holds {value!r}; expected names, as in {key} = ["..."]')
-    return tuple(values)
-
-
-def _choices(
-    document: Mapping[str, Any], key: str, choices: tuple[str, ...], default: tuple[str, ...]
-) -> tuple[str, ...]:
-    for value in (values := _list(document, key, required=False)):
-        if value not in choices:
-            raise BenchError(f"{key} holds {value!r}{suggest(str(value), choices)}")
-    return tuple(values) or default
-
-
-def _numbers(
-    document: Mapping[str, Any],
-    key: str,
-    *,
-    least: int,
-    required: bool = False,
-    default: tuple[int, ...] = (),
-) -> tuple[int, ...]:
-    for value in (values := _list(document, key, required)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise BenchError(f"{key} holds {value!r}; expected whole numbers of {least} or more")
-    return tuple(values) or default
-
-
-def _recipe(table: Mapping[str, Any], track: str) -> Mapping[str, Any]:
-    kind = TRACKS[track].recipe
-    _known(table, {f.name: f for f in dataclasses.fields(kind)}, "[recipe]")
-    return recipe_with(kind, {}, table, "[recipe]")
+def _track(given: Mapping[str, Any]) -> str:
+    said = fault(given.get("track", CLASSIFICATION.name), Literal[tuple(TRACKS)], "track")
+    if said:
+        raise BenchError(said)
+    return str(given.get("track", CLASSIFICATION.name))
 
 
 def recipe_with(
@@ -285,26 +224,21 @@ def recipe_with(
     for one, other in (("steps", "epochs"), ("epochs", "steps")):
         if one in values and other not in values:
             base.pop(other, None)
-    default = kind()
-    for key, value in values.items():
-        base[key] = as_type_of(getattr(default, key), value, f"{where}: {key}")
+    base |= typed(kind, values, where)
     kind(**base)
     return base
 
 
-def _fields_of(default: Any, table: Mapping[str, Any], where: str) -> Any:
-    known = values_of(default)
-    _known(table, known, where)
-    values = {k: as_type_of(known[k], v, f"{where} {k}") for k, v in table.items()}
-    return dataclasses.replace(default, **values)
-
-
-def _definitions(table: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, Any]]:
+def _definitions(table: Any) -> dict[tuple[str, str], Mapping[str, Any]]:
+    expect(isinstance(table, Mapping), "define", table, "a table, as in [define.NAME]")
     found: dict[tuple[str, str], Mapping[str, Any]] = {}
     for name, body in table.items():
         where = f"[define.{name}]"
         if not NAME.fullmatch(name):  # names of methods are names of files
-            raise BenchError(f"{where}: a name must be lower-case letters, digits, '-', '+' or '.'")
+            raise BenchError(
+                f"[define.{name[:100]}]: a name must be lower-case letters, digits, '-', '+' or "
+                "'.', at most 100"
+            )
         kinds = [k for k in KINDS if isinstance(body, Mapping) and k in body]
         if not kinds:
             raise BenchError(f'{where} does not say what it derives; add e.g. attack = "..."')
@@ -314,6 +248,13 @@ def _definitions(table: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str,
         source = {"source": _source(body, kind, where)} if "source" in body else {}
         fields = {k: v for k, v in body.items() if k not in (kind, *source)}
         found[(kind, name)] = {"base": body[kind], "fields": fields, **source}
+    for kind, name in found:
+        above, base = {name}, found[kind, name]["base"]
+        while (kind, base) in found and base not in above:
+            above.add(base)
+            base = found[kind, base]["base"]
+        if base in above:
+            raise BenchError(f"[define.{name}] is derived from itself; name an installed {kind}")
     return found
 
 
@@ -324,8 +265,8 @@ def _source(body: Mapping[str, Any], kind: str, where: str) -> dict[str, str]:
     if kind != "attack":
         raise BenchError(f"{where}: a {kind} has no source; only an attack has one")
     if not isinstance(source, Mapping) or not all(isinstance(v, str) for v in source.values()):
-        raise BenchError(f"{where}: source is {source!r}; expected a table, as in {example}")
-    _known(source, dict.fromkeys(("method", "architecture")), f"{where} source")
+        raise BenchError(f"{where}: source is {shown(source)}; expected a table, as in {example}")
+    known(source, ("method", "architecture"), f"{where} source")
     if not source:
         raise BenchError(f"{where}: source is empty; name a method or a network, as in {example}")
     return dict(source)
@@ -333,7 +274,7 @@ def _source(body: Mapping[str, Any], kind: str, where: str) -> dict[str, str]:
 
 def _overrides(tables: Any, track: str) -> tuple[Override, ...]:
     if not isinstance(tables, list) or not all(isinstance(t, Mapping) for t in tables):
-        raise BenchError(f"set is {tables!r}; expected tables, as in [[set]]")
+        raise BenchError(f"set is {shown(tables)}; expected tables, as in [[set]]")
     found = []
     for number, table in enumerate(tables, 1):
         place = f"[[set]] number {number}"
@@ -341,7 +282,7 @@ def _overrides(tables: Any, track: str) -> tuple[Override, ...]:
         if not isinstance(where, Mapping) or not where:
             raise BenchError(f'{place} has no where; expected e.g. where = {{ method = "..." }}')
         axes = [name for name in TRACKS[track].coordinate if name != "step"]
-        _known(where, dict.fromkeys((*axes, "teacher", "metric")), f"{place} where")
+        known(where, (*axes, "teacher", "metric", "base"), f"{place} where")
         chosen = {k: tuple(v) if isinstance(v, list) else (v,) for k, v in where.items()}
         for key, wanted in chosen.items():
             if not wanted:
@@ -351,7 +292,7 @@ def _overrides(tables: Any, track: str) -> tuple[Override, ...]:
             if key == "where":
                 continue
             if isinstance(value, Mapping):
-                _known({key: value}, dict.fromkeys((*KINDS, "recipe")), place)
+                known((key,), (*KINDS, "recipe"), place)
                 values.setdefault(key, {}).update(value)
             else:
                 values.setdefault("", {})[key] = value

@@ -21,7 +21,7 @@ from bench.training import networks, sets, toy
 from bench.training.recipe import Recipe
 
 STUDENT = Recipe(steps=100, batch=32, lr=0.1)
-REGIMES = ("soft", "hard", "teacher")
+TRIED = ("soft", "hard", "teacher")  # regimes of labels, until one teaches the student
 
 
 def claims(method: Any) -> Claims:
@@ -102,7 +102,7 @@ def check_trains_a_student(method: Any, made: list[Watched]) -> str:
 def _student(method: Any, dataset: toy.ToyData, condensed: CondensedSet) -> str:
     data = dataset.load()
     faults: list[str] = []
-    regimes = [r for r in REGIMES if r != "teacher" or fact("method", method, "teacher")]
+    regimes = [r for r in TRIED if r != "teacher" or fact("method", method, "teacher")]
     for regime in regimes:
         student = train(
             fixtures.network(toy.ToyConvNet(), data),

@@ -51,6 +51,8 @@ class Asked:
     why: bool
     check: bool
     sample: int
+    keep_teachers: bool
+    retrain_teachers: bool
 
     def __post_init__(self) -> None:
         if self.sample and not self.check:
@@ -78,6 +80,11 @@ def run(asked: Asked) -> int:
     from bench.store.store import Store
 
     matrix = read(asked.board)
+    if matrix.frozen:
+        raise BenchError(
+            f"{asked.board} is frozen: {matrix.frozen}; its records are checked by `bench "
+            "leaderboard --check`; to run it all the same, take the line `frozen` out of a copy"
+        )
     published.read(asked.board)  # what is wrong with it is said before hours of work, not after
     components = resolve(matrix, discover())
     cells = chosen_cells(matrix, asked.methods, asked.only)
@@ -92,6 +99,8 @@ def run(asked: Asked) -> int:
     with _store_of(asked) as root, _stoppable():
         with display.following() as listen:
             engine = Engine(components, Store(root), slots, listen, home)
+            if asked.retrain_teachers:
+                return _proved(engine, cells)
             plan = engine.plan(cells)
             if asked.dry_run:
                 return _priced(engine, plan, records, asked.why)
@@ -119,6 +128,16 @@ def _priced(engine: Engine, plan: Plan, records: Sequence[Record], explained: bo
     return 0
 
 
+def _proved(engine: Engine, cells: Sequence[Cell]) -> int:
+    """Train again what the board carries, and say whether it is the same."""
+    from bench.display import show_list
+    from bench.engine.teachers import prove
+
+    said, wrong = prove(engine, cells)
+    show_list([*said, *wrong], "")
+    return FAILED if wrong else 0
+
+
 def _checked(board: Path, records: Sequence[Record], ran: Ran, lost: list[str]) -> int:
     """Say whether the records of a board hold."""
     from bench.display import show_list
@@ -139,10 +158,12 @@ def _published(
 ) -> int:
     """Write all that a run has given, and show it; or say in a sentence how it was interrupted."""
     from bench.display import console, show_tables
+    from bench.engine.teachers import keep
     from bench.records.files import sift
     from bench.report import verify
 
-    _keep_networks(home, plan, engine)
+    for sentence in keep(engine, plan, home, teachers=asked.keep_teachers):
+        console.print(sentence)
     sound, refused = sift(ran.records)
     for sentence in refused:
         console.print(f"failed: {sentence}", style="red")
@@ -205,20 +226,6 @@ def _held(board: Path, store: Store) -> Iterator[None]:
 
     with store.waiting_lock("board", digest(str(board.resolve()))):
         yield
-
-
-def _keep_networks(board: Path, plan: Plan, engine: Engine) -> None:
-    """Keep with the board what its metrics have looked with, and say so."""
-    from bench.display import console
-    from bench.stages import evaluator
-
-    for name, stage in plan.looking.items():
-        found = engine.store.find(stage.kind, engine.key_of(stage, {}))
-        path = board / evaluator.FOLDER / name
-        if found and not found.unsupported and evaluator.keep(board, name, found, engine.store):
-            console.print(f"wrote {path}: metrics look with it, so commit it with the records")
-        elif found and not found.unsupported and not path.exists():
-            console.print(f"{name} is too large to be kept: only its hash is")
 
 
 def slots_of(devices: Sequence[str], jobs: int) -> tuple[Slot, ...]:

@@ -10,19 +10,21 @@ from typing import Any
 
 from bench.contract.errors import BenchError, said
 
+LONGEST = 200  # characters of a value in a sentence
+
 
 def expect(ok: bool, what: str, value: Any, expected: str) -> None:
     """Raise BenchError "what is value; expected ..." unless it is ok."""
     if not ok:
-        raise BenchError(f"{what} is {quoted(value)}; expected {expected}")
+        raise BenchError(f"{what} is {shown(value)}; expected {expected}")
 
 
-def quoted(value: Any) -> str:
-    """The repr of a value, cut; of an integer too long to be printed, that."""
+def shown(value: Any) -> str:
+    """A value in a sentence: as Python writes it, cut where it is endless."""
     try:
-        return said(repr(value), 200)
-    except ValueError:
-        return "an integer of thousands of digits"
+        return said(repr(value), LONGEST)
+    except (ValueError, RecursionError):  # an integer of thousands of digits
+        return f"a {type(value).__name__} too large to be shown"
 
 
 def choice(what: str, value: Any, choices: Collection[Any], expected: str = "") -> None:

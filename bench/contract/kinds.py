@@ -12,14 +12,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from numbers import Real
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from bench.contract.errors import BenchError
 from bench.contract.fields import expect
 
 NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 LONGEST_NAME = 48  # characters; the name of a picture holds three, and a file's may have 255
-TRACKS = ("classification", "generation")
+TRACK_NAMES = ("classification", "generation")
+Regime = Literal["hard", "soft", "teacher"]
+REGIMES: tuple[str, ...] = get_args(Regime)  # of the labels that students see
 NORMS = ("linf", "l2", "")  # balls of attacks; "": none
 SEARCHES = ("", "noise", "black-box", "single-step", "iterative", "ensemble")
 LOOKS_AT = ("set", "student", "probe")  # samples are a probe of a generator
@@ -100,8 +102,8 @@ def _class_variables(component: Any) -> Iterator[str]:
 
 
 def _track(default: str, meaning: str) -> Fact:
-    choices = TRACKS if default else ("", *TRACKS)
-    return Fact(default, choices, meaning, " or ".join(map(repr, TRACKS)))
+    choices = TRACK_NAMES if default else ("", *TRACK_NAMES)
+    return Fact(default, choices, meaning, " or ".join(map(repr, TRACK_NAMES)))
 
 
 def _bool(meaning: str, *, default: bool = False, must: bool = False) -> Fact:
@@ -161,6 +163,7 @@ _ROWS = (
         fresh_networks=_bool("`task.network()` gives fresh networks of the board's backbone"),
         fresh_denoisers=_bool("`task.denoiser()` gives fresh networks of the board's denoiser"),
         ceiling=_bool("it is the full training set, which has no budget"),
+        per_seed=_bool("its fields may differ between seeds, as of sets that others have made"),
         samples=_bool("images of its set are judged as samples are; no student is trained"),
         download=DOWNLOAD,
     ),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bench.contract.typed import Above0
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -12,5 +14,5 @@ class Limits:
     What the server has (torch, a few hundred MB) is shared by all and charged to nobody.
     """
 
-    seconds: float = 3600
-    memory_gb: float = 8
+    seconds: Above0 = 3600
+    memory_gb: Above0 = 8

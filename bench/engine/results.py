@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+from bench.board import kept
 from bench.board.components import Components
 from bench.board.matrix import Cell, Matrix
 from bench.contract import keys
@@ -16,9 +17,9 @@ from bench.contract.fields import suggest
 from bench.contract.kinds import fact
 from bench.engine.scheduler import Engine, Failure, Outcome, Watch, unwatched
 from bench.records.record import Record
-from bench.stages import evaluator
 from bench.stages.measure import Measure
 from bench.stages.plan import Plan, Planned
+from bench.stages.squeeze import RESULT
 from bench.store.store import Finished
 from bench.tracks import TRACKS
 
@@ -62,7 +63,14 @@ def chosen_cells(
 
 def run(engine: Engine, plan: Plan, watch: Watch = unwatched) -> Ran:
     """Run a plan and make the records of its cells."""
-    return records_of(engine.components, plan, engine.execute(plan.stages, watch))
+    outcome = engine.execute(plan.stages, watch)
+    declined = {
+        planned.probe.id: Failure(planned.probe, plan.declined[planned.probe.id], unsupported=True)
+        for planned in plan.cells
+        if planned.probe.id in plan.declined
+    }
+    outcome = dataclasses.replace(outcome, failed={**outcome.failed, **declined})
+    return records_of(engine.components, plan, outcome)
 
 
 def records_of(components: Components, plan: Plan, outcome: Outcome) -> Ran:
@@ -189,9 +197,9 @@ def _looked_with(components: Components, stage: Measure, outcome: Outcome) -> di
     if not network:
         return {}
     parts = (stage.metric, network.architecture)
-    found = network.sha256 or outcome.finished[network.id].files[evaluator.RESULT]
+    found = network.sha256 or outcome.finished[network.id].files[RESULT]
     return {
-        "features": f"{components.matrix.backbone}-{found[: evaluator.DIGITS]}",
+        "features": f"{components.matrix.backbone}-{found[: kept.DIGITS]}",
         "measured_by": keys.digest([components.registry.identity(part) for part in parts]),
     }
 

@@ -24,7 +24,7 @@ from bench.contract.limits import Limits
 from bench.engine.executor import Done, Executor, Executors, Failed, Job, Progress, Slot
 from bench.engine.prices import profile
 from bench.stages.load import data_folder, is_current
-from bench.stages.plan import Plan, check_budgets, load_stage, plan
+from bench.stages.plan import Plan, load_stage, plan
 from bench.stages.stage import Dataset, Stage, Work, identity_of
 from bench.store.store import Finished, Store
 
@@ -128,7 +128,7 @@ class Engine:
         return loaded, lost
 
     def plan(self, cells: Sequence[Cell]) -> Plan:
-        """The graph of some cells: their data are loaded, budgets checked, nothing else run.
+        """The graph of some cells: their data are loaded, nothing else is run.
 
         Cells whose data cannot be had are left out and counted. Raises BenchError if that is all.
         """
@@ -136,7 +136,6 @@ class Engine:
         if not datasets:
             name, failure = next(iter(lost.items()))
             raise BenchError(f"dataset '{name}' cannot be loaded: {failure.reason}")
-        check_budgets(self.components, datasets)
         kept = [cell for cell in cells if cell.dataset in datasets]
         made = plan(self.components, datasets, kept, self.board)
         return replace(made, lost=len(cells) - len(kept))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bench.contract.errors import BenchError
 from bench.contract.keys import canonical
+from bench.contract.kinds import REGIMES
 
 Record = dict[str, Any]
 
@@ -25,9 +26,6 @@ COORDINATES = {
     ),
 }
 """The fields that say which cell a record is of, by track; no two records share all of them."""
-
-
-REGIMES = ("hard", "soft", "teacher")
 
 
 NORMS = ("linf", "l2", "")

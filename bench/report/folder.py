@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from bench.board import kept
 from bench.board.matrix import read as read_matrix
 from bench.contract.errors import BenchError
 from bench.records.files import read, write, write_bytes
@@ -12,9 +13,8 @@ from bench.records.record import Record, carried, merge
 from bench.report import page, pictures, published
 from bench.report.model import Page
 from bench.report.numbers import board_of
-from bench.stages import evaluator
 
-READ = ("matrix.toml", "published.toml", f"{evaluator.FOLDER}/*")
+READ = ("matrix.toml", "published.toml", f"{kept.FOLDER}/*")
 """What a run reads of a board's folder, beside its records."""
 
 
@@ -83,12 +83,7 @@ def stale(board: Path) -> list[str]:
         f"{board / name} is missing; run: bench run {board}"
         for name in pictures.missing(board, board_of(read_matrix(board)), records)
     ]
-    return wrong + [
-        f"{board / evaluator.FOLDER} lacks {name}, or it is damaged: metrics have looked with the "
-        f"network whose SHA-256 begins with {name[-evaluator.DIGITS :]}; get it from the "
-        "repository, or from where the board was run"
-        for name in evaluator.missing(board, records)
-    ]
+    return wrong + kept.wrong(board, records)
 
 
 def write_tables(board: Path) -> list[str]:

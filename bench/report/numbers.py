@@ -45,6 +45,7 @@ class Board:
     evaluate: str = "test"  # the split that records are of
     samplers: tuple[str, ...] = ()
     checkpoints: tuple[int, ...] = ()
+    frozen: str = ""  # why it is run no more
 
     @property
     def columns(self) -> tuple[str, ...]:

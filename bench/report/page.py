@@ -102,7 +102,11 @@ def _introduction(board: Board) -> tuple[Block, ...]:
         (Span("Italics", "emphasis"), ": controls."),
         (f"{MISSING}: not measured. n/a: declined, for the reason in the footnote.",),
     )
-    return Paragraph(made_from), Code(commands, "sh"), Paragraph((spread,)), Items(legend)
+    frozen = (Paragraph((Span("Frozen", "strong"), f": {board.frozen}")),) if board.frozen else ()
+    return (
+        *frozen,
+        *(Paragraph(made_from), Code(commands, "sh"), Paragraph((spread,)), Items(legend)),
+    )
 
 
 def _components(board: Board, records: Iterable[Record]) -> tuple[Section, ...]:

@@ -7,42 +7,62 @@ The relations of robust numbers are applied to them as to measured ones.
 from __future__ import annotations
 
 import math
-import re
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from bench.contract.errors import BenchError
-from bench.contract.fields import expect, suggest
+from bench.contract.fields import shown, suggest
 from bench.contract.kinds import NORMS, SEARCHES
+from bench.contract.typed import Text, fault, known, toml, unique
+from bench.contract.typed import read as typed
 from bench.report import model
 from bench.report.model import Column, Form, Name, Paragraph, Section, Span
 from bench.report.relations import TOLERANCE, Attacked, broken
 
 Value = tuple[float, ...]  # (), (mean,) or (mean, spread)
+Source = Annotated[
+    str, Meta(pattern=r"\S", description="text: the article, and which of its tables")
+]
+Address = Annotated[
+    str,
+    Meta(pattern=r"^https?://[^\s()<>]+$", description="the address of the source, http(s)://..."),
+]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class Attack:
+    """What a column that is an attack is: all that relations go by, since its name is no fact."""
+
+    search: Literal[SEARCHES]  # type: ignore[valid-type]
+    norm: Literal[NORMS]  # type: ignore[valid-type]
+    eps: Annotated[float, Meta(ge=0, description="a number, as 0.03137 for 8/255")]
+    family: str = ""  # "": its column
+
+
+@dataclass(frozen=True, kw_only=True)
 class Table:
     """One table in print.
 
     `columns` are its heads, `rows` a value for each; a rate is a fraction. `attacks` says of
-    columns that are attacks what they are ({"search", "norm", "eps", "family"}, as in
-    `relations.Attacked`), and `natural` is the column without one.
+    columns that are attacks what they are, and `natural` is the column without one.
     """
 
-    source: str
-    url: str
-    title: str
-    columns: tuple[str, ...]
-    rows: Mapping[str, tuple[Value, ...]]
-    metric: str
+    source: Source
+    url: Address
+    title: Text
+    columns: Annotated[tuple[Text, ...], Meta(min_length=1)]
+    rows: Annotated[
+        Mapping[str, tuple[Value, ...]], Meta(min_length=1, description="a table [table.rows]")
+    ]
+    metric: Text
     rate: bool = True
     note: str = ""
     natural: str = ""
-    attacks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    attacks: Mapping[str, Attack] = field(default_factory=dict)
 
 
 def read(folder: Path) -> tuple[Table, ...]:
@@ -53,117 +73,55 @@ def read(folder: Path) -> tuple[Table, ...]:
     path = folder / "published.toml"
     if not path.is_file():
         return ()
+    document = toml(path, "expected TOML with [[table]] entries")
     try:
-        return parse(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:  # UnicodeDecodeError and TOMLDecodeError are ValueErrors
-        raise BenchError(f"{path}: {error}; expected TOML with [[table]] entries") from None
+        return parse(document)
     except BenchError as error:
         raise BenchError(f"{path}: {error}") from None
 
 
 def parse(document: Mapping[str, Any]) -> tuple[Table, ...]:
     """Tables from a TOML document. Raises BenchError for what is wrong with it."""
-    _known(document, ("table",), "the file")
+    known(document, ("table",), "the file")
     found = document.get("table", [])
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         raise BenchError("`table` is not an array of tables; expected entries [[table]]")
     return tuple(_table(one, f"[[table]] number {n}") for n, one in enumerate(found, 1))
 
 
-FIELDS = {  # name: kind, whether it must be there, what is expected
-    "source": (str, True, "text: the article, and which of its tables"),
-    "url": (str, True, "the address of the source, http(s)://..."),
-    "title": (str, True, "text: data set, network, budget"),
-    "metric": (str, True, "text"),
-    "note": (str, False, "text"),
-    "columns": (list, True, "an array of names"),
-    "rows": (dict, True, "a table [table.rows]"),
-    "rate": (bool, False, "true or false"),
-    "natural": (str, False, "the name of a column"),
-    "attacks": (dict, False, "tables [table.attacks.NAME]"),
-}
-ATTACK_FIELDS = ("search", "norm", "eps", "family")
-URL = re.compile(r"https?://[^\s()<>]+")
-
-
 def _table(given: Mapping[str, Any], place: str) -> Table:
     place = f"{place} ({given['title']!r})" if given.get("title") else place
-    _known(given, tuple(FIELDS), place)
-    for name, (kind, required, expected) in FIELDS.items():
-        if name not in given and not required:
-            continue
-        value = given.get(name)
-        empty = not (value.strip() if isinstance(value, str) else value)
-        if not isinstance(value, kind) or (required and empty):
-            said = f"is {value!r}" if name in given else "is missing"
-            raise BenchError(f"{place}: `{name}` {said}; expected {expected}")
-    expect(bool(URL.fullmatch(given["url"])), f"{place}: `url`", given["url"], FIELDS["url"][2])
-    columns, rate = tuple(given["columns"]), given.get("rate", True)
-    if not all(isinstance(c, str) and c.strip() for c in columns) or len({*columns}) < len(columns):
-        raise BenchError(f"{place}: columns are {[*columns]}; expected names, each once")
-    rows = {
-        name: _row(row, columns, rate, f"{place}, row {name!r}")
-        for name, row in given["rows"].items()
-    }
-    attacks, natural = given.get("attacks", {}), given.get("natural", "")
-    if attacks and not natural:
+    rows = given.get("rows")
+    if isinstance(rows, Mapping) and rows:  # what is said of rows needs columns and rate
+        given = {**given, "rows": {"": []}}
+    table = Table(**typed(Table, given, place))
+    unique(table.columns, f"{place}: columns")
+    if table.attacks and not table.natural:
         raise BenchError(f"{place}: there are attacks; expected `natural`, the column without one")
-    for name in filter(None, (natural, *attacks)):
-        if name not in columns:
-            raise BenchError(f"{place}: no column is {name!r}{suggest(name, columns)}")
-    for name, attack in attacks.items():
-        _check_attack(attack, f"{place}, attack {name!r}")
-    return Table(**{**given, "columns": columns, "rows": rows})
+    for name in filter(None, (table.natural, *table.attacks)):
+        if name not in table.columns:
+            raise BenchError(f"{place}: no column is {name!r}{suggest(name, table.columns)}")
+    assert isinstance(rows, Mapping)
+    read_rows = {name: _row(row, table, f"{place}, row {name!r}") for name, row in rows.items()}
+    return replace(table, rows=read_rows)
 
 
-def _check_attack(attack: Any, place: str) -> None:
-    """What an attack is called does not say what it is: all that relations go by must be given."""
-    if not isinstance(attack, dict):
-        raise BenchError(f"{place}: {attack!r}; expected a table")
-    _known(attack, ATTACK_FIELDS, place)
-    for name, choices in (("search", SEARCHES), ("norm", NORMS)):
-        if attack.get(name) not in choices:
-            said = f"is {attack[name]!r}" if name in attack else "is missing"
-            raise BenchError(
-                f"{place}: {name} {said}; expected one of {', '.join(map(repr, choices))}"
-            )
-    eps: Any = attack.get("eps")
-    expect(_is_number(eps) and eps >= 0, f"{place}: eps", eps, "a number, as 0.03137 for 8/255")
-    family = attack.get("family", "")
-    expect(isinstance(family, str), f"{place}: family", family, "text")
-
-
-def _row(given: Any, columns: tuple[str, ...], rate: bool, place: str) -> tuple[Value, ...]:
-    if not isinstance(given, list) or len(given) != len(columns):
+def _row(given: Any, table: Table, place: str) -> tuple[Value, ...]:
+    if not isinstance(given, list) or len(given) != len(table.columns):
         raise BenchError(
-            f"{place}: {given!r}; expected {len(columns)} values, one a column, each [], [mean] "
-            "or [mean, spread]"
+            f"{place}: {shown(given)}; expected {len(table.columns)} values, one a column, each "
+            "[], [mean] or [mean, spread]"
         )
     for value in given:
-        numbers = isinstance(value, list) and all(map(_is_number, value))
-        if not numbers or len(value) > 2 or any(spread < 0 for spread in value[1:]):
-            raise BenchError(f"{place}: {value!r}; expected [], [mean] or [mean, spread]")
-        if rate and not all(0 <= v <= 1 for v in value):
+        fine = isinstance(value, list) and len(value) <= 2 and not fault(value, Value, "")
+        if not fine or any(spread < 0 for spread in value[1:]):
+            raise BenchError(f"{place}: {shown(value)}; expected [], [mean] or [mean, spread]")
+        if table.rate and not all(0 <= v <= 1 for v in value):
             raise BenchError(
-                f"{place}: {value!r}; expected fractions in [0, 1]; divide percents by 100, or "
-                "set rate = false"
+                f"{place}: {shown(value)}; expected fractions in [0, 1]; divide percents by 100, "
+                "or set rate = false"
             )
     return tuple(tuple(map(float, value)) for value in given)
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an integer of hundreds of digits
-        return False
-
-
-def _known(given: Mapping[str, Any], names: tuple[str, ...], place: str) -> None:
-    for name in given:
-        if name not in names:
-            raise BenchError(f"{place}: unknown key {name!r}{suggest(name, names)}")
 
 
 # ---- the page
@@ -221,10 +179,10 @@ def flags(table: Table, values: tuple[Value, ...]) -> dict[str, list[str]]:
     means = {c: v[0] for c, v in zip(table.columns, values, strict=True) if v}
     attacked = {
         name: Attacked(
-            search=attack["search"],
-            norm=attack["norm"],
-            eps=float(attack["eps"]),
-            family=attack.get("family", name),
+            search=attack.search,
+            norm=attack.norm,
+            eps=attack.eps,
+            family=attack.family or name,
             standing=means[name],
         )
         for name, attack in table.attacks.items()

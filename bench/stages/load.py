@@ -22,6 +22,7 @@ class Load(Stage):
     component: Any
     evaluate: str
     folder: str
+    partial: bool = False  # may the counts be others than those in print?
 
     @property
     def words(self) -> str:
@@ -38,6 +39,7 @@ class Load(Stage):
             "dataset": named(self.component),
             "evaluate": self.evaluate,
             "folder": self.folder,
+            **({"partial": True} if self.partial else {}),
         }
 
     def run(self, desk: Desk) -> Result:

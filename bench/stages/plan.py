@@ -7,7 +7,6 @@ cell that its answer depends on.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -15,20 +14,20 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from bench.board import kept
 from bench.board.components import Components, labeller
-from bench.board.matrix import FULL, Cell, Matrix
+from bench.board.kept import EVALUATOR_SEED
+from bench.board.matrix import NO_BUDGET, Cell, Matrix
 from bench.contract.errors import BenchError
 from bench.contract.keys import digest
 from bench.contract.kinds import fact
-from bench.stages import evaluator
 from bench.stages.attack import Attack, Probe
 from bench.stages.condense import Condense
-from bench.stages.evaluator import Evaluator
 from bench.stages.load import Load, data_folder
 from bench.stages.measure import Looked, Measure
 from bench.stages.sample import Sample
-from bench.stages.squeeze import Squeeze
-from bench.stages.stage import EVALUATOR_SEED, Dataset, Stage, identity_of
+from bench.stages.squeeze import Squeeze, settings_of
+from bench.stages.stage import Dataset, Stage, identity_of
 from bench.stages.train import Train
 
 SET = ("dataset", "method", "ipc", "seed")
@@ -73,7 +72,7 @@ class Planned:
 class Plan:
     cells: tuple[Planned, ...]
     stages: tuple[Stage, ...]  # those above come first
-    looking: Mapping[str, Squeeze] = field(default_factory=dict)  # by file: networks not kept yet
+    declined: Mapping[str, str] = field(default_factory=dict)  # why, by the id of a cell's probe
     lost: int = 0  # cells left out because their data cannot be had
 
 
@@ -82,29 +81,24 @@ def load_stage(components: Components, name: str) -> Load:
     component = components.get("dataset", name, dataset=name)
     evaluate, folder = components.matrix.evaluate, data_folder()
     nothing = Dataset(name, component, "", {}, evaluate)
-    stage = Load(nothing, 0, component, evaluate, folder)
+    partial = components.matrix.may_be_partial(name)
+    stage = Load(nothing, 0, component, evaluate, folder, partial)
     identity = components.registry.identity
     return replace(stage, id=digest(stage.spec(lambda part: digest(identity(part)))))
 
 
-def check_budgets(components: Components, datasets: Mapping[str, Dataset]) -> None:
-    """What can be said only when the data are known: is there enough for ipc and probe?"""
-    matrix = components.matrix
-    for name, dataset in datasets.items():
-        facts = dataset.facts
-        least = min(facts["counts"])
+def short_of(cell: Cell, dataset: Dataset, images: int) -> str:
+    """Why there are too few images for a cell; "" if there are enough. `images` is the probe's."""
+    facts = dataset.facts
+    least = min(facts["counts"])
+    if cell.ipc > least:
         scarce = facts["classes"][facts["counts"].index(least)]
-        for ipc in matrix.ipc:
-            if ipc > least:
-                raise BenchError(
-                    f"ipc = {ipc} on {name}: class '{scarce}' has only {least} training images; "
-                    f"expected at most {least}"
-                )
-        if matrix.probe.images > facts["test"]:
-            raise BenchError(
-                f"[probe] images = {matrix.probe.images}: {name} has {facts['test']} test images; "
-                "expected at most that, or 0 for all"
-            )
+        return (
+            f"ipc = {cell.ipc} on {dataset.name}: class '{scarce}' has only {least} training images"
+        )
+    if images > facts["test"]:
+        return f"[probe] images = {images}: {dataset.name} has {facts['test']} test images"
+    return ""
 
 
 def plan(
@@ -113,10 +107,19 @@ def plan(
     cells: Iterable[Cell],
     board: Path | None = None,
 ) -> Plan:
-    """The graph for some cells of a board; `board` is its folder, where it keeps networks."""
+    """The graph for some cells of a board; `board` is its folder, where it keeps networks.
+
+    No stage is run for a cell that there are too few images for.
+    """
     asked = Questions(components, datasets, board)
-    planned = tuple(asked.planned(cell) for cell in cells)
-    return Plan(planned, tuple(asked.stages.values()), asked.looking)
+    aside = Questions(components, datasets, board)  # whose stages are only described
+    planned, declined = [], {}
+    for cell in cells:
+        why = asked.short(cell)
+        planned.append((aside if why else asked).planned(cell))
+        if why:
+            declined[planned[-1].probe.id] = why
+    return Plan(tuple(planned), tuple(asked.stages.values()), declined)
 
 
 def per(*axes: str) -> Callable[[Question], Question]:
@@ -144,7 +147,6 @@ class Questions:
     datasets: Mapping[str, Dataset]
     board: Path | None
     stages: dict[str, Stage] = field(default_factory=dict)  # by id: equal inputs are one stage
-    looking: dict[str, Squeeze] = field(default_factory=dict)
     known: dict[Any, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -178,13 +180,35 @@ class Questions:
             self.teacher(cell),
         )
 
+    def short(self, cell: Cell) -> str:
+        return short_of(cell, self.datasets[cell.dataset], self.matrix.probe.images)
+
     @per(*SET)
     def squeeze(self, cell: Cell, teacher: str, network: str) -> Squeeze | None:
         if not teacher:
             return None
         backbone = self.get("architecture", network, cell)
         component = self.get("teacher", teacher, cell)
-        return self.one(Squeeze(self.datasets[cell.dataset], cell.seed, component, backbone))
+        stage = Squeeze(self.datasets[cell.dataset], cell.seed, component, backbone)
+        return self.one(self._carried(stage) if self.matrix.kept else stage)
+
+    def _carried(self, stage: Squeeze) -> Squeeze:
+        """The stage, with its file where the board carries it."""
+        dataset, network, teacher = stage.dataset, stage.architecture, stage.teacher
+        settings = settings_of(self.components, dataset.component, network, teacher)
+        names = (dataset.name, dataset.facts["digest"], network.name, teacher.name)
+        place = (*names, settings, stage.number)
+        found = next((one for one in self.matrix.kept if one.place == place), None)
+        if not found or not self.board:
+            return stage
+        path = self.board / kept.FOLDER / found.file
+        if not path.is_file():
+            raise BenchError(
+                f"{path} is missing; get it from the repository again, or delete its lines in "
+                f"{kept.TABLE}, and it is trained"
+            )
+        file = str(path.resolve())
+        return replace(stage, sha256=found.sha256, file=file, passes=found.passes)
 
     @per(*SET)
     def condense(self, cell: Cell) -> Condense:
@@ -279,7 +303,7 @@ class Questions:
         of, teacher = fact("metric", metric, "of"), fact("metric", metric, "features")
         looked, judged = self.looked(cell, of), self.train(cell) is None
         siblings = [*_siblings(cell, fact("metric", metric, "needs"), self.matrix.ceiling)]
-        if None in siblings or (of == "student" and judged):
+        if any(s is None or self.short(s) for s in siblings) or (of == "student" and judged):
             return None
         network = cell.architecture if of != "set" else self.matrix.backbone
         return self.one(
@@ -296,20 +320,10 @@ class Questions:
         )
 
     @per("dataset")
-    def evaluator(self, cell: Cell, teacher: str) -> Evaluator:
-        """The network that metrics look with: as the board keeps it, or to be trained."""
-        nobody = replace(cell, method="", ipc=FULL, seed=EVALUATOR_SEED)
-        name = evaluator.file_of(self.components, cell.dataset, teacher)
-        path = self.board / evaluator.FOLDER / name if self.board else None
-        backbone = self.get("architecture", self.matrix.backbone, cell)
-        stage = Evaluator(self.datasets[cell.dataset], EVALUATOR_SEED, name, backbone)
-        if path and path.is_file():
-            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-            return self.one(replace(stage, sha256=sha256, file=str(path.resolve())))
-        trained = self.squeeze(nobody, teacher, self.matrix.backbone)
-        assert trained is not None
-        self.looking[name] = trained
-        return self.one(replace(stage, trained=trained))
+    def evaluator(self, cell: Cell, teacher: str) -> Squeeze | None:
+        """The network that metrics look with: one teacher for the whole board."""
+        nobody = replace(cell, method="", ipc=NO_BUDGET, seed=EVALUATOR_SEED)
+        return self.squeeze(nobody, teacher, self.matrix.backbone)
 
 
 def _source(cell: Cell, source: Mapping[str, str], matrix: Matrix) -> Cell:
@@ -319,8 +333,8 @@ def _source(cell: Cell, source: Mapping[str, str], matrix: Matrix) -> Cell:
     """
     found = replace(cell, **dict[str, Any](source))
     if found.method in matrix.ceiling:
-        return replace(found, ipc=FULL)
-    return replace(found, ipc=max(matrix.ipc)) if found.ipc == FULL else found
+        return replace(found, ipc=NO_BUDGET)
+    return replace(found, ipc=max(matrix.ipc)) if found.ipc == NO_BUDGET else found
 
 
 def _siblings(
@@ -330,6 +344,6 @@ def _siblings(
     for need in needs:
         sibling = replace(cell, **need)
         if sibling.method in ceiling:
-            yield replace(sibling, ipc=FULL)
+            yield replace(sibling, ipc=NO_BUDGET)
         else:
-            yield None if sibling.ipc == FULL else sibling
+            yield None if sibling.ipc == NO_BUDGET else sibling

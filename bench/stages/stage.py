@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from bench.board.kept import EVALUATOR_SEED
 from bench.contract.code import Code
 from bench.contract.keys import digest, parameters, platform, seed_of
 
@@ -23,10 +24,8 @@ if TYPE_CHECKING:
 
     from bench.stages.io import Desk
 
-STAGES = ("load", "squeeze", "adopt", "condense", "train", "attack", "probe", "sample", "measure")
+STAGES = ("load", "squeeze", "condense", "train", "attack", "probe", "sample", "measure", "grade")
 """The kinds, in the order in which people are told of them."""
-
-EVALUATOR_SEED = -1  # of networks that metrics look with: no method can have asked one of them
 
 OUTSIDE: Mapping[str, Any] = {"key": False}  # metadata of a field that is in no key
 

@@ -18,13 +18,12 @@ from torch.nn import functional as F
 
 from bench.contract.data import Split, Subset, TensorSplit
 from bench.contract.errors import BenchError
+from bench.contract.kinds import REGIMES
 from bench.contract.task import NOT_KEPT, Checkpoint
 from bench.training import augment, loading
 from bench.training.loop import Progress, Training, descend, generator_of
 from bench.training.networks import evaluating
 from bench.training.recipe import DEFAULT_STEPS, Recipe
-
-REGIMES = ("hard", "soft", "teacher")
 
 Hook = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """Of a network, images [B, C, H, W] and their labels [B, K]."""

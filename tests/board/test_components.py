@@ -9,7 +9,7 @@ import pytest
 
 from bench.board.check import resolve
 from bench.board.components import DEPENDS_ON, Components, labeller
-from bench.board.matrix import FULL, parse
+from bench.board.matrix import NO_BUDGET, parse
 from bench.contract.errors import BenchError
 from bench.contract.kinds import KINDS
 from bench.contract.registry import Broken, Registry, registry_of
@@ -460,8 +460,8 @@ def test_no_component_depends_on_the_seed_or_on_itself_alone(kind: str) -> None:
         (override({"attack": "toy-step"}, eps="8"), "[[set]] number 1: eps is '8' (str); expected"),
         (override({"attack": "toy-step"}, norm="l2"), "attack 'toy-step' has no field 'norm'"),
         (override({"attack": "toy-step"}, name="x"), "[[set]] number 1: attack 'toy-step' has no"),
-        (override({"ipc": 10}, lr=-1.0), "recipe.lr is -1.0; expected more than 0"),
-        (override({"ipc": 10}, lr="1"), "[[set]] number 1: lr is '1' (str); expected float"),
+        (override({"ipc": 10}, lr=-1.0), "[[set]] number 1: lr is -1.0; expected more than 0"),
+        (override({"ipc": 10}, lr="1"), "[[set]] number 1: lr is '1'; expected a number"),
         (
             override({"method": "toy-soft"}, teacher="toy-techer"),
             "there is no teacher 'toy-techer'; did you mean 'toy-teacher'?",
@@ -505,9 +505,9 @@ def test_a_where_may_name_the_teacher_that_another_override_sets() -> None:
 
 
 def test_a_where_may_select_the_ceiling_by_its_ipc() -> None:
-    components = resolved(recipe={"steps": 5}, set=[override({"ipc": FULL}, steps=50)])
+    components = resolved(recipe={"steps": 5}, set=[override({"ipc": NO_BUDGET}, steps=50)])
     at = {"dataset": "toy-data", "labels": "hard", "architecture": "toy-linear"}
-    assert [components.recipe(ipc=ipc, **at).steps for ipc in (1, FULL)] == [5, 50]
+    assert [components.recipe(ipc=ipc, **at).steps for ipc in (1, NO_BUDGET)] == [5, 50]
 
 
 # ---- what differs
@@ -578,7 +578,7 @@ def test_a_generation_board_has_a_recipe_of_its_own_kind() -> None:
             "[recipe] checkpoints = [3, 6]: the training of ipc 1 ends at step 6, which is always",
         ),
         (
-            {"set": [override({"ipc": FULL}, steps=5)]},
+            {"set": [override({"ipc": NO_BUDGET}, steps=5)]},
             "checkpoints = [3, 6]: the training of ipc all ends at step 5",
         ),
         (
@@ -625,3 +625,66 @@ def test_a_where_may_name_the_teacher_that_a_metric_looks_with() -> None:
         set=[override({"teacher": "toy-teacher"}, steps=3)],
     )
     assert components.get("teacher", "toy-teacher").steps == 3
+
+
+# ---- groups, and fields that depend on the seed
+
+
+def test_a_base_selects_all_that_is_derived_from_it_and_itself() -> None:
+    defined = {
+        "a": {"method": "toy-means"},
+        "b": {"method": "a"},
+        "step-2": {"attack": "toy-step"},
+    }
+    components = resolved(
+        define=defined,
+        methods=["toy-means", "a", "b", "toy-soft"],
+        attacks=["toy-step", "step-2"],
+        set=[
+            override({"base": "toy-means", "ipc": 10}, teacher="toy-teacher"),
+            override({"base": ["step-2"]}, eps=0.5),
+        ],
+    )
+    for name in ("toy-means", "a", "b"):
+        assert components.get("method", name, ipc=10).teacher == "toy-teacher"
+        assert components.get("method", name, ipc=1).teacher == ""
+    assert components.get("attack", "step-2").eps == 0.5
+    assert components.get("attack", "toy-step").eps == toy.ToyStep().eps
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ({"base": "toy-mean"}, "where base = 'toy-mean' selects no cell"),
+        ({"base": ["toy-means", "toy-step"]}, "could be of method or of attack; name them by kind"),
+        ({"base": "toy-means", "method": "toy-soft"}, "and method name the same axis"),
+    ],
+)
+def test_a_base_that_selects_nothing_or_two_kinds_is_refused(
+    where: dict[str, Any], words: str
+) -> None:
+    assert words in refusal(set=[override(where, teacher="toy-teacher")])
+
+
+@dataclass(frozen=True)
+class PerSeed(toy.ToyMeans):
+    """A method that may read another set for every seed."""
+
+    name: str = "per-seed"
+    noise: float = 0.0
+    per_seed: ClassVar[bool] = True
+
+
+def test_a_method_that_says_so_may_depend_on_the_seed() -> None:
+    registry = registry_of(
+        {**toy.COMPONENTS, "method": (*toy.COMPONENTS["method"], PerSeed(), Scored())}
+    )
+    sets = [override({"method": "per-seed", "seed": s}, noise=0.5 + s) for s in (0, 1)]
+    components = resolved(registry, methods=["per-seed"], seeds=[0, 1, 2], set=sets)
+    at = {"dataset": "toy-data", "ipc": 1}
+    noise = [components.get("method", "per-seed", seed=s, **at).noise for s in (0, 1, 2)]
+    assert noise == [0.5, 1.5, 0.0]
+    said = refusal(
+        registry, methods=["scored"], set=[override({"method": "scored", "seed": 0}, lr=1.0)]
+    )
+    assert "method field 'lr' cannot depend on seed; expected a method that says per_seed" in said

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.board.check import resolve
-from bench.board.matrix import FULL, Matrix, parse, read
+from bench.board.matrix import NO_BUDGET, Matrix, parse, read
 from bench.contract.errors import BenchError
 from bench.contract.registry import registry_of
 from bench.training import toy
@@ -146,7 +146,7 @@ def test_what_a_board_cannot_do_without_is_asked_for(key: str) -> None:
         ({"overrides": []}, "unknown key 'overrides'"),
         ({"zzz": 1}, "matrix.toml has an unknown key 'zzz'; expected one of: architectures, "),
         # texts
-        ({"title": NOTHING}, "title is ''; expected a text, as in title = "),
+        ({"title": NOTHING}, "title is missing; expected a text, as in title = "),
         ({"title": "  "}, "title is '  '; expected a text"),
         ({"title": 3}, "title is 3; expected a text"),
         ({"backbone": ["toy-convnet"]}, "backbone is ['toy-convnet']; expected a text"),
@@ -154,28 +154,28 @@ def test_what_a_board_cannot_do_without_is_asked_for(key: str) -> None:
         # choices
         ({"track": "clasification"}, "'clasification'; did you mean 'classification'?"),
         ({"track": ["generation"]}, "track is ['generation']"),
-        ({"evaluate": "train"}, "evaluate is 'train'; expected one of: test, validation"),
+        ({"evaluate": "train"}, "evaluate is 'train'; expected 'test' or 'validation'"),
         ({"labels": ["smooth"]}, "labels holds 'smooth'; did you mean 'soft'?"),
         ({"labels": [["hard"]]}, "labels holds ['hard']"),
         # axes
-        ({"datasets": []}, "datasets is empty or not given; expected at least one entry"),
-        ({"methods": []}, "methods is empty"),
-        ({"controls": []}, "controls is empty"),
-        ({"labels": []}, "labels is empty"),
-        ({"seeds": []}, "seeds is empty"),
-        ({"datasets": "toy-data"}, "expected a list, as in datasets = ['toy-data']"),
-        ({"ipc": 1}, "ipc is 1; expected a list, as in ipc = [1]"),
+        ({"datasets": []}, "datasets is []; expected at least one entry"),
+        ({"methods": []}, "methods is []; expected at least one entry"),
+        ({"controls": []}, "controls is []; expected at least one entry"),
+        ({"labels": []}, "labels is []; expected at least one entry"),
+        ({"seeds": []}, "seeds is []; expected at least one entry"),
+        ({"datasets": "toy-data"}, "expected a list, as in datasets = [...]"),
+        ({"ipc": 1}, "ipc is 1; expected a list, as in ipc = [...]"),
         ({"metrics": {"a": 1}}, "metrics is {'a': 1}; expected a list"),
         ({"metrics": [1]}, "metrics holds 1; expected names"),
         ({"methods": [""]}, "methods holds ''; expected names"),
         ({"attacks": [["toy-clean"]]}, "attacks holds ['toy-clean']; expected names"),
-        ({"ipc": [0]}, "ipc holds 0; expected whole numbers of 1 or more"),
+        ({"ipc": [0]}, "ipc holds 0; expected 1 or more"),
         ({"ipc": [-1]}, "ipc holds -1"),
         ({"ipc": [True]}, "ipc holds True"),
         ({"ipc": [1.0]}, "ipc holds 1.0"),
         ({"ipc": ["1"]}, "ipc holds '1'"),
         ({"ipc": [datetime.date(2026, 1, 1)]}, "ipc holds datetime.date"),
-        ({"seeds": [-1]}, "seeds holds -1; expected whole numbers of 0 or more"),
+        ({"seeds": [-1]}, "seeds holds -1; expected 0 or more"),
         ({"seeds": [False]}, "seeds holds False"),
         ({"ipc": [1, 1]}, "ipc: 1 stands there twice; name it once"),
         ({"attacks": ["toy-step", "toy-step"]}, "attacks: 'toy-step' stands there twice"),
@@ -191,24 +191,24 @@ def test_what_a_board_cannot_do_without_is_asked_for(key: str) -> None:
         ({"labels": ["teacher"], "backbone": NOTHING}, 'labels "teacher" need a backbone; add'),
         # tables
         ({"recipe": 3}, "recipe is 3; expected a table, as in [recipe]"),
-        ({"recipe": {"step": 3}}, "[recipe] has an unknown key 'step'; did you mean 'steps'?"),
+        ({"recipe": {"step": 3}}, "recipe has an unknown key 'step'; did you mean 'steps'?"),
         ({"recipe": {"steps": 3, "epochs": 2}}, "recipe has steps = 3 and epochs = 2; give one"),
         ({"recipe": {"lr": -1.0}}, "recipe.lr is -1.0; expected more than 0"),
-        ({"recipe": {"lr": math.inf}}, "[recipe]: lr is inf (float); expected float"),
-        ({"recipe": {"lr": "0.1"}}, "[recipe]: lr is '0.1' (str); expected float"),
+        ({"recipe": {"lr": math.inf}}, "recipe.lr is inf; expected a number, more than 0"),
+        ({"recipe": {"lr": "0.1"}}, "recipe.lr is '0.1'; expected a number, more than 0"),
         ({"recipe": {"optimizer": "lion"}}, "recipe.optimizer is 'lion'; expected 'sgd' or"),
-        ({"recipe": {"milestones": ["a"]}}, "milestones: entry is 'a' (str); expected float"),
-        ({"recipe": {"resized_crop": ["a", "b"]}}, "recipe.resized_crop is ('a', 'b')"),
-        ({"probe": {"image": 3}}, "[probe] has an unknown key 'image'; did you mean 'images'?"),
-        ({"probe": {"images": -1}}, "[probe] images is -1; expected 0 (all) or more"),
-        ({"probe": {"images": True}}, "[probe] images is True (bool); expected int"),
-        ({"probe": {"images": 2.5}}, "[probe] images is 2.5 (float); expected int"),
+        ({"recipe": {"milestones": ["a"]}}, "recipe.milestones holds 'a'; expected frac"),
+        ({"recipe": {"resized_crop": ["a", "b"]}}, "recipe.resized_crop is ['a', 'b']"),
+        ({"probe": {"image": 3}}, "probe has an unknown key 'image'; did you mean 'images'?"),
+        ({"probe": {"images": -1}}, "probe.images is -1; expected 0 or more"),
+        ({"probe": {"images": True}}, "probe.images is True; expected a whole number, 0 or more"),
+        ({"probe": {"images": 2.5}}, "probe.images is 2.5; expected a whole number"),
         ({"probe": []}, "probe is []; expected a table"),
-        ({"limits": {"hours": 3}}, "[limits] has an unknown key 'hours'; expected one of: mem"),
-        ({"limits": {"seconds": 0}}, "[limits] seconds is 0.0; must be above 0"),
-        ({"limits": {"memory_gb": -1}}, "[limits] memory_gb is -1.0; must be above 0"),
-        ({"limits": {"seconds": math.nan}}, "[limits] seconds is nan (float); expected float"),
-        ({"limits": {"seconds": "1h"}}, "[limits] seconds is '1h' (str); expected float"),
+        ({"limits": {"hours": 3}}, "limits has an unknown key 'hours'; expected one of: mem"),
+        ({"limits": {"seconds": 0}}, "limits.seconds is 0; expected a number, more than 0"),
+        ({"limits": {"memory_gb": -1}}, "limits.memory_gb is -1; expected a number, more than 0"),
+        ({"limits": {"seconds": math.nan}}, "limits.seconds is nan; expected more than 0"),
+        ({"limits": {"seconds": "1h"}}, "limits.seconds is '1h'; expected a number, more than 0"),
         # definitions
         ({"define": ["x"]}, "define is ['x']; expected a table"),
         ({"define": {"x": 3}}, "[define.x] does not say what it derives; add e.g. attack ="),
@@ -405,7 +405,7 @@ def test_cells_are_the_product_of_the_axes_with_the_ceiling_once() -> None:
         ("soft-2", 2),
         ("toy-first", 1),
         ("toy-first", 2),
-        ("toy-full", FULL),
+        ("toy-full", NO_BUDGET),
     ]
     others = 2 * 2 * 2  # labels, attacks, seeds
     assert len(cells) == len(set(cells)) == 7 * others
@@ -439,7 +439,7 @@ def test_cells_stand_in_the_order_of_the_axes() -> None:
 
 def test_a_board_of_ceilings_needs_no_ipc() -> None:
     matrix = board(methods=NOTHING, controls=NOTHING, ipc=NOTHING)
-    assert {(c.method, c.ipc) for c in matrix.cells()} == {("toy-full", FULL)}
+    assert {(c.method, c.ipc) for c in matrix.cells()} == {("toy-full", NO_BUDGET)}
 
 
 # ---- the generation track
@@ -496,15 +496,15 @@ def test_a_cell_of_a_classifier_has_no_sampler_in_its_coordinate() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"samplers": NOTHING}, "samplers is empty or not given; expected at least one entry"),
+        ({"samplers": NOTHING}, "samplers is missing; expected a list, as in samplers = [...]"),
         ({"attacks": ["toy-clean"]}, "attacks = ['toy-clean'] on a generation board; expected"),
         ({"labels": ["soft"]}, "labels are ['soft'] on a generation board; expected none given"),
         ({"labels": ["hard", "soft"]}, "on a generation board; expected none given"),
         ({"samplers": ["long", "long"]}, "samplers: 'long' stands there twice"),
-        ({"recipe": {"epochs": 3}}, "[recipe] has an unknown key 'epochs'"),
-        ({"recipe": {"milestones": [0.5]}}, "[recipe] has an unknown key 'milestones'"),
+        ({"recipe": {"epochs": 3}}, "recipe has an unknown key 'epochs'"),
+        ({"recipe": {"milestones": [0.5]}}, "recipe has an unknown key 'milestones'"),
         ({"recipe": {"steps": 0}}, "recipe.steps is 0; expected 1 or more"),
-        ({"recipe": {"checkpoints": 4}}, "[recipe]: checkpoints is 4 (int); expected"),
+        ({"recipe": {"checkpoints": 4}}, "recipe.checkpoints is 4; expected a list"),
         ({"recipe": {"checkpoints": [4, 2]}}, "expected steps in rising order, as in [250, 500]"),
         ({"recipe": {"noise": "pink"}}, "recipe.noise is 'pink'; expected 'cosine' or"),
         ({"set": [{"where": {"attack": "x"}, "eps": 1.0}]}, "where has an unknown key 'attack'"),
@@ -524,4 +524,61 @@ def test_a_classification_board_knows_no_samplers_and_no_checkpoints() -> None:
     assert "unknown key 'sampler'" in refusal(
         set=[{"where": {"sampler": "toy-sampler"}, "steps": 4}]
     )
-    assert "[recipe] has an unknown key 'checkpoints'" in refusal(recipe={"checkpoints": [3]})
+    assert "recipe has an unknown key 'checkpoints'" in refusal(recipe={"checkpoints": [3]})
+
+
+# ---- frozen boards, partial data, and what breaks readers
+
+
+def test_a_board_may_be_frozen_and_its_data_partial() -> None:
+    assert board(frozen="made under protocol 2").frozen == "made under protocol 2"
+    assert board(partial=True).may_be_partial("toy-data")
+    assert board(partial=["toy-data"]).may_be_partial("toy-data")
+    assert not board(partial=["other"]).may_be_partial("toy-data")
+    assert not board().may_be_partial("toy-data")
+    assert "partial is 'yes'; expected true, or a list of data sets" in refusal(partial="yes")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_board(tmp_path: Path) -> None:
+    lines = [f"{key} = {value!r}" for key, value in LEAST.items()]
+    assert read(write(tmp_path, b"\xef\xbb\xbf" + "\n".join(lines).encode())) == parse(LEAST)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ipc = " + "[" * 5000,
+        "ipc = " + "[" * 100 + "]" * 100,
+        ".".join("a" * 200) + " = 1",
+        "ipc = " + "9" * 5000,
+        "ipc = 0x" + "f" * 5000,
+        "title = 0x" + "f" * 5000,
+        "[define." + "x" * 245 + "]\nmethod = 'toy-means'",
+        "[recipe]\nlr = 0x" + "f" * 5000,
+    ],
+    ids=["open lists", "deep lists", "deep tables", "digits", "hex", "title", "name", "lr"],
+)
+def test_what_breaks_readers_is_refused_with_one_short_sentence(tmp_path: Path, text: str) -> None:
+    lines = [f"{k} = {v!r}" for k, v in LEAST.items() if not text.startswith(f"{k} =")]
+    head, tail = ("\n".join(lines), text) if text.startswith("[") else (text, "\n".join(lines))
+    folder = write(tmp_path, f"{head}\n{tail}")
+    with pytest.raises(BenchError) as caught:
+        resolve(read(folder), TOYS)  # which refuses its names, if nothing else
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+def test_twenty_thousand_seeds_are_read_and_two_that_are_equal_found() -> None:
+    assert len(board(seeds=[*range(20_000)]).seeds) == 20_000
+    assert "seeds: 7 stands there twice" in refusal(seeds=[*range(20_000), 7])
+
+
+def test_a_definition_may_derive_from_another_but_not_from_itself() -> None:
+    two = {"a": {"method": "toy-means"}, "b": {"method": "a", "teacher": "toy-teacher"}}
+    matrix = board(define={**BOARD["define"], **two}, controls=["b"])
+    assert [*matrix.origins("method", "b")] == ["b", "a", "toy-means"]
+    components = resolve(matrix, TOYS)
+    assert components.get("method", "b") == toy.ToyMeans("b", teacher="toy-teacher")
+    assert components.entry("method", "b").name == "toy-means"
+    circle = {"a": {"method": "b"}, "b": {"method": "a"}}
+    assert "[define.a] is derived from itself" in refusal(define=circle)

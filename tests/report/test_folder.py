@@ -64,8 +64,8 @@ def test_into_goes_with_a_run_that_writes(
 
 @pytest.fixture
 def board(tmp_path: Path) -> Path:
-    (tmp_path / "board" / "features").mkdir(parents=True)
-    for name in ("matrix.toml", "published.toml", "features/one.safetensors", "notes.txt"):
+    (tmp_path / "board" / "teachers").mkdir(parents=True)
+    for name in ("matrix.toml", "published.toml", "teachers/one.safetensors", "notes.txt"):
         (tmp_path / "board" / name).write_text(name)
     return tmp_path / "board"
 
@@ -73,7 +73,7 @@ def board(tmp_path: Path) -> Path:
 def test_what_a_run_reads_is_copied_and_nothing_else(board: Path, tmp_path: Path) -> None:
     there = copied(board, tmp_path / "new" / "there")
     found = {path.relative_to(there).as_posix() for path in there.rglob("*") if path.is_file()}
-    assert found == {"matrix.toml", "published.toml", "features/one.safetensors"}
+    assert found == {"matrix.toml", "published.toml", "teachers/one.safetensors"}
 
 
 def test_the_board_itself_is_refused(board: Path) -> None:
@@ -100,8 +100,8 @@ def test_what_is_no_board_is_refused(board: Path, tmp_path: Path, name: str) -> 
 
 def test_a_folder_in_the_board_is_refused(board: Path) -> None:
     with pytest.raises(BenchError, match="lies in the board"):
-        copied(board, board / "features" / "out")
-    assert not (board / "features" / "out").exists()
+        copied(board, board / "teachers" / "out")
+    assert not (board / "teachers" / "out").exists()
 
 
 def test_what_the_board_no_longer_has_goes_from_the_copy_and_what_it_has_made_stays(
@@ -111,8 +111,8 @@ def test_what_the_board_no_longer_has_goes_from_the_copy_and_what_it_has_made_st
     (there / "records").mkdir()
     (there / "records" / "m.jsonl").write_text("a record")
     (board / "published.toml").unlink()
-    (board / "features" / "two").mkdir()  # no file
+    (board / "teachers" / "two").mkdir()  # no file
     copied(board, there)
     assert not (there / "published.toml").exists()
-    assert (there / "features" / "one.safetensors").exists()
+    assert (there / "teachers" / "one.safetensors").exists()
     assert (there / "records" / "m.jsonl").exists()

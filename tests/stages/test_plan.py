@@ -13,12 +13,12 @@ from typing import Any, ClassVar
 import pytest
 
 from bench.board.check import resolve
-from bench.board.matrix import FULL, Cell, parse
+from bench.board.matrix import NO_BUDGET, Cell, parse
 from bench.contract.errors import BenchError
 from bench.contract.keys import digest
 from bench.contract.registry import registry_of
 from bench.stages.load import is_current
-from bench.stages.plan import Plan, check_budgets, load_stage
+from bench.stages.plan import Plan, load_stage, short_of
 from bench.stages.plan import plan as plan_of
 from bench.stages.stage import STAGES, Dataset, Stage, identity_of
 from bench.store.store import Finished
@@ -344,7 +344,7 @@ def test_the_sibling_of_a_cell_is_planned_though_nobody_chose_it() -> None:
 
 def test_a_ceiling_is_a_sibling_at_every_budget() -> None:
     plan = planned(methods=["toy-means"], ceiling="toy-full", ipc=[1, 2], metrics=["gap"])
-    full = next(c for c in plan.cells if c.cell.ipc == FULL)
+    full = next(c for c in plan.cells if c.cell.ipc == NO_BUDGET)
     for cell in plan.cells:
         assert cell.measures["gap"].above["siblings.0.student"] is full.student
 
@@ -356,7 +356,7 @@ def test_a_ceiling_has_no_sibling_with_a_budget() -> None:
         ceiling="toy-full",
         metrics=["gain", "toy-accuracy"],
     )
-    full = next(c for c in plan.cells if c.cell.ipc == FULL)
+    full = next(c for c in plan.cells if c.cell.ipc == NO_BUDGET)
     assert set(full.measures) == {"toy-accuracy"}
 
 
@@ -472,7 +472,7 @@ def test_a_change_gives_a_new_key_where_it_matters_and_nowhere_else(
     ids=["data", "names", "flip"],
 )
 def test_other_data_give_every_stage_another_key(facts: Mapping[str, Any]) -> None:
-    here = set(STAGES) - {"load", "adopt", "attack", "sample"}
+    here = set(STAGES) - {"load", "grade", "attack", "sample"}
     assert changed(planned(**ONE), planned(**ONE, facts=facts)) == here
 
 
@@ -571,30 +571,30 @@ def test_data_from_no_file_are_always_current() -> None:
 # ---- budgets
 
 
-def budget(facts: Mapping[str, Any], **changes: Any) -> None:
-    components = components_of(**changes)
-    check_budgets(components, {"toy-data": Dataset("toy-data", toy.GRAY, "load", facts)})
+@pytest.mark.parametrize(
+    ("ipc", "images", "words"),
+    [
+        (31, 0, "ipc = 31 on toy-data: class 'b' has only 30 training images"),
+        (1, 61, "[probe] images = 61: toy-data has 60 test images"),
+        (30, 60, ""),
+        (NO_BUDGET, 0, ""),
+    ],
+)
+def test_a_cell_that_there_are_too_few_images_for_says_of_what(
+    ipc: int, images: int, words: str
+) -> None:
+    cell = Cell("toy-data", "toy-means", ipc, "hard", "toy-linear", "toy-clean", 0)
+    assert short_of(cell, Dataset("toy-data", toy.GRAY, "load", FACTS), images) == words
 
 
-def test_a_budget_that_a_class_cannot_give_names_the_class() -> None:
-    with pytest.raises(BenchError) as caught:
-        budget(FACTS, ipc=[30, 31])
-    assert str(caught.value) == (
-        "ipc = 31 on toy-data: class 'b' has only 30 training images; expected at most 30"
-    )
-
-
-def test_more_images_to_probe_than_there_are_is_refused() -> None:
-    with pytest.raises(BenchError) as caught:
-        budget(FACTS, probe={"images": 61})
-    assert str(caught.value) == (
-        "[probe] images = 61: toy-data has 60 test images; expected at most that, or 0 for all"
-    )
-
-
-def test_budgets_up_to_what_there_is_are_fine() -> None:
-    budget(FACTS, ipc=[30], probe={"images": 60})
-    budget(FACTS, methods=NOTHING, ipc=NOTHING, ceiling="toy-full")
+def test_only_the_cells_decline_that_there_are_too_few_images_for() -> None:
+    both = planned(methods=["toy-means"], ipc=[1, 31])
+    alone = planned(methods=["toy-means"], ipc=[1])
+    assert [s.id for s in both.stages] == [s.id for s in alone.stages]
+    assert len(both.cells) > len(alone.cells)
+    short = {p.probe.id for p in both.cells if p.cell.ipc == 31}
+    assert short == both.declined.keys()
+    assert not alone.declined
 
 
 def test_no_two_coordinates_of_a_cell_are_mixed_up() -> None:
@@ -825,7 +825,7 @@ def test_metrics_look_with_one_network_for_all_seeds_that_no_method_can_ask() ->
     assert len({stage.id for stage in looks}) == 1
     asked = {cell.teacher.id for cell in plan.cells if cell.teacher}
     assert len(asked) == 3
-    trained = looks[0].trained
+    trained = looks[0]
     assert trained.id not in asked
     assert trained.seed not in {cell.teacher.seed for cell in plan.cells if cell.teacher}
     assert trained.title == "teacher toy-teacher (toy-convnet), toy-data"

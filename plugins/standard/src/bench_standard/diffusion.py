@@ -87,8 +87,9 @@ class PretrainedDiffusion:
     track: ClassVar[str] = "generation"
 
     def __post_init__(self) -> None:
+        path = {name: getattr(self, name) for name in ("noise", "prediction", "timesteps")}
         try:
-            DiffusionRecipe(noise=self.noise, prediction=self.prediction, timesteps=self.timesteps)
+            DiffusionRecipe(**path)
         except BenchError as error:
             raise BenchError(f"{self.name}: {error}") from None
 
