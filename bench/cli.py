@@ -143,7 +143,7 @@ def run(
     from bench.engine.estimate import survey
     from bench.engine.results import chosen_cells, run
     from bench.engine.scheduler import Engine
-    from bench.records.files import read as read_records
+    from bench.records.files import read_all
     from bench.report import published, verify
     from bench.report.folder import copied, stale
     from bench.store.store import Store
@@ -159,7 +159,10 @@ def run(
     components = resolve(matrix, discover())
     cells = chosen_cells(matrix, _listed(methods), _filters(only))
     _check_device(device)
-    records = read_records(board)
+    found = read_all(board)
+    for sentence in found.sentences(board):
+        display.console.print(f"left out: {sentence}", style="red")
+    records = found.results
     lost = verify.missing(cells, records)
     if download:
         _download(components, cells)
@@ -215,25 +218,38 @@ def leaderboard(
         raise typer.Exit(FAILED if wrong else 0)
 
 
+@app.command()
+def convert(
+    boards: Annotated[list[Path], typer.Argument(help="Folders with records of format 1.")],
+) -> None:
+    """Bring records of format 1 into the form of today; others stay as they are."""
+    from bench.display import console
+    from bench.records.convert import convert as converted
+
+    for board in boards:
+        count = converted(board)
+        said = f"{count} records converted" if count else "nothing to convert"
+        console.print(f"{board}: {said}")
+
+
 def _publish(board: Path, ran: Ran, store: Store) -> list[str]:
     """Write what a run has given, and show it. Returns why records were refused."""
     from bench.contract.keys import digest
     from bench.display import console, show_tables
-    from bench.records.files import sift
-    from bench.records.record import coordinate
+    from bench.records.files import split_valid
     from bench.report.folder import publish
 
-    sound, refused = sift(ran.records)
+    valid, refused = split_valid(ran.records)
     for sentence in refused:
         console.print(f"failed: {sentence}", style="red")
-    if not sound:
+    if not valid:
         return refused
     pictured = {
-        coordinate(record): store.folder(probe.stage, probe.key) / "pictures.safetensors"
+        record.coordinate: store.folder(probe.stage, probe.key) / "pictures.safetensors"
         for record, probe in ran.probes
     }
     with store.waiting_lock("board", digest(str(board.resolve()))):  # another run may write, too
-        names = publish(board, sound, pictured)
+        names = publish(board, valid, pictured)
     show_tables(board)
     console.print(f"wrote {', '.join(str(board / name) for name in names)} and {board / 'records'}")
     return refused

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from bench.engine.scheduler import price_key
-from bench.records.record import Record
+from bench.records.result import Result
 from bench.stages.plan import Plan
 from bench.stages.stage import STAGES, Stage
 from bench.store.store import Store
@@ -29,7 +29,7 @@ def survey(
     plan: Plan,
     store: Store,
     key_of: Callable[[Stage, Mapping[str, str]], str],
-    records: Iterable[Record] = (),
+    records: Iterable[Result] = (),
 ) -> tuple[Survey, ...]:
     """What `--dry-run` shows; `key_of` is that of the engine.
 
@@ -45,7 +45,7 @@ def survey(
             like.setdefault(name, []).append(seconds)
     published: dict[str, list[float]] = {}
     for record in records:
-        for kind, seconds in record.get("cost", {}).get("seconds", {}).items():
+        for kind, seconds in record.seconds.items():
             published.setdefault(kind, []).append(seconds)
 
     def price(stage: Stage) -> float | None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from bench.board.matrix import read as read_matrix
 from bench.contract.errors import BenchError
-from bench.records.files import read, write, write_bytes
-from bench.records.record import Record, carried, merge
+from bench.records.files import read_all, write, write_bytes
+from bench.records.result import Result, kept, merge
 from bench.report import page, pictures, published
-from bench.report.numbers import board_of
+from bench.report.numbers import board_of, on_board
 from bench.stages import evaluator
 
 READ = ("matrix.toml", "published.toml", f"{evaluator.FOLDER}/*")
@@ -52,35 +52,39 @@ def copied(board: Path, into: Path) -> Path:
 
 
 def publish(
-    board: Path, new: Iterable[Record], pictured: Mapping[tuple[str | int, ...], Path]
+    board: Path, new: Iterable[Result], pictured: Mapping[tuple[str | int, ...], Path]
 ) -> list[str]:
-    """Write records (sound ones), pictures and tables; the names of the tables.
+    """Write results (valid ones), pictures and tables; the names of the tables.
 
-    `pictured` says where the pictures of a record's cell are kept. The caller holds the board.
+    `pictured` says where the pictures of a result's cell are kept. The caller holds the board.
+    What an earlier run, or somebody's editor, has left there that is no record stays as it is.
     """
-    old, matrix = read(board), read_matrix(board)
-    records = merge(old, carried(old, new, matrix.metrics))
-    write(board, records)
-    pictures.write(board, board_of(matrix), records, pictured)
+    old, matrix = read_all(board), read_matrix(board)
+    axes = board_of(matrix)
+    results = merge(old.results, kept(old.results, new, matrix.metrics))
+    write(board, results, old.faults)
+    pictures.write(board, axes, on_board(axes, results), pictured)
     return write_tables(board)
 
 
 def stale(board: Path) -> list[str]:
     """What does not follow from the records of a board, or is not there, and what to do."""
-    records = read(board)
-    wrong = [
+    found, axes = read_all(board), board_of(read_matrix(board))
+    shown = on_board(axes, found.results)
+    wrong = found.sentences(board)
+    wrong += [
         f"{board / name} is not what the records say; run: bench leaderboard {board}"
         for name in page.check(board, _tables(board))
     ]
     wrong += [
         f"{board / name} is missing; run: bench run {board}"
-        for name in pictures.missing(board, board_of(read_matrix(board)), records)
+        for name in pictures.missing(board, axes, shown)
     ]
     return wrong + [
         f"{board / evaluator.FOLDER} lacks {name}, or it is damaged: metrics have looked with the "
         f"network whose SHA-256 begins with {name[-evaluator.DIGITS :]}; get it from the "
         "repository, or from where the board was run"
-        for name in evaluator.missing(board, records)
+        for name in evaluator.missing(board, shown)
     ]
 
 
@@ -92,4 +96,6 @@ def write_tables(board: Path) -> list[str]:
 
 
 def _tables(board: Path) -> dict[str, str]:
-    return page.render(board_of(read_matrix(board)), read(board), published.read(board))
+    found, axes = read_all(board), board_of(read_matrix(board))
+    faults = tuple(map(str, found.faults))
+    return page.render(axes, found.results, published.read(board), faults)

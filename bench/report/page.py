@@ -15,38 +15,53 @@ from typing import Any
 import pandas as pd
 
 from bench.records.files import write_text
-from bench.records.record import Record
-from bench.records.record import column as column_of
+from bench.records.record import Scale
+from bench.records.result import Result
 from bench.report import costs, pictures, published, relations
 from bench.report.consistency import (
     LOOKED,
     OF_COLUMN,
     OF_TABLE,
-    oddities,
+    inconsistencies,
     recipe_of,
+    typical,
     unusual,
-    usual_of,
 )
 from bench.report.markdown import escaped
 from bench.report.markdown import table as markdown_table
-from bench.report.numbers import Board, ball, best, columns, display, on_one_scale, scales, tidy
+from bench.report.numbers import (
+    Board,
+    ball,
+    best,
+    columns,
+    display,
+    on_board,
+    on_one_scale,
+    scales,
+    tidy,
+)
 from bench.tracks import TRACKS
 
 Cells = Mapping[tuple[int, str, str], Any]
 """What is known of the cells of one table, by (ipc, method, column)."""
 
 MISSING = "–"
+UNKNOWN = Scale(better="neither")  # of a metric without a figure
 
 
 def render(
-    board: Board, records: Sequence[Record], in_print: tuple[published.Table, ...] = ()
+    board: Board,
+    records: Sequence[Result],
+    in_print: tuple[published.Table, ...] = (),
+    faults: Sequence[str] = (),
 ) -> dict[str, str]:
-    """The files of a board, by name."""
-    shown = relations.flagged(on_one_scale(board, records))
+    """The files of a board, by name; `faults` are lines of records that could not be read."""
+    shown = relations.flagged(on_one_scale(board, on_board(board, records)))
     table = tidy(board, shown)
     csv = table.to_csv(index=False, float_format="%.6f", lineterminator="\n")
     lines = [
         *_head(board),
+        *_left_out(faults),
         *(_tables(board, shown, table) or ["No records yet.", ""]),
         *published.section(in_print),
         *costs.section(board, shown),
@@ -99,7 +114,13 @@ def _head(board: Board) -> list[str]:
     ]
 
 
-def _tables(board: Board, records: Sequence[Record], table: pd.DataFrame) -> list[str]:
+def _left_out(faults: Sequence[str]) -> list[str]:
+    """What the page lacks: cells whose lines are no records."""
+    said = "Left out, since these lines could not be read; mend or delete them:"
+    return [said, "", *(f"- {escaped(fault)}" for fault in faults), ""] if faults else []
+
+
+def _tables(board: Board, records: Sequence[Result], table: pd.DataFrame) -> list[str]:
     """The sections of all metrics; empty if there is nothing to show."""
     scale = scales(board, records)
     table = table.assign(best=best(table, scale))
@@ -107,13 +128,13 @@ def _tables(board: Board, records: Sequence[Record], table: pd.DataFrame) -> lis
     for row in table.to_dict("records"):
         place = (row["metric"], row["dataset"], row["architecture"], row["labels"])
         measured[place][row["ipc"], row["method"], row["column"]] = row
-    evidence: dict[tuple[str, ...], dict[tuple[int, str, str], list[Record]]] = {}
+    evidence: dict[tuple[str, ...], dict[tuple[int, str, str], list[Result]]] = {}
     for record in records:
-        section_of = (record["dataset"], record["architecture"], record["labels"])
-        cell = (record["ipc"], record["method"], column_of(record))
+        section_of = (record.dataset, record.architecture, record.labels)
+        cell = (record.ipc, record.method, record.column)
         evidence.setdefault(section_of, defaultdict(list))[cell].append(record)
     of_dataset = columns(board, records)
-    usual = {place: usual_of(_measured(found)) for place, found in evidence.items()}
+    usual = {place: typical(_measured(found)) for place, found in evidence.items()}
     odd = {
         id(record): unusual(record, usual[place])
         for place, found in evidence.items()
@@ -141,28 +162,28 @@ def _tables(board: Board, records: Sequence[Record], table: pd.DataFrame) -> lis
             }
             shared = usual.get((dataset, architecture, labels), {})
             section += _table(
-                board, metric, heads, cells, found, scale.get(metric, {}), shared, odd
+                board, metric, heads, cells, found, scale.get(metric, UNKNOWN), shared, odd
             )
         if section:
             looked = {u[LOOKED + metric] for u in usual.values() if LOOKED + metric in u}
-            lines += [f"## {_heading(metric, scale.get(metric, {}), looked)}", "", *section]
+            lines += [f"## {_heading(metric, scale.get(metric, UNKNOWN), looked)}", "", *section]
     return lines
 
 
-def _declined(found: Mapping[tuple[int, str, str], list[Record]], metric: str) -> bool:
-    return any(metric in r.get("refused", ()) for group in found.values() for r in group)
+def _declined(found: Mapping[tuple[int, str, str], list[Result]], metric: str) -> bool:
+    return any(metric in r.refused for group in found.values() for r in group)
 
 
-def _measured(found: Mapping[tuple[int, str, str], list[Record]]) -> list[Record]:
-    return [r for group in found.values() for r in group if r["status"] == "ok"]
+def _measured(found: Mapping[tuple[int, str, str], list[Result]]) -> list[Result]:
+    return [r for group in found.values() for r in group if r.ok]
 
 
-def _heading(metric: str, scale: Mapping[str, Any], looked: Iterable[str]) -> str:
+def _heading(metric: str, scale: Scale, looked: Iterable[str]) -> str:
     """A metric by its full name: what looks at the images for it is part of that."""
-    unit = ", in percent" if scale.get("rate") else ""
+    unit = ", in percent" if scale.rate else ""
     named = f"{metric}-{' / '.join(sorted(looked))}" if looked else metric
-    better = scale.get("better", "neither")
-    return f"{named}{unit}" + (f" ({better} is better)" if better != "neither" else "")
+    better = "" if scale.better == "neither" else f" ({scale.better} is better)"
+    return f"{named}{unit}{better}"
 
 
 def _table(
@@ -170,8 +191,8 @@ def _table(
     metric: str,
     heads: Mapping[str, tuple[str, ...]],
     cells: Cells,
-    found: Mapping[tuple[int, str, str], list[Record]],
-    scale: Mapping[str, Any],
+    found: Mapping[tuple[int, str, str], list[Result]],
+    scale: Scale,
     usual: Mapping[str, Any],
     odd: Mapping[int, Mapping[str, Any]],
 ) -> list[str]:
@@ -192,8 +213,8 @@ def _table(
         if column not in board.columns:
             texts = [f"share of the images that are right under all of {', '.join(attacks)}"]
         else:
-            ran = (r for r in records if column_of(r) == column and r["status"] == "ok")
-            settings = {_attack(r) for r in ran if not {*OF_COLUMN}.isdisjoint(r["about"])}
+            ran = (r for r in records if r.column == column and r.ok)
+            settings = {_attack(r) for r in ran if not {*OF_COLUMN}.isdisjoint(r.about)}
             if len(settings) > 1:
                 varies.add(column)
             texts = _distinct(settings) if column not in varies else []
@@ -206,7 +227,7 @@ def _table(
     for ipc, method in (row for row in _rows(board) if row in present):
         line = [record for column in heads for record in found.get((ipc, method, column), ())]
         of_row = [cells[ipc, method, column] for column in heads if (ipc, method, column) in cells]
-        of_method = _distinct(", ".join(_settings(record, _of_method(record))) for record in line)
+        of_method = _distinct(", ".join(_settings(record.parameters, _of_method(record))) for record in line)
         rows.append(
             [
                 "" if ipc == last else str(ipc) if ipc else "full set",
@@ -224,7 +245,7 @@ def _table(
             remarks = _remarks(board, cell, group, column in varies)
             if cell:
                 behind = {attack: found.get((ipc, method, attack), []) for attack in attacks}
-                remarks += oddities(metric, [_with(metric, g) for g in behind.values()], odd)
+                remarks += inconsistencies(metric, [_with(metric, g) for g in behind.values()], odd)
             if cell and column not in board.columns:
                 remarks += _of_ball(behind)
             rows[-1].append(text + mark([*reasons, *remarks]))
@@ -258,15 +279,15 @@ def _not_run(rows: Iterable[tuple[int, str]]) -> list[str]:
     return [f"Not run yet: {escaped(said)}.", ""] if said else []
 
 
-def _cell(row: Mapping[Any, Any], scale: Mapping[str, Any]) -> str:
-    text = display(row["mean"], scale["rate"])
+def _cell(row: Mapping[Any, Any], scale: Scale) -> str:
+    text = display(row["mean"], scale.rate)
     if row["n"] > 1:
-        text += f" ± {display(row['sd'], True) if scale['rate'] else format(row['sd'], '.2g')}"
+        text += f" ± {display(row['sd'], True) if scale.rate else format(row['sd'], '.2g')}"
     return f"**{text}**" if row["best"] else text
 
 
 def _remarks(
-    board: Board, cell: Mapping[Any, Any] | None, group: Sequence[Record], settings: bool
+    board: Board, cell: Mapping[Any, Any] | None, group: Sequence[Result], settings: bool
 ) -> list[str]:
     """The footnotes of a cell that has a figure."""
     remarks = []
@@ -279,33 +300,33 @@ def _remarks(
     return remarks
 
 
-def _of_ball(behind: Mapping[str, Sequence[Record]]) -> list[str]:
+def _of_ball(behind: Mapping[str, Sequence[Result]]) -> list[str]:
     """The footnotes of a robust figure: those of the attacks behind it."""
-    declined = [a for a, group in behind.items() if any(r["status"] != "ok" for r in group)]
+    declined = [a for a, group in behind.items() if any(not r.ok for r in group)]
     without = [f"without {', '.join(declined)}, which is declined here"] if declined else []
     records = (record for group in behind.values() for record in group)
     return without + _flags(records)
 
 
-def _flags(records: Iterable[Record]) -> list[str]:
-    return _distinct(f"flag: {flag}" for record in records for flag in record.get("flags", ()))
+def _flags(records: Iterable[Result]) -> list[str]:
+    return _distinct(f"flag: {flag}" for record in records for flag in record.flags)
 
 
-def _reasons(group: Iterable[Record], metric: str) -> list[str]:
+def _reasons(group: Iterable[Result], metric: str) -> list[str]:
     """Why a cell, or one metric of it, has no figure."""
-    refused = (record.get("refused", {}).get(metric, "") for record in group)
-    return _distinct([*(record["reason"] for record in group), *refused])
+    refused = (record.refused.get(metric, "") for record in group)
+    return _distinct([*(record.reason for record in group), *refused])
 
 
-def _with(metric: str, group: Iterable[Record]) -> list[Record]:
+def _with(metric: str, group: Iterable[Result]) -> list[Result]:
     """The records that have a metric, in an order of their own."""
     return sorted(
-        (r for r in group if metric in r.get("metrics", ())), key=lambda r: int(r["seed"])
+        (r for r in group if metric in r.metrics), key=lambda r: r.seed
     )
 
 
 def _caption(
-    board: Board, cells: Cells, records: Sequence[Record], usual: Mapping[str, Any]
+    board: Board, cells: Cells, records: Sequence[Result], usual: Mapping[str, Any]
 ) -> str:
     n = len(board.seeds)
     parts = [f"n = {n} seeds" if n > 1 else "n = 1 seed"]
@@ -314,32 +335,33 @@ def _caption(
         least_and_most = sorted({min(images), max(images)})
         parts.append(f"{' to '.join(map(str, least_and_most))} {board.evaluate} images")
     if usual:
-        settings = _settings({"parameters": usual}, OF_TABLE)
+        settings = _settings(usual, OF_TABLE)
     else:  # all is declined
-        settings = _distinct(s for record in records for s in _settings(record, OF_TABLE))
+        settings = _distinct(s for record in records for s in _settings(record.parameters, OF_TABLE))
     recipe = recipe_of(usual)
     caption = f"{', '.join([*parts, *map(escaped, settings)])}."
     return f"{caption} Recipe: {escaped(recipe)}." if recipe else caption
 
 
-def _attack(record: Record) -> str:
+def _attack(record: Result) -> str:
     """The ball of a record's attack and what differs from its defaults; "" if it never ran."""
-    if record["status"] != "ok":
+    if not record.ok:
         return ""
     where = ball(record)  # says what its eps is
-    settings = _settings(record, ("attack", "sampler"), without="eps" if where else "")
+    settings = _settings(record.parameters, OF_COLUMN, without="eps" if where else "")
     return "; ".join(filter(None, (where, ", ".join(settings))))
 
 
-def _of_method(record: Record) -> list[str]:
+def _of_method(record: Result) -> list[str]:
     """The kinds of parameters that belong to a row: all but those of columns and captions."""
     others = ("attack", "sampler", *OF_TABLE)
-    return [kind for kind in sorted(record["parameters"]) if kind not in others]
+    return [kind for kind in sorted(record.parameters) if kind not in others]
 
 
-def _settings(record: Record, kinds: Iterable[str], without: str = "") -> list[str]:
+def _settings(
+    parameters: Mapping[str, Any], kinds: Iterable[str], without: str = ""
+) -> list[str]:
     """Fields that differ from their defaults, as "attack.steps = 100"."""
-    parameters = record["parameters"]
     return [
         f"{kind}.{name} = {json.dumps(value)}"
         for kind in kinds
@@ -353,7 +375,7 @@ def _distinct(texts: Iterable[str]) -> list[str]:
     return sorted({text for text in texts if text})
 
 
-def _components(board: Board, records: Sequence[Record]) -> list[str]:
+def _components(board: Board, records: Sequence[Result]) -> list[str]:
     """What the components of the tables are: the first lines of their docstrings."""
     order = {
         "method": (*board.methods, *board.controls, *board.ceiling),
@@ -364,9 +386,9 @@ def _components(board: Board, records: Sequence[Record]) -> list[str]:
     }
     about: dict[tuple[str, str], set[str]] = defaultdict(set)
     for record in records:
-        for kind, text in record["about"].items():
+        for kind, text in record.about.items():
             if kind in TRACKS[board.track].coordinate and text:
-                about[kind, record[kind]].add(text)
+                about[kind, getattr(record, kind)].add(text)
     lines = [
         f"- {kind} **{name}**: {escaped(' / '.join(sorted(about[kind, name])))}"
         for kind, names in order.items()

@@ -19,7 +19,7 @@ from bench.board.matrix import FULL
 from bench.contract.errors import BenchError
 from bench.contract.keys import digest
 from bench.records.files import write_bytes, write_text
-from bench.records.record import Record
+from bench.records.result import Result
 from bench.stages.stage import OUTSIDE, Result, Stage, Upstream
 from bench.store.store import Finished, Store
 
@@ -133,12 +133,12 @@ def keep(board: Path, name: str, found: Finished, store: Store) -> bool:
     return True
 
 
-def missing(board: Path, records: Iterable[Record]) -> list[str]:
+def missing(board: Path, records: Iterable[Result]) -> list[str]:
     """The networks that most figures of a data set were found with, and that are not kept."""
     looked: dict[str, Counter[str]] = defaultdict(Counter)
     for record in records:
-        looked[record["dataset"]].update(
-            scale["features"] for scale in record.get("scales", {}).values() if "features" in scale
+        looked[record.dataset].update(
+            scale.features for scale in record.scales.values() if scale.features
         )
     files = [*(board / FOLDER).glob("*.safetensors")]
     hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
