@@ -15,7 +15,7 @@ from bench.contract.errors import BenchError
 from bench.contract.fields import suggest
 from bench.contract.kinds import fact
 from bench.engine.scheduler import Engine, Failure, Outcome
-from bench.records.record import Passes, Moved, Scale
+from bench.records.record import Moved, Passes, Scale
 from bench.records.result import Result
 from bench.stages import evaluator
 from bench.stages.measure import Measure
@@ -188,7 +188,7 @@ def _passes(value: Mapping[str, Any], role: str, planned: Planned) -> Passes:
     return Passes(**passes)
 
 
-def _looked_with(components: Components, stage: Measure, outcome: Outcome) -> dict[str, str]:
+def _looked_with(components: Components, stage: Measure, outcome: Outcome) -> dict[str, Any]:
     """The network that a metric looks at images with, and the version of the code that did.
 
     Figures of two networks, or of two versions of metric or network, are not comparable.

@@ -20,9 +20,15 @@ from bench.records.result import unpacked
 Typed = TypeVar("Typed")
 DEEPEST = 20  # of lists and tables in each other, in a setting
 WORDS = {
-    **{"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"},
-    **{"object": "a JSON object", "array": "a list", "null": "null"},
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "object": "a JSON object",
+    "array": "a list",
+    "list": "a list",
 }
+OUT_OF_RANGE = ("Number out of range", "a number that 64 bits can hold")
 LARGEST = 80  # characters of a value in a sentence
 
 
@@ -35,7 +41,7 @@ def decoded(decoder: msgspec.json.Decoder[Typed], line: bytes, kind: Any) -> Typ
         return decoder.decode(line)
     except msgspec.ValidationError as error:
         raise BenchError(_sentence(str(error), _raw(line), kind)) from None
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # msgspec's DecodeError is a ValueError
         raise BenchError(f"{error}; expected one JSON object a line") from None
 
 
@@ -66,7 +72,9 @@ def sound(record: Record, notes: Notes) -> None:
 def _check_metrics(record: Level, scales: Mapping[str, types.Scale]) -> None:
     for name, value in record.metrics.items():
         if name not in scales:
-            _wrong(f"metrics.{name}", value, "a scale of this metric in the note that `scales` names")
+            _wrong(
+                f"metrics.{name}", value, "a scale of this metric in the note that `scales` names"
+            )
         if scales[name].rate and not 0 <= value <= 1:
             _wrong(f"metrics.{name}", value, 'a fraction in [0, 1] (its unit is "fraction")')
         if name in record.refused:
@@ -143,9 +151,10 @@ def _sentence(message: str, raw: Any, kind: Any) -> str:
     if said.startswith(("Invalid enum value", "Invalid value")):
         choices = _choices(path.split(".")[-1])
         return f"{path} is {shown(value)}; expected {' or '.join(map(repr, choices))}"
-    expected = re.sub(r"Expected |, got .*", "", said)
+    expected = re.sub(r"Expected |, got .*", "", said).replace(*OUT_OF_RANGE)
     expected = re.sub(r"`(\w+)( \| null)?`", lambda m: WORDS.get(m[1], m[1]), expected)
-    return f"{path} is {shown(value)}; expected {expected.replace('>=', 'of at least').replace('<=', 'of at most')}"
+    expected = expected.replace(">=", "of at least").replace("<=", "of at most")
+    return f"{path} is {shown(value)}; expected {expected}"
 
 
 def _found(raw: Any, place: str, message: str, kind: Any) -> tuple[str, Any]:

@@ -48,9 +48,12 @@ def _parsed(where: str, line: bytes) -> Old:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise BenchError(f"{where}: {error}; expected one JSON object a line") from None
-    if not isinstance(record, dict) or "status" not in record:
+    blocks = ("metrics", "scales", "refused", "content", "cost")
+    known = isinstance(record, dict) and "status" in record
+    if not known or not all(isinstance(record.get(name, {}), dict) for name in blocks):
         raise BenchError(f"{where}: expected a record of format 1; delete the line")
-    return record
+    found: Old = record
+    return found
 
 
 def _result(old: Old, levels: Mapping[str, str], where: str) -> Result:
@@ -65,7 +68,11 @@ def _result(old: Old, levels: Mapping[str, str], where: str) -> Result:
         }
         found["passes"] = msgspec.convert(old.get("passes", {}), dict[str, Passes])
         found["perturbation"] = msgspec.convert(old.get("perturbation", {}), dict[str, Moved])
-        found |= {"protocol": PROTOCOL, "seconds": cost.get("seconds", {}), "peak_mb": cost.get("peak_mb", 0.0)}
+        found |= {
+            "protocol": PROTOCOL,
+            "seconds": cost.get("seconds", {}),
+            "peak_mb": cost.get("peak_mb", 0.0),
+        }
         return msgspec.convert(found, Result)
     except (msgspec.ValidationError, AttributeError, TypeError, KeyError) as error:
         raise BenchError(f"{where}: {error}; expected a record of format 1") from None

@@ -56,10 +56,15 @@ class Fault:
 
 @dataclass(frozen=True)
 class Board:
-    """The results of a board, sorted, and the lines that are none."""
+    """The results of a board, sorted, and the lines that are none.
+
+    `kept` are lines that stay where they are: those at fault, and sets and students that only they
+    may name.
+    """
 
     results: list[Result]
     faults: tuple[Fault, ...] = ()
+    kept: tuple[Fault, ...] = ()
 
     def sentences(self, folder: Path) -> list[str]:
         """What is wrong, with file and line."""
@@ -86,7 +91,8 @@ def read_all(folder: Path) -> Board:
         if path.name != SHARED:
             reading.file(path)
     results = sorted(reading.results(), key=order)
-    return Board(results, tuple(sorted(faults, key=lambda fault: (fault.file, fault.line))))
+    faults.sort(key=lambda fault: (fault.file, fault.line))
+    return Board(results, tuple(faults), (*faults, *reading.unnamed()))
 
 
 def _notes(path: Path, faults: list[Fault]) -> Notes:
@@ -107,6 +113,7 @@ class _Reading:
     def __init__(self, notes: Notes, faults: list[Fault]) -> None:
         self.notes, self.faults = notes, faults
         self.found: list[tuple[Fault, Record]] = []  # where it stands, if it is at fault after all
+        self.named: set[str] = set()  # sets and students of results
 
     def file(self, path: Path) -> None:
         for number, line in _lines(path):
@@ -139,14 +146,26 @@ class _Reading:
                     probes.append(record)
         cells: dict[tuple[Any, ...], Fault] = {}
         every = joined(sets, students, probes, self.notes)
-        for place, result in zip(places, every, strict=True):
+        for place, probe, result in zip(places, probes, every, strict=True):
             first = cells.setdefault(result.coordinate, place)
             if first is place:
+                self.named |= {probe.student, students[probe.student].set}
                 yield result
             else:
                 at = f"records/{first.file}:{first.line}"
                 said = f"{result.words} stands at {at} already; expected one probe a cell"
                 self._fault(place, said)
+
+    def unnamed(self) -> list[Fault]:
+        """Sets and students without a result, in files with a fault."""
+        files = {fault.file for fault in self.faults}
+        return [
+            place
+            for place, record in self.found
+            if not isinstance(record, ProbeRecord)
+            and record.id not in self.named
+            and place.file in files
+        ]
 
     def _by_id(self, level: Any, above: dict[str, Any]) -> dict[str, Any]:
         known: dict[str, Any] = {}
@@ -177,12 +196,12 @@ def split_valid(results: Iterable[Result]) -> tuple[list[Result], list[str]]:
     return valid, refused
 
 
-def write(folder: Path, results: Iterable[Result], faults: Iterable[Fault] = ()) -> None:
+def write(folder: Path, results: Iterable[Result], kept: Iterable[Fault] = ()) -> None:
     """Write the records of the methods that occur in `results`, whole and atomically.
 
     Files whose bytes stay the same, and those of other methods, are not touched. So that no
-    result is lost, pass `merge(read(folder), new)`, and the faults that were read: they stay where
-    they are. Raises BenchError for a result that `read` would refuse; nothing has been written
+    result is lost, pass `merge(read(folder), new)`, and the lines that were `kept`: they stay
+    where they are. Raises BenchError for a result that `read` would refuse, and has written nothing
     then.
     """
     exact = [rounded(result) for result in results]
@@ -196,19 +215,19 @@ def write(folder: Path, results: Iterable[Result], faults: Iterable[Fault] = ())
             f"{len(exact)} results of {len(merge(exact, ()))} cells; expected one a cell; use "
             "`merge`, where the newer result of a cell replaces the older one"
         )
-    texts, used = _texts(exact, faults)
+    texts, notes = _texts(exact, kept)
     names = {*texts, *(path.name for path in (folder / "records").glob("*.jsonl"))}
     if len({name.lower() for name in names}) < len(names):
         raise BenchError(
             f"of {', '.join(sorted(names))} two differ by case alone; expected names that any "
             "file system can hold; rename one method"
         )
-    shared = _shared(folder / "records", texts, used, faults)
+    shared = _shared(folder / "records", texts, notes, kept)
     for name, text in {SHARED: shared, **texts}.items():
         write_bytes(folder / "records" / name, text)
 
 
-def _texts(results: list[Result], faults: Iterable[Fault]) -> tuple[dict[str, bytes], list[Note]]:
+def _texts(results: list[Result], kept: Iterable[Fault]) -> tuple[dict[str, bytes], list[Note]]:
     """The content of files by name, and the notes that they name."""
     records, notes = split(results)
     lines: dict[str, list[bytes]] = defaultdict(list)
@@ -220,11 +239,11 @@ def _texts(results: list[Result], faults: Iterable[Fault]) -> tuple[dict[str, by
             methods[record.id] = methods[record.set]
         at = record.student if isinstance(record, ProbeRecord) else record.id
         lines[_file_name(methods[at])].append(_line(record))
-    return {name: _whole(found, name, faults) for name, found in lines.items()}, notes
+    return {name: _whole(found, name, kept) for name, found in lines.items()}, notes
 
 
 def _shared(
-    folder: Path, texts: dict[str, bytes], notes: list[Note], faults: Iterable[Fault]
+    folder: Path, texts: dict[str, bytes], notes: list[Note], kept: Iterable[Fault]
 ) -> bytes:
     """What `_shared.jsonl` is to hold: new notes, and old ones that some line still names."""
     others = [
@@ -241,15 +260,15 @@ def _shared(
             continue  # a fault
         if digest.encode() in named:
             lines.setdefault(digest, line)
-    return _whole([lines[digest] for digest in sorted(lines)], SHARED, faults)
+    return _whole([lines[digest] for digest in sorted(lines)], SHARED, kept)
 
 
-def _whole(lines: list[bytes], name: str, faults: Iterable[Fault]) -> bytes:
-    """A file: its head, its lines, and lines that are at fault where they stood."""
+def _whole(lines: list[bytes], name: str, kept: Iterable[Fault]) -> bytes:
+    """A file: its head, its lines, and those that are kept where they stood."""
     every = [_line(Head(format=FORMAT)), *lines]
-    for fault in sorted((f for f in faults if f.file == name), key=lambda fault: fault.line):
-        if fault.text not in every:
-            every.insert(fault.line - 1, fault.text)
+    for one in sorted((k for k in kept if k.file == name), key=lambda one: one.line):
+        if one.text not in every:
+            every.insert(one.line - 1, one.text)
     return b"".join(line + b"\n" for line in every)
 
 
@@ -259,8 +278,8 @@ def _line(value: msgspec.Struct) -> bytes:
 
 def _check(result: Result) -> None:
     """Raise BenchError for a result that could not be read again."""
-    records, notes = split([result])
     try:
+        records, notes = split([result])
         known = {note.digest: valued(note) for note in notes}
         for note in notes:
             _line(note)

@@ -168,9 +168,7 @@ def joined(
         yield Result(**{**shared, **fields})
 
 
-def _above(
-    of_set: SetRecord, student: StudentRecord, notes: Notes, ok: bool
-) -> dict[str, Any]:
+def _above(of_set: SetRecord, student: StudentRecord, notes: Notes, ok: bool) -> dict[str, Any]:
     """What the results of one student share; of those that were declined, what describes them."""
     blocks = [name for name in (*BLOCKS, *BY_DIGEST) if ok or name in DESCRIBED]
     names = (*WHERE, "evaluate", "data", *(OF_SET if ok else ()))

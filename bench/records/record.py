@@ -39,7 +39,7 @@ class Plain(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True,
     """Of records and their parts: a field that is not known is refused, a default not written."""
 
 
-class Scale(Plain, kw_only=True):
+class Scale(Plain, frozen=True, kw_only=True):
     """How to read a metric, and what it looks at.
 
     `tolerance` is how far a recomputation elsewhere may differ, as a share of the figure. Figures
@@ -60,21 +60,21 @@ class Scale(Plain, kw_only=True):
         return self.unit == "fraction"
 
 
-class Passes(Plain, kw_only=True):
+class Passes(Plain, frozen=True, kw_only=True):
     """Images that went forward through a network, and whose gradients came back."""
 
     forward: Count = 0
     backward: Count = 0
 
 
-class Moved(Plain, kw_only=True):
+class Moved(Plain, frozen=True, kw_only=True):
     """By how much an attack has moved images, in one norm."""
 
     mean: Amount
     max: Amount
 
 
-class Level(Plain, kw_only=True):
+class Level(Plain, frozen=True, kw_only=True):
     """What records of all three levels have; `about` and `scales` name notes."""
 
     about: str = ""
@@ -88,7 +88,7 @@ class Level(Plain, kw_only=True):
     scales: str = ""
 
 
-class SetRecord(Level, kw_only=True, tag_field="level", tag="set"):
+class SetRecord(Level, frozen=True, kw_only=True, tag_field="level", tag="set"):
     """A condensed set with the labels that students see. `id` is a digest of all but seconds."""
 
     id: Name
@@ -104,7 +104,7 @@ class SetRecord(Level, kw_only=True, tag_field="level", tag="set"):
     bytes: dict[str, Count] = {}
 
 
-class StudentRecord(Level, kw_only=True, tag_field="level", tag="student"):
+class StudentRecord(Level, frozen=True, kw_only=True, tag_field="level", tag="student"):
     """A network trained on a set; at an end that samples do without, the set itself."""
 
     id: Name
@@ -114,7 +114,7 @@ class StudentRecord(Level, kw_only=True, tag_field="level", tag="student"):
     recipe: str = ""
 
 
-class ProbeRecord(Level, kw_only=True, tag_field="level", tag="probe"):
+class ProbeRecord(Level, frozen=True, kw_only=True, tag_field="level", tag="probe"):
     """What an attack or a sampler made of a student; or the `reason` why the cell was declined."""
 
     student: Name
@@ -139,7 +139,7 @@ class ProbeRecord(Level, kw_only=True, tag_field="level", tag="probe"):
 Record = SetRecord | StudentRecord | ProbeRecord
 
 
-class Note(Plain, kw_only=True):
+class Note(Plain, frozen=True, kw_only=True):
     """What many records of a board say, once, under the digest that they name it by."""
 
     digest: Name
@@ -157,7 +157,7 @@ NOTES: dict[str, Any] = {
 """The type of a note's value, by kind."""
 
 
-class Head(Plain, kw_only=True):
+class Head(Plain, frozen=True, kw_only=True):
     """The first line of every file: the form of the others."""
 
     format: Count

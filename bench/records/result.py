@@ -91,6 +91,7 @@ class Result(Struct, frozen=True, kw_only=True):
     @property
     def coordinate(self) -> tuple[str | int, ...]:
         """Which cell this is: the values of `COORDINATES`."""
+        where: tuple[str | int, ...]
         if self.sampler:
             where = (self.architecture, self.sampler, self.step, self.seed)
         else:
@@ -136,7 +137,7 @@ def kept(old: Iterable[Result], new: Iterable[Result], metrics: Iterable[str]) -
                 name: {**getattr(result, name), **_only(getattr(before, name), names)}
                 for name in ("metrics", "scales", "refused")
             }
-            result = structs.replace(result, **blocks)  # noqa: PLW2901
+            result = structs.replace(result, **blocks)
         found.append(result)
     return found
 

@@ -62,7 +62,7 @@ def publish(
     old, matrix = read_all(board), read_matrix(board)
     axes = board_of(matrix)
     results = merge(old.results, kept(old.results, new, matrix.metrics))
-    write(board, results, old.faults)
+    write(board, results, old.kept)
     pictures.write(board, axes, on_board(axes, results), pictured)
     return write_tables(board)
 

@@ -125,7 +125,7 @@ def on_one_scale(board: Board, records: Sequence[Result]) -> list[Result]:
             refused = dict.fromkeys(other, "measured on another scale than most; run it again")
             left = {m: value for m, value in record.metrics.items() if m not in other}
             both = {"metrics": left, "refused": record.refused | refused}
-            record = structs.replace(record, **both)  # noqa: PLW2901
+            record = structs.replace(record, **both)
         found.append(record)
     return found
 
@@ -198,11 +198,7 @@ def robust(board: Board, records: Sequence[Result]) -> list[Result]:
     cells: dict[tuple[Any, ...], dict[str, Result]] = defaultdict(dict)
     for record in shown:
         cells[_place(record)][record.column] = record
-    declined = {
-        (*_place(record), record.column)
-        for record in records
-        if not record.ok
-    }
+    declined = {(*_place(record), record.column) for record in records if not record.ok}
     derived = []
     for (dataset, joint), attacks in balls(board, records).items():
         inside = {"", joint.removeprefix("robust ")}

@@ -227,7 +227,9 @@ def _table(
     for ipc, method in (row for row in _rows(board) if row in present):
         line = [record for column in heads for record in found.get((ipc, method, column), ())]
         of_row = [cells[ipc, method, column] for column in heads if (ipc, method, column) in cells]
-        of_method = _distinct(", ".join(_settings(record.parameters, _of_method(record))) for record in line)
+        of_method = _distinct(
+            ", ".join(_settings(record.parameters, _of_method(record))) for record in line
+        )
         rows.append(
             [
                 "" if ipc == last else str(ipc) if ipc else "full set",
@@ -320,9 +322,7 @@ def _reasons(group: Iterable[Result], metric: str) -> list[str]:
 
 def _with(metric: str, group: Iterable[Result]) -> list[Result]:
     """The records that have a metric, in an order of their own."""
-    return sorted(
-        (r for r in group if metric in r.metrics), key=lambda r: r.seed
-    )
+    return sorted((r for r in group if metric in r.metrics), key=lambda r: r.seed)
 
 
 def _caption(
@@ -337,7 +337,9 @@ def _caption(
     if usual:
         settings = _settings(usual, OF_TABLE)
     else:  # all is declined
-        settings = _distinct(s for record in records for s in _settings(record.parameters, OF_TABLE))
+        settings = _distinct(
+            s for record in records for s in _settings(record.parameters, OF_TABLE)
+        )
     recipe = recipe_of(usual)
     caption = f"{', '.join([*parts, *map(escaped, settings)])}."
     return f"{caption} Recipe: {escaped(recipe)}." if recipe else caption
@@ -358,9 +360,7 @@ def _of_method(record: Result) -> list[str]:
     return [kind for kind in sorted(record.parameters) if kind not in others]
 
 
-def _settings(
-    parameters: Mapping[str, Any], kinds: Iterable[str], without: str = ""
-) -> list[str]:
+def _settings(parameters: Mapping[str, Any], kinds: Iterable[str], without: str = "") -> list[str]:
     """Fields that differ from their defaults, as "attack.steps = 100"."""
     return [
         f"{kind}.{name} = {json.dumps(value)}"

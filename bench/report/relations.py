@@ -76,7 +76,7 @@ def flagged(records: Sequence[Result]) -> list[Result]:
     for record in records:
         sentences = said.get((*(getattr(record, axis) for axis in ROW), record.column))
         if sentences:
-            record = structs.replace(record, flags=(*record.flags, *sentences))  # noqa: PLW2901
+            record = structs.replace(record, flags=(*record.flags, *sentences))
         found.append(record)
     return found
 

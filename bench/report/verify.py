@@ -14,7 +14,12 @@ from bench.records.record import Scale
 from bench.records.result import Result, rounded, unpack
 
 STANDARD_ERRORS = 4  # how far a rate recomputed on another machine may lie from the committed one
-ASIDE = {"seconds", "peak_mb", "environment", "versions"}  # may differ without a result being another
+ASIDE = {
+    "seconds",
+    "peak_mb",
+    "environment",
+    "versions",
+}  # may differ without a result being another
 STATED = (
     *("evaluate", "recipe", "parameters", "data", "images_hash", "norm", "eps", "size", "bytes"),
     *("attack_search", "attack_family"),
@@ -54,7 +59,7 @@ def disagreements(committed: Iterable[Result], recomputed: Iterable[Result]) -> 
         if old is None:
             found.append(f"{words}: has no committed record")
         elif old.status != new.status:
-            found.append(f"{words}: is {old['status']}; recomputed, it is {new['status']}")
+            found.append(f"{words}: is {old.status}; recomputed, it is {new.status}")
         elif faults := [*_metrics_differ(old, new), *_facts_differ(old, new)]:
             found.append(f"{words}: {'; '.join(faults[:3])}")
     return found
@@ -98,7 +103,7 @@ def _held_to_nothing(old: Result, new: Result) -> list[str]:
 
 def _status_differs(old: Result, new: Result) -> list[str]:
     same = old.status == new.status
-    return [] if same else [f"is {old['status']}; measured anew, it is {new['status']}"]
+    return [] if same else [f"is {old.status}; measured anew, it is {new.status}"]
 
 
 def _metrics_differ(old: Result, new: Result) -> list[str]:

@@ -19,7 +19,7 @@ from bench.board.matrix import FULL
 from bench.contract.errors import BenchError
 from bench.contract.keys import digest
 from bench.records.files import write_bytes, write_text
-from bench.records.result import Result
+from bench.records.result import Result as CellResult
 from bench.stages.stage import OUTSIDE, Result, Stage, Upstream
 from bench.store.store import Finished, Store
 
@@ -133,10 +133,10 @@ def keep(board: Path, name: str, found: Finished, store: Store) -> bool:
     return True
 
 
-def missing(board: Path, records: Iterable[Result]) -> list[str]:
+def missing(board: Path, results: Iterable[CellResult]) -> list[str]:
     """The networks that most figures of a data set were found with, and that are not kept."""
     looked: dict[str, Counter[str]] = defaultdict(Counter)
-    for record in records:
+    for record in results:
         looked[record.dataset].update(
             scale.features for scale in record.scales.values() if scale.features
         )

@@ -4,10 +4,12 @@ import random
 
 import numpy as np
 import pytest
+from support import as_result
 
-from bench.records.record import pack
+from bench.records.result import pack
 from bench.report.numbers import Board
-from bench.report.page import check, render, write_files
+from bench.report.page import check, write_files
+from bench.report.page import render as render_results
 
 BOARD = Board(
     title="Toy <board>",
@@ -23,6 +25,13 @@ BOARD = Board(
     metrics=("right", "distance"),
     seeds=(0, 1),
 )
+
+
+def render(board, made, **more):
+    """The page of results given as JSON values."""
+    return render_results(board, [as_result(one) for one in made], **more)
+
+
 ABOUT = {
     "alpha": "Alpha | the first (Author, 2020).",
     "beta": "Beta.",
@@ -54,8 +63,8 @@ def record(method, ipc, attack, seed, bits, **changes):
         "reason": "",
         "metrics": {"right": float(correct.mean())},
         "scales": {
-            "right": {"better": "higher", "rate": True},
-            "distance": {"better": "lower", "rate": False},
+            "right": {"better": "higher", "unit": "fraction"},
+            "distance": {"better": "lower"},
         },
         "correct": pack(correct),
         "images": len(bits),
@@ -206,8 +215,7 @@ def test_the_order_of_records_changes_no_byte(seed):
 
 def test_time_and_place_change_no_byte():
     elsewhere = [
-        one | {"cost": {"seconds": {"train": 9.9}}, "environment": {"machine": "other"}}
-        for one in records()
+        one | {"seconds": {"train": 9.9}, "environment": {"machine": "other"}} for one in records()
     ]
     assert render(BOARD, elsewhere) == render(BOARD, records())
 
@@ -449,7 +457,7 @@ def sampled(method, ipc, sampler, step, distance, **changes):
     found = record(method, ipc, "none", 0, "1110")
     for name in ("attack", "correct", "norm", "eps"):
         del found[name]
-    scale = {"better": "lower", "rate": False, "features": "net-1234abcd"}
+    scale = {"better": "lower", "features": "net-1234abcd"}
     return (
         found
         | {"sampler": sampler, "step": step, "metrics": {"distance": distance}}

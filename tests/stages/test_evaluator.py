@@ -49,7 +49,7 @@ def look(board: Path, store: Path, **changes: Any) -> tuple[str, float]:
         assert found is not None
         evaluator.keep(board, name, found, engine.store)
     [record] = ran.records
-    return record["scales"]["seen"]["features"], record["metrics"]["seen"]
+    return record.scales["seen"].features, record.metrics["seen"]
 
 
 def kept(board: Path) -> list[Path]:
