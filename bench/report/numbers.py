@@ -84,6 +84,7 @@ def on_board(board: Board, records: Iterable[Result]) -> list[Result]:
         **{method: set(board.ipc) for method in (*board.methods, *board.controls)},
         **{method: {0} for method in board.ceiling},
     }
+    shown = {*board.columns}
     return [
         record
         for record in records
@@ -92,7 +93,7 @@ def on_board(board: Board, records: Iterable[Result]) -> list[Result]:
         and record.ipc in budgets.get(record.method, ())
         and record.labels in board.labels
         and record.architecture in board.architectures
-        and record.column in board.columns
+        and record.column in shown
         and record.seed in board.seeds
     ]
 
