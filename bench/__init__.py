@@ -2,7 +2,7 @@
 
 `import bench` is light on purpose: torch is loaded by the verbs of components, never by
 discovery, planning or the tables. What trains and looks through networks is in `bench.training`,
-the contract kit in `bench.checks`.
+the contract kit in `bench.checks`; CONTRIBUTING.md lists the public names of all three.
 """
 
 from typing import Any
@@ -19,6 +19,7 @@ from bench.contract.data import (
     digest_of_tensors,
 )
 from bench.contract.errors import BenchError, Missing, Unsupported
+from bench.contract.keys import digest
 from bench.contract.moved import MOVED, moved
 from bench.contract.task import CondensedSet, Selection, Task, Trial
 
@@ -38,6 +39,7 @@ __all__ = [
     "Unsupported",
     "as_float",
     "crop_and_resize",
+    "digest",
     "digest_of_tensors",
     "hookimpl",
 ]

@@ -5,6 +5,7 @@ Interrupted is a run that Ctrl-C, SIGTERM or SIGHUP has ended; what had finished
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -41,6 +42,9 @@ FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 def main() -> None:
     """The `bench` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what a terminal cannot show is escaped
     try:
         app()
     except (BenchError, OSError) as error:  # no room, no permission: its text names the file
@@ -55,30 +59,24 @@ def main() -> None:
 
 @app.command()
 def plugins(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Components, to be shown in full.")
+    ] = None,
     strict: Annotated[bool, typer.Option(help="Exit 1 if a plugin is broken.")] = False,
 ) -> None:
-    """List what is installed, who brings it, and what is broken."""
-    from rich.table import Table
-
-    from bench.contract.kinds import KINDS
+    """List what is installed, who brings it, and what is broken; or show components in full."""
     from bench.contract.registry import discover
-    from bench.display import console
+    from bench.display import console, show_broken, show_component, show_plugins
 
-    registry = discover()
-    for kind in KINDS:
-        entries = registry.of(kind)
-        if not entries:
-            continue
-        table = Table(title=f"{kind}s", title_justify="left", box=None, pad_edge=False)
-        for column in ("name", "what it is", "from"):
-            table.add_column(column, overflow="fold")
-        for entry in entries.values():
-            table.add_row(entry.name, entry.about, f"{entry.distribution} {entry.version}")
-        console.print(table, "")
-    for broken in registry.broken:
-        console.print(
-            f"broken: {broken.distribution} {broken.version}: {broken.reason}", style="red"
-        )
+    registry = discover(again=True)
+    _check_names(names or (), registry)
+    for name in names or ():
+        for entry in registry.entries:
+            if entry.name == name:
+                show_component(entry)
+    if not names:
+        show_plugins(registry)
+    show_broken(b for b in registry.broken if not names or {n for _, n in b.names} & set(names))
     if not registry.entries and not registry.broken:
         console.print("no plugin is installed; try: pip install -r ci/plugins.txt")
     if strict and registry.broken:
@@ -90,24 +88,28 @@ def check(
     names: Annotated[
         list[str] | None, typer.Argument(help="Components; all that are installed if none.")
     ] = None,
+    board: Annotated[
+        Path | None, typer.Option(help="The components of this board, as it configures them.")
+    ] = None,
     jobs: Annotated[int, typer.Option(help="Components at a time; 0: one a core.", min=0)] = 0,
 ) -> None:
-    """Check the contract on installed components."""
+    """Check the contract on installed components, or on those that a board configures."""
     from bench.checks.isolated import check_apart
     from bench.contract.registry import discover
-    from bench.display import console, show_verdicts
+    from bench.display import console, show_broken, show_verdicts
 
     registry = discover()
+    if board:
+        registry = _configured(board, registry)
     _check_names(names or (), registry)
     entries = [e for e in registry.entries if not names or e.name in names]
     failed = 0
-    for entry, verdicts in check_apart(entries, jobs or _cores()):
+    for entry, verdicts in check_apart(entries, registry.names, jobs or _cores()):
         show_verdicts(entry, verdicts)
         failed += sum(verdict.status == "failed" for verdict in verdicts)
-    for broken in registry.broken:
-        if not names or any(name in names for _, name in broken.names):
-            console.print(f"broken: {broken.distribution}: {broken.reason}", style="red")
-            failed += 1
+    wrong = [b for b in registry.broken if not names or any(n in names for _, n in b.names)]
+    show_broken(wrong)
+    failed += len(wrong)
     console.print(f"{failed} failed" if failed else "every check passed")
     if failed:
         raise typer.Exit(FAILED)
@@ -281,6 +283,16 @@ def _filters(only: Sequence[str] | None) -> dict[str, list[str]]:
             raise BenchError(f"--only {item}: expected KEY=VALUE, as in --only ipc=10")
         found.setdefault(key.strip(), []).extend(_listed(values))
     return found
+
+
+def _configured(board: Path, registry: Registry) -> Registry:
+    """What a board uses, with the fields that it sets: one entry for each setting."""
+    from bench.board.check import resolve
+    from bench.board.components import configured
+    from bench.board.matrix import read
+    from bench.contract.registry import Registry
+
+    return Registry(configured(resolve(read(board), registry)), registry.broken)
 
 
 def _check_names(names: Sequence[str], registry: Registry) -> None:

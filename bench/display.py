@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
+import dataclasses
+import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,7 +23,9 @@ from rich.progress import (
 from rich.table import Table
 
 from bench.checks import Verdict
-from bench.contract.registry import Entry
+from bench.contract.fields import about, values_of
+from bench.contract.kinds import KINDS, says
+from bench.contract.registry import Broken, Entry, Registry
 from bench.engine.estimate import Survey
 from bench.engine.results import Ran
 from bench.engine.scheduler import Step
@@ -30,6 +33,8 @@ from bench.stages.plan import Plan
 from bench.store.store import Store
 
 console = Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
+if not console.is_terminal and "COLUMNS" not in os.environ:
+    console.width = 10_000  # a file or a pipe folds nothing
 
 EVERY = 10.0  # seconds between lines where there is no terminal
 LONG = 30.0  # seconds from which a stage's own progress is told there
@@ -144,9 +149,59 @@ def show_failures(ran: Ran, store: Store) -> None:
         )
 
 
+def show_plugins(registry: Registry) -> None:
+    """What is installed, a table for each kind."""
+    for kind in KINDS:
+        entries = registry.of(kind)
+        if not entries:
+            continue
+        table = Table(title=f"{kind}s", title_justify="left", box=None, pad_edge=False)
+        for column in ("name", "what it is", "from"):
+            table.add_column(column, overflow="fold")
+        for entry in entries.values():
+            table.add_row(entry.name, entry.about, f"{entry.distribution} {entry.version}")
+        show_table(table)
+        console.print()
+
+
+def show_table(table: Table) -> None:
+    """A table as lines that end where their text ends."""
+    with console.capture() as drawn:
+        console.print(table)
+    console.print("\n".join(line.rstrip() for line in drawn.get().splitlines()))
+
+
+def show_broken(broken: Iterable[Broken]) -> None:
+    for one in broken:
+        console.print(f"broken: {one.distribution} {one.version}: {one.reason}", style="red")
+
+
+def show_component(entry: Entry) -> None:
+    """All that a component says of itself: where from, its facts, its fields with defaults."""
+    cls = type(entry.component)
+    console.print(f"{entry.kind} {entry.name}: {about(entry.component)}")
+    console.print(
+        f"  from {entry.distribution} {entry.version}, {cls.__module__}:{cls.__qualname__}"
+    )
+    row = KINDS[entry.kind]
+    console.print(f"  verb {row.verb}({row.given}) -> {row.gives}")
+    defaults = {f.name: f.default for f in dataclasses.fields(entry.component)}
+    for name, value in values_of(entry.component).items():
+        preset = f" (the class has {defaults[name]!r})" if value != defaults[name] else ""
+        console.print(f"  field {name} = {value!r}{preset}")
+    for name, one in row.facts.items():
+        if name not in defaults:
+            value = getattr(entry.component, name, None)
+            told = "yes" if callable(value) else repr(value)
+            default = "no" if one.default is None else repr(one.default)
+            said = told if says(entry.component, name) else f"{default} (the default)"
+            console.print(f"  {one.by} {name}: {said}; {one.meaning}")
+
+
 def show_verdicts(entry: Entry, verdicts: Sequence[Verdict]) -> None:
     """What `bench check` says of a component."""
-    console.print(f"{entry.kind} {entry.name} ({entry.distribution} {entry.version})")
+    settings = f" with {entry.settings}" if entry.settings else ""
+    console.print(f"{entry.kind} {entry.name} ({entry.distribution} {entry.version}){settings}")
     for verdict in verdicts:
         style = {"passed": "green", "failed": "bold red", "skipped": "yellow"}[verdict.status]
         detail = f": {verdict.detail}" if verdict.detail else ""
@@ -159,8 +214,8 @@ def show_list(wrong: Sequence[str], fine: str) -> None:
 
 
 def show_tables(board: Path) -> None:
-    """The tables of results of a board, as its README has them."""
-    page = (board / "README.md").read_text(encoding="utf-8")
-    results = re.split(r"\n## (?:Published|Cost|Pictures|Components)", page)[0]
-    shown = [line for line in results.splitlines() if line.startswith(("|", "#", "- ["))]
-    console.print("\n".join(shown))
+    """The tables of results of a board."""
+    from bench.report.console import show
+    from bench.report.folder import page_of
+
+    show(console, page_of(board).results)

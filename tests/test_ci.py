@@ -13,20 +13,20 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "leaderboards" / "demo"
 
-PAGE = """# Board
-
-## accuracy
-
-n = 3 seeds, 500 test images.
-
-| IPC | Method      | clean | pgd [1] |
-| --: | :---------- | ----: | ------: |
-|   1 | one [2]     |  78.5 | n/a [3] |
-|     | *two \\| a* |  68.1 |    11.5 |
-
-- [1] linf 0.1
-- [2] lam = 3
-- [3] declined
+IN_PRINT = """
+[[table]]
+source = "Doe, 2020"
+url = "https://example.org/1"
+title = "blobs | IPC 1"
+metric = "accuracy"
+columns = ["clean", "noise", "pgd"]
+natural = "clean"
+[table.attacks]
+noise = { search = "noise", norm = "linf", eps = 0.1 }
+pgd = { search = "iterative", norm = "linf", eps = 0.1 }
+[table.rows]
+one = [[0.785, 0.01], [], [0.115]]
+two = [[0.681], [0.2], [0.25]]
 """
 
 
@@ -37,34 +37,46 @@ def figures(*boards: Path) -> list[str]:
 
 @pytest.fixture
 def board(tmp_path: Path) -> Path:
+    """A board with no records, and two rows in print."""
     (tmp_path / "board").mkdir()
-    (tmp_path / "board" / "README.md").write_text(PAGE)
+    (tmp_path / "board" / "matrix.toml").write_bytes((DEMO / "matrix.toml").read_bytes())
+    (tmp_path / "board" / "published.toml").write_text(IN_PRINT)
     return tmp_path / "board"
 
 
 def test_figures_stand_with_their_row_their_column_and_their_footnotes(board: Path) -> None:
-    assert [line.split("\t")[1:] for line in figures(board)] == [
-        ["Board > accuracy", "1 *two \\| a*", "clean", "68.1"],
-        ["Board > accuracy", "1 *two \\| a*", "pgd {linf 0.1}", "11.5"],
-        ["Board > accuracy", "1 one {lam = 3}", "clean", "78.5"],
-        ["Board > accuracy", "1 one {lam = 3}", "pgd {linf 0.1}", "n/a {declined}"],
-        ["Board > accuracy", "caption", "", "n = 3 seeds, 500 test images."],
+    lines = [line.split("\t") for line in figures(board)]
+    assert {line[0] for line in lines} == {"board"}
+    assert {line[1].partition(" > ")[2] for line in lines} == {
+        "Published elsewhere > blobs | IPC 1"
+    }
+    flag = "{flag: weaker than a noise attack (noise leaves 20.0%, this 25.0%): masked gradients?}"
+    assert [line[2:] for line in lines] == [
+        ["caption", "", "accuracy, in percent. Source: [Doe, 2020](https://example.org/1)."],
+        ["one", "clean", "78.5 ± 1.0"],
+        ["one", "noise", "–"],
+        ["one", "pgd", "11.5"],
+        ["two", "clean", "68.1"],
+        ["two", "noise", "20.0"],
+        ["two", "pgd", f"25.0 {flag}"],
     ]
 
 
 def test_a_changed_figure_changes_its_line_alone(board: Path) -> None:
     before = figures(board)
-    (board / "README.md").write_text(PAGE.replace("68.1", "68.2"))
+    (board / "published.toml").write_text(IN_PRINT.replace("0.681", "0.682"))
     assert len({*before} ^ {*figures(board)}) == 2
 
 
-def test_another_number_of_a_footnote_changes_no_line_but_another_text_does(board: Path) -> None:
+def test_a_footnote_stands_with_its_figure_whatever_number_another_row_gives_it(
+    board: Path,
+) -> None:
     before = figures(board)
-    renumbered = PAGE.replace("[2]", "[9]").replace("[1]", "[2]").replace("[9]", "[1]")
-    (board / "README.md").write_text(renumbered)
-    assert figures(board) == before
-    (board / "README.md").write_text(PAGE.replace("lam = 3", "lam = 4"))
-    assert figures(board) != before
+    odd = "aaa = [[0.5], [0.2], [0.3]]\n"
+    (board / "published.toml").write_text(IN_PRINT.replace("one = ", f"{odd}one = "))
+    added = {*figures(board)} - {*before}
+    assert {*before} < {*figures(board)}
+    assert {line.split("\t")[2] for line in added} == {"aaa"}
 
 
 def test_every_cell_of_the_tables_of_a_real_board_is_a_figure() -> None:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+import bench
+from bench import checks, training
+
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# file: (\S+)\n")
@@ -129,3 +132,24 @@ def test_the_table_of_the_readme_is_that_of_the_demo_board() -> None:
     [table] = re.findall(r"^\| +IPC \|.*(?:\n\|.*)+", readme, re.MULTILINE)
     assert len(table.splitlines()) > 5
     assert set(table.splitlines()) <= set(board.splitlines())
+
+
+def test_the_table_of_public_names_is_what_the_packages_list() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    section = page.split("### What you may import\n")[1].split("\n### ")[0]
+    rows = re.findall(r"^\| `(bench[a-z.]*)` \| (.*) \|$", section, re.MULTILINE)
+    table = {module: tuple(re.findall(r"`(\w+)`", names)) for module, names in rows}
+    listed = {"bench": tuple(bench.__all__), "bench.checks": tuple(checks.__all__)}
+    for module, names in training.PUBLIC.items():
+        listed[f"bench.training.{module}"] = names
+    assert table == listed
+
+
+def test_every_public_name_is_there() -> None:
+    assert all(hasattr(bench, name) for name in bench.__all__)
+    assert all(hasattr(checks, name) for name in checks.__all__)
+    assert training.__all__ == list(training.PUBLIC)
+    for module, names in training.PUBLIC.items():
+        assert [n for n in names if not hasattr(getattr(training, module), n)] == []
+    with pytest.raises(AttributeError, match=r"'bench\.training' has no attribute 'netwroks'"):
+        training.netwroks  # noqa: B018

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import bench
-from bench import cli
+from bench import checks, cli, training
 
 ROOT = Path(__file__).parents[1]
 BENCH = Path(bench.__file__).parent
@@ -155,6 +155,84 @@ print(json.dumps(heavy))
     found = outcome(code)
     assert len(found) > 15
     assert {name for name, heavy in found.items() if heavy} == set()
+
+
+@pytest.mark.parametrize("room", LIGHT)
+def test_a_light_room_loads_no_torch_no_processes_and_no_plugin(
+    room: str, installed: dict[str, list[str]]
+) -> None:
+    paths = sorted((BENCH / room).glob("*.py"))
+    modules = [f"bench.{room}", *(f"bench.{room}.{p.stem}" for p in paths if p.stem[0] != "_")]
+    code = f"""
+import importlib, json, sys
+for name in {modules!r}:
+    importlib.import_module(name)
+print(json.dumps(sorted({{name.split(".")[0] for name in sys.modules}})))
+"""
+    forbidden = {"torch", "psutil", "multiprocessing", *installed["packages"]}
+    assert set(outcome(code)) & forbidden == set()
+
+
+@pytest.mark.parametrize("package", ["bench", "bench.checks", "bench.training"])
+def test_what_authors_import_loads_no_torch(package: str) -> None:
+    code = f"import json, sys, {package}; print(json.dumps(sorted(sys.modules)))"
+    assert not {name.split(".")[0] for name in outcome(code)} & set(HEAVY)
+
+
+def test_a_plan_is_shown_without_torch(tmp_path: Path, installed: dict[str, list[str]]) -> None:
+    if "digits" not in installed["names"]:
+        pytest.skip("the demo's plugins are not installed")
+    store = ("--store", str(tmp_path / "store"))
+    loaded = loaded_by("run", str(ROOT / "leaderboards" / "demo"), "--dry-run", *store)
+    assert not loaded & set(HEAVY)
+
+
+PUBLIC = {"bench": set(bench.__all__), "bench.checks": set(checks.__all__)} | {
+    f"bench.training.{module}": set(names) for module, names in training.PUBLIC.items()
+}
+
+
+def private(path: Path) -> set[str]:
+    """What a source imports of `bench` beside its public names, as "module:name"."""
+    found, modules = set(), {}
+    for node in nodes(path):
+        if isinstance(node, ast.Import):
+            found |= {a.name for a in node.names if a.name.split(".")[0] == "bench"}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "bench":
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                if inner in PUBLIC:
+                    modules[alias.asname or alias.name] = PUBLIC[inner]
+                elif alias.name not in PUBLIC.get(str(node.module), set()):
+                    found.add(f"{node.module}:{alias.name}")
+    for node in nodes(path):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            names = modules.get(node.value.id)
+            if names is not None and node.attr not in names:
+                found.add(f"{node.value.id}:{node.attr}")
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", PLUGIN_SOURCES, ids=lambda p: p.relative_to(ROOT / "plugins").as_posix()
+)
+def test_our_plugins_import_what_every_author_may(path: Path) -> None:
+    assert private(path) == set()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import bench.stages.probing",
+        "from bench.stages.probing import probe",
+        "from bench.training import sets",
+        "from bench.training.networks import build",
+        "def verb():\n    from bench.training import networks\n    networks.build(1)",
+    ],
+)
+def test_the_scan_for_private_names_sees(source: str, tmp_path: Path) -> None:
+    (tmp_path / "it.py").write_text(source)
+    assert private(tmp_path / "it.py")
 
 
 def test_discovery_loads_no_heavy_library(installed: dict[str, list[str]]) -> None:

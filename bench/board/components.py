@@ -8,13 +8,14 @@ one, can never depend on the method (law 4).
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from bench.board.matrix import FULL, Cell, Matrix, Override, recipe_with
 from bench.contract.fields import replace, values_of
-from bench.contract.kinds import fact
+from bench.contract.kinds import KINDS, fact
 from bench.contract.registry import Entry, Registry
 from bench.tracks import TRACKS
 from bench.training.recipe import DiffusionRecipe, Recipe
@@ -115,6 +116,45 @@ class Components:
                 if values:
                     found.append((override, values))
         return found
+
+
+def configured(components: Components) -> tuple[Entry, ...]:
+    """Every component of a board with the fields that the board sets: an entry a setting."""
+    matrix = components.matrix
+    names = {kind: dict.fromkeys(own) for kind, own in named(matrix)}
+    axes: dict[str, Iterable[Any]] = {
+        "dataset": matrix.datasets,
+        "method": names["method"],
+        "ipc": (*matrix.ipc, FULL),
+        "architecture": names["architecture"],
+    }
+    found: dict[tuple[str, str, Any], Entry] = {}
+    teachers = [matrix.teacher]
+    for kind in KINDS:  # those with roles come before the teachers that they name
+        own = names[kind] if kind != "teacher" else ()
+        _configure(components, kind, own, axes, found)
+    for kind, _, component in list(found):
+        roles = [r for r in ("teacher", "scorer", "features") if r in KINDS[kind].facts]
+        teachers += [fact(kind, component, role) for role in roles]
+    _configure(components, "teacher", dict.fromkeys(filter(None, teachers)), axes, found)
+    return tuple(found.values())
+
+
+def _configure(
+    components: Components,
+    kind: str,
+    names: Iterable[str],
+    axes: Mapping[str, Iterable[Any]],
+    found: dict[tuple[str, str, Any], Entry],
+) -> None:
+    """Add the settings of some components at all coordinates that they may depend on."""
+    depends = [axis for axis in axes if axis in DEPENDS_ON[kind] - {kind}]
+    for name in names:
+        entry = components.entry(kind, name)
+        for values in itertools.product(*(axes[axis] for axis in depends)):
+            component = components.get(kind, name, **dict(zip(depends, values, strict=True)))
+            made = dataclasses.replace(entry, name=name, component=component)
+            found.setdefault((kind, name, component), made)
 
 
 def downloads(components: Components, cells: Iterable[Cell]) -> dict[Any, Callable[[], None]]:

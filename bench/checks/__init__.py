@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bench.checks.check import Check, Claims, Skipped, require
-from bench.contract.errors import BenchError, Missing, Unsupported
+from bench.contract.errors import BenchError, Missing, Unsupported, said
 from bench.contract.fields import about, replace, suggest
 from bench.contract.kinds import KINDS, fact
 from bench.contract.registry import Registry, registry_of
@@ -70,8 +70,8 @@ def run_checks(checks: Iterable[Check]) -> list[Verdict]:
         try:
             verdicts.append(Verdict(check.name, "passed", check.run()))
         except (Unsupported, Missing) as reason:
-            told = any(v.detail == str(reason) for v in verdicts)
-            verdicts.append(Verdict(check.name, "skipped", "as above" if told else str(reason)))
+            told = any(v.detail == said(reason) for v in verdicts)
+            verdicts.append(Verdict(check.name, "skipped", "as above" if told else said(reason)))
         except (Exception, SystemExit) as error:
             first = next((name for other, name in seen if other is error), None)
             if first:
@@ -79,13 +79,13 @@ def run_checks(checks: Iterable[Check]) -> list[Verdict]:
                 verdicts.append(Verdict(check.name, "skipped", why))
             else:
                 seen.append((error, check.name))
-                verdicts.append(Verdict(check.name, "failed", said(error)))
+                verdicts.append(Verdict(check.name, "failed", raised(error)))
     return verdicts
 
 
-def said(error: BaseException) -> str:
+def raised(error: BaseException) -> str:
     """An exception as a sentence; one that nobody worded also says where it was raised."""
-    text = " ".join(str(error).split())
+    text = said(error)
     if isinstance(error, BenchError):
         return text
     frames = traceback.extract_tb(error.__traceback__)

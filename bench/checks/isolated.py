@@ -6,26 +6,26 @@ What one component does to its process is its own failure; the others are checke
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
 from typing import Any
 
 from bench.checks import CLAIMS, Verdict, checks_for, run_checks
 from bench.contract.limits import Limits
-from bench.contract.registry import Entry, Registry, discover
+from bench.contract.registry import Entry, Registry
 from bench.engine.local import Done, Failed, Job, Workers
 
 LIMITS = Limits(seconds=300, memory_gb=8)  # of one component
 
 
 def check_apart(
-    entries: Sequence[Entry], jobs: int, limits: Limits = LIMITS
+    entries: Sequence[Entry], names: Registry, jobs: int, limits: Limits = LIMITS
 ) -> Iterator[tuple[Entry, list[Verdict]]]:
     """The verdicts on each component, in the order of `entries`, as they become known.
 
     A component that its process does not survive has one verdict, "failed", with the reason.
-    Up to `jobs` components are checked at a time.
+    Up to `jobs` components are checked at a time; `names` are what they may name
+    (`Registry.names`).
     """
-    work = [Job(str(n), _check, (e.kind, e.component)) for n, e in enumerate(entries)]
+    work = [Job(str(n), _check, (e.kind, e.component, names)) for n, e in enumerate(entries)]
     # Each worker starts a helper that loads torch (`again`), so there are no more than needed.
     bundles = [work[first::jobs] for first in range(min(jobs, len(work)))]
     found: dict[str, list[Verdict]] = {}
@@ -42,14 +42,11 @@ def check_apart(
             yield entry, found[str(number)]
 
 
-def _check(kind: str, component: Any, *, progress: Callable[[int, int], None]) -> list[Verdict]:
-    return run_checks(checks_for(kind, component, _installed()))
+def _check(
+    kind: str, component: Any, names: Registry, *, progress: Callable[[int, int], None]
+) -> list[Verdict]:
+    return run_checks(checks_for(kind, component, names))
 
 
 def _lost(entry: Entry, reason: str) -> Verdict:
     return Verdict(f"{entry.kind} '{entry.name}' lives through its checks", "failed", reason)
-
-
-@cache
-def _installed() -> Registry:
-    return discover()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.machinery import PathFinder
 from importlib.metadata import packages_distributions, version
@@ -24,7 +25,7 @@ def code_digest(module: str, packages: Collection[str]) -> str:
     docstrings do not count, so that only code that can change a result changes a key; nor does
     the `__init__` of a package whose modules are imported, since it lists all components.
     """
-    return _closure(module, frozenset(packages))[0]
+    return digest(_closure(module, frozenset(packages))[0])
 
 
 def requirements(module: str, packages: Collection[str]) -> dict[str, str]:
@@ -41,9 +42,27 @@ def owners(top: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_owners().get(top, ())))
 
 
-def packages_of(distribution: str) -> frozenset[str]:
-    """The top-level packages that a distribution provides."""
-    return frozenset(top for top, names in _owners().items() if distribution in names)
+@dataclass(frozen=True)
+class Code:
+    """The code that a key speaks of: digests of modules, and versions of what they import."""
+
+    modules: Mapping[str, str] = field(default_factory=dict)
+    requires: Mapping[str, str] = field(default_factory=dict)
+
+
+def code_of(modules: Iterable[str], packages: Collection[str]) -> Code:
+    """What `code_digest` and `requirements` have seen of some modules, but for what is ours."""
+    return _code_of(tuple(sorted(set(modules))), frozenset(packages))
+
+
+@cache
+def _code_of(modules: tuple[str, ...], packages: frozenset[str]) -> Code:
+    found: dict[str, str] = {}
+    requires: dict[str, str] = {}
+    for module in modules:
+        found |= _closure(module, packages)[0]
+        requires |= requirements(module, packages)
+    return Code({m: d for m, d in found.items() if m.split(".")[0] not in OURS}, requires)
 
 
 @cache
@@ -52,8 +71,8 @@ def _owners() -> Mapping[str, list[str]]:
 
 
 @cache
-def _closure(module: str, packages: frozenset[str]) -> tuple[str, frozenset[str]]:
-    """(digest of the code, top-level packages that it imports from elsewhere)."""
+def _closure(module: str, packages: frozenset[str]) -> tuple[Mapping[str, str], frozenset[str]]:
+    """(digests of the code by module, top-level packages that it imports from elsewhere)."""
     found: dict[str, str] = {}
     outside: set[str] = set()
     waiting = [module]
@@ -73,7 +92,7 @@ def _closure(module: str, packages: frozenset[str]) -> tuple[str, frozenset[str]
         for choices in imports:
             inside = (c for c in choices if c.split(".")[0] in packages and _source(c))
             waiting.append(next(inside, choices[0]))
-    return digest(found), frozenset(outside)
+    return found, frozenset(outside)
 
 
 @cache
@@ -94,10 +113,20 @@ def _source(module: str) -> Path | None:
     return Path(origin) if origin and origin.endswith(".py") else None
 
 
+def source_digest(module: str) -> str:
+    """Digest of the source of a module as it lies on the disk now; "" if there is none."""
+    path = _source(module)
+    return parsed(path.read_bytes(), path, module)[0] if path else ""
+
+
 @cache
 def _parsed(path: Path, module: str) -> tuple[str, tuple[tuple[str, ...], ...]]:
+    return parsed(path.read_bytes(), path, module)
+
+
+def parsed(source: bytes, path: Path, module: str) -> tuple[str, tuple[tuple[str, ...], ...]]:
     """(digest of the syntax tree without docstrings, what each import may mean: first that is)."""
-    tree = ast.parse(path.read_bytes())
+    tree = ast.parse(source)
     is_package = path.name == "__init__.py"
     imports: list[tuple[str, ...]] = []
     for node in ast.walk(tree):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import unicodedata
 
-if TYPE_CHECKING:
-    pass
+LONGEST = 2000  # characters of a text of a plugin: more is no sentence
 
 
 class BenchError(Exception):
@@ -21,3 +20,28 @@ class Unsupported(Exception):
 
     Not an error: `raise Unsupported("needs BatchNorm; convnet-in has none")`.
     """
+
+
+def said(text: object, longest: int = LONGEST) -> str:
+    """What a plugin says, fit for a page, a record and a terminal: one line, clean, cut.
+
+    Control and format characters go (ESC colours a terminal, U+202E turns a page round), half
+    of a surrogate pair becomes U+FFFD, since UTF-8 cannot say it, and white space is one space.
+    `text` may be an exception, also one whose `__str__` raises.
+    """
+    try:
+        raw = str(text)
+    except Exception as error:
+        raw = f"({type(text).__name__} that cannot be shown: {type(error).__name__})"
+    raw = raw[: 8 * longest]  # megabytes are not worth a look
+    kept = " ".join("".join(map(_clean, raw)).split())
+    return kept if len(kept) <= longest else kept[: longest - 1] + "…"
+
+
+def _clean(character: str) -> str:
+    category = unicodedata.category(character)
+    if category == "Cs":
+        return "\N{REPLACEMENT CHARACTER}"
+    if category in ("Cc", "Cf"):
+        return " " if character.isspace() else ""
+    return character

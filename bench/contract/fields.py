@@ -8,13 +8,21 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from bench.contract.errors import BenchError
+from bench.contract.errors import BenchError, said
 
 
 def expect(ok: bool, what: str, value: Any, expected: str) -> None:
     """Raise BenchError "what is value; expected ..." unless it is ok."""
     if not ok:
-        raise BenchError(f"{what} is {value!r}; expected {expected}")
+        raise BenchError(f"{what} is {quoted(value)}; expected {expected}")
+
+
+def quoted(value: Any) -> str:
+    """The repr of a value, cut; of an integer too long to be printed, that."""
+    try:
+        return said(repr(value), 200)
+    except ValueError:
+        return "an integer of thousands of digits"
 
 
 def choice(what: str, value: Any, choices: Collection[Any], expected: str = "") -> None:
@@ -39,7 +47,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
 def about(component: Any) -> str:
     """The first line of a component's docstring."""
     lines = (type(component).__doc__ or "").strip().splitlines()
-    return lines[0].strip() if lines else ""
+    return said(lines[0]) if lines else ""
 
 
 def replace(kind: str, component: Any, values: Mapping[str, Any], where: str) -> Any:
@@ -93,12 +101,19 @@ def as_type_of(default: Any, value: Any, where: str) -> Any:
 
 
 def is_plain(value: Any) -> bool:
-    """Is it a JSON scalar, or a tuple of them? JSON has no NaN and no infinity."""
-    if isinstance(value, tuple):
+    """Is it a JSON scalar, or a tuple of them? JSON has no NaN and no infinity.
+
+    Of a subclass (an enum, a float of numpy) JSON would give back something else.
+    """
+    if type(value) is tuple:
         return all(is_plain(v) for v in value)
-    if isinstance(value, float):
+    if type(value) is float:
         return math.isfinite(value)
-    return value is None or isinstance(value, str | bool | int)
+    if type(value) is str:
+        return not any("\ud800" <= c <= "\udfff" for c in value)  # which UTF-8 cannot say
+    if type(value) is int:
+        return abs(value) < 2**63  # those of TOML
+    return value is None or type(value) is bool
 
 
 def _tuples(value: Any) -> Any:

@@ -7,8 +7,9 @@ Optional class variables: `quick` (field overrides that make the contract kit fa
 ("classification", "generation", or, but for networks and teachers, "" for either), and the facts
 listed below. The table in `bench.contract.kinds` has the default of each. Data sets, teachers and
 methods may have a second verb, `download()`: fetch what is missing of their files, with a checksum,
-when the user asks (`bench run --download`). Hooks are called once, at discovery, so they must be
-cheap: heavy libraries are imported inside the verbs.
+when the user asks (`bench run --download`). Hooks are called at discovery, first by a child process
+(`bench.contract.vetting`), so they must be cheap and silent: heavy libraries are imported inside
+the verbs.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from bench.contract.errors import BenchError
 from bench.contract.fields import expect
 
 NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+LONGEST_NAME = 48  # characters; the name of a picture holds three, and a file's may have 255
 TRACKS = ("classification", "generation")
 NORMS = ("linf", "l2", "")  # balls of attacks; "": none
 SEARCHES = ("", "noise", "black-box", "single-step", "iterative", "ensemble")
@@ -115,6 +116,10 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
+def _are_names(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(name, str) for name in value)
+
+
 EITHER = _track("", 'the track that it stands on; "" is either')
 DOWNLOAD = Fact(
     None,
@@ -126,7 +131,7 @@ DOWNLOAD = Fact(
 COMMON = {
     "quick": Fact({}, Mapping, "fields that make the checks fast", "a dict of fields"),
     "preload": Fact(
-        (), tuple, "slow imports of the verb, which workers find loaded", "a tuple of modules"
+        (), _are_names, "slow imports of the verb, which workers find loaded", "a tuple of modules"
     ),
 }
 

@@ -1,8 +1,8 @@
 """Discovery: every installed distribution with an entry point in group "bench".
 
-One broken plugin must not stop the others, so entry points are loaded one at a time, and what
-is wrong is kept in `Registry.broken` instead of being raised. `discover()` returns a value;
-there is no global state.
+One broken plugin must not stop the others, so entry points are loaded one at a time, after a
+child has tried them (`vetting`), and what is wrong is kept in `Registry.broken` instead of being
+raised. `discover()` returns a value; there is no global state.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,11 +19,12 @@ from typing import Any
 
 import pluggy
 
-from bench.contract import code, hookspecs
-from bench.contract.errors import BenchError
+from bench.contract import code, hookspecs, vetting
+from bench.contract.errors import BenchError, said
 from bench.contract.fields import about, expect, is_plain, suggest, values_of
-from bench.contract.kinds import KINDS, NAME, NORMS, check_facts, fact, says
+from bench.contract.kinds import KINDS, LONGEST_NAME, NAME, NORMS, check_facts, fact, says
 from bench.contract.moved import moved
+from bench.contract.unnoticed import unnoticed
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,17 @@ class Entry:
     @property
     def about(self) -> str:
         """The footnote in tables: the first line of the docstring, and what a preset sets."""
+        return about(self.component) + (f" With {self.settings}." if self.settings else "")
+
+    @property
+    def settings(self) -> str:
+        """The fields that differ from their defaults: "lam = 0.5, steps = 3"."""
         default = {f.name: f.default for f in dataclasses.fields(self.component)}
-        preset = [
+        return ", ".join(
             f"{name} = {value:.6g}" if isinstance(value, float) else f"{name} = {json.dumps(value)}"
             for name, value in values_of(self.component).items()
             if value != default[name]
-        ]
-        return about(self.component) + (f" With {', '.join(preset)}." if preset else "")
+        )
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,7 @@ class Registry:
 
     entries: tuple[Entry, ...]
     broken: tuple[Broken, ...] = ()
-    packages: frozenset[str] = frozenset()  # top-level packages of entry points
-    distributions: frozenset[str] = frozenset()  # whose other packages are plugin code, too
+    packages: frozenset[str] = frozenset()  # top-level packages of distributions with plugins
 
     @cached_property
     def _by_kind(self) -> Mapping[str, Mapping[str, Entry]]:
@@ -101,37 +104,55 @@ class Registry:
 
     def identity(self, component: Any) -> dict[str, Any]:
         """See `code.identity`."""
-        return code.identity(component, self._code)
+        return code.identity(component, self.packages)
 
-    @cached_property
-    def _code(self) -> frozenset[str]:
-        return self.packages.union(*map(code.packages_of, self.distributions))
+    def code_of(self, components: Iterable[Any]) -> code.Code:
+        """See `code.code_of`."""
+        return code.code_of((type(c).__module__ for c in components), self.packages)
+
+    @property
+    def names(self) -> Registry:
+        """The same without components, to look names up in another process."""
+        bare = tuple(dataclasses.replace(e, component=None) for e in self.entries)
+        return Registry(bare, self.broken)
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
+    """What has been found so far."""
+
     entries: list[Entry] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
 
+    def refuse(self, distribution: str, version: str, reason: str, *names: tuple[str, str]) -> None:
+        self.broken.append(Broken(distribution, version, said(reason), names))
 
-def discover(points: Iterable[EntryPoint] | None = None) -> Registry:
-    """Load every plugin, one by one. `points` defaults to the installed entry points."""
+
+def discover(points: Iterable[EntryPoint] | None = None, *, again: bool = False) -> Registry:
+    """Load every plugin, one by one. `points` defaults to the installed entry points.
+
+    A distribution whose import a child does not survive is left out, and named; `again` tries
+    once more those of which that is remembered.
+    """
     chosen = entry_points(group="bench") if points is None else points
-    found = _Found()
-    packages: set[str] = set()
-    distinct = {(_distribution(p), p.name, p.value): p for p in chosen}
-    for _, point in sorted(distinct.items()):
-        packages.add(re.split(r"[.:\s]", point.value)[0])
-        _load(point, found)
+    found = Found()
+    owned = vetting.by_distribution(chosen)
+    refused = vetting.refused(owned, again=again)
+    with unnoticed():
+        for name, own in owned.items():
+            version = own[0].dist.version if own[0].dist else "?"
+            if name in refused:
+                found.refuse(name, version, refused[name])
+            for point in own if name not in refused else ():
+                load(point, name, version, found)
     entries, clashes = _without_clashes(found.entries)
-    distributions = frozenset(name for name, _, _ in distinct)
-    broken = tuple(found.broken + clashes)
-    return Registry(tuple(entries), broken, frozenset(packages), distributions)
+    packages = frozenset[str]().union(*map(vetting.top_levels, owned.values()))
+    return Registry(tuple(entries), tuple(found.broken + clashes), packages)
 
 
 def registry_of(components: Mapping[str, Iterable[Any]], distribution: str = "here") -> Registry:
     """A registry of given components, by kind: for tests and for a plugin under development."""
-    found = _Found()
+    found = Found()
     for kind, members in components.items():
         for component in members:
             _admit(kind, component, distribution, "0", found)
@@ -141,12 +162,8 @@ def registry_of(components: Mapping[str, Iterable[Any]], distribution: str = "he
     return Registry(tuple(found.entries), (), frozenset(modules))
 
 
-def _distribution(point: EntryPoint) -> str:
-    return point.dist.name if point.dist else "unknown distribution"
-
-
-def _load(point: EntryPoint, found: _Found) -> None:
-    name, version = _distribution(point), point.dist.version if point.dist else "?"
+def load(point: EntryPoint, name: str, version: str, found: Found) -> None:
+    """Import what an entry point of a distribution names, call its hooks, keep what they give."""
     manager = pluggy.PluginManager("bench")
     manager.add_hookspecs(hookspecs)
     place = f"entry point {point.name} = {point.value} of {name}"
@@ -155,11 +172,11 @@ def _load(point: EntryPoint, found: _Found) -> None:
         manager.register(plugin, name=point.name)
         manager.check_pending()
     except (Exception, SystemExit) as error:
-        found.broken.append(Broken(name, version, f"{place}: {_said(error)}"))
+        found.refuse(name, version, f"{place}: {_raised(error)}")
         return
     if not manager.get_hookcallers(plugin):
         reason = f"{place} has no hooks; expected functions with @hookimpl, as bench_methods"
-        found.broken.append(Broken(name, version, reason))
+        found.refuse(name, version, reason)
     for kind in KINDS:
         hook = f"bench_{kind}s"
         try:
@@ -168,29 +185,26 @@ def _load(point: EntryPoint, found: _Found) -> None:
                 for component in list(implementation.function()):
                     _admit(kind, component, name, version, found)
         except (Exception, SystemExit) as error:
-            reason = f"{hook}() of {name} raised {_said(error)}"
-            found.broken.append(Broken(name, version, reason))
+            found.refuse(name, version, f"{hook}() of {name} raised {_raised(error)}")
 
 
-def _said(error: BaseException) -> str:
-    if said := moved(error):
-        return said
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+def _raised(error: BaseException) -> str:
+    text = moved(error) or said(error)
+    return text if moved(error) else ": ".join(filter(None, (type(error).__name__, text)))
 
 
-def _admit(kind: str, component: Any, distribution: str, version: str, found: _Found) -> None:
-    name = getattr(component, "name", None)
+def _admit(kind: str, component: Any, distribution: str, version: str, found: Found) -> None:
     try:
         _check(kind, component)
-    except BenchError as fault:
-        shown = f"{kind} {name!r}" if isinstance(name, str) else f"a {kind}"
-        names = ((kind, name),) if isinstance(name, str) else ()
-        found.broken.append(
-            Broken(distribution, version, f"{shown} of {distribution}: {fault}", names)
-        )
-    else:
         found.entries.append(Entry(kind, component.name, component, distribution, version))
+    except Exception as error:  # properties of a component may raise anything
+        name = vars(component).get("name") if hasattr(component, "__dict__") else None
+        fault = str(error) if isinstance(error, BenchError) else _raised(error)
+        if not isinstance(name, str):
+            found.refuse(distribution, version, f"a {kind} of {distribution}: {fault}")
+            return
+        place = f"{kind} {said(name, LONGEST_NAME)!r} of {distribution}"
+        found.refuse(distribution, version, f"{place}: {fault}", (kind, name))
 
 
 def _check(kind: str, component: Any) -> None:
@@ -221,6 +235,11 @@ def _check_fields(component: Any) -> None:
     members = dataclasses.fields(component)
     if not members or members[0].name != "name" or not isinstance(component.name, str):
         raise BenchError("its first field must be `name: str`")
+    if len(component.name) > LONGEST_NAME:
+        raise BenchError(
+            f"its name has {len(component.name)} characters; expected at most {LONGEST_NAME}, "
+            "since names of files are made of several"
+        )
     if not NAME.fullmatch(component.name):
         raise BenchError(
             f"its name {component.name!r} must be lower-case letters, digits, '-', '+' or '.'"
@@ -230,6 +249,12 @@ def _check_fields(component: Any) -> None:
             raise BenchError(f"its field `{member.name}` has no default")
         value = getattr(component, member.name)
         expect(is_plain(value), f"its field `{member.name}`", value, "a JSON scalar or a tuple")
+    try:
+        alike = hash(component) == hash(dataclasses.replace(component))
+    except Exception as error:
+        raise BenchError(f"it cannot be copied and hashed ({_raised(error)})") from None
+    if not alike or component != dataclasses.replace(component):
+        raise BenchError("it does not equal a copy of itself; leave `__eq__` to @dataclass")
 
 
 def _check_ball(attack: Any) -> None:

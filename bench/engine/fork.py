@@ -30,7 +30,7 @@ from typing import Any
 
 import psutil
 
-from bench.contract.errors import BenchError, Unsupported
+from bench.contract.errors import BenchError, Unsupported, said
 from bench.contract.moved import moved
 
 ENVIRONMENT = {
@@ -145,11 +145,10 @@ def fork(
 def sentence(error: BaseException) -> str:
     """One line on an exception: what it is, what it says, and where it was raised."""
     told = traceback.TracebackException.from_exception(error)  # survives a broken __str__
-    text = " ".join(str(told).split())
+    text = said(told)
     if isinstance(error, BenchError | Unsupported):
         return text or type(error).__name__
-    text = moved(error) or text
-    text = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    text = moved(error) or said(told, LONGEST)
     # The innermost frame is often torch's own; what the author can mend is further out.
     frames = [f for f in told.stack if not f.filename.startswith("<")]
     own = [f for f in frames if f"{os.sep}torch{os.sep}" not in f.filename] or frames

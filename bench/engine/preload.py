@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
+from bench.contract import imported, vetting
 from bench.engine.fork import WANTED
 
 
@@ -45,6 +46,7 @@ def _unnoticed() -> Iterator[None]:
         os.environ.update(environment)
 
 
+imported.record(vetting.installed_packages())
 load(os.environ.pop(WANTED, "").split())
 # or a collection in a fork touches, and so copies, every page of ours: 0.65 s of CPU, not 0.06
 gc.freeze()

@@ -131,6 +131,8 @@ class Engine:
             for name, part in named.items()
             if not isinstance(part, Stage)
         }
+        networks = [getattr(one, "architecture", None) for one in stage.above.values()]
+        parts = [part for part in named.values() if not isinstance(part, Stage)]
         return Work(
             stage=stage.sent(keys),
             key=key,
@@ -138,6 +140,7 @@ class Engine:
             store=str(self.store.root.resolve()),
             folder=data_folder(),
             inputs={"title": stage.title, "price": price_key(stage), **identities},
+            code=self.components.registry.code_of([*parts, *filter(None, networks)]),
         )
 
     def key_of(self, stage: Stage, contents: Mapping[str, str]) -> str:

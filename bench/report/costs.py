@@ -6,85 +6,90 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from bench.records.result import Result
-from bench.report.markdown import table
+from bench.report.model import (
+    Cell,
+    Column,
+    Form,
+    Name,
+    Paragraph,
+    Passes,
+    Section,
+    Table,
+    Value,
+    budget,
+)
 from bench.report.numbers import Board
 
-MISSING = "–"
 
-
-def section(board: Board, records: Sequence[Result]) -> list[str]:
+def sections(board: Board, records: Iterable[Result]) -> tuple[Section, ...]:
     """Two tables for each data set: what sets and students cost, and what attacks do."""
     counted = [r for r in records if r.passes]
-    lines = []
+    parts = []
     for dataset in board.datasets:
         of_dataset = [record for record in counted if record.dataset == dataset]
         if of_dataset:
-            lines += [f"### {dataset}", "", *_sets(board, of_dataset), ""]
-            lines += [*_attacks(board, of_dataset), ""]
-    if not lines:
-        return []
+            tables = (_sets(board, of_dataset), _attacks(board, of_dataset))
+            parts.append(Section(dataset, tables))
     explained = (
         "Images that went forward through a network / whose gradients came back, as means over "
         "the seeds; hardware has no say in it. The teacher is trained once for all that use it."
     )
-    return ["## Cost, in passes", "", explained, "", *lines]
+    said = Paragraph((explained,))
+    return (Section("Cost, in passes", (said, *parts)),) if parts else ()
 
 
-def _sets(board: Board, records: Sequence[Result]) -> list[str]:
+def _sets(board: Board, records: Sequence[Result]) -> Table:
     """Rows of methods: teacher, condensation, and students by network and labels."""
     students = list(dict.fromkeys((r.architecture, r.labels) for r in records))
     scored = any("scorer" in r.passes for r in records)
-    header = ["IPC", "Method", "Teacher", *(["Scorer"] if scored else []), "Condensation"]
-    header += [
+    names = ["Teacher", *(["Scorer"] if scored else []), "Condensation"]
+    names += [
         f"Student {architecture}" + (f", {labels} labels" if board.attacks else "")
         for architecture, labels in students
     ]
-    rows = []
-    order = [
-        *((i, m) for i in board.ipc for m in (*board.methods, *board.controls)),
-        *((0, m) for m in board.ceiling),
-    ]
-    for ipc, method in order:
+    rows: list[tuple[Cell, ...]] = []
+    for ipc, method in board.rows:
         group = [r for r in records if (r.ipc, r.method) == (ipc, method)]
         group = [r for r in group if not r.step]  # a checkpoint is part of its training
         if not group:
             continue
-        trained = [
+        roles = ("teacher", *(["scorer"] if scored else []), "set")
+        trained = (
             _mean([r for r in group if (r.architecture, r.labels) == one], "student")
             for one in students
-        ]
-        rows.append(
-            [
-                *(str(ipc or "full set"), method, _mean(group, "teacher")),
-                *([_mean(group, "scorer")] if scored else []),
-                *(_mean(group, "set"), *trained),
-            ]
         )
-    return table(header, rows)
+        made = (_mean(group, role) for role in roles)
+        rows.append((budget(ipc), Name(method), *made, *trained))
+    keys = (Column("IPC", key=True), Column("Method", key=True, left=True))
+    return Table((*keys, *map(Column, names)), tuple(rows))
 
 
-def _attacks(board: Board, records: Sequence[Result]) -> list[str]:
+def _attacks(board: Board, records: Sequence[Result]) -> Table:
     """Rows of attacks or samplers: passes for each image that they were asked for."""
     what = "Attack" if board.attacks else "Sampler"
-    header = ["", what, "Forward an image", "Backward an image"]
-    rows = []
+    heads = (
+        *(Column("", key=True), Column(what, key=True, left=True)),
+        *(Column("Forward an image"), Column("Backward an image")),
+    )
+    rows: list[tuple[Cell, ...]] = []
     for name in (*board.attacks, *board.samplers):
         group = [r for r in records if name in (r.attack, r.sampler)]
         group = [r for r in group if "student" in r.passes]
         images = sum(r.images for r in group)
         if images:
             total = _sum(group, "probe")
-            rows.append(["", name, *(f"{total[way] / images:,.1f}" for way in total)])
-    return table(header, rows)
+            an_image = (Value(total[way] / images, form=Form(",.1f")) for way in total)
+            rows.append((Name(""), Name(name), *an_image))
+    return Table(heads, tuple(rows))
 
 
-def _mean(records: Iterable[Result], role: str) -> str:
+def _mean(records: Iterable[Result], role: str) -> Cell:
     """Forward and backward of one stage, each stage counted once."""
     stages = {r.content[role]: r for r in records if role in r.passes}
     if not stages:
-        return MISSING
+        return Value()
     total = _sum(stages.values(), role)
-    return " / ".join(f"{count / len(stages):,.0f}" for count in total.values())
+    return Passes(total["forward"] / len(stages), total["backward"] / len(stages))
 
 
 def _sum(records: Iterable[Result], role: str) -> dict[str, int]:

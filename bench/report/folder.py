@@ -10,6 +10,7 @@ from bench.contract.errors import BenchError
 from bench.records.files import read_all, write, write_bytes
 from bench.records.result import Result, kept, merge
 from bench.report import page, pictures, published
+from bench.report.model import Page
 from bench.report.numbers import board_of, on_board
 from bench.stages import evaluator
 
@@ -95,7 +96,12 @@ def write_tables(board: Path) -> list[str]:
     return list(tables)
 
 
-def _tables(board: Path) -> dict[str, str]:
+def page_of(board: Path) -> Page:
+    """The page that follows from the records of a board."""
     found, axes = read_all(board), board_of(read_matrix(board))
     faults = tuple(map(str, found.faults))
-    return page.render(axes, found.results, published.read(board), faults)
+    return page.build(axes, found.results, published.read(board), faults)
+
+
+def _tables(board: Path) -> dict[str, str]:
+    return page.files(page_of(board))

@@ -1,33 +1,55 @@
-"""Markdown that also lines up as plain text."""
+"""Pages as Markdown whose tables also line up as plain text."""
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+from bench.report.model import (
+    Block,
+    Cell,
+    Code,
+    Column,
+    Items,
+    Name,
+    Page,
+    Paragraph,
+    Picture,
+    Section,
+    Span,
+    Table,
+    Value,
+    Words,
+    repeats,
+    text_of,
+)
+
+
+def rendered(page: Page) -> str:
+    """A whole page."""
+    blocks = (*page.introduction, *page.results, *page.rest)
+    return "\n\n".join(_chunks(Section(page.title, blocks), 1)) + "\n"
 
 
 def escaped(text: str) -> str:
     """Foreign text as one line of Markdown that means itself."""
-    return "".join(f"\\{c}" if c in "\\<*" else c for c in " ".join(text.split()))
+    return "".join(f"\\{c}" if c in "\\<*" else c for c in re.sub(r"\s+", " ", text))
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> list[str]:
-    """A table whose columns line up in plain text too; all but the `left` one are right-aligned."""
-    lines = [[text.replace("|", "\\|") for text in line] for line in (header, *rows)]
-    widths = [max(3, *map(width_of, column)) for column in zip(*lines, strict=True)]
-    rule = [
-        f":{'-' * (width - 1)}" if k == left else f"{'-' * (width - 1)}:"
-        for k, width in enumerate(widths)
-    ]
+def line(words: Words) -> str:
+    return "".join(map(_piece, words)).strip()
 
-    def pad(text: str, k: int) -> str:
-        space = " " * (widths[k] - width_of(text))
-        return text + space if k == left else space + text
 
-    return [
-        f"| {' | '.join(pad(text, k) for k, text in enumerate(line))} |"
-        for line in (lines[0], rule, *lines[1:])
-    ]
+def cell_text(cell: Cell) -> str:
+    """A cell without its footnotes: the best in bold, controls in italics."""
+    text = escaped(text_of(cell)).strip()
+    match cell:
+        case Value(best=True):
+            return f"**{text}**"
+        case Name(role="control"):
+            return f"*{text}*"
+    return text
 
 
 def width_of(text: str) -> int:
@@ -36,3 +58,72 @@ def width_of(text: str) -> int:
         return len(text)
     wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
     return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
+
+
+def _piece(piece: str | Span) -> str:
+    match piece:
+        case str():
+            return escaped(piece)
+        case Span(text, "strong"):
+            return f"**{escaped(text)}**"
+        case Span(text, "emphasis"):
+            return f"*{escaped(text)}*"
+        case Span(text, "code"):
+            return f"`{text}`"
+        case Span(text, _, url):
+            return f"[{_in_brackets(text)}]({url})"
+
+
+def _in_brackets(text: str) -> str:
+    return escaped(text).replace("[", "\\[").replace("]", "\\]")
+
+
+def _chunks(block: Block, level: int) -> Iterator[str]:
+    """The parts of a block that an empty line separates; headings in it begin at a level."""
+    match block:
+        case Section(title, blocks):
+            yield f"{'#' * level} {escaped(title).strip()}"
+            for inner in blocks:
+                yield from _chunks(inner, level + 1)
+        case Paragraph(words):
+            yield line(words)
+        case Items(items):
+            yield "\n".join(f"- {line(words)}" for words in items)
+        case Code(text, language):
+            yield f"```{language}\n{text}\n```"
+        case Picture(file, instead, caption):
+            yield from [line(caption)] if caption else []
+            yield f"![{_in_brackets(instead)}]({file})"
+        case Table():
+            yield from _table(block)
+
+
+def _table(table: Table) -> Iterator[str]:
+    numbers = table.footnotes
+
+    def marked(text: str, notes: Sequence[str]) -> str:
+        return text + "".join(f" [{numbers[note]}]" for note in notes)
+
+    lines = [[marked(escaped(c.name).strip(), c.notes) for c in table.columns]]
+    for row, repeated in zip(table.rows, repeats(table), strict=True):
+        texts = (marked(cell_text(cell), cell.notes) for cell in row)
+        lines.append(["" if r else text for r, text in zip(repeated, texts, strict=True)])
+    if table.caption:
+        yield "\n".join(map(line, table.caption))
+    yield "\n".join(_aligned(table.columns, lines))
+    if numbers:
+        yield "\n".join(f"- [{n}] {escaped(text).strip()}" for text, n in numbers.items())
+
+
+def _aligned(columns: Sequence[Column], lines: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Lines of a table, the first its head, in columns that line up in plain text."""
+    barred = [[text.replace("|", "\\|") for text in texts] for texts in lines]
+    widths = [max(3, *map(width_of, column)) for column in zip(*barred, strict=True)]
+    rules = ["-" * (width - 1) for width in widths]
+    rule = [f":{r}" if c.left else f"{r}:" for c, r in zip(columns, rules, strict=True)]
+    for texts in (barred[0], rule, *barred[1:]):
+        cells = []
+        for column, width, text in zip(columns, widths, texts, strict=True):
+            space = " " * (width - width_of(text))
+            cells.append(text + space if column.left else space + text)
+        yield f"| {' | '.join(cells)} |"

@@ -22,6 +22,7 @@ from msgspec import structs
 from bench.board.matrix import Matrix
 from bench.records.record import Scale
 from bench.records.result import Result, at_step, unpack
+from bench.report.model import PERCENT, PLAIN
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,14 @@ class Board:
         """The columns of the tables, but for the robust ones."""
         steps = (*self.checkpoints, 0)
         return (*self.attacks, *(at_step(s, step) for s in self.samplers for step in steps))
+
+    @property
+    def rows(self) -> tuple[tuple[int, str], ...]:
+        """(ipc, method) of all rows: each method at each budget, and the ceilings."""
+        return (
+            *((ipc, m) for ipc in self.ipc for m in (*self.methods, *self.controls)),
+            *((0, method) for method in self.ceiling),
+        )
 
     def role(self, method: str) -> str:
         """ "method", "control" or "ceiling"."""
@@ -288,7 +297,7 @@ def _row(board: Board, key: tuple[Any, ...], group: list[Result]) -> dict[str, A
 
 def display(value: float, rate: bool) -> str:
     """A mean as a table prints it: a rate in percent with one decimal, else four digits."""
-    return f"{100 * value:.1f}" if rate else f"{value + 0.0:.4g}"
+    return (PERCENT if rate else PLAIN).shown(value)
 
 
 def best(table: pd.DataFrame, scale: Mapping[str, Scale]) -> pd.Series[bool]:

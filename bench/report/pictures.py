@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bench.contract.keys import digest
 from bench.records.result import Result
+from bench.report.model import Paragraph, Picture, Section
 from bench.report.numbers import Board, moves
 
 FOLDER = "images"
@@ -84,11 +85,11 @@ def rows(board: Board, records: Iterable[Result]) -> dict[str, dict[str, Result]
     return {name_of(attacked): attacked for attacked in drawn}
 
 
-def section(board: Board, records: Iterable[Result]) -> list[str]:
+def sections(board: Board, records: Iterable[Result]) -> tuple[Section, ...]:
     """The pictures on a board's page."""
     shown = rows(board, records)
     if not shown:
-        return []
+        return ()
     sampled = (
         f"Samples of the students of seed {board.seeds[0]}, for each sampler, a line a class; a "
         "row that generates nothing shows its images."
@@ -98,16 +99,18 @@ def section(board: Board, records: Iterable[Result]) -> list[str]:
         "attack its perturbation (grey is none; the largest is black or white) and the adversarial "
         "image."
     )
-    lines = ["## Pictures", "", explained if board.attacks else sampled, ""]
-    for name, attacked in shown.items():
-        record = next(iter(attacked.values()))
-        words = [record.method, f"IPC {record.ipc or 'all'}"]
-        words += [f"{record.labels} labels"] if board.attacks else []
-        words += [record.architecture, record.dataset]
-        columns = f"{'clean, ' if board.attacks else ''}{', '.join(attacked)}"
-        lines += [f"{', '.join(words)}: {columns}", ""]
-        lines += [f"![{', '.join(attacked)}]({name})", ""]
-    return lines
+    said = Paragraph((explained if board.attacks else sampled,))
+    drawn = (_picture(board, name, attacked) for name, attacked in shown.items())
+    return (Section("Pictures", (said, *drawn)),)
+
+
+def _picture(board: Board, name: str, attacked: Mapping[str, Result]) -> Picture:
+    record = next(iter(attacked.values()))
+    words = [record.method, f"IPC {record.ipc or 'all'}"]
+    words += [f"{record.labels} labels"] if board.attacks else []
+    words += [record.architecture, record.dataset]
+    columns = f"{'clean, ' if board.attacks else ''}{', '.join(attacked)}"
+    return Picture(name, ", ".join(attacked), (f"{', '.join(words)}: {columns}",))
 
 
 def missing(folder: Path, board: Board, records: Iterable[Result]) -> list[str]:

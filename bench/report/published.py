@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,9 @@ from typing import Any
 from bench.contract.errors import BenchError
 from bench.contract.fields import expect, suggest
 from bench.contract.kinds import NORMS, SEARCHES
-from bench.report.markdown import escaped
-from bench.report.markdown import table as markdown_table
+from bench.report import model
+from bench.report.model import Column, Form, Name, Paragraph, Section, Span
 from bench.report.relations import TOLERANCE, Attacked, broken
-
-MISSING = "–"
 
 Value = tuple[float, ...]  # (), (mean,) or (mean, spread)
 
@@ -171,47 +169,45 @@ def _known(given: Mapping[str, Any], names: tuple[str, ...], place: str) -> None
 # ---- the page
 
 
-def section(tables: tuple[Table, ...]) -> list[str]:
-    """The part of a board's page with numbers in print; empty if there are none."""
+def sections(tables: tuple[Table, ...]) -> tuple[Section, ...]:
+    """The part of a board's page with numbers in print; none if there are none."""
     if not tables:
-        return []
-    said = (
-        "Numbers in print, as their authors give them. **Nothing here was measured by this "
-        "board**; students, labels, augmentation and attacks are those of the sources."
+        return ()
+    said = Paragraph(
+        (
+            "Numbers in print, as their authors give them. ",
+            Span("Nothing here was measured by this board", "strong"),
+            "; students, labels, augmentation and attacks are those of the sources.",
+        )
     )
-    return ["## Published elsewhere", "", said, "", *(line for t in tables for line in _lines(t))]
+    parts = (Section(table.title, (_shown(table),)) for table in tables)
+    return (Section("Published elsewhere", (said, *parts)),)
 
 
-def _lines(table: Table) -> Iterator[str]:
-    notes: dict[str, int] = {}
-
-    def mark(texts: list[str]) -> str:
-        return "".join(f" [{notes.setdefault(text, len(notes) + 1)}]" for text in texts)
-
+def _shown(table: Table) -> model.Table:
     printed = [v for values in table.rows.values() for value in values for v in value]
-    decimals = max([1, *map(_decimals, printed)])
-    rows = []
+    decimals = f".{max([1, *map(_decimals, printed)])}f"
+    form = Form(decimals, decimals, percent=True) if table.rate else Form(".6g", ".6g")
+    rows: list[tuple[model.Cell, ...]] = []
     for name, values in table.rows.items():
         found = flags(table, values)
-        cells = [
-            _text(value, table.rate, decimals) + mark(found.get(column, []))
+        cells = (
+            model.Value(*_both(value), form=form, notes=tuple(found.get(column, ())))
             for column, value in zip(table.columns, values, strict=True)
-        ]
-        rows.append([escaped(name), *cells])
-    source = escaped(table.source).replace("[", "\\[").replace("]", "\\]")
+        )
+        rows.append((Name(name), *cells))
     unit = ", in percent" if table.rate else ""
-    yield from (f"### {escaped(table.title)}", "")
-    yield f"{escaped(table.metric)}{unit}. Source: [{source}]({table.url})."
-    yield from ([escaped(table.note)] if table.note else [])
-    yield ""
-    yield from markdown_table(["Row", *map(escaped, table.columns)], rows, left=0)
-    yield ""
-    yield from (f"- [{number}] {escaped(text)}" for text, number in notes.items())
-    yield from ([""] if notes else [])
+    source = (f"{table.metric}{unit}. Source: ", Span(table.source, "link", table.url), ".")
+    return model.Table(
+        (Column("Row", key=True, left=True), *map(Column, table.columns)),
+        tuple(rows),
+        (source, (table.note,)) if table.note else (source,),
+    )
 
 
-def _text(value: Value, rate: bool, decimals: int) -> str:
-    return " ± ".join(f"{100 * v:.{decimals}f}" if rate else f"{v:.6g}" for v in value) or MISSING
+def _both(value: Value) -> tuple[float | None, float | None]:
+    """Mean and spread; None is not given."""
+    return value[0] if value else None, value[1] if len(value) > 1 else None
 
 
 def _decimals(fraction: float) -> int:

@@ -35,7 +35,8 @@ class Probe(Stage):
         return str(self.student.architecture.name)
 
     def run(self, desk: Desk) -> Result:
-        from bench.stages.probing import joined, probed_images
+        from bench.stages.probing import joined
+        from bench.training.loading import probed_images
 
         source, facts = desk.source(self.dataset), self.dataset.facts
         test = source.split("test")
@@ -72,7 +73,7 @@ class Attack(Stage):
         return str(self.student.architecture.name)
 
     def run(self, desk: Desk) -> Result:
-        from bench.stages.probing import probed_images
+        from bench.training.loading import probed_images
 
         test = desk.source(self.dataset).split("test")
         index = probed_images(test, self.dataset.facts["digest"], self.images)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.utils import deterministic
 
+from bench.contract.imported import check_code
 from bench.stages.io import Desk, Progress
 from bench.stages.stage import Work
 from bench.store.store import Finished, Store
@@ -27,8 +28,10 @@ def execute(work: Work, *, progress: Progress) -> Finished:
     if work.folder:
         os.environ["BENCH_DATA"] = work.folder
     store = Store(Path(work.store))
+    check_code(work.code)  # before hours of work
     started = time.monotonic()
     tensors, value = work.stage.run(Desk(store, work.device, progress))
+    check_code(work.code)  # of what the verb has imported
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     cost = {
         "seconds": round(time.monotonic() - started, 3),

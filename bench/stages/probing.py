@@ -28,13 +28,6 @@ NAMES = ("logits", "clean_logits", "index")  # of what metrics are given; the re
 Probed = tuple[dict[str, Tensor], dict[str, Any]]  # tensors, JSON value
 
 
-def probed_images(test: Split, data_digest: str, images: int) -> Tensor:
-    """Which test images are attacked: a prefix of one permutation of the split, by its digest."""
-    generator = torch.Generator().manual_seed(int(data_digest[:12], 16))
-    order = torch.randperm(len(test.labels), generator=generator)
-    return order[:images] if images else order
-
-
 def probe(
     attack: Any,
     student: nn.Module,

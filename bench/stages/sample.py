@@ -38,9 +38,9 @@ class Sample(Stage):
     def run(self, desk: Desk) -> Result:
         from bench.stages import sampling
         from bench.stages.io import examples_of
-        from bench.stages.probing import probed_images
         from bench.training import diffusion
         from bench.training.diffusion import Denoiser
+        from bench.training.loading import probed_images
 
         source, condensed = desk.source(self.dataset), desk.condensed(self.set)
         facts, test = self.dataset.facts, source.split("test")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from bench.contract.code import Code
 from bench.contract.keys import digest, parameters, platform, seed_of
 
 if TYPE_CHECKING:
@@ -151,6 +152,7 @@ class Work:
     store: str
     folder: str = ""  # $BENCH_DATA: a server of workers keeps the one that it was started with
     inputs: Mapping[str, Any] = field(default_factory=dict)  # for people
+    code: Code = field(default_factory=Code)  # what the key says of the code that runs
 
 
 def _stages(parts: Any, prefix: str = "") -> Iterator[tuple[str, Stage]]:

@@ -21,6 +21,13 @@ READERS = min(8, os.cpu_count() or 1)  # threads that decode; decoders release t
 PIECE = 32  # images that a thread is asked for at once
 
 
+def probed_images(test: Split, data_digest: str, images: int) -> Tensor:
+    """Which test images are attacked: a prefix of one permutation of the split, by its digest."""
+    generator = torch.Generator().manual_seed(int(data_digest[:12], 16))
+    order = torch.randperm(len(test.labels), generator=generator)
+    return order[:images] if images else order
+
+
 def batches(split: Split, index: Tensor, size: int) -> Generator[Tensor, None, None]:
     """The images of `split` at `index` [N], in order: [B, C, H, W] with B = `size`, the last less.
 

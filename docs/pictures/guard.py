@@ -22,8 +22,8 @@ from torch.nn import functional as F
 
 from bench import Data, Task
 from bench.contract.registry import Registry, discover
-from bench.stages.probing import probed_images
 from bench.training import networks
+from bench.training.loading import probed_images
 
 matplotlib.use("agg")
 from matplotlib import pyplot as plt

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from bench.contract import vetting
 from bench.contract.errors import BenchError
 from bench.contract.fields import about, as_type_of, replace, suggest
 from bench.contract.kinds import KINDS
@@ -49,6 +50,12 @@ class Attack:
 GOOD = HEAD + "@hookimpl\ndef bench_methods(): return [Method()]\n"
 
 Install = Callable[..., list[importlib.metadata.EntryPoint]]
+
+
+@pytest.fixture(autouse=True)
+def no_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a child does first is tested in test_vetting.py; here is what we do ourselves."""
+    monkeypatch.setattr(vetting, "refused", lambda points, *, again=False: {})
 
 
 @pytest.fixture
@@ -307,6 +314,56 @@ FAULTS = {
         "class make.<locals>.Bad must stand at the top level of an importable module",
     ),
     "none": (component("pass", made="None"), "NoneType is not a frozen dataclass"),
+    "preload is a number": (
+        component('name: str = "bad"\n    preload: ClassVar = 5' + VERB),
+        "its class variable `preload` is 5; expected a tuple of modules",
+    ),
+    "preload holds a number": (
+        component('name: str = "bad"\n    preload: ClassVar = ("json", 5)' + VERB),
+        "its class variable `preload` is ('json', 5); expected a tuple of modules",
+    ),
+    "a name of 245 characters": (
+        component('name: str = "' + "b" * 245 + '"' + VERB),
+        "its name has 245 characters; expected at most 48",
+    ),
+    "a name with half a character": (
+        component('name: str = "bad\\ud800"' + VERB),
+        "must be lower-case letters, digits, '-', '+' or '.'",
+    ),
+    "half a character": (
+        component('name: str = "bad"\n    x: str = "\\udcff"' + VERB),
+        "its field `x` is '\\udcff'; expected a JSON scalar",
+    ),
+    "a huge integer": (
+        component('name: str = "bad"\n    x: int = 10**19' + VERB),
+        "its field `x` is 10000000000000000000; expected a JSON scalar",
+    ),
+    "an integer that cannot be printed": (
+        component('name: str = "bad"\n    x: int = 10**5000' + VERB),
+        "method 'bad' of acme: its field `x` is",
+    ),
+    "a float that is more than one": (
+        HEAD.replace("class Method", "class Method", 1)
+        + 'class Odd(float):\n    def __repr__(self): return "0.5"\n'
+        + component('name: str = "bad"\n    x: float = Odd(0.1)' + VERB).removeprefix(HEAD),
+        "its field `x` is 0.5; expected a JSON scalar",
+    ),
+    "no hash": (
+        component('name: str = "bad"\n    __hash__ = None' + VERB, made="Bad()"),
+        "it cannot be copied and hashed (TypeError: unhashable type: 'Bad')",
+    ),
+    "an equality of its own": (
+        component(
+            'name: str = "bad"' + VERB + "    def __eq__(self, other): return False\n"
+            "    def __hash__(self): return 1\n",
+            "@dataclass(frozen=True, eq=False)",
+        ),
+        "it does not equal a copy of itself",
+    ),
+    "a name that clears the screen": (
+        component('name: str = "\\x1b[2J\\u202ebad"' + VERB),
+        "method '[2Jbad' of acme: its name",
+    ),
     "a fact that raises": (
         component('name: str = "bad"\n    track = property(lambda self: 1 / 0)' + VERB),
         "ZeroDivisionError",
@@ -320,9 +377,10 @@ def test_a_faulty_component_is_named_with_its_fault(fault: str, install: Install
     reason = only_reason(discover(install("acme", source)))
     assert words in reason
     assert "acme" in reason
+    assert reason.isprintable()
 
 
-@pytest.mark.parametrize("fault", [f for f in FAULTS if f != "a fact that raises"])
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_faulty_component_leaves_those_beside_it_alone(fault: str, install: Install) -> None:
     assert names(discover(install("acme", FAULTS[fault][0]))) == [("method", "good", "acme")]
 
@@ -504,6 +562,16 @@ def test_setting_fields_leaves_the_component_alone() -> None:
 
 def test_a_tuple_with_one_float_takes_floats() -> None:
     assert as_type_of((1, 0.5), [0.25, 2], "x") == (0.25, 2.0)
+
+
+def test_a_docstring_is_cleaned_and_cut() -> None:
+    @dataclass(frozen=True)
+    class Loud:
+        name: str = "loud"
+
+    Loud.__doc__ = "\x1b[31mRed\x1b[0m \u202eand\ud800 " + "long " * 1000
+    assert about(Loud()).startswith("[31mRed[0m and\N{REPLACEMENT CHARACTER} long")
+    assert len(about(Loud())) == 2000
 
 
 def test_the_footnote_is_the_first_line_of_the_docstring() -> None:

@@ -7,9 +7,23 @@ import pytest
 from support import as_result
 
 from bench.records.result import pack
+from bench.report.model import (
+    COUNT,
+    PERCENT,
+    Column,
+    Frame,
+    Items,
+    Name,
+    Paragraph,
+    Section,
+    Span,
+    Table,
+    Value,
+    budget,
+)
 from bench.report.numbers import Board
-from bench.report.page import check, write_files
-from bench.report.page import render as render_results
+from bench.report.page import build as build_page
+from bench.report.page import check, files, write_files
 
 BOARD = Board(
     title="Toy <board>",
@@ -27,9 +41,13 @@ BOARD = Board(
 )
 
 
-def render(board, made, **more):
+def build(board, made):
     """The page of results given as JSON values."""
-    return render_results(board, [as_result(one) for one in made], **more)
+    return build_page(board, [as_result(one) for one in made])
+
+
+def render(board, made):
+    return files(build(board, made))
 
 
 ABOUT = {
@@ -206,6 +224,61 @@ def table_rows(text):
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
 
 
+def test_a_page_is_a_value_whose_numbers_are_numbers():
+    small = {"ipc": (1,), "attacks": ("none",), "metrics": ("right",), "ceiling": ()}
+    made = [
+        record("alpha", 1, "none", 0, "1110"),
+        record("alpha", 1, "none", 1, "1100"),
+        *(record("beta", 1, "none", s, "") for s in (0, 1)),
+        record("dice", 1, "none", 0, "1110", parameters={"method": {"sides": 6}}),
+    ]
+    page = build(Board(**{**vars(BOARD), **small, "methods": ("alpha", "beta", "gamma")}), made)
+    sd = 0.125 * 2**0.5
+    weights = (Value(2, form=COUNT), Value(1234, form=COUNT))
+    rows = (
+        (budget(1), Name("alpha", "method"), *weights, Value(0.625, sd, 2, PERCENT)),
+        (
+            *(budget(1), Name("beta", "method"), Value(form=COUNT), Value(form=COUNT)),
+            Value(declined=True, notes=("needs <BatchNorm>",)),
+        ),
+        (
+            *(budget(1), Name("dice", "control", ("method.sides = 6",)), *weights),
+            Value(0.75, None, 1, PERCENT, best=True, notes=("1 of 2 seeds",)),
+        ),
+    )
+    columns = (
+        Column("IPC", key=True, merged=True),
+        Column("Method", key=True, left=True),
+        *map(Column, ("Images", "Bytes", "none")),
+    )
+    table = Table(columns, rows, (("n = 2 seeds, 4 test images.",),))
+    place = Section(
+        "blobs · small · hard labels", (table, Paragraph(("Not run yet: IPC 1: gamma.",)))
+    )
+    assert page.title == "Toy <board>"
+    assert page.results == (Section("right, in percent (higher is better)", (place,)),)
+    about = {"method": ("alpha", "beta", "dice"), "attack": ("none",)}
+    items = [
+        (f"{kind} ", Span(name, "strong"), f": {ABOUT[name]}")
+        for kind, names in about.items()
+        for name in names
+    ]
+    assert page.rest == (Section("Components", (Items(tuple(items)),)),)
+    axes = ("blobs", "small", "hard", 1)
+    assert page.figures == Frame(
+        tuple(TABLE.splitlines()[0].split(",")),
+        (
+            (*axes, "alpha", "method", "none", "right", 0.625, sd, 2, 4, 2, 1234),
+            (*axes, "dice", "control", "none", "right", 0.75, None, 1, 4, 2, 1234),
+        ),
+    )
+
+
+def test_two_builds_of_a_page_are_equal_also_where_a_spread_is_not_known():
+    alone = Board(**{**vars(BOARD), "seeds": (0,)})
+    assert build(alone, records()) == build(alone, records()[::-1])
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_order_of_records_changes_no_byte(seed):
     shuffled = records()
@@ -221,9 +294,9 @@ def test_time_and_place_change_no_byte():
 
 
 def test_a_board_without_records_says_so():
-    files = render(BOARD, [])
-    assert files["README.md"].endswith("\n\nNo records yet.\n")
-    assert files["table.csv"] == TABLE.splitlines()[0] + "\n"
+    made = render(BOARD, [])
+    assert made["README.md"].endswith("\n\nNo records yet.\n")
+    assert made["table.csv"] == TABLE.splitlines()[0] + "\n"
 
 
 def test_records_off_the_board_change_no_byte():
@@ -316,12 +389,12 @@ def test_a_bar_in_a_name_breaks_no_table():
 
 
 def test_check_names_the_files_that_differ_or_are_missing(tmp_path):
-    files = render(BOARD, records())
-    assert check(tmp_path, files) == ["README.md", "table.csv"]
-    write_files(tmp_path, files)
-    assert check(tmp_path, files) == []
-    (tmp_path / "README.md").write_bytes(files["README.md"].replace("\n", "\r\n").encode())
-    assert check(tmp_path, files) == ["README.md"]
+    made = render(BOARD, records())
+    assert check(tmp_path, made) == ["README.md", "table.csv"]
+    write_files(tmp_path, made)
+    assert check(tmp_path, made) == []
+    (tmp_path / "README.md").write_bytes(made["README.md"].replace("\n", "\r\n").encode())
+    assert check(tmp_path, made) == ["README.md"]
 
 
 def test_files_that_stay_the_same_are_not_touched(tmp_path):
@@ -501,8 +574,8 @@ def test_a_table_of_samples_names_network_samplers_and_steps():
 
 
 def test_a_table_in_csv_has_the_columns_of_samples():
-    files = render(Board(**{**vars(BOARD), **SAMPLED}), samples())
-    lines = files["table.csv"].splitlines()
+    made = render(Board(**{**vars(BOARD), **SAMPLED}), samples())
+    lines = made["table.csv"].splitlines()
     assert lines[1] == (
         'blobs,small,hard,1,alpha,method,"few @ 1,000",distance,2.000000,,1,4,2,1234'
     )

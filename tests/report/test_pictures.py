@@ -12,8 +12,10 @@ from PIL import Image
 from safetensors.numpy import save_file
 from support import as_result
 
+from bench.report.markdown import rendered
+from bench.report.model import Frame, Page
 from bench.report.numbers import Board
-from bench.report.pictures import GAP, SIDE, missing, name_of, rows, samples, section, sheet, write
+from bench.report.pictures import GAP, SIDE, missing, name_of, rows, samples, sections, sheet, write
 
 BOARD = Board(
     title="Pictures",
@@ -45,6 +47,10 @@ def record(method="alpha", ipc=1, attack="weak", seed=3, moved=0.1, **changes):
         "perturbation": {"linf": {"mean": moved, "max": moved}},
     }
     return as_result(fields | changes)
+
+
+def text_of(parts) -> str:
+    return rendered(Page("", (), (), parts, Frame((), ())))
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -89,10 +95,10 @@ def test_rows_show_what_moved_the_images_of_the_first_seed():
     assert [list(of_row) for of_row in found.values()] == [["weak", "strong"], ["weak"]]
     assert alpha.startswith("images/blobs.small.hard.alpha.ipc-1.")
     assert whole.startswith("images/blobs.small.hard.all.ipc-all.")
-    text = "\n".join(section(BOARD, records))
+    text = text_of(sections(BOARD, records))
     assert "alpha, IPC 1, hard labels, small, blobs: clean, weak, strong\n" in text
     assert f"![weak, strong]({alpha})" in text
-    assert section(BOARD, [record(attack="none", moved=0.0)]) == []
+    assert sections(BOARD, [record(attack="none", moved=0.0)]) == ()
 
 
 @pytest.fixture
@@ -171,12 +177,12 @@ def test_rows_show_the_end_of_the_training_of_the_first_seed_by_sampler():
     assert [list(of_row) for of_row in found.values()] == [["few", "many"], ["few"]]
     assert alpha.startswith("images/blobs.small.alpha.ipc-1.")
     assert whole.startswith("images/blobs.small.all.ipc-all.")
-    text = "\n".join(section(SAMPLED, records))
+    text = text_of(sections(SAMPLED, records))
     assert "Samples of the students of seed 3, for each sampler, a line a class; a row" in text
     assert "alpha, IPC 1, small, blobs: few, many\n" in text
     assert "labels" not in text
     assert "clean" not in text
-    assert section(SAMPLED, [sampled(step=100)]) == []
+    assert sections(SAMPLED, [sampled(step=100)]) == ()
 
 
 def test_the_samplers_of_a_row_stand_below_each_other(tmp_path: Path):

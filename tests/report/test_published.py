@@ -7,6 +7,8 @@ import pytest
 
 from bench.contract.errors import BenchError
 from bench.report import published
+from bench.report.markdown import rendered
+from bench.report.model import Frame, Page
 
 PGD = {"search": "iterative", "norm": "linf", "eps": 0.03}
 TABLE: dict[str, Any] = {
@@ -25,7 +27,8 @@ TABLE: dict[str, Any] = {
 
 
 def section(**changes: Any) -> str:
-    return "\n".join(published.section(published.parse({"table": [TABLE | changes]})))
+    parts = published.sections(published.parse({"table": [TABLE | changes]}))
+    return rendered(Page("board", (), (), parts, Frame((), ()))).removeprefix("# board\n\n")
 
 
 def test_a_table_in_print_names_its_source_and_says_that_nobody_measured_it_here():
@@ -49,7 +52,7 @@ accuracy, in percent. Source: [Doe, 2020, table 1](https://example.org/1).
 
 
 def test_a_board_without_published_numbers_has_no_section(tmp_path: Path):
-    assert published.section(published.read(tmp_path)) == []
+    assert published.sections(published.read(tmp_path)) == ()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from bench.contract.errors import BenchError
 from bench.records.result import unpack
 from bench.stages import probing
-from bench.training import networks, toy
+from bench.training import loading, networks, toy
 
 DATA = toy.GRAY.load()
 CLASSES = len(DATA.classes)
@@ -25,16 +25,16 @@ CLASSES = len(DATA.classes)
 def test_fewer_probed_images_are_a_prefix_of_more(one: int, other: int, content: int) -> None:
     digest = f"{content:012x}0000"
     few, many = sorted((one, other))
-    longest = probing.probed_images(DATA.test, digest, many)
-    assert torch.equal(probing.probed_images(DATA.test, digest, few), longest[:few])
+    longest = loading.probed_images(DATA.test, digest, many)
+    assert torch.equal(loading.probed_images(DATA.test, digest, few), longest[:few])
     assert len(set(longest.tolist())) == many
-    every = probing.probed_images(DATA.test, digest, 0)
+    every = loading.probed_images(DATA.test, digest, 0)
     assert sorted(every.tolist()) == list(range(160))
     assert torch.equal(every[:many], longest)
 
 
 def test_other_data_are_probed_in_another_order() -> None:
-    orders = [probing.probed_images(DATA.test, f"{k:012x}0000", 0).tolist() for k in range(5)]
+    orders = [loading.probed_images(DATA.test, f"{k:012x}0000", 0).tolist() for k in range(5)]
     assert len({tuple(order) for order in orders}) == 5
 
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from bench import BenchError, CondensedSet, Data, Selection, Trial, Unsupported
 from bench.checks import checks_for, run_checks
-from bench.stages.probing import probed_images
+from bench.training.loading import probed_images
 from bench_guard.curvature import curvature
 from bench_guard.metrics import (
     METRICS,

@@ -224,7 +224,7 @@ def _top(metric: InputCurvature | CurvatureCosine, trial: Trial) -> tuple[Tensor
 
 def _tested(trial: Trial, images: int, model: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of images and labels: the first test images that attacks are given."""
-    from bench.stages.probing import probed_images
+    from bench.training.loading import probed_images
 
     test = trial.data.test
     index = probed_images(test, trial.data.digest, images)

@@ -14,8 +14,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from bench import BenchError, Task
-from bench.contract.keys import digest
+from bench import BenchError, Task, digest
 from bench.training import networks
 from bench_inversion import views
 from bench_inversion.settings import Recovery

@@ -11,8 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from bench import BenchError, CondensedSet, Task, TensorSplit
-from bench.contract.keys import digest
+from bench import BenchError, CondensedSet, Task, TensorSplit, digest
 from bench.training import loading
 from bench.training.classifier import Examples, fit
 from bench.training.recipe import Recipe

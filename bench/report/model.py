@@ -1,0 +1,222 @@
+"""A page as a value, before it is Markdown, CSV, or a table on a terminal.
+
+Numbers stay numbers, and texts are what their authors wrote: each renderer formats, escapes and
+emphasises in its own way. A cell carries the texts of its footnotes; which number each gets is
+the table's order of reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+MISSING, DECLINED = "–", "n/a"  # what stands for a figure that is not there
+
+# ---- text
+
+
+@dataclass(frozen=True)
+class Span:
+    """A piece of text that is set apart; `url` is where a link leads."""
+
+    text: str
+    style: Literal["strong", "emphasis", "code", "link"]
+    url: str = ""
+
+
+Words = tuple[str | Span, ...]
+"""A line of text."""
+
+# ---- cells of tables
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a number and its spread are shown, as format specifications."""
+
+    number: str = ".4g"
+    spread: str = ".2g"
+    percent: bool = False  # numbers are fractions
+
+    def shown(self, number: float) -> str:
+        return format((100 * number if self.percent else number) + 0.0, self.number)  # no "-0"
+
+    def shown_spread(self, spread: float) -> str:
+        return format(100 * spread if self.percent else spread, self.spread)
+
+
+PLAIN = Form()
+PERCENT = Form(".1f", ".1f", percent=True)
+COUNT = Form(",.0f")
+
+
+@dataclass(frozen=True)
+class Value:
+    """A figure: a mean and its spread `sd` over `n` seeds (0: not known), and what is said of it.
+
+    Without a mean it was not measured, or was `declined` for the reason in its notes.
+    """
+
+    mean: float | None = None
+    sd: float | None = None
+    n: int = 0
+    form: Form = PLAIN
+    best: bool = False  # one of the best of those that it is compared with, as displayed
+    declined: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Name:
+    """A text in a cell; of a method, which "role" it has: "method", "control" or "ceiling"."""
+
+    text: str
+    role: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Images that went forward through a network, and those whose gradients came back."""
+
+    forward: float
+    backward: float
+    notes: tuple[str, ...] = ()
+
+
+Cell = Value | Name | Passes
+
+
+def text_of(cell: Cell) -> str:
+    """What a cell says, without emphasis and footnotes."""
+    match cell:
+        case Name(text):
+            return text
+        case Passes(forward, backward):
+            return f"{COUNT.shown(forward)} / {COUNT.shown(backward)}"
+        case Value(mean, sd):
+            if mean is None:
+                return DECLINED if cell.declined else MISSING
+            shown = cell.form.shown(mean)
+            return shown if sd is None else f"{shown} ± {cell.form.shown_spread(sd)}"
+
+
+def budget(ipc: int) -> Cell:
+    """The cell of a row's images per class; 0 is the full set."""
+    return Value(ipc, form=Form(".0f")) if ipc else Name("full set")
+
+
+# ---- tables
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    key: bool = False  # one of those that name a row; they stand first
+    left: bool = False  # aligned to the left
+    merged: bool = False  # what is as in the row above is not repeated
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows have a cell for each column; each line of the caption is a line above the table."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    caption: tuple[Words, ...] = ()
+
+    @property
+    def footnotes(self) -> dict[str, int]:
+        """Text -> number, in order of reading: columns first, then row by row."""
+        noted = (*self.columns, *(cell for row in self.rows for cell in row))
+        texts = dict.fromkeys(text for one in noted for text in one.notes)
+        return {text: number for number, text in enumerate(texts, 1)}
+
+
+def repeats(table: Table) -> Iterator[tuple[bool, ...]]:
+    """Of every cell, row by row, whether it only repeats the one above in a merged column."""
+    above: tuple[Cell, ...] = ()
+    for row in table.rows:
+        pairs = zip(table.columns, row, above or (None,) * len(row), strict=True)
+        yield tuple(column.merged and cell == last for column, cell, last in pairs)
+        above = row
+
+
+# ---- pages
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    words: Words
+
+
+@dataclass(frozen=True)
+class Items:
+    """A list with a bullet before each."""
+
+    items: tuple[Words, ...]
+
+
+@dataclass(frozen=True)
+class Code:
+    text: str
+    language: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A file beside the page; `instead` is for those who do not see it."""
+
+    file: str
+    instead: str
+    caption: Words = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part under a heading; its level is how deep it lies in the page."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+Block = Paragraph | Items | Code | Picture | Table | Section
+
+Scalar = str | int | float | None
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Every figure of a page, one a row, unformatted; None is not known."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Scalar, ...], ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that a board shows: an introduction, a section of `results` for each metric, the rest."""
+
+    title: str
+    introduction: tuple[Block, ...]
+    results: tuple[Section, ...]
+    rest: tuple[Section, ...]
+    figures: Frame
+
+
+def tables(page: Page) -> Iterator[tuple[tuple[str, ...], Table]]:
+    """Every table of a page, in its order, with the headings above it."""
+
+    def walk(
+        blocks: tuple[Block, ...], headings: tuple[str, ...]
+    ) -> Iterator[tuple[tuple[str, ...], Table]]:
+        for block in blocks:
+            match block:
+                case Table():
+                    yield headings, block
+                case Section(title, inner):
+                    yield from walk(inner, (*headings, title))
+
+    yield from walk((*page.introduction, *page.results, *page.rest), (page.title,))

@@ -1,0 +1,300 @@
+"""The tables of measured figures: a section for each metric, in it a table for each place.
+
+A place is a data set, an architecture and a regime of labels. Rows are methods at a budget of
+images, columns attacks or samplers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+import pandas as pd
+
+from bench.records.record import Scale
+from bench.records.result import Result
+from bench.report.consistency import (
+    LOOKED,
+    OF_COLUMN,
+    OF_TABLE,
+    inconsistencies,
+    recipe_of,
+    typical,
+    unusual,
+)
+from bench.report.model import (
+    COUNT,
+    PERCENT,
+    PLAIN,
+    Block,
+    Cell,
+    Column,
+    Name,
+    Paragraph,
+    Section,
+    Table,
+    Value,
+    budget,
+)
+from bench.report.numbers import Board, ball, best, columns, scales
+
+UNKNOWN = Scale(better="neither")  # of a metric without a figure
+Place = tuple[str, str, str]  # data set, architecture, labels
+Spot = tuple[int, str, str]  # IPC, method, column: a cell of a table
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What one table shows: a metric at a place."""
+
+    board: Board
+    metric: str
+    scale: Scale
+    heads: Mapping[str, tuple[str, ...]]  # columns and their attacks, several in a robust one
+    cells: Mapping[Spot, Any]  # rows of `tidy`
+    found: Mapping[Spot, Sequence[Result]]  # the records, also those that declined
+    usual: Mapping[str, Any]  # what the records share
+    odd: Mapping[int, Mapping[str, Any]]  # where they do not, by `id`
+
+    @property
+    def records(self) -> list[Result]:
+        return [record for group in self.found.values() for record in group]
+
+    @cached_property
+    def settings(self) -> dict[str, set[str]]:
+        """The settings of each attack or sampler that ran; several where cells differ."""
+        settings: dict[str, set[str]] = {column: set() for column in self.board.columns}
+        for (_, _, column), group in self.found.items():
+            ran = (record for record in group if record.ok)
+            settings[column] |= {_attack(r) for r in ran if not {*OF_COLUMN}.isdisjoint(r.about)}
+        return settings
+
+
+def sections(board: Board, records: Sequence[Result], table: pd.DataFrame) -> tuple[Section, ...]:
+    """The sections of all metrics; none if there is nothing to show. `table` is that of `tidy`."""
+    scale = scales(board, records)
+    measured: dict[tuple[str, ...], dict[Spot, Any]] = defaultdict(dict)
+    for row in table.assign(best=best(table, scale)).to_dict("records"):
+        place = (row["dataset"], row["architecture"], row["labels"])
+        measured[row["metric"], *place][row["ipc"], row["method"], row["column"]] = row
+    evidence = _by_place(records)
+    heads = columns(board, records)
+    usual = {place: typical(_sound(found)) for place, found in evidence.items()}
+    odd = {
+        id(record): unusual(record, usual[place])
+        for place, found in evidence.items()
+        for record in _sound(found)
+    }
+    shown = []
+    for metric in board.metrics:
+        parts = []
+        for place in product(board.datasets, board.architectures, board.labels):
+            cells, found = measured.get((metric, *place), {}), evidence.get(place, {})
+            asked = metric == board.metrics[0] or _declined(found, metric)
+            if cells or (found and asked):
+                filled = {*board.columns, *(column for _, _, column in cells)}
+                drawn = {c: attacks for c, attacks in heads[place[0]].items() if c in filled}
+                of_place = (cells, found, usual.get(place, {}), odd)
+                one = _Shown(board, metric, scale.get(metric, UNKNOWN), drawn, *of_place)
+                parts.append(Section(_place_heading(board, place), _blocks(one)))
+        if parts:
+            looked = {u[LOOKED + metric] for u in usual.values() if LOOKED + metric in u}
+            title = _metric_heading(metric, scale.get(metric, UNKNOWN), looked)
+            shown.append(Section(title, tuple(parts)))
+    return tuple(shown)
+
+
+def _by_place(records: Iterable[Result]) -> dict[Place, dict[Spot, list[Result]]]:
+    found: dict[Place, dict[Spot, list[Result]]] = {}
+    for record in records:
+        place = (record.dataset, record.architecture, record.labels)
+        spot = (record.ipc, record.method, record.column)
+        found.setdefault(place, defaultdict(list))[spot].append(record)
+    return found
+
+
+def _declined(found: Mapping[Spot, Sequence[Result]], metric: str) -> bool:
+    return any(metric in r.refused for group in found.values() for r in group)
+
+
+def _sound(found: Mapping[Spot, Sequence[Result]]) -> list[Result]:
+    return [r for group in found.values() for r in group if r.ok]
+
+
+def _metric_heading(metric: str, scale: Scale, looked: Iterable[str]) -> str:
+    """A metric by its full name: what looks at the images for it is part of that."""
+    unit = ", in percent" if scale.rate else ""
+    named = f"{metric}-{' / '.join(sorted(looked))}" if looked else metric
+    better = "" if scale.better == "neither" else f" ({scale.better} is better)"
+    return f"{named}{unit}{better}"
+
+
+def _place_heading(board: Board, place: Place) -> str:
+    dataset, architecture, labels = place
+    said = f" · {labels} labels" if board.attacks else ""  # a denoiser is told a class
+    return f"{dataset} · {architecture}{said}"
+
+
+# ---- one table
+
+
+def _blocks(shown: _Shown) -> tuple[Block, ...]:
+    """A table, and under the main metric the rows that have not run."""
+    present = {(ipc, method) for ipc, method, _ in shown.found}
+    rows = tuple(_row(shown, *row) for row in shown.board.rows if row in present)
+    heads = (
+        Column("IPC", key=True, merged=True),
+        Column("Method", key=True, left=True),
+        Column("Images"),
+        Column("Bytes"),
+        *(_column(shown, *head) for head in shown.heads.items()),
+    )
+    table = Table(heads, rows, ((_caption(shown),),))
+    absent = [row for row in shown.board.rows if row not in present]
+    asked = absent and shown.metric == shown.board.metrics[0]
+    return (table, _not_run(absent)) if asked else (table,)
+
+
+def _not_run(rows: Iterable[tuple[int, str]]) -> Paragraph:
+    """One sentence for all rows that were not run: as rows they would hide the others."""
+    missing: dict[int, list[str]] = defaultdict(list)
+    for ipc, method in rows:
+        missing[ipc].append(method)
+    budgets = {ipc: f"IPC {ipc}" if ipc else "full set" for ipc in missing}
+    said = "; ".join(f"{budgets[ipc]}: {', '.join(names)}" for ipc, names in missing.items())
+    return Paragraph((f"Not run yet: {said}.",))
+
+
+def _caption(shown: _Shown) -> str:
+    n = len(shown.board.seeds)
+    parts = [f"n = {n} seeds" if n > 1 else "n = 1 seed"]
+    images = {row["images"] for row in shown.cells.values() if row["images"]}
+    if images:
+        least_and_most = sorted({min(images), max(images)})
+        parts.append(f"{' to '.join(map(str, least_and_most))} {shown.board.evaluate} images")
+    if shown.usual:
+        parts += _settings(shown.usual, OF_TABLE)
+    else:  # all is declined
+        parts += _distinct(
+            s for record in shown.records for s in _settings(record.parameters, OF_TABLE)
+        )
+    recipe = recipe_of(shown.usual)
+    caption = f"{', '.join(parts)}."
+    return f"{caption} Recipe: {recipe}." if recipe else caption
+
+
+def _column(shown: _Shown, column: str, attacks: Sequence[str]) -> Column:
+    if column not in shown.board.columns:
+        said = f"share of the images that are right under all of {', '.join(attacks)}"
+        return Column(column, notes=(said,))
+    settings = shown.settings[column]
+    return Column(column, notes=_distinct(settings) if len(settings) < 2 else ())
+
+
+def _row(shown: _Shown, ipc: int, method: str) -> tuple[Cell, ...]:
+    spots = [(ipc, method, column) for column in shown.heads]
+    records = [record for spot in spots for record in shown.found.get(spot, ())]
+    weighed = next((shown.cells[spot] for spot in spots if spot in shown.cells), None)
+    notes = _distinct(
+        ", ".join(_settings(record.parameters, _of_method(record))) for record in records
+    )
+    return (
+        budget(ipc),
+        Name(method, shown.board.role(method), notes),
+        *(Value(weighed[name] if weighed else None, form=COUNT) for name in ("size", "bytes")),
+        *(_figure(shown, spot) for spot in spots),
+    )
+
+
+def _figure(shown: _Shown, spot: Spot) -> Value:
+    row, group = shown.cells.get(spot), shown.found.get(spot, ())
+    reasons = _reasons(group, shown.metric)
+    if not row:
+        return Value(declined=bool(reasons), notes=reasons)
+    return Value(
+        row["mean"],
+        row["sd"] if row["n"] > 1 else None,
+        row["n"],
+        PERCENT if shown.scale.rate else PLAIN,
+        best=bool(row["best"]),
+        notes=(*reasons, *_remarks(shown, spot, row["n"])),
+    )
+
+
+# ---- footnotes
+
+
+def _remarks(shown: _Shown, spot: Spot, n: int) -> tuple[str, ...]:
+    """The footnotes of a figure."""
+    ipc, method, column = spot
+    group = shown.found.get(spot, ())
+    behind = {a: shown.found.get((ipc, method, a), ()) for a in shown.heads[column]}
+    seeds = len(shown.board.seeds)
+    joined = column not in shown.board.columns
+    differs = not joined and len(shown.settings[column]) > 1
+    return (
+        *(_distinct(_attack(record) for record in group) if differs else ()),
+        *([f"{n} of {seeds} seeds"] if n < seeds else []),
+        *_flags(group),
+        *inconsistencies(
+            shown.metric, [_with(shown.metric, g) for g in behind.values()], shown.odd
+        ),
+        *(_of_ball(behind) if joined else ()),
+    )
+
+
+def _of_ball(behind: Mapping[str, Sequence[Result]]) -> tuple[str, ...]:
+    """The footnotes of a robust figure: those of the attacks behind it."""
+    declined = [a for a, group in behind.items() if any(not r.ok for r in group)]
+    without = [f"without {', '.join(declined)}, which is declined here"] if declined else []
+    return (*without, *_flags(record for group in behind.values() for record in group))
+
+
+def _flags(records: Iterable[Result]) -> tuple[str, ...]:
+    return _distinct(f"flag: {flag}" for record in records for flag in record.flags)
+
+
+def _reasons(group: Iterable[Result], metric: str) -> tuple[str, ...]:
+    """Why a cell, or one metric of it, has no figure."""
+    refused = [record.refused.get(metric, "") for record in group]
+    return _distinct([*(record.reason for record in group), *refused])
+
+
+def _with(metric: str, group: Iterable[Result]) -> list[Result]:
+    """The records that have a metric, in an order of their own."""
+    return sorted((r for r in group if metric in r.metrics), key=lambda r: r.seed)
+
+
+def _attack(record: Result) -> str:
+    """The ball of a record's attack and what differs from its defaults; "" if it never ran."""
+    if not record.ok:
+        return ""
+    where = ball(record)  # says what its eps is
+    settings = _settings(record.parameters, OF_COLUMN, without="eps" if where else "")
+    return "; ".join(filter(None, (where, ", ".join(settings))))
+
+
+def _of_method(record: Result) -> list[str]:
+    """The kinds of parameters that belong to a row: all but those of columns and captions."""
+    others = ("attack", "sampler", *OF_TABLE)
+    return [kind for kind in sorted(record.parameters) if kind not in others]
+
+
+def _settings(parameters: Mapping[str, Any], kinds: Iterable[str], without: str = "") -> list[str]:
+    """Fields that differ from their defaults, as "attack.steps = 100"."""
+    return [
+        f"{kind}.{name} = {json.dumps(value)}"
+        for kind in kinds
+        for name, value in sorted(parameters.get(kind, {}).items())
+        if name != without
+    ]
+
+
+def _distinct(texts: Iterable[str]) -> tuple[str, ...]:
+    """The texts that say something, sorted, each once: records come in any order."""
+    return tuple(sorted({text for text in texts if text}))

@@ -1,0 +1,84 @@
+"""Pages as Markdown: what stands in a cell means itself, and columns line up."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given
+from pages import BLOCKS, TABLE, any_table, page_of
+
+from bench.report.markdown import escaped, rendered, width_of
+from bench.report.model import Block, Code, Items, Paragraph, Picture, Section, Span, Table
+
+
+def test_a_table_stands_with_its_caption_and_its_footnotes() -> None:
+    assert rendered(page_of(TABLE)) == (
+        """\
+# Board
+
+n = 3 seeds.
+From [Doe \\[1\\]](https://example.org/1).
+
+|      IPC | Method         |          clean |  pgd\\|20 [1] |
+| -------: | :------------- | -------------: | -----------: |
+|        1 | one            | **50.0 ± 1.0** |            – |
+|          | *two \\<x>* [2] |   **50.0** [3] |      n/a [4] |
+| full set | full           |     90.0 ± 0.0 | 25.0 [2] [1] |
+
+- [1] linf 8/255
+- [2] lam = 3
+- [3] 1 of 3 seeds
+- [4] needs \\<BatchNorm> | \\*
+"""
+    )
+
+
+def test_blocks_stand_apart_and_sections_nest() -> None:
+    page = page_of(
+        Paragraph(("See ", Span("matrix.toml", "code"), " *now*.")),
+        Code("bench run .", "sh"),
+        Items(((Span("Bold", "strong"), ": best"), (Span("Italics", "emphasis"),))),
+        Section("One", (Section("Two\nlines", (Picture("a.png", "x [y]", ("said",)),)),)),
+        title="A <b>",
+    )
+    assert rendered(page) == (
+        """\
+# A \\<b>
+
+See `matrix.toml` \\*now\\*.
+
+```sh
+bench run .
+```
+
+- **Bold**: best
+- *Italics*
+
+## One
+
+### Two lines
+
+said
+
+![x \\[y\\]](a.png)
+"""
+    )
+
+
+@given(BLOCKS)
+def test_any_block_is_rendered(block: Block) -> None:
+    assert rendered(page_of(block)).startswith("# Board\n\n")
+
+
+@given(any_table())
+def test_every_line_of_any_table_has_all_its_columns_and_one_width(table: Table) -> None:
+    columns, rows = table.columns, table.rows
+    text = rendered(page_of(Table(columns, rows)))
+    lines = [line for line in text.split("\n") if line.startswith("| ")]
+    assert len(lines) == 2 + len(rows)
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {len(columns) + 1}
+    assert len({width_of(line) for line in lines}) == 1
+
+
+def test_foreign_text_is_one_line_that_means_itself() -> None:
+    assert escaped("a\n <b>  *c* \\d") == "a \\<b> \\*c\\* \\\\d"
