@@ -192,7 +192,7 @@ def test_a_refusal_is_a_record_and_a_failure_is_none(tmp_path: Path) -> None:
     _, ran, _ = carried_out(tmp_path, methods=["refuse", "raise"], **SMALL)
     (declined,) = (record for record in ran.records if record.method == "refuse")
     assert (declined.status, declined.reason) == ("unsupported", "needs images in color")
-    assert "metrics" not in declined
+    assert declined.metrics == {}
     assert (ran.cells_failed, len(ran.failures)) == (1, 1)
 
 
