@@ -188,6 +188,20 @@ def leaderboard(
         raise typer.Exit(FAILED if wrong else 0)
 
 
+@app.command()
+def convert(
+    boards: Annotated[list[Path], typer.Argument(help="Folders with records of format 1.")],
+) -> None:
+    """Bring records of format 1 into the form of today; others stay as they are."""
+    from bench.display import console
+    from bench.records.convert import convert as converted
+
+    for board in boards:
+        count = converted(board)
+        said = f"{count} records converted" if count else "nothing to convert"
+        console.print(f"{board}: {said}")
+
+
 def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 

@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.records.record import COORDINATES
+import msgspec
+
+from bench.records.files import read
+from bench.records.result import COORDINATES, Result
 
 BOARD: dict[str, Any] = {
     "title": "Toys",
@@ -61,29 +64,47 @@ def tables(board: Path) -> dict[str, bytes]:
 
 
 def records(board: Path) -> list[dict[str, Any]]:
-    """The records of a board, as JSON has them."""
-    paths = sorted((board / "records").glob("*.jsonl"))
-    return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+    """The results of a board, as JSON would have them."""
+    return [{"status": one.status, **_plain(one)} for one in read(board)]
 
 
-def a_record(**changes: Any) -> dict[str, Any]:
-    """A record of a cell, for whatever looks at two of them."""
+def _plain(result: Result) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.to_builtins(result)
+    return found
+
+
+def as_result(fields: Mapping[str, Any]) -> Result:
+    """A result of JSON values; one whose `status` is "unsupported" has some reason."""
+    reason = "declined" if fields.get("status", "ok") != "ok" else ""
+    return msgspec.convert({"reason": reason, **fields}, Result)
+
+
+def changed(result: Result, **changes: Any) -> Result:
+    """A result with other JSON values."""
+    return as_result({**_plain(result), **changes})
+
+
+def a_result(**changes: Any) -> Result:
+    """A result of a cell, for whatever looks at two of them."""
     where = dict(
         zip(COORDINATES["classification"], ("d", "m", 1, "hard", "a", "x", 0), strict=True)
     )
     ok = {
-        "status": "ok",
         "metrics": {"right": 0.5, "distance": 10.0},
-        "scales": {"right": {"rate": True}, "distance": {"rate": False}},
+        "scales": {
+            "right": {"better": "higher", "unit": "fraction"},
+            "distance": {"better": "lower"},
+        },
         "images": 400,
         "environment": {"cpu": "one"},
     }
-    return {**where, **ok, **changes}
+    return as_result({**where, **ok, **changes})
 
 
 def contents(board: Path) -> list[Any]:
-    """What the stages of every cell have given: all of a record but the time it took."""
-    return [{k: v for k, v in record.items() if k != "cost"} for record in records(board)]
+    """What the stages of every cell have given: all of a record but what it took."""
+    took = ("seconds", "peak_mb")
+    return [{k: v for k, v in one.items() if k not in took} for one in records(board)]
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from support import BOARD, SMALL, Ended, Shell, records, snapshot, stages, tables, write_board
 
 from bench.engine.results import Ran
+from bench.records.files import read, read_all
 
 Bench = Callable[..., Ended]
 Boards = Callable[..., Path]
@@ -370,17 +372,39 @@ def test_a_budget_beyond_the_data_is_one_sentence(
     assert "class 'template 0' has only 40 training images; expected at most 40" in said
 
 
-def test_a_record_that_is_not_sound_is_one_sentence(
+def test_a_line_that_is_no_record_costs_no_run_and_fails_a_check(
     bench: Bench, reference: Any, tmp_path: Path
 ) -> None:
     folder = reference.copied(tmp_path)
     path = folder / "records" / "noted.jsonl"
-    path.write_text(path.read_text().replace('"status":"ok"', '"status":"fine"', 1))
-    before = snapshot(folder)
-    for command in (("run", folder), ("leaderboard", folder), ("leaderboard", folder, "--check")):
-        said = one_line(bench(*command, *(["--store", reference.store] * (command[0] == "run"))))
-        assert "noted.jsonl:1: status is 'fine'; expected 'ok' or 'unsupported'" in said
-    assert snapshot(folder) == before
+    path.write_text(path.read_text().replace('"labels":"hard"', '"labels":"smooth"', 1))
+    bad = path.read_text().splitlines()[1]
+    said = "noted.jsonl:2: labels is 'smooth'; expected 'hard' or 'soft' or 'teacher'"
+    checked = bench("leaderboard", folder, "--check")
+    assert checked.code == 1
+    assert said in checked.out
+    ended = bench("run", folder, "--store", reference.store, "--methods", "toy-first")
+    assert ended.code == 0, ended
+    assert f"left out: {folder}/records/{said}" in ended.out
+    assert path.read_text().splitlines()[1] == bad
+    page = (folder / "README.md").read_text()
+    assert f"- records/{said}" in page
+    assert len(read_all(folder).results) == 20 - 2  # two attacks on the student of that set
+    assert bench("leaderboard", folder, "--check").code == 1
+
+
+def test_records_of_format_1_are_converted_by_a_command(
+    bench: Bench, reference: Any, tmp_path: Path
+) -> None:
+    folder = reference.copied(tmp_path)
+    path = folder / "records" / "noted.jsonl"
+    path.write_text('{"about":{},"status":"ok"}\n')
+    said = one_line(bench("leaderboard", folder))
+    assert said.strip().endswith(f"run: bench convert {folder}")
+    before = snapshot(reference.board)
+    ended = bench("convert", reference.board)
+    assert (ended.code, ended.out) == (0, f"{reference.board}: nothing to convert\n")
+    assert snapshot(reference.board) == before
 
 
 # ---- part of a board
@@ -509,14 +533,14 @@ def test_a_record_that_cannot_be_written_takes_no_other_with_it(
     bench: Bench, reference: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = reference.copied(tmp_path)
-    good, bad = records(folder)[:2]
+    good, bad = read(folder)[:2]
     shutil.rmtree(folder / "records")
-    spoilt = {**bad, "metrics": {"toy-accuracy": 1.5}}
-    monkeypatch.setattr("bench.engine.results.run", lambda *_: Ran((spoilt, good), (), 0))
+    wrong = structs.replace(bad, metrics={"toy-accuracy": 1.5})
+    monkeypatch.setattr("bench.engine.results.run", lambda *_: Ran((wrong, good), (), 0))
     ended = bench("run", folder, "--store", reference.store)
     assert ended.code == 1
     assert ended.out.count("metrics.toy-accuracy is 1.5; expected a fraction in [0, 1]") == 1
-    assert records(folder) == [good]
+    assert read(folder) == [good]
 
 
 def test_a_run_that_comes_to_no_record_writes_nothing(
@@ -534,13 +558,14 @@ def test_a_run_that_comes_to_no_record_writes_nothing(
 
 
 def edited(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Edit the first record of `noted`, and make the tables follow."""
+    """Edit the first probe of `noted`."""
     path = folder / "records" / "noted.jsonl"
-    first, *rest = path.read_text().splitlines()
-    record = json.loads(first)
+    lines = path.read_text().splitlines()
+    at = next(k for k, line in enumerate(lines) if '"level":"probe"' in line)
+    record = json.loads(lines[at])
     change(record)
-    line = json.dumps(record, sort_keys=True, separators=(",", ":"))
-    path.write_text("\n".join([line, *rest]) + "\n")
+    lines[at] = json.dumps(record, sort_keys=True, separators=(",", ":"))
+    path.write_text("\n".join(lines) + "\n")
 
 
 def raise_accuracy(record: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 from generation_toys import Asks, Broken, Noted, Straight
+from msgspec.structs import replace
 from torch import nn
 from toyplug import Seen
 
@@ -21,8 +22,9 @@ from bench.contract.registry import registry_of
 from bench.engine.executor import Slot
 from bench.engine.results import Ran, chosen_cells, run
 from bench.engine.scheduler import Engine
-from bench.records.files import sift
-from bench.records.record import Record, column, coordinate
+from bench.records.files import split_valid
+from bench.records.record import Passes
+from bench.records.result import Result
 from bench.report import pictures
 from bench.report.numbers import board_of
 from bench.report.page import render
@@ -125,12 +127,12 @@ def stages(store: Path, kind: str) -> int:
 def test_its_cells_are_samplers_and_checkpoints(whole: Any) -> None:
     board, found, _ = whole
     assert not found.failures
-    sound, refused = sift(found.records)
+    sound, refused = split_valid(found.records)
     assert not refused
     assert len(sound) == len(board.cells()) == 4 * 2 * 2
-    assert {column(r) for r in sound} == {"toy-sampler @ 4", "toy-sampler"}
-    assert coordinate(sound[0]) == board.cells()[0].coordinate
-    assert {"attack", "norm", "correct"}.isdisjoint(sound[0])
+    assert {r.column for r in sound} == {"toy-sampler @ 4", "toy-sampler"}
+    assert sound[0].coordinate == board.cells()[0].coordinate
+    assert (sound[0].attack, sound[0].norm, sound[0].correct) == ("", "", "")
 
 
 def test_a_student_is_trained_once_for_all_its_checkpoints_and_none_for_real_images(
@@ -155,32 +157,32 @@ def test_no_two_figures_have_one_name_and_none_of_a_set_is_found_twice(whole: An
 
 def test_what_a_row_has_cost_is_counted(whole: Any) -> None:
     _, found, _ = whole
-    by_cell = {(r["method"], r["step"]): r for r in found.records if not r["seed"]}
-    student = by_cell["toy-means", 0]["passes"]["student"]
-    assert student == {"forward": 12 * 16, "backward": 12 * 16}
-    assert by_cell["toy-means", 4]["passes"]["student"]["forward"] == 4 * 16
-    assert by_cell["asks", 0]["passes"]["scorer"]["forward"] > 0
-    assert "student" not in by_cell["toy-real", 0]["passes"]
-    assert by_cell["toy-means", 0]["passes"]["probe"] == {"forward": 4 * 80, "backward": 0}
+    by_cell = {(r.method, r.step): r for r in found.records if not r.seed}
+    student = by_cell["toy-means", 0].passes["student"]
+    assert student == Passes(forward=12 * 16, backward=12 * 16)
+    assert by_cell["toy-means", 4].passes["student"].forward == 4 * 16
+    assert by_cell["asks", 0].passes["scorer"].forward > 0
+    assert "student" not in by_cell["toy-real", 0].passes
+    assert by_cell["toy-means", 0].passes["probe"] == Passes(forward=4 * 80)
 
 
 def test_real_images_are_the_best_that_can_be_had(whole: Any) -> None:
     _, found, _ = whole
     means: dict[str, float] = {}
     for record in found.records:
-        if not record["step"]:
-            means.setdefault(record["method"], record["metrics"]["toy-distance"])
+        if not record.step:
+            means.setdefault(record.method, record.metrics["toy-distance"])
     assert means["toy-real"] == min(means.values())
 
 
 def test_the_network_that_a_metric_looks_with_is_one_and_named(whole: Any) -> None:
     board, found, _ = whole
-    names = {record["scales"]["seen"]["features"] for record in found.records}
+    names = {record.scales["seen"].features for record in found.records}
     assert len(names) == 1
     (name,) = names
     assert name.startswith("toy-convnet-")
     assert len(name) == len("toy-convnet-") + 8
-    assert "features" not in found.records[0]["scales"]["toy-distance"]
+    assert not found.records[0].scales["toy-distance"].features
     page = render(board_of(board), found.records)["README.md"]
     assert f"## seen-{name}, in percent" in page
 
@@ -196,9 +198,9 @@ def test_a_figure_that_was_found_otherwise_says_so(
     whole: Any, change: dict[str, str], words: str
 ) -> None:
     board, found, _ = whole
-    mixed = [dict(r) for r in found.records]
-    scale = {**mixed[0]["scales"]["seen"], **change}
-    mixed[0]["scales"] = {**mixed[0]["scales"], "seen": scale}
+    first, *others = found.records
+    scale = replace(first.scales["seen"], **change)
+    mixed = [replace(first, scales={**first.scales, "seen": scale}), *others]
     page = render(board_of(board), mixed)["README.md"]
     whole_page = render(board_of(board), found.records)["README.md"]
     assert words not in whole_page
@@ -213,7 +215,7 @@ def test_two_data_sets_have_a_network_each(tmp_path: Path) -> None:
     board, found = ran(
         tmp_path / "store", {}, datasets=["toy-data", "toy-color"], seeds=[0], methods=["toy-means"]
     )
-    names = {record["scales"]["seen"]["features"] for record in found.records}
+    names = {record.scales["seen"].features for record in found.records}
     assert len(names) == 2
     page = render(board_of(board), found.records)["README.md"]
     assert f"## seen-{' / '.join(sorted(names))}, in percent" in page
@@ -233,7 +235,7 @@ def test_a_picture_shows_samples_of_every_class(whole: Any, tmp_path: Path) -> N
     board, found, store = whole
     at = Store(store)
     kept = {
-        coordinate(record): at.folder(probe.stage, probe.key) / "pictures.safetensors"
+        record.coordinate: at.folder(probe.stage, probe.key) / "pictures.safetensors"
         for record, probe in found.probes
     }
     pictures.write(tmp_path, board_of(board), found.records, kept)
@@ -247,22 +249,22 @@ def test_a_board_recomputed_elsewhere_says_the_same(whole: Any, tmp_path: Path) 
     _, again = ran(tmp_path / "store", {"method": ["toy-means", "toy-real"], "seed": ["1"]})
     assert len(again.records) == 2 * 2
     assert disagreements(found.records, again.records) == []
-    wrong = [{**r, "metrics": {**r["metrics"], "toy-distance": 0.9}} for r in found.records]
+    wrong = [replace(r, metrics={**r.metrics, "toy-distance": 0.9}) for r in found.records]
     assert len(disagreements(wrong, again.records)) == 4
 
 
-def elsewhere(records: Iterable[Record], **metrics: float) -> list[Record]:
+def elsewhere(records: Iterable[Result], **metrics: float) -> list[Result]:
     """As another machine has them: its networks round differently."""
     found = []
     for record in records:
-        other = {**record["scales"]["seen"], "features": "toy-convnet-00000000"}
+        other = replace(record.scales["seen"], features="toy-convnet-00000000")
         changes = {
-            "environment": {**record["environment"], "cpu": "another"},
-            "content": dict.fromkeys(record["content"], "another"),
-            "scales": {**record["scales"], "seen": other},
-            "metrics": {**record["metrics"], **metrics},
+            "environment": {**record.environment, "cpu": "another"},
+            "content": dict.fromkeys(record.content, "another"),
+            "scales": {**record.scales, "seen": other},
+            "metrics": {**record.metrics, **metrics},
         }
-        found.append({**record, **changes})
+        found.append(replace(record, **changes))
     return found
 
 
@@ -272,7 +274,7 @@ def test_a_board_recomputed_on_another_machine_may_look_with_another_network(who
     far = disagreements(found.records, elsewhere(found.records, **{"toy-distance": 0.99}))
     assert len(far) == len(found.records)
     assert "toy-distance is" in far[0]
-    here = [{**r, "environment": found.records[0]["environment"]} for r in elsewhere(found.records)]
+    here = [replace(r, environment=found.records[0].environment) for r in elsewhere(found.records)]
     assert (
         "its content is not what is recomputed; its scales is"
         in (disagreements(found.records, here)[0])
@@ -286,14 +288,14 @@ SMALL |= {"seeds": [0], "metrics": ["toy-distance"]}
 def test_a_sampler_may_decline_a_path_and_one_that_is_broken_leaves_no_record(whole: Any) -> None:
     *_, store = whole
     board, found = ran(store, samplers=["toy-sampler", "straight", "broken"], **SMALL)
-    by_column = {column(record): record for record in found.records}
-    assert {name: r["status"] for name, r in by_column.items()} == {
+    by_column = {record.column: record for record in found.records}
+    assert {name: r.status for name, r in by_column.items()} == {
         "toy-sampler @ 4": "ok",
         "toy-sampler": "ok",
         "straight @ 4": "unsupported",
         "straight": "unsupported",
     }
-    assert by_column["straight"]["reason"] == "it walks straight paths, not cosine ones"
+    assert by_column["straight"].reason == "it walks straight paths, not cosine ones"
     assert found.cells_failed == 2
     assert "sample() returned float32 [79, 1, 8, 8]; expected float32 [80" in (
         found.failures[0].reason
@@ -306,9 +308,9 @@ def test_a_sampler_may_decline_a_path_and_one_that_is_broken_leaves_no_record(wh
 def test_the_notes_of_a_set_are_kept_and_weigh_nothing(whole: Any) -> None:
     *_, store = whole
     _, found = ran(store, **{**SMALL, "methods": ["toy-means", "noted"]})
-    plain, noted = (r for r in found.records if not r["step"])
-    assert noted["bytes"] == plain["bytes"]
-    assert noted["metrics"] == plain["metrics"]
+    plain, noted = (r for r in found.records if not r.step)
+    assert noted.bytes == plain.bytes
+    assert noted.metrics == plain.metrics
 
 
 def test_a_class_without_images_enough_is_named_and_costs_its_own_row_alone(whole: Any) -> None:
@@ -316,7 +318,7 @@ def test_a_class_without_images_enough_is_named_and_costs_its_own_row_alone(whol
     changes = {**SMALL, "ceiling": ["toy-real"], "probe": None}
     board = {"define": {"poor": {"dataset": "toy-data", "train": 10}}, "datasets": ["poor"]}
     _, found = ran(store, **changes, **board)
-    assert {record["method"] for record in found.records} == {"toy-means"}
+    assert {record.method for record in found.records} == {"toy-means"}
     [failure] = found.failures
     assert (
         "class 0 has 10 images in the set, 20 are to be drawn; expected as many" in failure.reason
@@ -358,8 +360,8 @@ def test_a_bad_board_is_refused_before_any_work(changes: dict[str, Any], said: s
 def test_a_row_that_trains_nothing_has_no_recipe(whole: Any) -> None:
     _, found, _ = whole
     for record in found.records:
-        assert bool(record["recipe"]) == (record["method"] != "toy-real")
-        assert "checkpoints" not in record["recipe"]  # an axis of the board
+        assert bool(record.recipe) == (record.method != "toy-real")
+        assert "checkpoints" not in record.recipe  # an axis of the board
 
 
 def test_what_a_metric_looks_with_is_fetched_for_every_row() -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from support import (
     BOARD,
     SMALL,
     Ended,
     Shell,
-    a_record,
+    a_result,
     comes_to,
     contents,
     ended,
@@ -28,7 +29,7 @@ from support import (
 from bench.board.matrix import Cell, parse
 from bench.contract.errors import BenchError
 from bench.engine.results import chosen_cells
-from bench.records.record import COORDINATES, carried, unpack
+from bench.records.result import Result, kept, unpack
 from bench.report.numbers import board_of
 from bench.report.verify import disagreements
 from bench.store.store import Store
@@ -432,35 +433,27 @@ def test_two_methods_of_one_seed_are_probed_on_the_same_images(reference: Any) -
 
 
 def test_a_metric_that_fails_keeps_its_earlier_figure_on_the_same_results() -> None:
-    where = dict.fromkeys(COORDINATES["classification"], "x")
-    rate = {"better": "higher", "rate": True}
-
-    def made(metrics: dict[str, float], content: str, **refused: str) -> dict[str, Any]:
-        scales = dict.fromkeys(metrics, rate)
-        return {
-            **where,
-            "metrics": metrics,
-            "scales": scales,
-            "content": {"probe": content},
-            "refused": refused,
-        }
+    def made(metrics: dict[str, float], content: str, **refused: str) -> Result:
+        scales = {name: {"better": "higher", "unit": "fraction"} for name in metrics}
+        blocks = {"metrics": metrics, "scales": scales, "refused": refused}
+        return a_result(**blocks, content={"probe": content})
 
     old = [made({"a": 0.5, "b": 0.25}, "same")]
-    (kept,) = carried(old, [made({"a": 0.75}, "same")], "ab")
-    assert kept["metrics"] == {"a": 0.75, "b": 0.25}
-    assert set(kept["scales"]) == {"a", "b"}
-    (other,) = carried(old, [made({"a": 0.75}, "another")], "ab")
-    assert other["metrics"] == {"a": 0.75}
-    (declined,) = carried(old, [made({"a": 0.75}, "same", b="needs more")], "ab")
-    assert declined["metrics"] == {"a": 0.75}
-    (still,) = carried([declined], [made({"a": 0.75}, "same")], "ab")
-    assert still["refused"] == {"b": "needs more"}
+    (both,) = kept(old, [made({"a": 0.75}, "same")], "ab")
+    assert both.metrics == {"a": 0.75, "b": 0.25}
+    assert set(both.scales) == {"a", "b"}
+    (other,) = kept(old, [made({"a": 0.75}, "another")], "ab")
+    assert other.metrics == {"a": 0.75}
+    (declined,) = kept(old, [made({"a": 0.75}, "same", b="needs more")], "ab")
+    assert declined.metrics == {"a": 0.75}
+    (still,) = kept([declined], [made({"a": 0.75}, "same")], "ab")
+    assert still.refused == {"b": "needs more"}
 
 
-def test_a_metric_that_the_board_dropped_is_not_carried() -> None:
+def test_a_metric_that_the_board_dropped_is_not_kept() -> None:
     """Else no recomputation would ever bear the record out."""
-    same: dict[str, Any] = {"content": {"probe": "same"}, "refused": {}}
-    old, new = a_record(**same), a_record(**same)
-    del new["metrics"]["distance"], new["scales"]["distance"]
-    (kept,) = carried([old], [new], ["right"])
-    assert disagreements([kept], [new]) == []
+    old = a_result(content={"probe": "same"})
+    only = {name: {"right": getattr(old, name)["right"]} for name in ("metrics", "scales")}
+    new = structs.replace(old, **only)
+    (found,) = kept([old], [new], ["right"])
+    assert disagreements([found], [new]) == []

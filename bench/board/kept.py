@@ -21,7 +21,7 @@ from bench.contract.errors import BenchError
 from bench.contract.typed import Text, known, toml, unique
 from bench.contract.typed import read as typed
 from bench.records.files import write_bytes, write_text
-from bench.records.record import Record
+from bench.records.result import Result
 
 FOLDER, TABLE = "teachers", "teachers.toml"
 HEAVIEST = 10**6  # bytes; a larger network is not for a repository
@@ -110,7 +110,7 @@ def _value(value: Any) -> str:
     return json.dumps(value)
 
 
-def wrong(board: Path, records: Iterable[Record]) -> list[str]:
+def wrong(board: Path, records: Iterable[Result]) -> list[str]:
     """What does not hold of the networks of a board: one sentence each."""
     folder, found = board / FOLDER, []
     for one in read(board):
@@ -127,12 +127,12 @@ def wrong(board: Path, records: Iterable[Record]) -> list[str]:
     ]
 
 
-def missing(board: Path, records: Iterable[Record]) -> list[str]:
+def missing(board: Path, records: Iterable[Result]) -> list[str]:
     """The networks that most figures of a data set were found with, and that are not kept."""
     looked: dict[str, Counter[str]] = defaultdict(Counter)
     for record in records:
-        looked[record["dataset"]].update(
-            scale["features"] for scale in record.get("scales", {}).values() if "features" in scale
+        looked[record.dataset].update(
+            scale.features for scale in record.scales.values() if scale.features
         )
     usual = [max((n, name) for name, n in names.items())[1] for names in looked.values() if names]
     hashes = [one.sha256 for one in read(board)]

@@ -48,7 +48,7 @@ class Cell:
 
     @property
     def coordinate(self) -> tuple[str | int, ...]:
-        """As `records.coordinate` has it of the cell's record."""
+        """That of the result of the cell."""
         names = (GENERATION if self.sampler else CLASSIFICATION).coordinate
         return tuple(getattr(self, name) for name in names)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bench.engine.publishing import Publication
     from bench.engine.results import Ran
     from bench.engine.scheduler import Engine, Outcome
-    from bench.records.record import Record
+    from bench.records.result import Result
     from bench.stages.plan import Plan
     from bench.store.store import Store
 
@@ -74,7 +74,7 @@ def run(asked: Asked) -> int:
     from bench.engine.prices import learned
     from bench.engine.results import chosen_cells, run
     from bench.engine.scheduler import Engine, unwatched
-    from bench.records.files import read as read_records
+    from bench.records.files import read_all
     from bench.report import published, verify
     from bench.report.folder import copied
     from bench.store.store import Store
@@ -89,7 +89,10 @@ def run(asked: Asked) -> int:
     components = resolve(matrix, discover())
     cells = chosen_cells(matrix, asked.methods, asked.only)
     slots = slots_of(asked.devices, asked.jobs)
-    records = read_records(asked.board)
+    found = read_all(asked.board)
+    for sentence in found.sentences(asked.board):
+        display.console.print(f"left out: {sentence}", style="red")
+    records = found.results
     lost = verify.missing(cells, records)
     if asked.download:
         _download(components, cells)
@@ -113,7 +116,7 @@ def run(asked: Asked) -> int:
         return _published(asked, home, engine, plan, ran, records)
 
 
-def _priced(engine: Engine, plan: Plan, records: Sequence[Record], explained: bool) -> int:
+def _priced(engine: Engine, plan: Plan, records: Sequence[Result], explained: bool) -> int:
     """Show what a run would do."""
     from bench import display
     from bench.engine.estimate import estimate, look
@@ -138,7 +141,7 @@ def _proved(engine: Engine, cells: Sequence[Cell]) -> int:
     return FAILED if wrong else 0
 
 
-def _checked(board: Path, records: Sequence[Record], ran: Ran, lost: list[str]) -> int:
+def _checked(board: Path, records: Sequence[Result], ran: Ran, lost: list[str]) -> int:
     """Say whether the records of a board hold."""
     from bench.display import show_list
     from bench.report import verify
@@ -154,27 +157,27 @@ def _checked(board: Path, records: Sequence[Record], ran: Ran, lost: list[str]) 
 
 
 def _published(
-    asked: Asked, home: Path, engine: Engine, plan: Plan, ran: Ran, records: Sequence[Record]
+    asked: Asked, home: Path, engine: Engine, plan: Plan, ran: Ran, records: Sequence[Result]
 ) -> int:
     """Write all that a run has given, and show it; or say in a sentence how it was interrupted."""
     from bench.display import console, show_tables
     from bench.engine.teachers import keep
-    from bench.records.files import sift
+    from bench.records.files import split_valid
     from bench.report import verify
 
     for sentence in keep(engine, plan, home, teachers=asked.keep_teachers):
         console.print(sentence)
-    sound, refused = sift(ran.records)
+    valid, refused = split_valid(ran.records)
     for sentence in refused:
         console.print(f"failed: {sentence}", style="red")
-    names = _write(home, ran, sound, engine.store) if sound else []
+    names = _write(home, ran, valid, engine.store) if valid else []
     if ran.interrupted:
-        done = f"{len(sound)} of {len(plan.cells)} cells are published in {home}"
+        done = f"{len(valid)} of {len(plan.cells)} cells are published in {home}"
         raise Interrupted(
-            f"interrupted; {done if sound else 'no cell was complete'}, and what else has finished "
+            f"interrupted; {done if valid else 'no cell was complete'}, and what else has finished "
             f"is kept in {engine.store.root}; run the same command to go on"
         )
-    if sound:
+    if valid:
         show_tables(home)
         wrote = ", ".join(str(home / name) for name in names)
         console.print(f"wrote {wrote} and {home / 'records'}")
@@ -183,17 +186,16 @@ def _published(
     return FAILED if ran.cells_failed or refused else 0
 
 
-def _write(home: Path, ran: Ran, sound: Sequence[Record], store: Store) -> list[str]:
+def _write(home: Path, ran: Ran, valid: Sequence[Result], store: Store) -> list[str]:
     """Write records, pictures and pages of a board; the names of the pages."""
-    from bench.records.record import coordinate
     from bench.report.folder import publish
 
     pictured = {
-        coordinate(record): store.folder(probe.stage, probe.key) / "pictures.safetensors"
+        record.coordinate: store.folder(probe.stage, probe.key) / "pictures.safetensors"
         for record, probe in ran.probes
     }
     with _held(home, store):
-        return publish(home, sound, pictured)
+        return publish(home, valid, pictured)
 
 
 def _publication(home: Path, engine: Engine, plan: Plan) -> Publication:
@@ -204,15 +206,15 @@ def _publication(home: Path, engine: Engine, plan: Plan) -> Publication:
     from bench.display import console
     from bench.engine.publishing import Publication
     from bench.engine.results import records_of
-    from bench.records.files import sift
+    from bench.records.files import split_valid
     from bench.report.folder import keep
 
     def write(part: Plan, outcome: Outcome) -> None:
-        sound, _ = sift(records_of(engine.components, part, outcome).records)
+        valid, _ = split_valid(records_of(engine.components, part, outcome).records)
         try:
-            if sound:
+            if valid:
                 with _held(home, engine.store):
-                    keep(home, sound)
+                    keep(home, valid)
         except (BenchError, OSError) as error:
             console.print(f"records are not written before the end: {error}", style="red")
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bench.contract.keys import parameters
-from bench.records.record import Record
+from bench.records.result import Result
 from bench.stages.stage import Stage
 from bench.store.store import Finished
 
@@ -104,15 +104,15 @@ def profile(stage: Stage) -> Profile:
     )
 
 
-def learned(finished: Iterable[Finished], records: Iterable[Record] = ()) -> Prices:
+def learned(finished: Iterable[Finished], records: Iterable[Result] = ()) -> Prices:
     """Prices by what a store has, and by the costs that records of a board tell."""
     prices = Prices()
     for found in finished:
         if not found.unsupported:
             prices.learn(_kept(found), found.cost.get("seconds", 0.0))
     for record in records:
-        for kind, seconds in record.get("cost", {}).get("seconds", {}).items():
-            prices.learn(Profile(kind, "", record["dataset"], record["architecture"]), seconds)
+        for kind, seconds in record.seconds.items():
+            prices.learn(Profile(kind, "", record.dataset, record.architecture), seconds)
     return prices
 
 

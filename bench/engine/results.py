@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 from bench.board import kept
 from bench.board.components import Components
@@ -16,7 +16,8 @@ from bench.contract.errors import BenchError
 from bench.contract.fields import suggest
 from bench.contract.kinds import fact
 from bench.engine.scheduler import Engine, Failure, Outcome, Watch, unwatched
-from bench.records.record import Record
+from bench.records.record import Moved, Passes, Scale
+from bench.records.result import Result
 from bench.stages.measure import Measure
 from bench.stages.plan import Plan, Planned
 from bench.stages.squeeze import RESULT
@@ -31,11 +32,11 @@ class Ran:
     `cells_failed` counts those without their data, too.
     """
 
-    records: tuple[Record, ...]
+    records: tuple[Result, ...]
     failures: tuple[Failure, ...]
     cells_failed: int
     interrupted: bool = False
-    probes: tuple[tuple[Record, Finished], ...] = ()  # records with pictures, and who keeps them
+    probes: tuple[tuple[Result, Finished], ...] = ()  # records with pictures, and who keeps them
 
 
 def chosen_cells(
@@ -77,7 +78,7 @@ def records_of(components: Components, plan: Plan, outcome: Outcome) -> Ran:
     """The records of a plan's cells, as far as its stages have finished."""
     made = [record_of(components, planned, outcome) for planned in plan.cells]
     failures = {id(f): f for f in outcome.failed.values() if not f.unsupported}
-    spoilt = [
+    failed_cells = [
         planned
         for planned in plan.cells
         if any(
@@ -88,22 +89,22 @@ def records_of(components: Components, plan: Plan, outcome: Outcome) -> Ran:
     pictured = [
         (record, outcome.finished[planned.probe.id])
         for record, planned in zip(made, plan.cells, strict=True)
-        if record and record.get("pictured")
+        if record and record.pictured
     ]
     return Ran(
         tuple(r for r in made if r),
         tuple(failures.values()),
-        len(spoilt) + plan.lost,
+        len(failed_cells) + plan.lost,
         outcome.interrupted,
         tuple(pictured),
     )
 
 
-def record_of(components: Components, planned: Planned, outcome: Outcome) -> Record | None:
-    """The record of a cell; None if its probe failed, or if it was interrupted.
+def record_of(components: Components, planned: Planned, outcome: Outcome) -> Result | None:
+    """The result of a cell; None if its probe failed, or if it was interrupted.
 
     Then an earlier record of the cell stays as it is: a failure is not published (law 9). A
-    metric that failed is left out, and `carried` looks for its earlier figure.
+    metric that failed is left out, and `kept` looks for its earlier figure.
     """
     failure = outcome.failed.get(planned.probe.id)
     if failure and not failure.unsupported:
@@ -111,9 +112,19 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Rec
     for stage in (planned.probe, *planned.measures.values()):
         if stage.id not in outcome.finished and stage.id not in outcome.failed:
             return None
-    cell, common = planned.cell, _described(components, planned)
+    described = _described(components, planned)
     if failure:
-        return {**common, "status": "unsupported", "reason": failure.reason}
+        return Result(**described, reason=failure.reason)
+    return Result(
+        **described,
+        **_measured(components, planned, outcome),
+        **_found(components, planned, outcome),
+    )
+
+
+def _found(components: Components, planned: Planned, outcome: Outcome) -> dict[str, Any]:
+    """What the stages of a cell have given, beside its metrics."""
+    cell = planned.cell
     stages = {
         "teacher": planned.teacher,
         "scorer": planned.condensed.scorer,
@@ -131,64 +142,61 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Rec
         seconds[f.stage] = seconds.get(f.stage, 0.0) + f.cost.get("seconds", 0.0)
     seconds[planned.probe.kind] += sum(part.cost.get("seconds", 0.0) for part in parts)
     return {
-        **common,
-        "status": "ok",
-        "reason": "",
-        **_measured(components, planned, outcome),
         "images": probe["images"],
         "images_hash": probe["images_hash"],
         **(_attacked(planned.components["attack"], components, probe) if cell.attack else {}),
         "size": done["set"].value["size"],
         "bytes": {
             **done["set"].value["bytes"],
-            # whoever trains on the set needs the teacher only where it labels the views
+            # training on the set needs the teacher only where it labels the views
             **({"teacher": done["teacher"].value["bytes"]} if cell.labels == "teacher" else {}),
         },
         "passes": {role: _passes(f.value, role, planned) for role, f in done.items()},
         "pictured": dataset.facts["shape"][0] in (1, 3),  # grey or colour
-        "cost": {
-            "seconds": seconds,
-            "peak_mb": max(f.cost.get("peak_mb", 0.0) for f in (*done.values(), *parts)),
-        },
+        "seconds": seconds,
+        "peak_mb": max(f.cost.get("peak_mb", 0.0) for f in (*done.values(), *parts)),
         "content": {role: f.content for role, f in done.items()} | source,
-        "flags": [],
         "environment": dict(done["probe"].environment),
     }
 
 
-def _measured(components: Components, planned: Planned, outcome: Outcome) -> Record:
+def _measured(components: Components, planned: Planned, outcome: Outcome) -> dict[str, Any]:
     """What the metrics of a cell have given, on which scales, and why some were declined."""
     metrics, scales, refused = {}, {}, {}
     for name, stage in planned.measures.items():
-        metric = stage.metric
-        if found := outcome.finished.get(stage.id):
+        found, declined = outcome.finished.get(stage.id), outcome.failed.get(stage.id)
+        if found:
             metrics[name] = found.value["value"]
-            scales[name] = {
-                "better": _better(metric),
-                "rate": fact("metric", metric, "bounds") == (0, 1),
-                **_looked_with(components, stage, outcome),
-            }
-        elif (declined := outcome.failed.get(stage.id)) and declined.unsupported:
+        elif declined and declined.unsupported:
             refused[name] = declined.reason
+        else:
+            continue
+        bounds, of = (fact("metric", stage.metric, name) for name in ("bounds", "of"))
+        scales[name] = Scale(
+            better=_better(stage.metric),
+            unit="fraction" if bounds == (0, 1) else "",
+            of=of,
+            **(_looked_with(components, stage, outcome) if found else {}),
+        )
     return {"metrics": metrics, "scales": scales, "refused": refused}
 
 
-def _better(metric: Any) -> str:
+def _better(metric: Any) -> Literal["higher", "lower", "neither"]:
     if not fact("metric", metric, "ranked"):
         return "neither"
     return "higher" if fact("metric", metric, "higher_is_better") else "lower"
 
 
-def _passes(value: Mapping[str, Any], role: str, planned: Planned) -> dict[str, int]:
+def _passes(value: Mapping[str, Any], role: str, planned: Planned) -> Passes:
     """What a stage has counted; of a student at a checkpoint, as far as that."""
     passes: dict[str, int] = dict(value["passes"])
     if role == "student" and planned.cell.step and planned.student:
         steps = planned.student.recipe.steps
-        return {way: n * planned.cell.step // steps for way, n in passes.items()}
-    return passes
+        passes = {way: n * planned.cell.step // steps for way, n in passes.items()}
+    return Passes(**passes)
 
 
-def _looked_with(components: Components, stage: Measure, outcome: Outcome) -> dict[str, str]:
+def _looked_with(components: Components, stage: Measure, outcome: Outcome) -> dict[str, Any]:
     """The network that a metric looks at images with, and the version of the code that did.
 
     Figures of two networks, or of two versions of metric or network, are not comparable.
@@ -204,7 +212,7 @@ def _looked_with(components: Components, stage: Measure, outcome: Outcome) -> di
     }
 
 
-def _attacked(attack: Any, components: Components, probe: Mapping[str, Any]) -> Record:
+def _attacked(attack: Any, components: Components, probe: Mapping[str, Any]) -> dict[str, Any]:
     """What came of an attack, and what `relations` knows it by.
 
     That is how it searches, its family (one attack at any radius), and where it saw no slope.
@@ -214,14 +222,15 @@ def _attacked(attack: Any, components: Components, probe: Mapping[str, Any]) -> 
     source = components.source(attack.name)
     flat, right = probe["flat"]
     return {
-        **{name: probe[name] for name in ("correct", "norm", "eps", "perturbation")},
+        **{name: probe[name] for name in ("correct", "norm", "eps")},
+        "perturbation": {norm: Moved(**moved) for norm, moved in probe["perturbation"].items()},
         "attack_search": "black-box" if source else str(fact("attack", attack, "search")),
         "attack_family": keys.digest([{**identity, "fields": fields}, source]),
-        "no_gradient": round(flat / right, 6) if right else 0.0,
+        "no_gradient": flat / right if right else 0.0,
     }
 
 
-def _described(components: Components, planned: Planned) -> Record:
+def _described(components: Components, planned: Planned) -> dict[str, Any]:
     """What a record says of a cell whatever came of it."""
     cell, registry = planned.cell, components.registry
     base = components.recipe()
@@ -253,6 +262,7 @@ def _described(components: Components, planned: Planned) -> Record:
         "code": {kind: registry.identity(c)["code"] for kind, c in planned.components.items()},
         "data": {"digest": dataset.facts["digest"], "classes": dataset.identity["classes"]},
         "evaluate": components.matrix.evaluate,
+        "protocol": keys.PROTOCOL,
     }
 
 

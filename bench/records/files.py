@@ -1,98 +1,333 @@
-"""Records: one JSON object a line for every evaluated cell, one file for every method.
+"""Records on disk: `<board>/records/<method>.jsonl`, and what they share in `_shared.jsonl`.
 
-They live in `<board>/records/<method>.jsonl`. One file a method means that two submissions
-never touch the same file; sorted keys, sorted lines and rounded floats mean that the same
-results are the same bytes. `write` refuses whatever `read` would refuse.
+One file a method means that two submissions never touch the same file, and sorted lines in
+`_shared.jsonl` that git merges what two of them add there. Sorted keys, sorted lines and rounded
+figures mean that the same results are the same bytes. `write` refuses whatever `read` would
+refuse. What a line is no record for is a `Fault`: it stays where it is, and costs its own cells.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
+from collections import defaultdict
 from collections.abc import Iterable
-from itertools import groupby
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from bench.contract.errors import BenchError
-from bench.records.record import Record, as_line, check, coordinate, merge, order, rounded, words
+from bench.contract.keys import canonical
+from bench.records.check import checked, decoded, sound
+from bench.records.levels import Notes, joined, split, valued
+from bench.records.record import (
+    FORMAT,
+    Head,
+    Note,
+    ProbeRecord,
+    Record,
+    SetRecord,
+    StudentRecord,
+)
+from bench.records.result import Result, merge, order, rounded
 
+SHARED = "_shared.jsonl"
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_RECORD = msgspec.json.Decoder(Record)
+_NOTE = msgspec.json.Decoder(Note)
+_HEAD = msgspec.json.Decoder(Head)
+_OLD = (b'"status":', b'"about":{')  # what each line of the first form has
 
 
-def read(folder: Path) -> list[Record]:
-    """All records of the board at `folder`, sorted; none where it has no records yet.
+@dataclass(frozen=True)
+class Fault:
+    """A line that is not read, and why."""
 
-    Raises BenchError, with file and line, for a line that is not a sound record, for two
-    records of one cell, and for a record in another method's file.
+    file: str  # its name
+    line: int
+    said: str
+    text: bytes = b""
+
+    def __str__(self) -> str:
+        return f"records/{self.file}:{self.line}: {self.said}"
+
+
+@dataclass(frozen=True)
+class Board:
+    """The results of a board, sorted, and the lines that are none.
+
+    `kept` are lines that stay where they are: those at fault, and sets and students that only they
+    may name.
     """
-    seen: dict[tuple[str | int, ...], str] = {}
-    records = []
+
+    results: list[Result]
+    faults: tuple[Fault, ...] = ()
+    kept: tuple[Fault, ...] = ()
+
+    def sentences(self, folder: Path) -> list[str]:
+        """What is wrong, with file and line."""
+        return [f"{folder / str(fault)}; mend the line, or delete it" for fault in self.faults]
+
+
+def read(folder: Path) -> list[Result]:
+    """All results of the board at `folder`, sorted. Raises BenchError for the first fault."""
+    found = read_all(folder)
+    for sentence in found.sentences(folder):
+        raise BenchError(sentence)
+    return found.results
+
+
+def read_all(folder: Path) -> Board:
+    """The results of the board at `folder`, and its faults; nothing where it has no records yet.
+
+    Raises BenchError for files of another form.
+    """
+    faults: list[Fault] = []
+    notes = _notes(folder / "records" / SHARED, faults)
+    reading = _Reading(notes, faults)
     for path in sorted((folder / "records").glob("*.jsonl")):
-        for number, line in enumerate(_lines(path), start=1):
-            where = f"{path}:{number}"
-            record = _parse(line, where)
-            check(record, where)
-            if path.name != f"{record['method']}.jsonl":
-                raise BenchError(
-                    f"{where}: a record of method {record['method']!r}; expected only records of "
-                    f"{path.stem!r} in this file; move the line to {record['method']}.jsonl"
-                )
-            cell = coordinate(record)
-            if cell in seen:
-                raise BenchError(
-                    f"{where}: {words(record)} stands at {seen[cell]} already; expected one "
-                    "record a cell; delete one of the two lines"
-                )
-            seen[cell] = where
-            records.append(record)
-    return sorted(records, key=order)
+        if path.name != SHARED:
+            reading.file(path)
+    results = sorted(reading.results(), key=order)
+    faults.sort(key=lambda fault: (fault.file, fault.line))
+    return Board(results, tuple(faults), (*faults, *reading.unnamed()))
 
 
-def sift(records: Iterable[Record]) -> tuple[list[Record], list[str]]:
-    """The records that `write` takes, and one sentence for each that it would refuse."""
-    sound, refused = [], []
-    for record in records:
+def _notes(path: Path, faults: list[Fault]) -> Notes:
+    """What records share, by digest."""
+    notes: Notes = {}
+    for number, line in _lines(path):
         try:
-            check(rounded(record), words(record))
-            as_line(rounded(record))
-            _file_name(record["method"])
+            note = decoded(_NOTE, line, Note)
+            notes[note.digest] = valued(note)
+        except (BenchError, msgspec.ValidationError) as error:
+            faults.append(Fault(path.name, number, str(error), line))
+    return notes
+
+
+class _Reading:
+    """The records of one file after another, as far as they are sound."""
+
+    def __init__(self, notes: Notes, faults: list[Fault]) -> None:
+        self.notes, self.faults = notes, faults
+        self.found: list[tuple[Fault, Record]] = []  # where it stands, if it is at fault after all
+        self.named: set[str] = set()  # sets and students of results
+
+    def file(self, path: Path) -> None:
+        for number, line in _lines(path):
+            try:
+                record = decoded(_RECORD, line, Record)
+                sound(record, self.notes)
+                if isinstance(record, SetRecord) and path.name != f"{record.method}.jsonl":
+                    raise BenchError(
+                        f"a set of method {record.method!r}; expected only sets of {path.stem!r} "
+                        f"in this file; move its lines to {record.method}.jsonl"
+                    )
+            except BenchError as error:
+                self.faults.append(Fault(path.name, number, str(error), line))
+            else:
+                self.found.append((Fault(path.name, number, "", line), record))
+
+    def results(self) -> Iterable[Result]:
+        """Results of the probes whose sets and students are there, each of a cell of its own."""
+        sets = self._by_id(SetRecord, {})
+        students = self._by_id(StudentRecord, sets)
+        places, probes = [], []
+        for place, record in self.found:
+            if isinstance(record, ProbeRecord):
+                if record.student not in students:
+                    self._fault(place, f"student is {record.student!r}; expected the id of one")
+                elif not record.reason and "set" not in sets[students[record.student].set].content:
+                    self._fault(place, "its set holds no content; expected that of a measured set")
+                else:
+                    places.append(place)
+                    probes.append(record)
+        cells: dict[tuple[Any, ...], Fault] = {}
+        every = joined(sets, students, probes, self.notes)
+        for place, probe, result in zip(places, probes, every, strict=True):
+            first = cells.setdefault(result.coordinate, place)
+            if first is place:
+                self.named |= {probe.student, students[probe.student].set}
+                yield result
+            else:
+                at = f"records/{first.file}:{first.line}"
+                said = f"{result.words} stands at {at} already; expected one probe a cell"
+                self._fault(place, said)
+
+    def unnamed(self) -> list[Fault]:
+        """Sets and students without a result, in files with a fault."""
+        files = {fault.file for fault in self.faults}
+        return [
+            place
+            for place, record in self.found
+            if not isinstance(record, ProbeRecord)
+            and record.id not in self.named
+            and place.file in files
+        ]
+
+    def _by_id(self, level: Any, above: dict[str, Any]) -> dict[str, Any]:
+        known: dict[str, Any] = {}
+        for place, record in self.found:
+            if isinstance(record, level):
+                if record.id in known and known[record.id] != record:
+                    self._fault(place, f"id is {record.id!r}, which another line has")
+                elif isinstance(record, StudentRecord) and record.set not in above:
+                    self._fault(place, f"set is {record.set!r}; expected the id of one")
+                else:
+                    known[record.id] = record
+        return known
+
+    def _fault(self, place: Fault, said: str) -> None:
+        self.faults.append(Fault(place.file, place.line, said, place.text))
+
+
+def split_valid(results: Iterable[Result]) -> tuple[list[Result], list[str]]:
+    """The results that `write` takes, and one sentence for each that it would refuse."""
+    valid, refused = [], []
+    for result in results:
+        try:
+            _check(rounded(result))
         except BenchError as error:
-            refused.append(str(error))
+            refused.append(f"{result.words}: {error}")
         else:
-            sound.append(record)
-    return sound, refused
+            valid.append(result)
+    return valid, refused
 
 
-def write(folder: Path, records: Iterable[Record]) -> None:
-    """Write the records files of the methods that occur in `records`, whole and atomically.
+def write(folder: Path, results: Iterable[Result], kept: Iterable[Fault] = ()) -> None:
+    """Write the records of the methods that occur in `results`, whole and atomically.
 
     Files whose bytes stay the same, and those of other methods, are not touched. So that no
-    record is lost, pass `merge(read(folder), new)`. Raises BenchError for a record that `read`
-    would refuse; nothing has been written then.
+    result is lost, pass `merge(read(folder), new)`, and the lines that were `kept`: they stay
+    where they are. Raises BenchError for a result that `read` would refuse, and has written nothing
+    then.
     """
-    exact = [rounded(record) for record in records]
-    for record in exact:
-        check(record, words(record))
-    ordered = merge(exact, ())
-    if len(ordered) < len(exact):
+    exact = [rounded(result) for result in results]
+    for result in exact:
+        try:
+            _check(result)
+        except BenchError as error:
+            raise BenchError(f"{result.words}: {error}") from None
+    if len(merge(exact, ())) < len(exact):
         raise BenchError(
-            f"{len(exact)} records of {len(ordered)} cells; expected one record a cell; use "
-            "`merge`, where the newer record of a cell replaces the older one"
+            f"{len(exact)} results of {len(merge(exact, ()))} cells; expected one a cell; use "
+            "`merge`, where the newer result of a cell replaces the older one"
         )
-    by_method = sorted(ordered, key=lambda record: str(record["method"]))  # stable: order is kept
-    texts = {
-        _file_name(method): "".join(f"{as_line(record)}\n" for record in group)
-        for method, group in groupby(by_method, key=lambda record: str(record["method"]))
-    }
+    texts, notes = _texts(exact, kept)
     names = {*texts, *(path.name for path in (folder / "records").glob("*.jsonl"))}
     if len({name.lower() for name in names}) < len(names):
         raise BenchError(
             f"of {', '.join(sorted(names))} two differ by case alone; expected names that any "
             "file system can hold; rename one method"
         )
-    for name, text in texts.items():
-        write_text(folder / "records" / name, text)
+    shared = _shared(folder / "records", texts, notes, kept)
+    for name, text in {SHARED: shared, **texts}.items():
+        write_bytes(folder / "records" / name, text)
+
+
+def _texts(results: list[Result], kept: Iterable[Fault]) -> tuple[dict[str, bytes], list[Note]]:
+    """The content of files by name, and the notes that they name."""
+    records, notes = split(results)
+    lines: dict[str, list[bytes]] = defaultdict(list)
+    methods: dict[str, str] = {}  # of a set, or of a student
+    for record in records:
+        if isinstance(record, SetRecord):
+            methods[record.id] = record.method
+        elif isinstance(record, StudentRecord):
+            methods[record.id] = methods[record.set]
+        at = record.student if isinstance(record, ProbeRecord) else record.id
+        lines[_file_name(methods[at])].append(_line(record))
+    return {name: _whole(found, name, kept) for name, found in lines.items()}, notes
+
+
+def _shared(
+    folder: Path, texts: dict[str, bytes], notes: list[Note], kept: Iterable[Fault]
+) -> bytes:
+    """What `_shared.jsonl` is to hold: new notes, and old ones that some line still names."""
+    others = [
+        path.read_bytes()
+        for path in folder.glob("*.jsonl")
+        if path.name not in texts and path.name != SHARED
+    ]
+    named = {*re.findall(rb'"([0-9a-f]{16})"', b"".join([*others, *texts.values()]))}
+    lines = {note.digest: _line(note) for note in notes}
+    for _, line in _lines(folder / SHARED):
+        try:
+            digest = _NOTE.decode(line).digest
+        except msgspec.MsgspecError:
+            continue  # a fault
+        if digest.encode() in named:
+            lines.setdefault(digest, line)
+    return _whole([lines[digest] for digest in sorted(lines)], SHARED, kept)
+
+
+def _whole(lines: list[bytes], name: str, kept: Iterable[Fault]) -> bytes:
+    """A file: its head, its lines, and those that are kept where they stood."""
+    every = [_line(Head(format=FORMAT)), *lines]
+    for one in sorted((k for k in kept if k.file == name), key=lambda one: one.line):
+        if one.text not in every:
+            every.insert(one.line - 1, one.text)
+    return b"".join(line + b"\n" for line in every)
+
+
+def _line(value: msgspec.Struct) -> bytes:
+    return canonical(msgspec.to_builtins(value)).encode()
+
+
+def _check(result: Result) -> None:
+    """Raise BenchError for a result that could not be read again."""
+    try:
+        records, notes = split([result])
+        known = {note.digest: valued(note) for note in notes}
+        for note in notes:
+            _line(note)
+        for record in records:
+            sound(checked(msgspec.to_builtins(record), Record), known)
+            _line(record)
+    except (TypeError, ValueError, RecursionError) as error:  # msgspec's are ValueErrors
+        raise BenchError(f"{error}; expected what JSON can hold") from None
+    _file_name(result.method)
+
+
+def _lines(path: Path) -> Iterable[tuple[int, bytes]]:
+    """The lines of a file but for its head, counted from 1. Raises BenchError for another form."""
+    if not path.is_file():
+        return
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines[:-1] if lines[-1] == b"" else lines, start=1):
+        if number == 1 and line.startswith(b'{"format":'):
+            try:
+                form = _HEAD.decode(line).format
+            except msgspec.MsgspecError:
+                form = None
+            if form and form != FORMAT:
+                raise BenchError(
+                    f"{path} is of format {form}; this version reads format {FORMAT}; "
+                    + ("upgrade condensation-bench" if form > FORMAT else _convert(path))
+                )
+            if form:
+                continue
+        if all(mark in line for mark in _OLD):
+            raise BenchError(
+                f"{path}:{number}: a record of format 1; this version reads format {FORMAT}; "
+                + _convert(path)
+            )
+        yield number, line
+
+
+def _convert(path: Path) -> str:
+    return f"run: bench convert {path.parent.parent}"
+
+
+def _file_name(method: str) -> str:
+    if not _FILE_NAME.fullmatch(method):
+        raise BenchError(
+            f"method {method!r} makes no safe file name; expected letters, digits and . _ + - "
+            "with a letter or digit first; rename the method"
+        )
+    return f"{method}.jsonl"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -111,40 +346,3 @@ def write_bytes(path: Path, data: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        lines = path.read_bytes().decode().split("\n")
-    except UnicodeDecodeError as error:
-        raise BenchError(f"{path}: {error}; expected UTF-8") from None
-    return lines[:-1] if lines[-1] == "" else lines
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
-
-
-_DECODER = json.JSONDecoder(parse_constant=_no_constant)
-
-
-def _parse(line: str, where: str) -> Record:
-    try:
-        record = _DECODER.decode(line)
-    except ValueError as error:
-        raise BenchError(
-            f"{where}: {error}; expected one JSON object a line; delete this one, and `bench run` "
-            "brings back the record"
-        ) from None
-    if not isinstance(record, dict):
-        raise BenchError(f"{where}: a JSON {type(record).__name__}; expected an object")
-    return record
-
-
-def _file_name(method: str) -> str:
-    if not _FILE_NAME.fullmatch(method):
-        raise BenchError(
-            f"method {method!r} makes no safe file name; expected letters, digits and . _ + - "
-            "with a letter or digit first; rename the method"
-        )
-    return f"{method}.jsonl"

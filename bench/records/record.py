@@ -1,259 +1,162 @@
-"""A record: what one evaluated cell has given, checked, rounded, and told in a line of JSON."""
+"""What the files of a board hold: records of sets, of their students, and of probes of those.
+
+A fact stands once, at the level that it belongs to. A *set* is what a student trains on: images,
+and labels of one regime; so its weight and the teacher that labels belong to it. A *student* is
+one network trained on a set, at one checkpoint of its training. A *probe* is what an attack or a
+sampler made of a student. Each record is one line of JSON whose types and bounds stand here;
+descriptions, recipes, versions, environments and scales are `Note`s, which records name by digest.
+"""
 
 from __future__ import annotations
 
-import base64
-import math
-import re
-from collections.abc import Iterable, Mapping
-from functools import cache
-from typing import Any
+from typing import Annotated, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+from msgspec import Meta, Struct
 
-from bench.contract.errors import BenchError
-from bench.contract.keys import canonical
-from bench.contract.kinds import REGIMES
+from bench.contract.kinds import Regime
 
-Record = dict[str, Any]
+FORMAT = 2
+"""Raised by one with every change of these types that an older reader cannot read."""
 
+Name = Annotated[str, Meta(min_length=1)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Figure = Annotated[float, Meta(ge=-1e100, le=1e100)]  # whose square is a number, too
+Amount = Annotated[float, Meta(ge=0, le=1e100)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Radius = Annotated[float, Meta(ge=0, le=1e6)]  # in pixels of [0, 1]
+Settings = dict[str, Any]
 
-COORDINATES = {
-    "classification": ("dataset", "method", "ipc", "labels", "architecture", "attack", "seed"),
-    "generation": (
-        *("dataset", "method", "ipc", "labels", "architecture", "sampler", "step", "seed"),
-    ),
+LEVEL_OF = {
+    **dict.fromkeys(("dataset", "method", "teacher", "scorer", "backbone", "denoiser"), "set"),
+    **dict.fromkeys(("set", "squeeze", "condense"), "set"),
+    **dict.fromkeys(("architecture", "recipe", "student", "train"), "student"),
 }
-"""The fields that say which cell a record is of, by track; no two records share all of them."""
+"""The level of what goes by the name of a role, or of a kind of stage; of others, "probe"."""
 
 
-NORMS = ("linf", "l2", "")
+class Plain(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """Of records and their parts: a field that is not known is refused, a default not written."""
 
 
-DECIMALS = 6
+class Scale(Plain, frozen=True, kw_only=True):
+    """How to read a metric, and what it looks at.
 
-
-_ALWAYS: dict[str, type] = {
-    **dict.fromkeys(("dataset", "method", "labels", "architecture"), str),
-    **dict.fromkeys(("ipc", "seed"), int),
-    **dict.fromkeys(("status", "reason"), str),
-    **dict.fromkeys(("versions", "data", "about", "parameters"), dict),
-}
-
-
-_OF_TRACK: dict[str, dict[str, type]] = {
-    "classification": {"attack": str},
-    "generation": {"sampler": str, "step": int},
-}
-
-
-_WHEN_OK: dict[str, type] = {
-    **dict.fromkeys(("metrics", "scales", "bytes", "cost"), dict),
-    **dict.fromkeys(("recipe", "code", "content", "environment"), dict),
-    **dict.fromkeys(("images", "size"), int),
-    "images_hash": str,
-    "flags": list,
-}
-
-
-_WHEN_ATTACKED: dict[str, type] = {"perturbation": dict, "correct": str, "norm": str}
-
-
-def track(record: Record) -> str:
-    """ "classification", or "generation" where the student was sampled from."""
-    return "generation" if "sampler" in record else "classification"
-
-
-def coordinate(record: Record) -> tuple[str | int, ...]:
-    """Which cell a record is of: the values of `COORDINATES`."""
-    return tuple(record[name] for name in COORDINATES[track(record)])
-
-
-def column(record: Record) -> str:
-    """The column of a record in the tables: its attack, or its sampler and the step of training."""
-    return record["attack"] if "attack" in record else at_step(record["sampler"], record["step"])
-
-
-def at_step(sampler: str, step: int) -> str:
-    """A sampler, at a checkpoint of the training (0: at its end)."""
-    return f"{sampler} @ {step:,}" if step else sampler
-
-
-def merge(old: Iterable[Record], new: Iterable[Record]) -> list[Record]:
-    """`old` with the cells of `new` replaced or added, sorted; no cell of either vanishes."""
-    cells = {coordinate(record): record for record in (*old, *new)}
-    return sorted(cells.values(), key=order)
-
-
-def carried(old: Iterable[Record], new: Iterable[Record], metrics: Iterable[str]) -> list[Record]:
-    """New records, with what metrics that failed now have given earlier, on the same results.
-
-    `metrics` are those of the board: one that it no longer asks for is let go.
+    `tolerance` is how far a recomputation elsewhere may differ, as a share of the figure. Figures
+    that two networks (`features`), or two versions of the code (`measured_by`), have found are not
+    comparable.
     """
-    asked = {*metrics}
-    known = {coordinate(record): record for record in old}
-    found = []
-    for record in new:
-        before = known.get(coordinate(record), {})
-        if "content" in record and record["content"] == before.get("content"):
-            blocks = ("metrics", "scales", "refused")
-            known_before = {*before["metrics"], *before["refused"]}
-            names = asked & known_before - {*record["metrics"], *record["refused"]}
-            record = record | {k: {**record[k], **_only(before[k], names)} for k in blocks}
-        found.append(record)
-    return found
+
+    better: Literal["higher", "lower", "neither"]
+    unit: str = ""
+    of: Literal["set", "student", "probe"] = "probe"
+    tolerance: Amount | None = None
+    features: str = ""
+    measured_by: str = ""
+
+    @property
+    def rate(self) -> bool:
+        """Is it a fraction, which tables show in percent?"""
+        return self.unit == "fraction"
 
 
-def _only(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    return {name: values[name] for name in names if name in values}
+class Passes(Plain, frozen=True, kw_only=True):
+    """Images that went forward through a network, and whose gradients came back."""
+
+    forward: Count = 0
+    backward: Count = 0
 
 
-def pack(bits: NDArray[np.bool_]) -> str:
-    """Correctness of P images (bool [P]) as base64 of one bit an image."""
-    return base64.b64encode(np.packbits(np.asarray(bits, dtype=bool)).tobytes()).decode()
+class Moved(Plain, frozen=True, kw_only=True):
+    """By how much an attack has moved images, in one norm."""
+
+    mean: Amount
+    max: Amount
 
 
-def unpack(text: str, n: int) -> NDArray[np.bool_]:
-    """The `n` bits (bool [n]) that `pack` made `text` of. Raises BenchError if it has others."""
-    data = np.frombuffer(_packed(text, n), dtype=np.uint8)
-    return np.unpackbits(data, count=n).astype(bool)
+class Level(Plain, frozen=True, kw_only=True):
+    """What records of all three levels have; `about` and `scales` name notes."""
+
+    about: str = ""
+    parameters: dict[str, Settings] = {}  # by role: fields that differ from their defaults
+    code: dict[str, str] = {}  # by role
+    content: dict[str, str] = {}  # by stage: the hash of what it gave; of a set that was declined,
+    passes: dict[str, Passes] = {}  # none
+    seconds: dict[str, Amount] = {}
+    metrics: dict[str, Figure] = {}
+    refused: dict[str, str] = {}  # metrics that were declined, and why
+    scales: str = ""
 
 
-def _packed(text: str, n: int) -> bytes:
-    try:
-        data = base64.b64decode(text, validate=True)
-    except ValueError as error:
-        raise BenchError(f"packed bits are no base64 ({error}); expected those of `pack`") from None
-    if len(data) != (n + 7) // 8:
-        raise BenchError(
-            f"packed bits fill {len(data)} bytes; expected {(n + 7) // 8} bytes for {n} images"
-        )
-    if n % 8 and data[-1] & (0xFF >> n % 8):
-        raise BenchError(f"packed bits go on after image {n}; expected zeros in the last byte")
-    return data
+class SetRecord(Level, frozen=True, kw_only=True, tag_field="level", tag="set"):
+    """A condensed set with the labels that students see. `id` is a digest of all but seconds."""
+
+    id: Name
+    dataset: Name
+    method: Name
+    ipc: Count  # 0: the full set
+    labels: Regime
+    seed: Count
+    evaluate: str = "test"
+    data: dict[str, str] = {}  # digests of the data set and of its classes
+    pictured: bool = False
+    size: Count = 0
+    bytes: dict[str, Count] = {}
 
 
-def check(record: Record, where: str) -> None:
-    """Raise BenchError unless a record is sound. In plain Python: boards have 10,000 of them."""
-    _check_types(record, _ALWAYS, where)
-    _check_types(record, _OF_TRACK[track(record)], where)
-    if record["labels"] not in REGIMES:
-        _wrong(where, "labels", record["labels"], _choices(REGIMES))
-    for name in ("ipc", "seed", "step"):
-        if record.get(name, 0) < 0:
-            _wrong(where, name, record[name], "0 or more")
-    if record["status"] not in ("ok", "unsupported"):
-        _wrong(where, "status", record["status"], _choices(("ok", "unsupported")))
-    if (record["status"] == "ok") != (record["reason"] == ""):
-        _wrong(where, "reason", record["reason"], 'a reason if unsupported, "" if ok')
-    for name, kind in (("parameters", dict), ("about", str)):
-        for key, value in record[name].items():
-            if type(value) is not kind:
-                _wrong(where, f"{name}.{key}", value, f"a value of type {kind.__name__}")
-    if record["status"] == "ok":
-        _check_types(record, _WHEN_OK, where)
-        if track(record) == "classification":
-            _check_types(record, _WHEN_ATTACKED, where)
-            _check_ball(record, where)
-        _check_metrics(record, where)
-        _check_sizes(record, where)
+class StudentRecord(Level, frozen=True, kw_only=True, tag_field="level", tag="student"):
+    """A network trained on a set; at an end that samples do without, the set itself."""
+
+    id: Name
+    set: Name
+    architecture: Name
+    step: Count = 0  # of its training; 0: its end
+    recipe: str = ""
 
 
-def _check_types(record: Record, schema: dict[str, type], where: str) -> None:
-    for name, kind in schema.items():
-        if name not in record:
-            raise BenchError(f"{where}: no field {name!r}; expected one ({kind.__name__})")
-        if type(record[name]) is not kind:
-            _wrong(where, name, record[name], f"a value of type {kind.__name__}")
+class ProbeRecord(Level, frozen=True, kw_only=True, tag_field="level", tag="probe"):
+    """What an attack or a sampler made of a student; or the `reason` why the cell was declined."""
+
+    student: Name
+    attack: str = ""
+    sampler: str = ""
+    reason: str = ""
+    protocol: Count  # of the harness, when the probe was made
+    versions: str = ""
+    environment: str = ""
+    peak_mb: Amount = 0.0
+    images: Count = 0
+    images_hash: str = ""
+    correct: str = ""
+    norm: Literal["linf", "l2", ""] = ""
+    eps: Radius | None = None
+    perturbation: dict[str, Moved] = {}
+    attack_search: str = ""
+    attack_family: str = ""
+    no_gradient: Fraction = 0.0
 
 
-def _check_ball(record: Record, where: str) -> None:
-    if record["norm"] not in NORMS:
-        _wrong(where, "norm", record["norm"], _choices(NORMS))
-    eps: Any = record.get("eps")
-    if not (eps is None and record["norm"] == "") and not (_finite(eps) and eps >= 0):
-        _wrong(where, "eps", eps, 'a radius of 0 or more (null only where norm is "")')
+Record = SetRecord | StudentRecord | ProbeRecord
 
 
-def _check_metrics(record: Record, where: str) -> None:
-    for name, value in record["metrics"].items():
-        scale = record["scales"].get(name)
-        if (
-            type(scale) is not dict
-            or scale.get("better") not in ("higher", "lower", "neither")
-            or type(scale.get("rate")) is not bool
-        ):
-            expected = '{"better": "higher", "lower" or "neither", "rate": true or false}'
-            _wrong(where, f"scales.{name}", scale, expected)
-        if not _finite(value):
-            _wrong(where, f"metrics.{name}", value, "a finite number")
-        if scale["rate"] and not 0 <= value <= 1:
-            _wrong(where, f"metrics.{name}", value, "a fraction in [0, 1] (its scale is a rate)")
+class Note(Plain, frozen=True, kw_only=True):
+    """What many records of a board say, once, under the digest that they name it by."""
+
+    digest: Name
+    kind: Literal["about", "environment", "recipe", "scales", "versions"]
+    value: Settings
 
 
-def _check_sizes(record: Record, where: str) -> None:
-    for name in ("images", "size"):
-        if record[name] < 0:
-            _wrong(where, name, record[name], "0 or more")
-    for name, value in record["bytes"].items():
-        if type(value) is not int or value < 0:
-            _wrong(where, f"bytes.{name}", value, "a whole number of bytes")
-    for flag in record["flags"]:
-        if type(flag) is not str:
-            _wrong(where, "flags", flag, "strings")
-    if record.get("correct"):
-        try:
-            _packed(record["correct"], record["images"])
-        except BenchError as error:
-            raise BenchError(f"{where}: correct: {error}") from None
+NOTES: dict[str, Any] = {
+    "about": dict[str, str],
+    "environment": Settings,
+    "recipe": Settings,
+    "scales": dict[str, Scale],
+    "versions": dict[str, str],
+}
+"""The type of a note's value, by kind."""
 
 
-def _finite(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+class Head(Plain, frozen=True, kw_only=True):
+    """The first line of every file: the form of the others."""
 
-
-def _choices(values: Iterable[str]) -> str:
-    return " or ".join(map(repr, values))
-
-
-def _wrong(where: str, name: str, value: Any, expected: str) -> None:
-    raise BenchError(f"{where}: {name} is {value!r}; expected {expected}")
-
-
-def words(record: Record) -> str:
-    names = COORDINATES[track(record)]
-    return "record of " + " ".join(f"{name}={record.get(name)}" for name in names)
-
-
-def rounded(value: Any) -> Any:
-    """A record, or part of one, as it is written: DECIMALS digits, lists for tuples."""
-    if isinstance(value, float):
-        return round(value, DECIMALS) + 0.0  # + 0.0: no "-0.0"
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [rounded(item) for item in value]
-    return value
-
-
-def as_line(record: Record) -> str:
-    try:
-        return canonical(record)
-    except (ValueError, TypeError) as error:
-        raise BenchError(
-            f"{words(record)}: {error}; expected finite numbers, as JSON has them"
-        ) from None
-
-
-@cache
-def _natural(text: str) -> tuple[tuple[str, int, str], ...]:
-    """Sort key that puts "x-9" before "x-10"."""
-    parts = re.findall(r"(\D*)(\d*)", text)
-    return tuple((letters, int(digits or -1), digits) for letters, digits in parts)
-
-
-def order(record: Record) -> tuple[Any, ...]:
-    return tuple(
-        _natural(value) if isinstance(value, str) else value for value in coordinate(record)
-    )
+    format: Count

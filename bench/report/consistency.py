@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any
 
 from bench.contract.keys import canonical, parameters
-from bench.records.record import Record
+from bench.records.result import Result
 from bench.tracks import CLASSIFICATION, GENERATION
 
 OF_TABLE = (
@@ -26,7 +26,7 @@ OF_COLUMN = ("attack", "sampler")  # whose settings differ between the columns t
 LOOKED, MEASURED = "looked at.", "measured by."  # before the name of a metric
 
 
-def usual_of(records: Iterable[Record]) -> dict[str, Any]:
+def typical(records: Iterable[Result]) -> dict[str, Any]:
     """The most common value of each thing that the records of a table share, by name."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for text, n in Counter(canonical(_shared(record)) for record in records).items():
@@ -45,14 +45,14 @@ def recipe_of(usual: Mapping[str, Any]) -> str:
     return _listed({k: found[k] for k in names if k in found and found[k] != base.get(k)})
 
 
-def unusual(record: Record, usual: Mapping[str, Any]) -> dict[str, Any]:
-    """What a record does not share with its table, whose `usual_of` is given, by name."""
+def unusual(record: Result, usual: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record does not share with its table, whose `typical` is given, by name."""
     return {name: value for name, value in _shared(record).items() if value != usual[name]}
 
 
-def oddities(
+def inconsistencies(
     metric: str,
-    groups: Sequence[Sequence[Record]],
+    groups: Sequence[Sequence[Result]],
     unusual: Mapping[int, Mapping[str, Any]],
 ) -> list[str]:
     """How the records behind one figure of a metric differ from each other, or from their table.
@@ -89,26 +89,26 @@ def oddities(
     return sorted(said)
 
 
-def _shared(record: Record) -> dict[str, Any]:
+def _shared(record: Result) -> dict[str, Any]:
     """What a record should have in common with all of its table, by name.
 
     A recipe's fields that `[[set]]` gives to part of a board are left out: they stand on the rows.
     """
-    given, code = record["parameters"], record.get("code", {})
+    given, code = record.parameters, record.code
     own = given.get("recipe", {})
-    recipe = {k: v for k, v in record.get("recipe", {}).items() if k not in own}
-    scales = record.get("scales", {})
+    recipe = {k: v for k, v in record.recipe.items() if k not in own}
+    scales = record.scales
     return {
-        **{f"{LOOKED}{m}": s["features"] for m, s in scales.items() if "features" in s},
-        **{f"{MEASURED}{m}": s["measured_by"] for m, s in scales.items() if "measured_by" in s},
+        **{f"{LOOKED}{m}": s.features for m, s in scales.items() if s.features},
+        **{f"{MEASURED}{m}": s.measured_by for m, s in scales.items() if s.measured_by},
         **{f"recipe.{name}": value for name, value in recipe.items()},
-        **{f"data.{name}": value for name, value in record.get("data", {}).items()},
-        **({"images_hash": record["images_hash"]} if record.get("images_hash") else {}),
+        **{f"data.{name}": value for name, value in record.data.items()},
+        **({"images_hash": record.images_hash} if record.images_hash else {}),
         **{kind: given.get(kind, {}) for kind in OF_TABLE if kind in given or kind in code},
     }
 
 
-def _differing(group: Sequence[Record]) -> list[str]:
+def _differing(group: Sequence[Result]) -> list[str]:
     """The names of what records disagree in, of all that a figure depends on."""
     if all(_parts(record) == _parts(group[0]) for record in group[1:]):
         return []
@@ -123,9 +123,8 @@ def _differing(group: Sequence[Record]) -> list[str]:
     return [n for n in names if any(values.get(n) != flat[0].get(n) for values in flat)]
 
 
-def _parts(record: Record) -> tuple[Any, ...]:
-    blocks = (record.get(name, {}) for name in ("recipe", "parameters", "data", "code"))
-    return (*blocks, record.get("images_hash", ""))
+def _parts(record: Result) -> tuple[Any, ...]:
+    return record.recipe, record.parameters, record.data, record.code, record.images_hash
 
 
 def _few(names: Sequence[str]) -> str:

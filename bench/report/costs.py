@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from bench.records.record import Record
+from bench.records.result import Result
 from bench.report.model import (
     Cell,
     Column,
@@ -21,12 +21,12 @@ from bench.report.model import (
 from bench.report.numbers import Board
 
 
-def sections(board: Board, records: Iterable[Record]) -> tuple[Section, ...]:
+def sections(board: Board, records: Iterable[Result]) -> tuple[Section, ...]:
     """Two tables for each data set: what sets and students cost, and what attacks do."""
-    counted = [r for r in records if r["status"] == "ok" and "passes" in r]
+    counted = [r for r in records if r.passes]
     parts = []
     for dataset in board.datasets:
-        of_dataset = [record for record in counted if record["dataset"] == dataset]
+        of_dataset = [record for record in counted if record.dataset == dataset]
         if of_dataset:
             tables = (_sets(board, of_dataset), _attacks(board, of_dataset))
             parts.append(Section(dataset, tables))
@@ -38,10 +38,10 @@ def sections(board: Board, records: Iterable[Record]) -> tuple[Section, ...]:
     return (Section("Cost, in passes", (said, *parts)),) if parts else ()
 
 
-def _sets(board: Board, records: Sequence[Record]) -> Table:
+def _sets(board: Board, records: Sequence[Result]) -> Table:
     """Rows of methods: teacher, condensation, and students by network and labels."""
-    students = list(dict.fromkeys((r["architecture"], r["labels"]) for r in records))
-    scored = any("scorer" in r["passes"] for r in records)
+    students = list(dict.fromkeys((r.architecture, r.labels) for r in records))
+    scored = any("scorer" in r.passes for r in records)
     names = ["Teacher", *(["Scorer"] if scored else []), "Condensation"]
     names += [
         f"Student {architecture}" + (f", {labels} labels" if board.attacks else "")
@@ -49,13 +49,13 @@ def _sets(board: Board, records: Sequence[Record]) -> Table:
     ]
     rows: list[tuple[Cell, ...]] = []
     for ipc, method in board.rows:
-        group = [r for r in records if (r["ipc"], r["method"]) == (ipc, method)]
-        group = [r for r in group if not r.get("step")]  # a checkpoint is part of its training
+        group = [r for r in records if (r.ipc, r.method) == (ipc, method)]
+        group = [r for r in group if not r.step]  # a checkpoint is part of its training
         if not group:
             continue
         roles = ("teacher", *(["scorer"] if scored else []), "set")
         trained = (
-            _mean([r for r in group if (r["architecture"], r["labels"]) == one], "student")
+            _mean([r for r in group if (r.architecture, r.labels) == one], "student")
             for one in students
         )
         made = (_mean(group, role) for role in roles)
@@ -64,7 +64,7 @@ def _sets(board: Board, records: Sequence[Record]) -> Table:
     return Table((*keys, *map(Column, names)), tuple(rows))
 
 
-def _attacks(board: Board, records: Sequence[Record]) -> Table:
+def _attacks(board: Board, records: Sequence[Result]) -> Table:
     """Rows of attacks or samplers: passes for each image that they were asked for."""
     what = "Attack" if board.attacks else "Sampler"
     heads = (
@@ -73,9 +73,9 @@ def _attacks(board: Board, records: Sequence[Record]) -> Table:
     )
     rows: list[tuple[Cell, ...]] = []
     for name in (*board.attacks, *board.samplers):
-        group = [r for r in records if name in (r.get("attack"), r.get("sampler"))]
-        group = [r for r in group if "student" in r["passes"]]
-        images = sum(r["images"] for r in group)
+        group = [r for r in records if name in (r.attack, r.sampler)]
+        group = [r for r in group if "student" in r.passes]
+        images = sum(r.images for r in group)
         if images:
             total = _sum(group, "probe")
             an_image = (Value(total[way] / images, form=Form(",.1f")) for way in total)
@@ -83,18 +83,18 @@ def _attacks(board: Board, records: Sequence[Record]) -> Table:
     return Table(heads, tuple(rows))
 
 
-def _mean(records: Iterable[Record], role: str) -> Cell:
+def _mean(records: Iterable[Result], role: str) -> Cell:
     """Forward and backward of one stage, each stage counted once."""
-    stages = {r["content"][role]: r for r in records if role in r["passes"]}
+    stages = {r.content[role]: r for r in records if role in r.passes}
     if not stages:
         return Value()
     total = _sum(stages.values(), role)
     return Passes(total["forward"] / len(stages), total["backward"] / len(stages))
 
 
-def _sum(records: Iterable[Record], role: str) -> dict[str, int]:
+def _sum(records: Iterable[Result], role: str) -> dict[str, int]:
     total: dict[str, int] = defaultdict(int)
     for record in records:
-        for way in ("forward", "backward"):
-            total[way] += record["passes"][role][way]
+        total["forward"] += record.passes[role].forward
+        total["backward"] += record.passes[role].backward
     return total

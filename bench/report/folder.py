@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from bench.board import kept
+from bench.board import kept as networks
 from bench.board.matrix import read as read_matrix
 from bench.contract.errors import BenchError
-from bench.records.files import read, write, write_bytes
-from bench.records.record import Record, carried, merge
+from bench.records.files import read_all, write, write_bytes
+from bench.records.result import Result, kept, merge
 from bench.report import page, pictures, published
 from bench.report.model import Page
-from bench.report.numbers import board_of
+from bench.report.numbers import board_of, on_board
 
-READ = ("matrix.toml", "published.toml", f"{kept.FOLDER}/*")
+READ = ("matrix.toml", "published.toml", f"{networks.FOLDER}/*")
 """What a run reads of a board's folder, beside its records."""
 
 
@@ -53,37 +53,41 @@ def copied(board: Path, into: Path) -> Path:
 
 
 def publish(
-    board: Path, new: Iterable[Record], pictured: Mapping[tuple[str | int, ...], Path]
+    board: Path, new: Iterable[Result], pictured: Mapping[tuple[str | int, ...], Path]
 ) -> list[str]:
-    """Write records (sound ones), pictures and tables; the names of the tables.
+    """Write results (valid ones), pictures and tables; the names of the tables.
 
-    `pictured` says where the pictures of a record's cell are kept. The caller holds the board.
+    `pictured` says where the pictures of a result's cell are kept. The caller holds the board.
+    What an earlier run, or somebody's editor, has left there that is no record stays as it is.
     """
-    records = keep(board, new)
-    pictures.write(board, board_of(read_matrix(board)), records, pictured)
+    results, matrix = keep(board, new), read_matrix(board)
+    axes = board_of(matrix)
+    pictures.write(board, axes, on_board(axes, results), pictured)
     return write_tables(board)
 
 
-def keep(board: Path, new: Iterable[Record]) -> list[Record]:
-    """Write records (sound ones) beside those that a board has; all of them."""
-    old = read(board)
-    records = merge(old, carried(old, new, read_matrix(board).metrics))
-    write(board, records)
-    return records
+def keep(board: Path, new: Iterable[Result]) -> list[Result]:
+    """Write results (valid ones) beside those that a board has; all of them."""
+    old = read_all(board)
+    results = merge(old.results, kept(old.results, new, read_matrix(board).metrics))
+    write(board, results, old.kept)
+    return results
 
 
 def stale(board: Path) -> list[str]:
     """What does not follow from the records of a board, or is not there, and what to do."""
-    records = read(board)
-    wrong = [
+    found, axes = read_all(board), board_of(read_matrix(board))
+    shown = on_board(axes, found.results)
+    wrong = found.sentences(board)
+    wrong += [
         f"{board / name} is not what the records say; run: bench leaderboard {board}"
         for name in page.check(board, _tables(board))
     ]
     wrong += [
         f"{board / name} is missing; run: bench run {board}"
-        for name in pictures.missing(board, board_of(read_matrix(board)), records)
+        for name in pictures.missing(board, axes, shown)
     ]
-    return wrong + kept.wrong(board, records)
+    return wrong + networks.wrong(board, shown)
 
 
 def write_tables(board: Path) -> list[str]:
@@ -95,7 +99,9 @@ def write_tables(board: Path) -> list[str]:
 
 def page_of(board: Path) -> Page:
     """The page that follows from the records of a board."""
-    return page.build(board_of(read_matrix(board)), read(board), published.read(board))
+    found, axes = read_all(board), board_of(read_matrix(board))
+    faults = tuple(map(str, found.faults))
+    return page.build(axes, found.results, published.read(board), faults)
 
 
 def _tables(board: Path) -> dict[str, str]:

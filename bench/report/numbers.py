@@ -9,16 +9,19 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from msgspec import structs
 
 from bench.board.matrix import Matrix
-from bench.records.record import Record, at_step, column, unpack
+from bench.records.record import Scale
+from bench.records.result import Result, at_step, unpack
 from bench.report.model import PERCENT, PLAIN
 
 
@@ -78,78 +81,78 @@ ROW = ("dataset", "architecture", "labels", "ipc", "method")
 COLUMNS = (*ROW, "role", "column", "metric", "mean", "sd", "n", "images", "size", "bytes")
 """Columns of `tidy`, and of `table.csv`."""
 
-SCALE = ("better", "rate")
-
 PEERS = ["dataset", "architecture", "labels", "ipc", "column", "metric"]
 """Rows that agree on these are compared with each other."""
 
 
-def on_board(board: Board, records: Iterable[Record]) -> list[Record]:
-    """The records that stand on the board's axes, sound or unsupported."""
+def on_board(board: Board, records: Iterable[Result]) -> list[Result]:
+    """The results that stand on the board's axes, measured or declined: all that pages show.
+
+    Whatever shows a board's results, or says something of them, is given these.
+    """
     budgets = {
         **{method: set(board.ipc) for method in (*board.methods, *board.controls)},
         **{method: {0} for method in board.ceiling},
     }
+    shown = {*board.columns}
     return [
         record
         for record in records
-        if record.get("evaluate", "test") == board.evaluate
-        and record["dataset"] in board.datasets
-        and record["ipc"] in budgets.get(record["method"], ())
-        and record["labels"] in board.labels
-        and record["architecture"] in board.architectures
-        and column(record) in board.columns
-        and record["seed"] in board.seeds
+        if record.evaluate == board.evaluate
+        and record.dataset in board.datasets
+        and record.ipc in budgets.get(record.method, ())
+        and record.labels in board.labels
+        and record.architecture in board.architectures
+        and record.column in shown
+        and record.seed in board.seeds
     ]
 
 
-def scales(board: Board, records: Iterable[Record]) -> dict[str, dict[str, Any]]:
-    """How to read each measured metric: {"better": "higher" | "lower" | "neither", "rate": bool}.
-
-    Where records disagree, as most of them have it.
-    """
-    counts: dict[str, Counter[tuple[Any, ...]]] = defaultdict(Counter)
-    for record in on_board(board, records):
-        for metric in record.get("metrics", ()):
-            counts[metric][_scale(record, metric)] += 1
+def scales(board: Board, records: Iterable[Result]) -> dict[str, Scale]:
+    """How to read each measured metric; where results disagree, as most of them have it."""
+    counts: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
+    for record in records:
+        for metric in record.metrics:
+            counts[metric][_read(record.scales[metric])] += 1
     return {
-        metric: dict(zip(SCALE, max((n, scale) for scale, n in found.items())[1], strict=True))
+        metric: Scale(better=better, unit=unit)  # type: ignore[arg-type]
         for metric in board.metrics
         if (found := counts[metric])
+        for better, unit in [max(found, key=lambda read: (found[read], read))]
     }
 
 
-def on_one_scale(board: Board, records: Iterable[Record]) -> list[Record]:
-    """Records without the figures that stand on another scale than most of their metric.
+def on_one_scale(board: Board, records: Sequence[Result]) -> list[Result]:
+    """Results without the figures that stand on another scale than most of their metric.
 
-    Such a figure cannot stand in a table with the others; the record says so as it says of a
+    Such a figure cannot stand in a table with the others; the result says so as it says of a
     figure that was declined.
     """
-    standing = on_board(board, records)
-    usual = {metric: tuple(scale.values()) for metric, scale in scales(board, standing).items()}
+    typical = {metric: _read(scale) for metric, scale in scales(board, records).items()}
     found = []
-    for record in standing:
-        metrics = record.get("metrics", {})
-        other = {m for m in metrics if m in usual and _scale(record, m) != usual[m]}
-        refused = dict.fromkeys(other, "measured on another scale than most; run it again")
-        kept = {m: value for m, value in metrics.items() if m not in other}
-        both = {"metrics": kept, "refused": record.get("refused", {}) | refused}
-        found.append({**record, **both} if other else record)
+    for record in records:
+        read = {m: _read(record.scales[m]) for m in record.metrics if m in typical}
+        if other := {m for m in read if read[m] != typical[m]}:
+            refused = dict.fromkeys(other, "measured on another scale than most; run it again")
+            left = {m: value for m, value in record.metrics.items() if m not in other}
+            both = {"metrics": left, "refused": record.refused | refused}
+            record = structs.replace(record, **both)
+        found.append(record)
     return found
 
 
-def _scale(record: Record, metric: str) -> tuple[Any, ...]:
-    return tuple(record["scales"][metric][name] for name in SCALE)
+def _read(scale: Scale) -> tuple[str, str]:
+    return scale.better, scale.unit
 
 
-def moves(record: Record) -> bool:
+def moves(record: Result) -> bool:
     """Did the attack change a pixel of some image? The clean images are an attack that did not."""
-    return any(size["max"] > 0 for size in record.get("perturbation", {}).values())
+    return any(moved.max > 0 for moved in record.perturbation.values())
 
 
-def ball(record: Record) -> str:
+def ball(record: Result) -> str:
     """The ball of a record's attack, as in "linf 8/255", or "" if it stays in none."""
-    return f"{record['norm']} {radius(record['eps'])}" if record.get("norm") else ""
+    return f"{record.norm} {radius(record.eps)}" if record.norm else ""
 
 
 @cache
@@ -160,7 +163,7 @@ def radius(eps: float) -> str:
     return f"{steps}/255" if is_fraction else f"{eps:.4g}"
 
 
-def balls(board: Board, records: Iterable[Record]) -> dict[tuple[str, str], tuple[str, ...]]:
+def balls(board: Board, records: Iterable[Result]) -> dict[tuple[str, str], tuple[str, ...]]:
     """(dataset, column) of every robust column -> the attacks that an image must withstand.
 
     These are the clean images and all attacks of one ball, in the order of the board; a corruption
@@ -168,9 +171,9 @@ def balls(board: Board, records: Iterable[Record]) -> dict[tuple[str, str], tupl
     attack's own.
     """
     members: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for record in on_board(board, records):
-        if record["status"] == "ok" and (ball(record) or not moves(record)):
-            members[record["dataset"]][ball(record)].add(column(record))
+    for record in records:
+        if record.ok and (ball(record) or not moves(record)):
+            members[record.dataset][ball(record)].add(record.column)
     return {
         (dataset, f"robust {name}"): tuple(
             attack for attack in board.columns if attack in attacks | of_dataset.get("", set())
@@ -181,7 +184,10 @@ def balls(board: Board, records: Iterable[Record]) -> dict[tuple[str, str], tupl
     }
 
 
-def robust(board: Board, records: Iterable[Record]) -> list[Record]:
+_place = attrgetter(*ROW, "seed")
+
+
+def robust(board: Board, records: Sequence[Result]) -> list[Result]:
     """Records of one more attack a ball: right under everything in `balls`, image by image.
 
     A seed is left out where one of the attacks is missing, looked at other images or attacked
@@ -189,50 +195,44 @@ def robust(board: Board, records: Iterable[Record]) -> list[Record]:
     metrics that are the fraction of right images wherever they are given, and that each of the
     attacks has.
     """
-    standing = on_board(board, records)
-    shown = [record for record in standing if record.get("correct")]
-    bits = {id(record): unpack(record["correct"], record["images"]) for record in shown}
+    shown = [record for record in records if record.correct]
+    bits = {id(record): unpack(record.correct, record.images) for record in shown}
     right = {key: np.count_nonzero(each) / len(each) for key, each in bits.items()}
     metrics = [
         metric
         for metric in board.metrics
         if all(
-            abs(record["metrics"].get(metric, right[id(record)]) - right[id(record)]) < 1e-5
+            abs(record.metrics.get(metric, right[id(record)]) - right[id(record)]) < 1e-5
             for record in shown
         )
     ]
-    cells: dict[tuple[Any, ...], dict[str, Record]] = defaultdict(dict)
+    cells: dict[tuple[Any, ...], dict[str, Result]] = defaultdict(dict)
     for record in shown:
-        cells[tuple(record[axis] for axis in (*ROW, "seed"))][column(record)] = record
-    declined = {
-        (*(record[axis] for axis in (*ROW, "seed")), column(record))
-        for record in standing
-        if record["status"] != "ok"
-    }
+        cells[_place(record)][record.column] = record
+    declined = {(*_place(record), record.column) for record in records if not record.ok}
     derived = []
     for (dataset, joint), attacks in balls(board, records).items():
         inside = {"", joint.removeprefix("robust ")}
         for place, cell in cells.items():
             asked = [a for a in attacks if (*place, a) not in declined]
             found = [cell[a] for a in asked if a in cell and ball(cell[a]) in inside]
-            joined = [m for m in metrics if all(m in r["metrics"] for r in found)]
-            same = len({(r["images_hash"], r["images"], _student(r)) for r in found}) == 1
+            joined = [m for m in metrics if all(m in r.metrics for r in found)]
+            same = len({(r.images_hash, r.images, _student(r)) for r in found}) == 1
             whole = len(found) == len(asked) and any(ball(record) for record in found)
             if place[0] == dataset and whole and same and joined:
                 survived = np.logical_and.reduce([bits[id(record)] for record in found])
                 mean = float(survived.mean())
-                derived.append(
-                    {**found[0], "attack": joint, "metrics": dict.fromkeys(joined, mean)}
-                )
+                both = {"attack": joint, "metrics": dict.fromkeys(joined, mean)}
+                derived.append(structs.replace(found[0], **both))
     return derived
 
 
-def _student(record: Record) -> str:
+def _student(record: Result) -> str:
     """The hash of the network that was attacked."""
-    return str(record.get("content", {}).get("student", ""))
+    return record.content.get("student", "")
 
 
-def columns(board: Board, records: Iterable[Record]) -> dict[str, dict[str, tuple[str, ...]]]:
+def columns(board: Board, records: Iterable[Result]) -> dict[str, dict[str, tuple[str, ...]]]:
     """Data set -> the columns of its tables -> the attacks that each takes together.
 
     First the board's attacks (of one attack each), then the robust columns.
@@ -246,20 +246,20 @@ def columns(board: Board, records: Iterable[Record]) -> dict[str, dict[str, tupl
     }
 
 
-def tidy(board: Board, records: Sequence[Record]) -> pd.DataFrame:
+def tidy(board: Board, records: Sequence[Result]) -> pd.DataFrame:
     """One row for every cell, column and metric, with mean and sample standard deviation.
 
     `column` is an attack or a robust ball, `n` the number of seeds (`sd` is empty for one),
     `images` the number of test images, `size` and `bytes` those of the condensed set.
     """
-    shown = on_board(board, records)
-    measured = [record for record in shown if record["status"] == "ok"]
-    groups: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
-    for record in [*measured, *robust(board, shown)]:
-        for metric in record["metrics"]:
+    measured = [record for record in records if record.ok]
+    row = attrgetter(*ROW)
+    groups: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
+    for record in [*measured, *robust(board, records)]:
+        place = (*row(record), record.column)
+        for metric in record.metrics:
             if metric in board.metrics:
-                row = (record[axis] for axis in ROW)
-                groups[(*row, column(record), metric)].append(record)
+                groups[(*place, metric)].append(record)
     order = {
         "dataset": board.datasets,
         "architecture": board.architectures,
@@ -279,9 +279,9 @@ def tidy(board: Board, records: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _row(board: Board, key: tuple[Any, ...], group: list[Record]) -> dict[str, Any]:
+def _row(board: Board, key: tuple[Any, ...], group: list[Result]) -> dict[str, Any]:
     named = dict(zip((*ROW, "column", "metric"), key, strict=True))
-    values = [float(record["metrics"][named["metric"]]) for record in group]
+    values = [float(record.metrics[named["metric"]]) for record in group]
     n = len(values)
     mean = math.fsum(values) / n
     squares = math.fsum((value - mean) ** 2 for value in values)
@@ -290,9 +290,9 @@ def _row(board: Board, key: tuple[Any, ...], group: list[Record]) -> dict[str, A
         "mean": mean,
         "sd": math.sqrt(squares / (n - 1)) if n > 1 else math.nan,
         "n": n,
-        "images": min(record["images"] for record in group),
-        "size": round(math.fsum(record["size"] for record in group) / n),
-        "bytes": round(math.fsum(sum(record["bytes"].values()) for record in group) / n),
+        "images": min(record.images for record in group),
+        "size": round(math.fsum(record.size for record in group) / n),
+        "bytes": round(math.fsum(sum(record.bytes.values()) for record in group) / n),
     }
 
 
@@ -301,21 +301,21 @@ def display(value: float, rate: bool) -> str:
     return (PERCENT if rate else PLAIN).shown(value)
 
 
-def best(table: pd.DataFrame, scale: dict[str, dict[str, Any]]) -> pd.Series[bool]:
+def best(table: pd.DataFrame, scale: Mapping[str, Scale]) -> pd.Series[bool]:
     """Which rows of `tidy` are the best of their `PEERS`, compared as displayed: ties share.
 
-    `scale` is that of `scales`. The ceiling does not compete, nor does a metric that ranks nobody.
+    `scale` is that of `scales`. The ceiling does not compete, nor does a metric that does not rank.
     """
     sign = {"higher": 1, "lower": -1, "neither": 0}
     score = pd.Series(
         [
-            sign[scale[metric]["better"]] * float(display(mean, scale[metric]["rate"]))
+            sign[scale[metric].better] * float(display(mean, scale[metric].rate))
             for mean, metric in zip(table["mean"], table["metric"], strict=True)
         ],
         index=table.index,
         dtype=float,
     )
-    ranked = table["metric"].map(lambda metric: scale[metric]["better"] != "neither").astype(bool)
+    ranked = table["metric"].map(lambda metric: scale[metric].better != "neither").astype(bool)
     competes = (table["role"] != "ceiling") & ranked
     top = score.where(competes).groupby([table[name] for name in PEERS]).transform("max")
     return competes & (score == top)

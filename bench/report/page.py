@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench.records.files import write_text
-from bench.records.record import Record
+from bench.records.result import Result
 from bench.report import costs, csv, markdown, pictures, published, relations, results
 from bench.report.model import (
     MISSING,
@@ -27,20 +27,27 @@ from bench.report.model import (
     Span,
     Words,
 )
-from bench.report.numbers import Board, on_one_scale, tidy
+from bench.report.numbers import Board, on_board, on_one_scale, tidy
 from bench.tracks import TRACKS
 
 
 def build(
-    board: Board, records: Iterable[Record], in_print: tuple[published.Table, ...] = ()
+    board: Board,
+    records: Iterable[Result],
+    in_print: tuple[published.Table, ...] = (),
+    faults: Sequence[str] = (),
 ) -> Page:
-    """The page of a board."""
-    shown = relations.flagged(on_one_scale(board, records))
+    """The page of a board; `faults` are lines of its records that could not be read."""
+    shown = relations.flagged(on_one_scale(board, on_board(board, records)))
     table = tidy(board, shown)
     measured = results.sections(board, shown, table)
     return Page(
         board.title,
-        (*_introduction(board), *(() if measured else [Paragraph(("No records yet.",))])),
+        (
+            *_introduction(board),
+            *_left_out(faults),
+            *(() if measured else [Paragraph(("No records yet.",))]),
+        ),
         measured,
         (
             *published.sections(in_print),
@@ -58,10 +65,13 @@ def files(page: Page) -> dict[str, str]:
 
 
 def render(
-    board: Board, records: Sequence[Record], in_print: tuple[published.Table, ...] = ()
+    board: Board,
+    records: Iterable[Result],
+    in_print: tuple[published.Table, ...] = (),
+    faults: Sequence[str] = (),
 ) -> dict[str, str]:
     """The files of a board, by name."""
-    return files(build(board, records, in_print))
+    return files(build(board, records, in_print, faults))
 
 
 def check(folder: Path, files: Mapping[str, str]) -> list[str]:
@@ -109,7 +119,13 @@ def _introduction(board: Board) -> tuple[Block, ...]:
     )
 
 
-def _components(board: Board, records: Iterable[Record]) -> tuple[Section, ...]:
+def _left_out(faults: Sequence[str]) -> tuple[Block, ...]:
+    """What the page lacks: cells whose lines are no records."""
+    said = "Left out, since these lines could not be read; mend or delete them:"
+    return (Paragraph((said,)), Items(tuple((fault,) for fault in faults))) if faults else ()
+
+
+def _components(board: Board, records: Iterable[Result]) -> tuple[Section, ...]:
     """What the components of the tables are: the first lines of their docstrings."""
     order = {
         "method": (*board.methods, *board.controls, *board.ceiling),
@@ -120,9 +136,9 @@ def _components(board: Board, records: Iterable[Record]) -> tuple[Section, ...]:
     }
     about: dict[tuple[str, str], set[str]] = defaultdict(set)
     for record in records:
-        for kind, text in record["about"].items():
+        for kind, text in record.about.items():
             if kind in TRACKS[board.track].coordinate and text:
-                about[kind, record[kind]].add(text)
+                about[kind, getattr(record, kind)].add(text)
     items: list[Words] = [
         (f"{kind} ", Span(name, "strong"), f": {' / '.join(sorted(about[kind, name]))}")
         for kind, names in order.items()

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.contract.keys import digest
-from bench.records.record import Record, column, coordinate
+from bench.records.result import Result
 from bench.report.model import Paragraph, Picture, Section
 from bench.report.numbers import Board, moves
 
@@ -59,33 +59,33 @@ def _framed(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.pad(large, ((GAP, 0), (GAP, 0), (0, 0)), constant_values=255)
 
 
-def name_of(attacked: Mapping[str, Record]) -> str:
+def name_of(attacked: Mapping[str, Result]) -> str:
     """The file of a row, below the board's folder; it tells of what its picture was made."""
     record = next(iter(attacked.values()))
-    names = ("dataset", "architecture", *(["labels"] if "attack" in record else []), "method")
-    axes = (record[axis] for axis in names)
-    made_of = digest([[attack, one["content"]["probe"]] for attack, one in attacked.items()])
-    return f"{FOLDER}/{'.'.join(axes)}.ipc-{record['ipc'] or 'all'}.{made_of[:8]}.png"
+    names = ("dataset", "architecture", *(["labels"] if record.attack else []), "method")
+    axes = (getattr(record, axis) for axis in names)
+    made_of = digest([[attack, one.content["probe"]] for attack, one in attacked.items()])
+    return f"{FOLDER}/{'.'.join(axes)}.ipc-{record.ipc or 'all'}.{made_of[:8]}.png"
 
 
-def rows(board: Board, records: Iterable[Record]) -> dict[str, dict[str, Record]]:
+def rows(board: Board, records: Iterable[Result]) -> dict[str, dict[str, Result]]:
     """File -> column -> record, of the rows whose first seed was attacked or sampled from.
 
     Of the checkpoints of a training the last is shown, its end.
     """
-    found: dict[tuple[int, ...], dict[str, Record]] = {}
+    found: dict[tuple[int, ...], dict[str, Result]] = {}
     for record in records:
-        first = record["seed"] == board.seeds[0] and record["status"] == "ok"
-        shown = moves(record) if "attack" in record else not record["step"]
-        if first and record.get("pictured") and shown:
-            found.setdefault(_place(board, record), {})[column(record)] = record
+        first = record.seed == board.seeds[0] and record.ok
+        shown = moves(record) if record.attack else not record.step
+        if first and record.pictured and shown:
+            found.setdefault(_place(board, record), {})[record.column] = record
     drawn = [
         {a: found[place][a] for a in board.columns if a in found[place]} for place in sorted(found)
     ]
     return {name_of(attacked): attacked for attacked in drawn}
 
 
-def sections(board: Board, records: Iterable[Record]) -> tuple[Section, ...]:
+def sections(board: Board, records: Iterable[Result]) -> tuple[Section, ...]:
     """The pictures on a board's page."""
     shown = rows(board, records)
     if not shown:
@@ -104,35 +104,35 @@ def sections(board: Board, records: Iterable[Record]) -> tuple[Section, ...]:
     return (Section("Pictures", (said, *drawn)),)
 
 
-def _picture(board: Board, name: str, attacked: Mapping[str, Record]) -> Picture:
+def _picture(board: Board, name: str, attacked: Mapping[str, Result]) -> Picture:
     record = next(iter(attacked.values()))
-    words = [record["method"], f"IPC {record['ipc'] or 'all'}"]
-    words += [f"{record['labels']} labels"] if board.attacks else []
-    words += [record["architecture"], record["dataset"]]
+    words = [record.method, f"IPC {record.ipc or 'all'}"]
+    words += [f"{record.labels} labels"] if board.attacks else []
+    words += [record.architecture, record.dataset]
     columns = f"{'clean, ' if board.attacks else ''}{', '.join(attacked)}"
     return Picture(name, ", ".join(attacked), (f"{', '.join(words)}: {columns}",))
 
 
-def missing(folder: Path, board: Board, records: Iterable[Record]) -> list[str]:
+def missing(folder: Path, board: Board, records: Iterable[Result]) -> list[str]:
     """The pictures that a board's page shows and its folder lacks."""
     return [name for name in rows(board, records) if not (folder / name).is_file()]
 
 
-def _place(board: Board, record: Record) -> tuple[int, ...]:
+def _place(board: Board, record: Result) -> tuple[int, ...]:
     methods = (*board.methods, *board.controls, *board.ceiling)
     return (
-        board.datasets.index(record["dataset"]),
-        board.architectures.index(record["architecture"]),
-        board.labels.index(record["labels"]),
-        record["ipc"] or max(board.ipc, default=0) + 1,
-        methods.index(record["method"]),
+        board.datasets.index(record.dataset),
+        board.architectures.index(record.architecture),
+        board.labels.index(record.labels),
+        record.ipc or max(board.ipc, default=0) + 1,
+        methods.index(record.method),
     )
 
 
 def write(
     folder: Path,
     board: Board,
-    records: Iterable[Record],
+    records: Iterable[Result],
     kept: Mapping[tuple[str | int, ...], Path],
 ) -> None:
     """Draw the rows of a board whose probes are all at hand; what is of no row goes.
@@ -146,7 +146,7 @@ def write(
         if file.name not in shown:
             file.unlink()
     for name, attacked in rows(board, records).items():
-        places = [kept.get(coordinate(record)) for record in attacked.values()]
+        places = [kept.get(record.coordinate) for record in attacked.values()]
         found = [load_file(place) for place in places if place]
         if len(found) < len(attacked):
             continue

@@ -1,8 +1,8 @@
 """What must hold between the robust numbers of one student; where it does not, a flag says so.
 
 A pure function of which images are right under which attack, the same for measured records and
-for numbers in print: an ensemble is no weaker than its like, a larger ball no easier, and whoever
-cannot see gradients does not beat those who follow them (Carlini et al., 2019; Athalye et al.,
+for numbers in print: an ensemble is no weaker than its like, a larger ball no easier, and an attack
+that sees no gradients does not beat one that follows them (Carlini et al., 2019; Athalye et al.,
 2018). A broken relation is no proof, but a number that breaks one is not to be trusted.
 """
 
@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
+from msgspec import structs
 
-from bench.records.record import Record, column, unpack
+from bench.records.result import Result, unpack
 
 TOLERANCE = 0.01  # of the images: what seeds and random starts may do
 SAME_RADIUS = 1e-4  # what a board rounds off a radius, and what is shown as one
@@ -68,26 +69,28 @@ def breach(one: Attacked, other: Attacked, other_name: str) -> str:
     return ""
 
 
-def flagged(records: Sequence[Record]) -> list[Record]:
+def flagged(records: Sequence[Result]) -> list[Result]:
     """The records of a board, with the sentences about their cells among their flags."""
     said = flags(records)
     found = []
     for record in records:
-        sentences = said.get((*(record[axis] for axis in ROW), column(record)))
-        found.append({**record, "flags": [*record["flags"], *sentences]} if sentences else record)
+        sentences = said.get((*(getattr(record, axis) for axis in ROW), record.column))
+        if sentences:
+            record = structs.replace(record, flags=(*record.flags, *sentences))
+        found.append(record)
     return found
 
 
-def flags(records: Iterable[Record]) -> dict[tuple[object, ...], tuple[str, ...]]:
+def flags(records: Iterable[Result]) -> dict[tuple[object, ...], tuple[str, ...]]:
     """The sentences about every cell (`ROW` and attack) of a board's records.
 
     Two attacks are compared on the seeds on which both saw one student and the same images.
     """
-    cells: dict[tuple[object, ...], dict[str, dict[int, Record]]] = defaultdict(dict)
+    cells: dict[tuple[object, ...], dict[str, dict[int, Result]]] = defaultdict(dict)
     for record in records:
-        if record["status"] == "ok" and record.get("norm") and record.get("correct"):
-            place = tuple(record[axis] for axis in ROW)
-            cells[place].setdefault(record["attack"], {})[record["seed"]] = record
+        if record.ok and record.norm and record.correct:
+            place = tuple(getattr(record, axis) for axis in ROW)
+            cells[place].setdefault(record.attack, {})[record.seed] = record
     found: dict[tuple[object, ...], list[str]] = defaultdict(list)
     for place, by_attack in cells.items():
         for (name, one), (other_name, other) in permutations(by_attack.items(), 2):
@@ -98,7 +101,7 @@ def flags(records: Iterable[Record]) -> dict[tuple[object, ...], tuple[str, ...]
             if said := breach(mine, theirs, other_name):
                 found[*place, name].append(said)
         for name, group in by_attack.items():
-            share = max(float(record.get("no_gradient", 0.0)) for record in group.values())
+            share = max(record.no_gradient for record in group.values())
             if share > VANISHED:
                 found[*place, name].append(
                     f"the loss has no gradient at up to {share:.0%} of the images: masked?"
@@ -106,18 +109,18 @@ def flags(records: Iterable[Record]) -> dict[tuple[object, ...], tuple[str, ...]
     return {cell: tuple(sentences) for cell, sentences in found.items()}
 
 
-def _seen(record: Record) -> tuple[object, ...]:
-    return record["images_hash"], record.get("content", {}).get("student")
+def _seen(record: Result) -> tuple[object, ...]:
+    return record.images_hash, record.content.get("student")
 
 
-def _attacked(group: Sequence[Record]) -> Attacked:
-    shares = [np.mean(unpack(record["correct"], record["images"])) for record in group]
+def _attacked(group: Sequence[Result]) -> Attacked:
+    shares = [np.mean(unpack(record.correct, record.images)) for record in group]
     first = group[0]
     return Attacked(
-        str(first.get("attack_search", "")),
-        first["norm"],
-        first["eps"],
-        str(first.get("attack_family", "")),
+        first.attack_search,
+        first.norm,
+        first.eps or 0.0,
+        first.attack_family,
         float(np.mean(shares)),
     )
 

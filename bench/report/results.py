@@ -16,16 +16,16 @@ from typing import Any
 
 import pandas as pd
 
-from bench.records.record import Record
-from bench.records.record import column as column_of
+from bench.records.record import Scale
+from bench.records.result import Result
 from bench.report.consistency import (
     LOOKED,
     OF_COLUMN,
     OF_TABLE,
-    oddities,
+    inconsistencies,
     recipe_of,
+    typical,
     unusual,
-    usual_of,
 )
 from bench.report.model import (
     COUNT,
@@ -43,6 +43,7 @@ from bench.report.model import (
 )
 from bench.report.numbers import Board, ball, best, columns, scales
 
+UNKNOWN = Scale(better="neither")  # of a metric without a figure
 Place = tuple[str, str, str]  # data set, architecture, labels
 Spot = tuple[int, str, str]  # IPC, method, column: a cell of a table
 
@@ -53,15 +54,15 @@ class _Shown:
 
     board: Board
     metric: str
-    scale: Mapping[str, Any]
+    scale: Scale
     heads: Mapping[str, tuple[str, ...]]  # columns and their attacks, several in a robust one
     cells: Mapping[Spot, Any]  # rows of `tidy`
-    found: Mapping[Spot, Sequence[Record]]  # the records, also those that declined
+    found: Mapping[Spot, Sequence[Result]]  # the records, also those that declined
     usual: Mapping[str, Any]  # what the records share
     odd: Mapping[int, Mapping[str, Any]]  # where they do not, by `id`
 
     @property
-    def records(self) -> list[Record]:
+    def records(self) -> list[Result]:
         return [record for group in self.found.values() for record in group]
 
     @cached_property
@@ -69,12 +70,12 @@ class _Shown:
         """The settings of each attack or sampler that ran; several where cells differ."""
         settings: dict[str, set[str]] = {column: set() for column in self.board.columns}
         for (_, _, column), group in self.found.items():
-            ran = (record for record in group if record["status"] == "ok")
-            settings[column] |= {_attack(r) for r in ran if not {*OF_COLUMN}.isdisjoint(r["about"])}
+            ran = (record for record in group if record.ok)
+            settings[column] |= {_attack(r) for r in ran if not {*OF_COLUMN}.isdisjoint(r.about)}
         return settings
 
 
-def sections(board: Board, records: Sequence[Record], table: pd.DataFrame) -> tuple[Section, ...]:
+def sections(board: Board, records: Sequence[Result], table: pd.DataFrame) -> tuple[Section, ...]:
     """The sections of all metrics; none if there is nothing to show. `table` is that of `tidy`."""
     scale = scales(board, records)
     measured: dict[tuple[str, ...], dict[Spot, Any]] = defaultdict(dict)
@@ -83,7 +84,7 @@ def sections(board: Board, records: Sequence[Record], table: pd.DataFrame) -> tu
         measured[row["metric"], *place][row["ipc"], row["method"], row["column"]] = row
     evidence = _by_place(records)
     heads = columns(board, records)
-    usual = {place: usual_of(_sound(found)) for place, found in evidence.items()}
+    usual = {place: typical(_sound(found)) for place, found in evidence.items()}
     odd = {
         id(record): unusual(record, usual[place])
         for place, found in evidence.items()
@@ -99,38 +100,38 @@ def sections(board: Board, records: Sequence[Record], table: pd.DataFrame) -> tu
                 filled = {*board.columns, *(column for _, _, column in cells)}
                 drawn = {c: attacks for c, attacks in heads[place[0]].items() if c in filled}
                 of_place = (cells, found, usual.get(place, {}), odd)
-                one = _Shown(board, metric, scale.get(metric, {}), drawn, *of_place)
+                one = _Shown(board, metric, scale.get(metric, UNKNOWN), drawn, *of_place)
                 parts.append(Section(_place_heading(board, place), _blocks(one)))
         if parts:
             looked = {u[LOOKED + metric] for u in usual.values() if LOOKED + metric in u}
-            title = _metric_heading(metric, scale.get(metric, {}), looked)
+            title = _metric_heading(metric, scale.get(metric, UNKNOWN), looked)
             shown.append(Section(title, tuple(parts)))
     return tuple(shown)
 
 
-def _by_place(records: Iterable[Record]) -> dict[Place, dict[Spot, list[Record]]]:
-    found: dict[Place, dict[Spot, list[Record]]] = {}
+def _by_place(records: Iterable[Result]) -> dict[Place, dict[Spot, list[Result]]]:
+    found: dict[Place, dict[Spot, list[Result]]] = {}
     for record in records:
-        place = (record["dataset"], record["architecture"], record["labels"])
-        spot = (record["ipc"], record["method"], column_of(record))
+        place = (record.dataset, record.architecture, record.labels)
+        spot = (record.ipc, record.method, record.column)
         found.setdefault(place, defaultdict(list))[spot].append(record)
     return found
 
 
-def _declined(found: Mapping[Spot, Sequence[Record]], metric: str) -> bool:
-    return any(metric in r.get("refused", ()) for group in found.values() for r in group)
+def _declined(found: Mapping[Spot, Sequence[Result]], metric: str) -> bool:
+    return any(metric in r.refused for group in found.values() for r in group)
 
 
-def _sound(found: Mapping[Spot, Sequence[Record]]) -> list[Record]:
-    return [r for group in found.values() for r in group if r["status"] == "ok"]
+def _sound(found: Mapping[Spot, Sequence[Result]]) -> list[Result]:
+    return [r for group in found.values() for r in group if r.ok]
 
 
-def _metric_heading(metric: str, scale: Mapping[str, Any], looked: Iterable[str]) -> str:
+def _metric_heading(metric: str, scale: Scale, looked: Iterable[str]) -> str:
     """A metric by its full name: what looks at the images for it is part of that."""
-    unit = ", in percent" if scale.get("rate") else ""
+    unit = ", in percent" if scale.rate else ""
     named = f"{metric}-{' / '.join(sorted(looked))}" if looked else metric
-    better = scale.get("better", "neither")
-    return f"{named}{unit}" + (f" ({better} is better)" if better != "neither" else "")
+    better = "" if scale.better == "neither" else f" ({scale.better} is better)"
+    return f"{named}{unit}{better}"
 
 
 def _place_heading(board: Board, place: Place) -> str:
@@ -177,9 +178,11 @@ def _caption(shown: _Shown) -> str:
         least_and_most = sorted({min(images), max(images)})
         parts.append(f"{' to '.join(map(str, least_and_most))} {shown.board.evaluate} images")
     if shown.usual:
-        parts += _settings({"parameters": shown.usual}, OF_TABLE)
+        parts += _settings(shown.usual, OF_TABLE)
     else:  # all is declined
-        parts += _distinct(s for record in shown.records for s in _settings(record, OF_TABLE))
+        parts += _distinct(
+            s for record in shown.records for s in _settings(record.parameters, OF_TABLE)
+        )
     recipe = recipe_of(shown.usual)
     caption = f"{', '.join(parts)}."
     return f"{caption} Recipe: {recipe}." if recipe else caption
@@ -197,7 +200,9 @@ def _row(shown: _Shown, ipc: int, method: str) -> tuple[Cell, ...]:
     spots = [(ipc, method, column) for column in shown.heads]
     records = [record for spot in spots for record in shown.found.get(spot, ())]
     weighed = next((shown.cells[spot] for spot in spots if spot in shown.cells), None)
-    notes = _distinct(", ".join(_settings(record, _of_method(record))) for record in records)
+    notes = _distinct(
+        ", ".join(_settings(record.parameters, _of_method(record))) for record in records
+    )
     return (
         budget(ipc),
         Name(method, shown.board.role(method), notes),
@@ -215,7 +220,7 @@ def _figure(shown: _Shown, spot: Spot) -> Value:
         row["mean"],
         row["sd"] if row["n"] > 1 else None,
         row["n"],
-        PERCENT if shown.scale["rate"] else PLAIN,
+        PERCENT if shown.scale.rate else PLAIN,
         best=bool(row["best"]),
         notes=(*reasons, *_remarks(shown, spot, row["n"])),
     )
@@ -236,53 +241,52 @@ def _remarks(shown: _Shown, spot: Spot, n: int) -> tuple[str, ...]:
         *(_distinct(_attack(record) for record in group) if differs else ()),
         *([f"{n} of {seeds} seeds"] if n < seeds else []),
         *_flags(group),
-        *oddities(shown.metric, [_with(shown.metric, g) for g in behind.values()], shown.odd),
+        *inconsistencies(
+            shown.metric, [_with(shown.metric, g) for g in behind.values()], shown.odd
+        ),
         *(_of_ball(behind) if joined else ()),
     )
 
 
-def _of_ball(behind: Mapping[str, Sequence[Record]]) -> tuple[str, ...]:
+def _of_ball(behind: Mapping[str, Sequence[Result]]) -> tuple[str, ...]:
     """The footnotes of a robust figure: those of the attacks behind it."""
-    declined = [a for a, group in behind.items() if any(r["status"] != "ok" for r in group)]
+    declined = [a for a, group in behind.items() if any(not r.ok for r in group)]
     without = [f"without {', '.join(declined)}, which is declined here"] if declined else []
     return (*without, *_flags(record for group in behind.values() for record in group))
 
 
-def _flags(records: Iterable[Record]) -> tuple[str, ...]:
-    return _distinct(f"flag: {flag}" for record in records for flag in record.get("flags", ()))
+def _flags(records: Iterable[Result]) -> tuple[str, ...]:
+    return _distinct(f"flag: {flag}" for record in records for flag in record.flags)
 
 
-def _reasons(group: Iterable[Record], metric: str) -> tuple[str, ...]:
+def _reasons(group: Iterable[Result], metric: str) -> tuple[str, ...]:
     """Why a cell, or one metric of it, has no figure."""
-    refused = [record.get("refused", {}).get(metric, "") for record in group]
-    return _distinct([*(record["reason"] for record in group), *refused])
+    refused = [record.refused.get(metric, "") for record in group]
+    return _distinct([*(record.reason for record in group), *refused])
 
 
-def _with(metric: str, group: Iterable[Record]) -> list[Record]:
+def _with(metric: str, group: Iterable[Result]) -> list[Result]:
     """The records that have a metric, in an order of their own."""
-    return sorted(
-        (r for r in group if metric in r.get("metrics", ())), key=lambda r: int(r["seed"])
-    )
+    return sorted((r for r in group if metric in r.metrics), key=lambda r: r.seed)
 
 
-def _attack(record: Record) -> str:
+def _attack(record: Result) -> str:
     """The ball of a record's attack and what differs from its defaults; "" if it never ran."""
-    if record["status"] != "ok":
+    if not record.ok:
         return ""
     where = ball(record)  # says what its eps is
-    settings = _settings(record, ("attack", "sampler"), without="eps" if where else "")
+    settings = _settings(record.parameters, OF_COLUMN, without="eps" if where else "")
     return "; ".join(filter(None, (where, ", ".join(settings))))
 
 
-def _of_method(record: Record) -> list[str]:
+def _of_method(record: Result) -> list[str]:
     """The kinds of parameters that belong to a row: all but those of columns and captions."""
     others = ("attack", "sampler", *OF_TABLE)
-    return [kind for kind in sorted(record["parameters"]) if kind not in others]
+    return [kind for kind in sorted(record.parameters) if kind not in others]
 
 
-def _settings(record: Record, kinds: Iterable[str], without: str = "") -> list[str]:
+def _settings(parameters: Mapping[str, Any], kinds: Iterable[str], without: str = "") -> list[str]:
     """Fields that differ from their defaults, as "attack.steps = 100"."""
-    parameters = record["parameters"]
     return [
         f"{kind}.{name} = {json.dumps(value)}"
         for kind in kinds

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
+
+from msgspec import structs
 
 from bench.board.matrix import Cell
 from bench.contract import keys
-from bench.records.record import Record, coordinate, rounded, unpack
+from bench.records.record import Scale
+from bench.records.result import Result, rounded, unpack
 
 STANDARD_ERRORS = 4  # how far a rate recomputed on another machine may lie from the committed one
-ASIDE = {"cost", "environment", "versions"}  # may differ without a result being another
+ASIDE = {
+    "seconds",
+    "peak_mb",
+    "environment",
+    "versions",
+}  # may differ without a result being another
 STATED = (
     *("evaluate", "recipe", "parameters", "data", "images_hash", "norm", "eps", "size", "bytes"),
     *("attack_search", "attack_family"),
@@ -19,21 +28,21 @@ LIKE_SLOPES = 0.05  # how far `no_gradient` may differ elsewhere
 
 
 def sample(cells: Sequence[Cell], count: int, salt: str) -> tuple[Cell, ...]:
-    """`count` cells, drawn by a hash of the coordinate and `salt`: nobody can choose them."""
+    """`count` cells, drawn by a hash of the coordinate and `salt`: a choice is not possible."""
     drawn = sorted(cells, key=lambda cell: keys.digest([salt, *cell.coordinate]))
     return tuple(sorted(drawn[:count], key=cells.index))
 
 
-def missing(cells: Sequence[Cell], records: Iterable[Record]) -> list[str]:
+def missing(cells: Sequence[Cell], records: Iterable[Result]) -> list[str]:
     """One sentence if some cells of a board have no record: rows may not vanish."""
-    known = {coordinate(record) for record in records}
+    known = {record.coordinate for record in records}
     lost = [cell for cell in cells if cell.coordinate not in known]
     words = " ".join(map(str, lost[0].coordinate)) if lost else ""
     have = "cell has" if len(lost) == 1 else "cells have"
     return [f"{len(lost)} {have} no committed record, as {words}"] if lost else []
 
 
-def disagreements(committed: Iterable[Record], recomputed: Iterable[Record]) -> list[str]:
+def disagreements(committed: Iterable[Result], recomputed: Iterable[Result]) -> list[str]:
     """One sentence for every committed record that a recomputation does not bear out.
 
     On a machine like the one that a record comes from, all but cost and versions must be equal.
@@ -42,35 +51,35 @@ def disagreements(committed: Iterable[Record], recomputed: Iterable[Record]) -> 
     and any other number within a tenth. A rate of part of the images, as of the worst class, is not
     held to there: another training may be far off in one class.
     """
-    known = {coordinate(r): r for r in committed}
+    known = {r.coordinate: r for r in committed}
     found = []
     for new in map(rounded, recomputed):
-        words = " ".join(map(str, coordinate(new)))
-        old = known.get(coordinate(new))
+        words = " ".join(map(str, new.coordinate))
+        old = known.get(new.coordinate)
         if old is None:
             found.append(f"{words}: has no committed record")
-        elif old["status"] != new["status"]:
-            found.append(f"{words}: is {old['status']}; recomputed, it is {new['status']}")
+        elif old.status != new.status:
+            found.append(f"{words}: is {old.status}; recomputed, it is {new.status}")
         elif faults := [*_metrics_differ(old, new), *_facts_differ(old, new)]:
             found.append(f"{words}: {'; '.join(faults[:3])}")
     return found
 
 
-def compared(committed: Iterable[Record], measured: Iterable[Record], board: str) -> str:
+def compared(committed: Iterable[Result], measured: Iterable[Result], board: str) -> str:
     """One sentence: are the figures of a run equal to committed ones, or as near as they must be?
 
     As near as `disagreements` wants them; cells that one side lacks are left out, and metrics that
     are held to nothing on another machine are named.
     """
-    known = {coordinate(r): r for r in committed}
-    pairs = [(known[c], r) for r in map(rounded, measured) if (c := coordinate(r)) in known]
+    known = {r.coordinate: r for r in committed}
+    pairs = [(known[c], r) for r in map(rounded, measured) if (c := r.coordinate) in known]
     if not pairs:
         return f"{board} has no records of these cells to compare with"
     moved = [(old, new) for old, new in pairs if _results(old) != _results(new)]
     if not moved:
         return f"all {len(pairs)} records have the figures of those of {board}"
     wrong = [
-        f"{' '.join(map(str, coordinate(new)))}: {faults[0]}"
+        f"{' '.join(map(str, new.coordinate))}: {faults[0]}"
         for old, new in moved
         if (faults := _status_differs(old, new) or _metrics_differ(old, new))
     ]
@@ -84,23 +93,23 @@ def compared(committed: Iterable[Record], measured: Iterable[Record], board: str
     return f"{len(wrong)} of {len(pairs)} records do not agree with those of {board}: {wrong[0]}"
 
 
-def _results(record: Record) -> tuple[object, ...]:
-    return record["status"], record.get("metrics")
+def _results(record: Result) -> tuple[object, ...]:
+    return record.status, record.metrics
 
 
-def _held_to_nothing(old: Record, new: Record) -> list[str]:
-    return [name for name in new.get("metrics", {}) if _allowed(old, new, name) == 1.0]
+def _held_to_nothing(old: Result, new: Result) -> list[str]:
+    return [name for name in new.metrics if _allowed(old, new, name) == 1.0]
 
 
-def _status_differs(old: Record, new: Record) -> list[str]:
-    same = old["status"] == new["status"]
-    return [] if same else [f"is {old['status']}; measured anew, it is {new['status']}"]
+def _status_differs(old: Result, new: Result) -> list[str]:
+    same = old.status == new.status
+    return [] if same else [f"is {old.status}; measured anew, it is {new.status}"]
 
 
-def _metrics_differ(old: Record, new: Record) -> list[str]:
+def _metrics_differ(old: Result, new: Result) -> list[str]:
     found = []
-    for name in {**old.get("metrics", {}), **new.get("metrics", {})}:
-        a, b = old.get("metrics", {}).get(name), new.get("metrics", {}).get(name)
+    for name in {**old.metrics, **new.metrics}:
+        a, b = old.metrics.get(name), new.metrics.get(name)
         if a is None or b is None or abs(a - b) > _allowed(old, new, name) + 1e-6:
             found.append(f"{name} is {_shown(a)}; recomputed, it is {_shown(b)}")
         elif _is_share(new, name) and not _is_share(old, name):
@@ -108,35 +117,50 @@ def _metrics_differ(old: Record, new: Record) -> list[str]:
     return found
 
 
-def _is_share(record: Record, metric: str) -> bool:
+def _is_share(record: Result, metric: str) -> bool:
     """Does the metric equal the share of the images that are right?"""
-    if not record.get("correct"):
+    if not record.correct:
         return False
-    share = float(unpack(record["correct"], record["images"]).mean())
-    return bool(abs(record["metrics"][metric] - share) < 1e-5)
+    share = float(unpack(record.correct, record.images).mean())
+    return bool(abs(record.metrics[metric] - share) < 1e-5)
 
 
-def _facts_differ(old: Record, new: Record) -> list[str]:
-    alike = old.get("environment") == new.get("environment")
-    old, new = {"evaluate": "test", **old}, {"evaluate": "test", **new}
-    names = {*old, *new} - ASIDE - {"metrics"} if alike else {*STATED}
-    wrong = {name for name in names if old.get(name) != new.get(name)}
-    if "content" in old and old["content"] == new.get("content"):
+def _facts_differ(old: Result, new: Result) -> list[str]:
+    alike = old.environment == new.environment
+    names = {*Result.__struct_fields__} - ASIDE - {"metrics"} if alike else {*STATED}
+    wrong = {name for name in names if not _same(getattr(old, name), getattr(new, name))}
+    if old.content and old.content == new.content:
         wrong -= {"code", "attack_family"}  # other code, as after a refactoring, and the same bytes
-    if abs(old.get("no_gradient", 0.0) - new.get("no_gradient", 0.0)) > LIKE_SLOPES:
+    if abs(old.no_gradient - new.no_gradient) > LIKE_SLOPES:
         wrong.add("no_gradient")
     return [f"its {name} is not what is recomputed" for name in sorted(wrong)]
 
 
-def _allowed(old: Record, new: Record, metric: str) -> float:
-    if old["environment"] == new["environment"]:
+def _same(old: Any, new: Any) -> bool:
+    """Are two facts one? Records of 0.1.0 had six decimals, and did not say what metrics look at.
+
+    A setting that was rounded to nothing says nothing, and is not the same.
+    """
+    if isinstance(old, float) and isinstance(new, float):
+        return old == new or (old != 0 and old == round(new, 6))
+    if isinstance(old, Scale) and isinstance(new, Scale):
+        return old == structs.replace(new, of=old.of)
+    if isinstance(old, dict) and isinstance(new, dict):
+        return old.keys() == new.keys() and all(_same(old[key], new[key]) for key in old)
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(_same, old, new))
+    return bool(old == new)
+
+
+def _allowed(old: Result, new: Result, metric: str) -> float:
+    if old.environment == new.environment:
         return 0.0
-    a, b = float(old["metrics"][metric]), float(new["metrics"][metric])
-    if not old["scales"].get(metric, {}).get("rate"):
+    a, b = old.metrics[metric], new.metrics[metric]
+    if not old.scales[metric].rate:
         return 0.1 * abs(a)
-    if new.get("correct") and not _is_share(new, metric):  # the record may claim anything
+    if new.correct and not _is_share(new, metric):  # the record may claim anything
         return 1.0  # of part of the images: what another training makes of one class is not known
-    count = int(old["images"])
+    count = old.images
     middle = min(max((a + b) / 2, 1 / count), 1 - 1 / count)
     return STANDARD_ERRORS * math.sqrt(2 * middle * (1 - middle) / count)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.contract.kinds import fact
 from bench.contract.task import Trial
-from bench.records.record import at_step
+from bench.records.result import at_step
 from bench.stages.stage import OUTSIDE, Result, Stage, Upstream
 
 if TYPE_CHECKING:

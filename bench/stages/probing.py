@@ -14,7 +14,7 @@ from bench.contract.data import Split, digest_of_tensors
 from bench.contract.keys import seed_of
 from bench.contract.kinds import fact
 from bench.contract.task import Trial
-from bench.records.record import pack
+from bench.records.result import pack
 from bench.training import gates
 from bench.training.loading import batches
 from bench.training.passes import counting

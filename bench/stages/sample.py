@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.records.record import at_step
+from bench.records.result import at_step
 from bench.stages.stage import Result, Stage, Upstream
 
 if TYPE_CHECKING:

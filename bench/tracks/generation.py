@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.records.record import COORDINATES
+from bench.records.result import COORDINATES
 from bench.tracks.track import Track
 from bench.training.recipe import DiffusionRecipe
 

@@ -65,10 +65,10 @@ def distance_against_passes() -> None:
     """One panel a budget: the distance of the samples, after so many images shown."""
     points: dict[tuple[str, int], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for record in read_records(BOARD):
-        passes = record.get("passes", {}).get("student")
-        if passes and METRIC in record["metrics"]:
-            found = points[record["method"], record["ipc"]]
-            found[passes["forward"]].append(record["metrics"][METRIC])
+        passes = record.passes.get("student")
+        if passes and METRIC in record.metrics:
+            found = points[record.method, record.ipc]
+            found[passes.forward].append(record.metrics[METRIC])
     budgets = sorted({ipc for _, ipc in points if ipc})
     size = (2.6 * len(budgets) + 1, 2.6)
     figure, grid = plt.subplots(1, len(budgets), figsize=size, sharey=True, squeeze=False)

@@ -25,6 +25,7 @@ from bench.engine import results as runs
 from bench.engine.estimate import look
 from bench.engine.executor import Done, Event, Job, Slot
 from bench.engine.scheduler import Engine, Outcome, Step
+from bench.records.record import Scale
 from bench.stages.plan import Plan
 from bench.store.store import Store
 
@@ -104,8 +105,8 @@ def test_a_new_metric_repeats_neither_attack_nor_training(finished: Path) -> Non
     assert heard.ended("done") == {"measure": 20}
     assert heard.ended("cached") == {"condense": 10, "measure": 20, "probe": 20, "train": 10}
     for record in ran.records:
-        assert sum(record["metrics"].values()) == pytest.approx(1)
-        assert record["scales"]["wrong"] == {"better": "lower", "rate": True}
+        assert sum(record.metrics.values()) == pytest.approx(1)
+        assert record.scales["wrong"] == Scale(better="lower", unit="fraction")
 
 
 def test_a_new_attack_repeats_no_training(finished: Path) -> None:
@@ -131,7 +132,7 @@ def test_another_name_for_the_same_thing_is_the_same_work(finished: Path) -> Non
     define = {"alias": {"method": "noted"}, "other": {"attack": "noted-step", "eps": 0.01}}
     heard, ran, _ = carried_out(finished, methods=["alias"], define=define)
     assert heard.ended("done") == {}
-    assert {r["method"] for r in ran.records} == {"alias", "toy-first", "toy-full"}
+    assert {r.method for r in ran.records} == {"alias", "toy-first", "toy-full"}
     heard, _, _ = carried_out(finished, attacks=["other"], define=define, seeds=[0])
     assert heard.ended("done") == {"measure": 5, "probe": 5}
 
@@ -145,14 +146,14 @@ def test_two_stages_with_one_result_share_what_lies_below(finished: Path) -> Non
 def test_validation_shares_nothing_with_the_test_board(finished: Path) -> None:
     heard, ran, _ = carried_out(finished, evaluate="validation", **SMALL)
     assert heard.ended("cached") == {}
-    assert {record["evaluate"] for record in ran.records} == {"validation"}
+    assert {record.evaluate for record in ran.records} == {"validation"}
 
 
 def test_a_validation_board_never_opens_the_test_split(tmp_path: Path) -> None:
     changes = {**SMALL, "datasets": ["closed"]}
     _, ran, _ = carried_out(tmp_path, evaluate="validation", **changes)
-    assert [record["status"] for record in ran.records] == ["ok", "ok"]
-    assert {record["images"] for record in ran.records} == {64}
+    assert [record.status for record in ran.records] == ["ok", "ok"]
+    assert {record.images for record in ran.records} == {64}
     loaded, lost = engine(tmp_path, **changes).load(["closed"])
     assert loaded == {}
     assert lost["closed"].reason.startswith("RuntimeError: the test split was opened")
@@ -163,7 +164,7 @@ def test_images_on_disk_and_in_memory_give_the_same_students(tmp_path: Path) -> 
     contents = []
     for name in ("toy-data", "closed"):
         _, ran, _ = carried_out(tmp_path, **changes, datasets=[name])
-        contents.append([record["content"]["set"] for record in ran.records])
+        contents.append([record.content["set"] for record in ran.records])
     assert contents[0] == contents[1]
 
 
@@ -189,15 +190,15 @@ def test_a_fault_takes_down_what_lies_below_and_no_more(tmp_path: Path) -> None:
     assert reason.startswith("FileNotFoundError: no weights at weights.bin (toyplug.py, line ")
     ran = runs.records_of(engine(tmp_path, methods=["raise"], **changes).components, plan, found)
     assert (len(ran.failures), ran.cells_failed) == (1, 2)
-    assert {record["method"] for record in ran.records} == {"toy-first"}
+    assert {record.method for record in ran.records} == {"toy-first"}
     assert stages(tmp_path)["condense"] == 1
 
 
 def test_a_refusal_is_a_record_and_a_failure_is_none(tmp_path: Path) -> None:
     _, ran, _ = carried_out(tmp_path, methods=["refuse", "raise"], **SMALL)
-    (declined,) = (record for record in ran.records if record["method"] == "refuse")
-    assert (declined["status"], declined["reason"]) == ("unsupported", "needs images in color")
-    assert "metrics" not in declined
+    (declined,) = (record for record in ran.records if record.method == "refuse")
+    assert (declined.status, declined.reason) == ("unsupported", "needs images in color")
+    assert declined.metrics == {}
     assert (ran.cells_failed, len(ran.failures)) == (1, 1)
 
 
@@ -216,17 +217,17 @@ def test_a_failure_above_outweighs_a_refusal(tmp_path: Path) -> None:
     """A figure that waits for both is not said to be declined: the failure can be mended."""
     changes = {"methods": ["refuse", "toy-means"], "controls": ["raise"], "metrics": ["between"]}
     _, ran, _ = carried_out(tmp_path, **{**SMALL, **changes})
-    by_method = {record["method"]: record for record in ran.records}
-    assert by_method["refuse"]["status"] == "unsupported"
-    assert by_method["toy-means"]["metrics"] == {}
-    assert by_method["toy-means"]["refused"] == {}
+    by_method = {record.method: record for record in ran.records}
+    assert by_method["refuse"].status == "unsupported"
+    assert by_method["toy-means"].metrics == {}
+    assert by_method["toy-means"].refused == {}
     assert ran.cells_failed == 3
 
 
 def test_a_metric_that_compares_reads_its_sibling(finished: Path) -> None:
     heard, ran, _ = carried_out(finished, metrics=["toy-accuracy", "gain"])
     assert heard.ended("done") == {"measure": 16}  # none for the ceiling, which has no sibling
-    values = {(r["method"], r["ipc"], r["attack"], r["seed"]): r["metrics"] for r in ran.records}
+    values = {(r.method, r.ipc, r.attack, r.seed): r.metrics for r in ran.records}
     for (method, *where), metrics in values.items():
         if method == "toy-full":
             assert "gain" not in metrics
@@ -237,7 +238,7 @@ def test_a_metric_that_compares_reads_its_sibling(finished: Path) -> None:
 
 def test_a_metric_that_fails_costs_its_own_figure(tmp_path: Path) -> None:
     _, ran, _ = carried_out(tmp_path, metrics=["toy-accuracy", "broken-metric"], **SMALL)
-    assert [set(record["metrics"]) for record in ran.records] == [{"toy-accuracy"}] * 2
+    assert [set(record.metrics) for record in ran.records] == [{"toy-accuracy"}] * 2
     assert {f.reason for f in ran.failures} != set()
     assert all("ZeroDivisionError: no image is wrong" in f.reason for f in ran.failures)
     assert ran.cells_failed == 2
@@ -300,7 +301,7 @@ def test_an_interrupted_run_keeps_what_it_has_and_goes_on(tmp_path: Path, at: in
     ran = runs.records_of(one.components, plan, stopped)
     assert ran.interrupted
     assert len(ran.records) < 8
-    assert all(record["metrics"] for record in ran.records)  # half a record is none
+    assert all(record.metrics for record in ran.records)  # half a record is none
     whole = one.execute(plan.stages)  # all locks have been let go
     assert not whole.interrupted
     assert len(whole.finished) == len(plan.stages)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Ended, contents, snapshot, tables
+from support import BOARD, Ended, contents, snapshot, tables, write_board
 
 from bench.contract.errors import BenchError
-from bench.report.folder import copied
+from bench.records.files import read
+from bench.report.folder import copied, stale, write_tables
 
 Bench = Callable[..., Ended]
 
@@ -116,3 +117,28 @@ def test_what_the_board_no_longer_has_goes_from_the_copy_and_what_it_has_made_st
     assert not (there / "published.toml").exists()
     assert (there / "teachers" / "one.safetensors").exists()
     assert (there / "records" / "m.jsonl").exists()
+
+
+AXES = ["methods", "controls", "ceiling", "ipc", "attacks", "architectures", "seeds", "metrics"]
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_a_board_renders_whatever_value_of_an_axis_it_has_lost(
+    reference: Any, tmp_path: Path, axis: str
+) -> None:
+    folder = reference.copied(tmp_path)
+    results = read(folder)
+    values = BOARD[axis] if isinstance(BOARD[axis], list) else [BOARD[axis]]
+    for value in values:
+        left = [other for other in values if other != value]
+        other = {
+            "architectures": ["toy-convnet"],
+            "metrics": ["toy-loss"],
+            "methods": ["toy-means"],
+        }
+        changes = {axis: left or other.get(axis)}
+        (folder / "matrix.toml").unlink()
+        write_board(folder, **changes)
+        write_tables(folder)
+        assert [line for line in stale(folder) if "/images/" not in line] == []
+        assert read(folder) == results  # of what the board has lost, nothing is forgotten

@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import as_result, changed
 
-from bench.records.record import pack
+from bench.records.record import Scale
+from bench.records.result import pack
 from bench.report.numbers import (
     COLUMNS,
     Board,
@@ -46,7 +48,7 @@ def record(bits="1110", attack="none", **changes):
     """A record whose images are right where `bits` is 1."""
     correct = np.array([bit == "1" for bit in bits])
     norm, eps = BALLS.get(attack, ("l2", 0.5))
-    return {
+    found = {
         "dataset": "blobs",
         "method": "alpha",
         "ipc": 1,
@@ -58,8 +60,8 @@ def record(bits="1110", attack="none", **changes):
         "reason": "",
         "metrics": {"right": float(correct.mean()), "distance": 2.0},
         "scales": {
-            "right": {"better": "higher", "rate": True},
-            "distance": {"better": "lower", "rate": False},
+            "right": {"better": "higher", "unit": "fraction"},
+            "distance": {"better": "lower"},
         },
         "correct": pack(correct),
         "images": len(bits),
@@ -68,7 +70,11 @@ def record(bits="1110", attack="none", **changes):
         "eps": eps,
         "bytes": {"images": 60, "labels": 4},
         "size": 2,
-    } | changes
+    }
+    return as_result(found | changes)
+
+
+FALLING = {"right": {"better": "lower", "unit": "fraction"}, "distance": {"better": "lower"}}
 
 
 def figures(table, metric="right"):
@@ -135,9 +141,7 @@ def test_no_records_make_an_empty_table():
 
 
 def test_unsupported_cells_have_no_figure():
-    declined = {k: v for k, v in record(attack="weak").items() if k != "metrics"}
-    declined |= {"status": "unsupported", "reason": "no"}
-    del declined["norm"], declined["eps"], declined["correct"]
+    declined = record(attack="weak", reason="no", metrics={}, norm="", eps=None, correct="")
     assert set(figures(tidy(BOARD, [record(), declined]))) == {"none"}
 
 
@@ -183,11 +187,11 @@ def test_a_seed_that_lacks_an_attack_has_no_robust_figure():
         *(record("1111", a, seed=1) for a in ("none", "weak")),
         *(record("1111", a, seed=2) for a in ("weak", "strong")),
     ]
-    assert [r["seed"] for r in robust(BOARD, records)] == [0]
+    assert [r.seed for r in robust(BOARD, records)] == [0]
 
 
 def test_an_attack_that_declines_the_cell_is_not_missing():
-    declined = {**record("1111", "strong"), "status": "unsupported"}
+    declined = record("1111", "strong", reason="no", correct="")
     [found] = robust(
         BOARD,
         [
@@ -197,40 +201,38 @@ def test_an_attack_that_declines_the_cell_is_not_missing():
             record("1111", "strong", seed=1),
         ],
     )
-    assert found["seed"] == 0
-    assert found["metrics"] == {"right": 0.5}
-    everything = [{**record("1111", a), "status": "unsupported"} for a in ("weak", "strong")]
+    assert found.seed == 0
+    assert found.metrics == {"right": 0.5}
+    everything = [record("1111", a, reason="no", correct="") for a in ("weak", "strong")]
     others = [record("1111", a, seed=1) for a in ("none", "weak", "strong")]
     found = robust(BOARD, [record("1110", "none"), *everything, *others])
-    assert [one["seed"] for one in found] == [1]
+    assert [one.seed for one in found] == [1]
 
 
 def test_a_record_without_bits_has_no_robust_figure():
     records = [record("1111", a) for a in ("none", "weak", "strong")]
-    records[2]["correct"] = ""
+    records[2] = changed(records[2], correct="")
     assert robust(BOARD, records) == []
 
 
 def test_other_images_are_never_joined():
     records = [record("1111", a) for a in ("none", "weak", "strong")]
-    records[2]["images_hash"] = "other"
+    records[2] = changed(records[2], images_hash="other")
     assert robust(BOARD, records) == []
 
 
 def test_other_students_are_never_joined():
     records = [record("1111", a, content={"student": "one"}) for a in ("none", "weak", "strong")]
     assert len(robust(BOARD, records)) == 1
-    records[2]["content"] = {"student": "other"}
+    records[2] = changed(records[2], content={"student": "other"})
     assert robust(BOARD, records) == []
 
 
 def test_a_metric_that_one_cell_declines_keeps_the_robust_figures_of_the_others():
     attacks = ("none", "weak", "strong")
     records = [record("1110", a, method=m) for m in ("alpha", "beta") for a in attacks]
-    records[2]["metrics"] = {"distance": 2.0}
-    assert [(r["method"], set(r["metrics"])) for r in robust(BOARD, records)] == [
-        ("beta", {"right"})
-    ]
+    records[2] = changed(records[2], metrics={"distance": 2.0})
+    assert [(r.method, set(r.metrics)) for r in robust(BOARD, records)] == [("beta", {"right"})]
 
 
 def test_records_of_another_split_are_not_on_the_board():
@@ -245,14 +247,14 @@ def test_records_of_another_split_are_not_on_the_board():
 def test_data_sets_are_never_joined():
     attacks = ("none", "weak", "strong")
     records = [record("1111", a, dataset=d) for d in ("blobs", "rings") for a in attacks]
-    assert [r["dataset"] for r in robust(BOARD, records)] == ["blobs", "rings"]
+    assert [r.dataset for r in robust(BOARD, records)] == ["blobs", "rings"]
 
 
 def test_an_attack_in_another_ball_cannot_stand_in():
     small = [record("1111", a) for a in ("none", "weak", "strong")]
     large = [record("1111", a, architecture="large") for a in ("none", "weak", "strong")]
-    large[2]["eps"] = 4 / 255
-    assert [r["architecture"] for r in robust(BOARD, [*small, *large])] == ["small"]
+    large[2] = changed(large[2], eps=4 / 255)
+    assert [r.architecture for r in robust(BOARD, [*small, *large])] == ["small"]
 
 
 def test_other_radii_are_other_balls():
@@ -301,20 +303,18 @@ def test_a_radius_is_written_as_people_write_it(eps, text):
 
 
 def test_a_figure_on_another_scale_than_most_is_left_out_and_says_why():
-    other = record(seed=1)
-    other["scales"] = other["scales"] | {"right": {"better": "lower", "rate": True}}
+    other = record(seed=1, scales=FALLING)
     made = [record(), other, record(method="beta")]
-    assert scales(BOARD, made)["right"] == {"better": "higher", "rate": True}
+    assert scales(BOARD, made)["right"] == Scale(better="higher", unit="fraction")
     first, second, third = on_one_scale(BOARD, made)
     assert (first, third) == (made[0], made[2])
-    assert set(first["metrics"]) - set(second["metrics"]) == {"right"}
-    assert "another scale" in second["refused"]["right"]
+    assert set(first.metrics) - set(second.metrics) == {"right"}
+    assert "another scale" in second.refused["right"]
     assert scales(BOARD, made[::-1]) == scales(BOARD, made)
 
 
 def test_of_two_scales_as_common_the_order_of_records_does_not_choose():
-    other = record(seed=1)
-    other["scales"] = other["scales"] | {"right": {"better": "lower", "rate": True}}
+    other = record(seed=1, scales=FALLING)
     assert scales(BOARD, [record(), other]) == scales(BOARD, [other, record()])
 
 
@@ -342,7 +342,7 @@ def best_of(means, metric="right", roles=None):
             "role": roles or ["method"] * len(means),
         }
     )
-    return best(table, record()["scales"]).tolist()
+    return best(table, record().scales).tolist()
 
 
 def test_the_best_is_the_highest_or_the_lowest():
@@ -350,10 +350,10 @@ def test_the_best_is_the_highest_or_the_lowest():
     assert best_of([0.1, 0.3, 0.2], "distance") == [True, False, False]
 
 
-def test_a_figure_that_ranks_nobody_has_no_best():
+def test_a_metric_that_does_not_rank_has_no_best():
     made = [record("1000"), record("1111", method="beta")]
     read = scales(BOARD, made)
-    neither = {**read, "right": {**read["right"], "better": "neither"}}
+    neither = {**read, "right": Scale(better="neither", unit="fraction")}
     table = tidy(BOARD, made)
     assert set(table[best(table, read)]["metric"]) == {*read}
     assert set(table[best(table, neither)]["metric"]) == {*read} - {"right"}
@@ -384,7 +384,7 @@ def test_budgets_do_not_compete_with_each_other():
             st.sampled_from(("alpha", "beta")),
             st.integers(0, 2),
         ),
-        unique_by=lambda r: (r["attack"], r["method"], r["seed"]),
+        unique_by=lambda r: (r.attack, r.method, r.seed),
     ),
     st.randoms(),
 )
@@ -414,10 +414,9 @@ SAMPLED = replace(
 
 
 def sampled(sampler="few", step=0, distance=2.0, **changes):
-    attacked = ("attack", "correct", "norm", "eps")
-    found = {name: value for name, value in record(**changes).items() if name not in attacked}
     metrics = {"right": 0.5, "distance": distance}
-    return found | {"sampler": sampler, "step": step, "metrics": metrics} | changes
+    found = {"sampler": sampler, "step": step, "metrics": metrics, "correct": "", "eps": None}
+    return record("1110", "", norm="", **{**found, **changes})
 
 
 def test_a_board_of_samples_has_a_column_for_each_sampler_at_each_step():

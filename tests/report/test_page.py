@@ -4,8 +4,9 @@ import random
 
 import numpy as np
 import pytest
+from support import as_result
 
-from bench.records.record import pack
+from bench.records.result import pack
 from bench.report.model import (
     COUNT,
     PERCENT,
@@ -21,7 +22,8 @@ from bench.report.model import (
     budget,
 )
 from bench.report.numbers import Board
-from bench.report.page import build, check, render, write_files
+from bench.report.page import build as build_page
+from bench.report.page import check, files, write_files
 
 BOARD = Board(
     title="Toy <board>",
@@ -37,6 +39,17 @@ BOARD = Board(
     metrics=("right", "distance"),
     seeds=(0, 1),
 )
+
+
+def build(board, made):
+    """The page of results given as JSON values."""
+    return build_page(board, [as_result(one) for one in made])
+
+
+def render(board, made):
+    return files(build(board, made))
+
+
 ABOUT = {
     "alpha": "Alpha | the first (Author, 2020).",
     "beta": "Beta.",
@@ -68,8 +81,8 @@ def record(method, ipc, attack, seed, bits, **changes):
         "reason": "",
         "metrics": {"right": float(correct.mean())},
         "scales": {
-            "right": {"better": "higher", "rate": True},
-            "distance": {"better": "lower", "rate": False},
+            "right": {"better": "higher", "unit": "fraction"},
+            "distance": {"better": "lower"},
         },
         "correct": pack(correct),
         "images": len(bits),
@@ -275,16 +288,15 @@ def test_the_order_of_records_changes_no_byte(seed):
 
 def test_time_and_place_change_no_byte():
     elsewhere = [
-        one | {"cost": {"seconds": {"train": 9.9}}, "environment": {"machine": "other"}}
-        for one in records()
+        one | {"seconds": {"train": 9.9}, "environment": {"machine": "other"}} for one in records()
     ]
     assert render(BOARD, elsewhere) == render(BOARD, records())
 
 
 def test_a_board_without_records_says_so():
-    files = render(BOARD, [])
-    assert files["README.md"].endswith("\n\nNo records yet.\n")
-    assert files["table.csv"] == TABLE.splitlines()[0] + "\n"
+    made = render(BOARD, [])
+    assert made["README.md"].endswith("\n\nNo records yet.\n")
+    assert made["table.csv"] == TABLE.splitlines()[0] + "\n"
 
 
 def test_records_off_the_board_change_no_byte():
@@ -377,12 +389,12 @@ def test_a_bar_in_a_name_breaks_no_table():
 
 
 def test_check_names_the_files_that_differ_or_are_missing(tmp_path):
-    files = render(BOARD, records())
-    assert check(tmp_path, files) == ["README.md", "table.csv"]
-    write_files(tmp_path, files)
-    assert check(tmp_path, files) == []
-    (tmp_path / "README.md").write_bytes(files["README.md"].replace("\n", "\r\n").encode())
-    assert check(tmp_path, files) == ["README.md"]
+    made = render(BOARD, records())
+    assert check(tmp_path, made) == ["README.md", "table.csv"]
+    write_files(tmp_path, made)
+    assert check(tmp_path, made) == []
+    (tmp_path / "README.md").write_bytes(made["README.md"].replace("\n", "\r\n").encode())
+    assert check(tmp_path, made) == ["README.md"]
 
 
 def test_files_that_stay_the_same_are_not_touched(tmp_path):
@@ -518,7 +530,7 @@ def sampled(method, ipc, sampler, step, distance, **changes):
     found = record(method, ipc, "none", 0, "1110")
     for name in ("attack", "correct", "norm", "eps"):
         del found[name]
-    scale = {"better": "lower", "rate": False, "features": "net-1234abcd"}
+    scale = {"better": "lower", "features": "net-1234abcd"}
     return (
         found
         | {"sampler": sampler, "step": step, "metrics": {"distance": distance}}
@@ -562,8 +574,8 @@ def test_a_table_of_samples_names_network_samplers_and_steps():
 
 
 def test_a_table_in_csv_has_the_columns_of_samples():
-    files = render(Board(**{**vars(BOARD), **SAMPLED}), samples())
-    lines = files["table.csv"].splitlines()
+    made = render(Board(**{**vars(BOARD), **SAMPLED}), samples())
+    lines = made["table.csv"].splitlines()
     assert lines[1] == (
         'blobs,small,hard,1,alpha,method,"few @ 1,000",distance,2.000000,,1,4,2,1234'
     )

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import save_file
+from support import as_result
 
-from bench.records.record import coordinate
 from bench.report.markdown import rendered
 from bench.report.model import Frame, Page
 from bench.report.numbers import Board
@@ -34,7 +34,7 @@ BOARD = Board(
 
 
 def record(method="alpha", ipc=1, attack="weak", seed=3, moved=0.1, **changes):
-    return {
+    fields = {
         "dataset": "blobs",
         "method": method,
         "ipc": ipc,
@@ -42,12 +42,11 @@ def record(method="alpha", ipc=1, attack="weak", seed=3, moved=0.1, **changes):
         "architecture": "small",
         "attack": attack,
         "seed": seed,
-        "status": "ok",
         "pictured": True,
         "content": {"probe": f"{method} {attack}"},
         "perturbation": {"linf": {"mean": moved, "max": moved}},
-        **changes,
     }
+    return as_result(fields | changes)
 
 
 def text_of(parts) -> str:
@@ -87,7 +86,7 @@ def test_rows_show_what_moved_the_images_of_the_first_seed():
         record(attack="weak"),
         record(attack="none", moved=0.0),
         record(attack="weak", seed=4),
-        record(method="beta", status="unsupported"),
+        record(method="beta", reason="no"),
         record(method="beta", ipc=10, pictured=False),
         record(method="all", ipc=0),
     ]
@@ -113,18 +112,18 @@ def kept(tmp_path: Path) -> Path:
 def test_only_rows_whose_attacks_are_all_at_hand_are_drawn(tmp_path: Path, kept: Path):
     weak, strong = record(attack="weak"), record(attack="strong")
     file = tmp_path / name_of({"weak": weak, "strong": strong})
-    write(tmp_path, BOARD, [weak, strong], {coordinate(weak): kept})
+    write(tmp_path, BOARD, [weak, strong], {weak.coordinate: kept})
     assert missing(tmp_path, BOARD, [weak, strong]) == [file.relative_to(tmp_path).as_posix()]
-    write(tmp_path, BOARD, [weak, strong], {coordinate(r): kept for r in (weak, strong)})
+    write(tmp_path, BOARD, [weak, strong], {r.coordinate: kept for r in (weak, strong)})
     assert pixels(file.read_bytes()).shape == (SIDE, 5 * (SIDE + GAP) - GAP, 3)
 
 
 def test_a_picture_that_stays_the_same_is_not_touched(tmp_path: Path, kept: Path):
     one = record()
-    write(tmp_path, BOARD, [one], {coordinate(one): kept})
+    write(tmp_path, BOARD, [one], {one.coordinate: kept})
     [name] = rows(BOARD, [one])
     before = (tmp_path / name).stat().st_mtime_ns
-    write(tmp_path, BOARD, [one], {coordinate(one): kept})
+    write(tmp_path, BOARD, [one], {one.coordinate: kept})
     assert (tmp_path / name).stat().st_mtime_ns == before
     assert missing(tmp_path, BOARD, [one]) == []
 
@@ -133,7 +132,7 @@ def test_a_picture_of_other_results_has_another_name_and_takes_the_place(
     tmp_path: Path, kept: Path
 ):
     for one in (record(), record(content={"probe": "another"}), record(attack="strong")):
-        write(tmp_path, BOARD, [one], {coordinate(one): kept})
+        write(tmp_path, BOARD, [one], {one.coordinate: kept})
         assert [f"images/{file.name}" for file in (tmp_path / "images").iterdir()] == [
             *rows(BOARD, [one])
         ]
@@ -147,10 +146,9 @@ SAMPLED = replace(
 
 
 def sampled(sampler="few", step=0, **changes):
-    found = record(**changes)
-    del found["attack"], found["perturbation"]
-    content = {"probe": f"{found['method']} {sampler} {step}"}
-    return {**found, "sampler": sampler, "step": step, "content": content}
+    content = {"probe": f"{changes.get('method', 'alpha')} {sampler} {step}"}
+    fields = {"sampler": sampler, "step": step, "content": content, "perturbation": {}}
+    return record(attack="", **{**fields, **changes})
 
 
 def test_a_grid_has_a_line_for_each_class_and_a_column_for_each_sample():
@@ -171,7 +169,7 @@ def test_rows_show_the_end_of_the_training_of_the_first_seed_by_sampler():
         sampled("few"),
         sampled("few", step=100),
         sampled("few", seed=4),
-        sampled("few", method="beta", status="unsupported"),
+        sampled("few", method="beta", reason="no"),
         sampled("few", method="all", ipc=0),
     ]
     found = rows(SAMPLED, records)
@@ -190,10 +188,10 @@ def test_rows_show_the_end_of_the_training_of_the_first_seed_by_sampler():
 def test_the_samplers_of_a_row_stand_below_each_other(tmp_path: Path):
     places = {}
     for number, name in enumerate(("few", "many")):
-        places[coordinate(sampled(name))] = tmp_path / name
+        places[sampled(name).coordinate] = tmp_path / name
         save_file({"samples": np.full((2, 3, 1, 8, 8), 100 * number, np.uint8)}, tmp_path / name)
     both = [sampled("few"), sampled("many")]
-    write(tmp_path, SAMPLED, both, {coordinate(both[0]): tmp_path / "few"})
+    write(tmp_path, SAMPLED, both, {both[0].coordinate: tmp_path / "few"})
     assert missing(tmp_path, SAMPLED, both) == [*rows(SAMPLED, both)]  # one is not at hand
     write(tmp_path, SAMPLED, both, places)
     [name] = rows(SAMPLED, both)

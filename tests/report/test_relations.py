@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import as_result, changed
 
 from bench.contract.kinds import SEARCHES
-from bench.records.record import pack
+from bench.records.result import pack
 from bench.report.relations import TOLERANCE, Attacked, broken, flagged, flags
 
 
@@ -79,12 +80,11 @@ def test_of_two_attacks_at_most_one_is_told_on_account_of_the_other(attacks):
 
 def record(attack, bits, kind, seed=0, **changes):
     correct = np.array([bit == "1" for bit in bits])
-    return {
-        **dict(zip(("dataset", "method", "ipc", "labels", "architecture"), "abcde", strict=True)),
+    fields = {
+        **dict(zip(("dataset", "method", "labels", "architecture"), "abde", strict=True)),
+        "ipc": 1,
         "attack": attack,
         "seed": seed,
-        "status": "ok",
-        "flags": [],
         "norm": "linf",
         "eps": 0.1,
         "attack_search": kind,
@@ -93,9 +93,8 @@ def record(attack, bits, kind, seed=0, **changes):
         "images": len(bits),
         "images_hash": "same",
         "content": {"student": f"student {seed}"},
-        "no_gradient": 0.0,
-        **changes,
     }
+    return as_result(fields | changes)
 
 
 BROKEN = [record("aa", "1111000000", "ensemble"), record("pgd", "1000000000", "iterative")]
@@ -103,11 +102,11 @@ BROKEN = [record("aa", "1111000000", "ensemble"), record("pgd", "1000000000", "i
 
 def test_a_broken_relation_of_records_is_a_flag_of_the_cell():
     one, two = flagged(BROKEN)
-    assert one["flags"] == [
-        "weaker than an iterative attack (pgd leaves 10.0%, this 40.0%): too weak?"
-    ]
-    assert two["flags"] == []
-    assert BROKEN[0]["flags"] == []
+    assert one.flags == (
+        "weaker than an iterative attack (pgd leaves 10.0%, this 40.0%): too weak?",
+    )
+    assert two.flags == ()
+    assert BROKEN[0].flags == ()
 
 
 def test_seeds_are_compared_with_their_like_alone():
@@ -115,19 +114,19 @@ def test_seeds_are_compared_with_their_like_alone():
     assert flags([*BROKEN, *lonely]) == flags(BROKEN)
 
 
-def test_an_odd_record_takes_nobody_else_out_of_the_comparison():
+def test_an_odd_record_takes_no_other_out_of_the_comparison():
     for odd in ({"content": {"student": "old"}}, {"seed": 7}):
-        third = {**record("fgsm", "1111111111", "single-step"), **odd}
+        third = record("fgsm", "1111111111", "single-step", **odd)
         assert flags([*BROKEN, third]) == flags(BROKEN)
 
 
 def test_other_students_and_images_are_never_compared():
     for change in ({"content": {"student": "other"}}, {"images_hash": "other"}):
-        assert flags([BROKEN[0], {**BROKEN[1], **change}]) == {}
+        assert flags([BROKEN[0], changed(BROKEN[1], **change)]) == {}
 
 
 def test_attacks_of_other_rows_are_never_compared():
-    assert flags([BROKEN[0], {**BROKEN[1], "method": "z"}]) == {}
+    assert flags([BROKEN[0], changed(BROKEN[1], method="z")]) == {}
 
 
 def test_a_loss_without_slope_is_told():

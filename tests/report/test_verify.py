@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import BOARD, a_record
+from support import BOARD, a_result, as_result, changed
 
 from bench.board.matrix import Cell, parse
-from bench.records.record import COORDINATES, pack
+from bench.records.result import COORDINATES, pack
 from bench.report.verify import compared, disagreements, missing, sample
 
 
@@ -46,12 +46,12 @@ OTHER = {"environment": {"cpu": "another"}}
         {**OTHER, "metrics": {"right": 0.5, "distance": 9.1}},
         {"evaluate": "test"},
         {**OTHER, "code": {"method": "other"}},
-        {"cost": {}, "versions": {}},
+        {"seconds": {"train": 1.0}, "versions": {"torch": "9"}},
     ],
     ids=["same", "rounded", "above", "below", "the default", "code elsewhere", "of the run"],
 )
-def test_a_record_that_holds_is_not_mentioned(new: dict[str, Any]) -> None:
-    assert disagreements([a_record()], [a_record(**new)]) == []
+def test_a_result_that_holds_is_not_mentioned(new: dict[str, Any]) -> None:
+    assert disagreements([a_result()], [a_result(**new)]) == []
 
 
 @pytest.mark.parametrize(
@@ -60,63 +60,81 @@ def test_a_record_that_holds_is_not_mentioned(new: dict[str, Any]) -> None:
         ({"metrics": {"right": 0.5025, "distance": 10.0}}, "right is 0.5; recomputed, it is 0.502"),
         ({"metrics": {"right": 0.5}}, "distance is 10; recomputed, it is missing"),
         ({"metrics": {"right": 0.5, "distance": 10.0, "new": 1.0}}, "new is missing; recomputed"),
-        ({"status": "unsupported"}, "is ok; recomputed, it is unsupported"),
+        ({"reason": "no"}, "is ok; recomputed, it is unsupported"),
         ({"seed": 7}, "d m 1 hard a x 7: has no committed record"),
         ({**OTHER, "evaluate": "validation"}, "its evaluate is not what is recomputed"),
         ({**OTHER, "metrics": {"right": 0.65, "distance": 10.0}}, "right is 0.5; recomputed"),
         ({**OTHER, "metrics": {"right": 0.5, "distance": 11.5}}, "distance is 10; recomputed"),
     ],
 )
-def test_a_record_that_does_not_hold_is_named(new: dict[str, Any], said: str) -> None:
-    (told,) = disagreements([a_record()], [a_record(**new)])
+def test_a_result_that_does_not_hold_is_named(new: dict[str, Any], said: str) -> None:
+    (told,) = disagreements([a_result()], [a_result(**new)])
     assert said in told
 
 
 @pytest.mark.parametrize("where", [{}, OTHER], ids=["here", "elsewhere"])
 def test_a_metric_must_be_the_share_of_the_bits_that_are_committed(where: Any) -> None:
     bits = {"images": 4, "metrics": {"right": 0.5}}
-    old, new = a_record(correct="kA==", **bits), a_record(correct="wA==", **bits, **where)
-    assert disagreements([{**old, "correct": "wA=="}], [new]) == []
-    (told,) = disagreements([{**old, "correct": "gA=="}], [new])
+    old, new = a_result(correct="kA==", **bits), a_result(correct="wA==", **bits, **where)
+    assert disagreements([changed(old, correct="wA==")], [new]) == []
+    (told,) = disagreements([changed(old, correct="gA==")], [new])
     assert "right is 0.5, which is not the share of its packed bits" in told
 
 
-@pytest.mark.parametrize("name", ["recipe", "parameters", "data", "images_hash", "size", "bytes"])
+STATED = {
+    "recipe": [{"lr": 0.1}, {"lr": 0.2}],
+    "parameters": [{"attack": {"k": 1}}, {"attack": {"k": 2}}],
+    "data": [{"digest": "one"}, {"digest": "two"}],
+    "images_hash": ["one", "two"],
+    "size": [1, 2],
+    "bytes": [{"images": 1}, {"images": 2}],
+}
+
+
+@pytest.mark.parametrize("name", STATED)
 @pytest.mark.parametrize("where", [{}, OTHER], ids=["here", "elsewhere"])
 def test_what_the_board_states_must_hold_everywhere(name: str, where: Any) -> None:
-    (told,) = disagreements([a_record(**{name: "one"})], [a_record(**{name: "two"}, **where)])
+    one, two = ({name: value} for value in STATED[name])
+    (told,) = disagreements([a_result(**one)], [a_result(**two, **where)])
     assert f"its {name} is not what is recomputed" in told
 
 
+@pytest.mark.parametrize("new", [3e-7, 4e-7])
+def test_a_setting_that_was_rounded_to_nothing_is_another_one(new: float) -> None:
+    old, same = (a_result(recipe={"lr": lr}, **OTHER) for lr in (0.0, 0.031373))
+    (told,) = disagreements([old], [a_result(recipe={"lr": new})])
+    assert "its recipe is not what is recomputed" in told
+    assert disagreements([same], [a_result(recipe={"lr": 8 / 255})]) == []
+
+
 def test_code_and_contents_must_hold_on_a_machine_like_its_own() -> None:
-    for name in ("code", "content", "flags"):
-        (told,) = disagreements([a_record(**{name: ""})], [a_record(**{name: "two"})])
+    for name in ("code", "content"):
+        (told,) = disagreements([a_result()], [a_result(**{name: {"probe": "two"}})])
         assert f"its {name} is not what is recomputed" in told
 
 
 def test_other_code_that_gives_the_same_bytes_is_no_disagreement() -> None:
     same = {"content": {"student": "s", "probe": "p"}}
-    old = a_record(**same, code={"method": "one"}, attack_family="one")
-    new = a_record(**same, code={"method": "two"}, attack_family="two")
+    old = a_result(**same, code={"method": "one"}, attack_family="one")
+    new = a_result(**same, code={"method": "two"}, attack_family="two")
     assert disagreements([old], [new]) == []
-    (told,) = disagreements([old], [{**new, "content": {"student": "s", "probe": "q"}}])
+    (told,) = disagreements([old], [changed(new, content={"student": "s", "probe": "q"})])
     assert "its attack_family is not what is recomputed" in told
 
 
 def test_a_rate_of_one_class_must_hold_on_a_machine_like_its_own_alone():
-    scales = {"right": {"rate": True}, "worst": {"rate": True}}
+    scales = {name: {"better": "higher", "unit": "fraction"} for name in ("right", "worst")}
     bits = {"correct": pack(np.arange(400) < 200), "scales": scales}
-    old, new = (a_record(**bits, metrics={"right": 0.5, "worst": w}) for w in (0.3, 0.0))
-    assert disagreements([old], [{**new, **OTHER}]) == []
+    old, new = (a_result(**bits, metrics={"right": 0.5, "worst": w}) for w in (0.3, 0.0))
+    assert disagreements([old], [changed(new, **OTHER)]) == []
     [told] = disagreements([old], [new])
     assert "worst is 0.3" in told
 
 
-def test_cells_without_a_record_are_counted_in_one_sentence() -> None:
+def test_cells_without_a_result_are_counted_in_one_sentence() -> None:
     every = cells()
-    known = [
-        dict(zip(COORDINATES["classification"], cell.coordinate, strict=True)) for cell in every
-    ]
+    axes = COORDINATES["classification"]
+    known = [as_result(dict(zip(axes, cell.coordinate, strict=True))) for cell in every]
     assert missing(every, known) == []
     (said,) = missing(every, known[1:])
     assert said.startswith("1 cell has no committed record, as toy-data noted 1 hard")
@@ -127,9 +145,9 @@ def test_cells_without_a_record_are_counted_in_one_sentence() -> None:
 @pytest.mark.parametrize("rate", [0.0, 1.0])
 def test_a_rate_at_its_bound_may_still_differ_elsewhere_by_chance(rate: float) -> None:
     near, far = abs(rate - 0.002), abs(rate - 0.1)
-    old = a_record(metrics={"right": rate})
-    assert disagreements([old], [a_record(**OTHER, metrics={"right": near})]) == []
-    assert disagreements([old], [a_record(**OTHER, metrics={"right": far})])
+    old = a_result(metrics={"right": rate})
+    assert disagreements([old], [a_result(**OTHER, metrics={"right": near})]) == []
+    assert disagreements([old], [a_result(**OTHER, metrics={"right": far})])
 
 
 @pytest.mark.parametrize(
@@ -139,20 +157,20 @@ def test_a_rate_at_its_bound_may_still_differ_elsewhere_by_chance(rate: float) -
         ({**OTHER, "metrics": {"right": 0.51, "distance": 10.5}}, "agree with those of b within"),
         ({**OTHER, "metrics": {"right": 0.9, "distance": 10.0}}, "1 of 1 records do not agree"),
         ({"metrics": {"right": 0.51, "distance": 10.0}}, "right is 0.5; recomputed, it is 0.51"),
-        ({**OTHER, "status": "unsupported", "reason": "no", "metrics": {}}, "do not agree"),
+        ({**OTHER, "reason": "no", "metrics": {}}, "do not agree"),
         ({"seed": 7}, "b has no records of these cells"),
     ],
     ids=["equal", "near", "far", "near, on a machine that should give the same", "declined", "new"],
 )
 def test_figures_are_compared_in_one_sentence(changes: dict[str, Any], said: str) -> None:
-    sentence = compared([a_record()], [a_record(**changes)], "b")
+    sentence = compared([a_result()], [a_result(**changes)], "b")
     assert said in sentence
     assert "\n" not in sentence
 
 
 def test_a_comparison_names_the_metrics_that_it_holds_to_nothing() -> None:
-    scales = {"right": {"rate": True}, "worst": {"rate": True}}
+    scales = {name: {"better": "higher", "unit": "fraction"} for name in ("right", "worst")}
     bits = {"correct": pack(np.arange(400) < 200), "scales": scales}
-    old, new = (a_record(**bits, metrics={"right": 0.5, "worst": w}) for w in (0.3, 0.0))
-    said = compared([old], [{**new, **OTHER}], "b")
+    old, new = (a_result(**bits, metrics={"right": 0.5, "worst": w}) for w in (0.3, 0.0))
+    said = compared([old], [changed(new, **OTHER)], "b")
     assert said.endswith("another machine rounds differently; worst may differ freely)")

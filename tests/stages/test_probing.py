@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from bench.contract.errors import BenchError
-from bench.records.record import unpack
+from bench.records.result import unpack
 from bench.stages import probing
 from bench.training import loading, networks, toy
 

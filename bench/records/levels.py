@@ -1,0 +1,194 @@
+"""Results as records of three levels, where a fact stands once, and back again.
+
+`joined(*split(results))` gives the same results. Records that say the same of a set or a student,
+but for the seconds that it took, are one record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import structs
+
+from bench.contract.keys import digest
+from bench.records.record import (
+    LEVEL_OF,
+    NOTES,
+    Level,
+    Note,
+    ProbeRecord,
+    Record,
+    SetRecord,
+    StudentRecord,
+)
+from bench.records.result import Result, order
+
+Notes = dict[str, Any]
+"""Values of notes, typed, by digest."""
+
+AnyLevel = TypeVar("AnyLevel", bound=Level)
+Chain = tuple[SetRecord, StudentRecord, ProbeRecord]
+BLOCKS = ("parameters", "code", "content", "passes", "seconds", "metrics", "refused")
+BY_DIGEST = ("about", "scales")
+DESCRIBED = {"parameters", "code", "about"}  # what is known of a cell that was declined
+OF_SET = ("size", "bytes", "pictured")
+
+
+def split(results: Iterable[Result]) -> tuple[list[Record], list[Note]]:
+    """The records of results, each set before its students and each of those before its probes.
+
+    A cell that was declined hangs on the measured set and student of its coordinate where there
+    are some.
+    """
+    notes: dict[str, Note] = {}
+    known: dict[str, Any] = {}
+    ordered = sorted(results, key=lambda result: (not result.ok, order(result)))
+    chains = [(result, _chain(result, notes, known)) for result in ordered]
+    seen = set()
+    records: list[Record] = []
+    for _, (of_set, student, probe) in sorted(chains, key=lambda pair: _nested(pair[0])):
+        for record in (of_set, student):
+            if record.id not in seen:
+                seen.add(record.id)
+                records.append(record)
+        records.append(probe)
+    return records, sorted(notes.values(), key=lambda note: note.digest)
+
+
+def _nested(result: Result) -> tuple[Any, ...]:
+    """Sort key of results: by set, student and probe."""
+    place = order(result)
+    return (*place[:4], place[-1], place[4], *place[6:-1], place[5])
+
+
+def _chain(result: Result, notes: dict[str, Note], known: dict[str, Any]) -> Chain:
+    """The three records of one result. `known` holds those of results before it, by what they say
+    and, for results that were declined, by what describes them."""
+
+    def noted(kind: Any, value: Any) -> str:
+        if not value:
+            return ""
+        plain = msgspec.to_builtins(value)
+        name = digest([kind, plain])
+        notes.setdefault(name, Note(digest=name, kind=kind, value=plain))
+        return name
+
+    def once(record: AnyLevel, described: tuple[str, ...]) -> AnyLevel:
+        said = msgspec.to_builtins(structs.replace(record, seconds={}))
+        place = digest([said["level"], {k: v for k, v in said.items() if k in described}])
+        if not result.ok and place in known:
+            found: AnyLevel = known[place]
+            return found
+        name = digest(said)
+        one: AnyLevel = known.setdefault(name, structs.replace(record, id=name))
+        known.setdefault(place, one)
+        return one
+
+    of_set = once(
+        SetRecord(
+            id="?",
+            **{name: getattr(result, name) for name in WHERE},
+            evaluate=result.evaluate,
+            data=result.data,
+            **({name: getattr(result, name) for name in OF_SET} if result.ok else {}),
+            **_level(result, "set", noted),
+        ),
+        (*WHERE, "evaluate", "data", *DESCRIBED),
+    )
+    student = once(
+        StudentRecord(
+            id="?",
+            set=of_set.id,
+            architecture=result.architecture,
+            step=result.step,
+            recipe=noted("recipe", result.recipe),
+            **_level(result, "student", noted),
+        ),
+        ("set", "architecture", "step", "recipe", *DESCRIBED),
+    )
+    own = OF_PROBE if result.ok else DECLINED
+    probe = ProbeRecord(
+        student=student.id,
+        versions=noted("versions", result.versions),
+        environment=noted("environment", result.environment),
+        **{name: getattr(result, name) for name in own},
+        **_level(result, "probe", noted),
+    )
+    return of_set, student, probe
+
+
+WHERE = ("dataset", "method", "ipc", "labels", "seed")
+DECLINED = ("attack", "sampler", "reason", "protocol")
+OF_PROBE = tuple(
+    name
+    for name in ProbeRecord.__struct_fields__
+    if name not in (*Level.__struct_fields__, "student", "versions", "environment")
+)
+
+
+def _level(result: Result, level: str, noted: Any) -> dict[str, Any]:
+    """What all records have in common, of one level of a result."""
+
+    def of(name: str) -> str:
+        return result.scales[name].of if name in result.scales else "probe"
+
+    found = {
+        name: {k: v for k, v in getattr(result, name).items() if LEVEL_OF.get(k, "probe") == level}
+        for name in ("parameters", "about", "code", "content", "passes", "seconds")
+        if result.ok or name in DESCRIBED
+    }
+    if result.ok:
+        for name in ("metrics", "refused", "scales"):
+            found[name] = {k: v for k, v in getattr(result, name).items() if of(k) == level}
+    return found | {name: noted(name, found.get(name)) for name in BY_DIGEST}
+
+
+def joined(
+    sets: Mapping[str, SetRecord],
+    students: Mapping[str, StudentRecord],
+    probes: Iterable[ProbeRecord],
+    notes: Notes,
+) -> Iterator[Result]:
+    """The results of probes; all that they name must be given."""
+    above: dict[tuple[str, bool], dict[str, Any]] = {}
+    for probe in probes:
+        key = (probe.student, not probe.reason)
+        if key not in above:
+            student = students[probe.student]
+            above[key] = _above(sets[student.set], student, notes, not probe.reason)
+        shared = above[key]
+        fields = {name: getattr(probe, name) for name in OF_PROBE}
+        fields["versions"] = notes[probe.versions] if probe.versions else {}
+        fields["environment"] = notes[probe.environment] if probe.environment else {}
+        for name in (*BLOCKS, *BY_DIGEST):
+            if own := _own(probe, name, notes):
+                fields[name] = {**shared[name], **own} if name in shared else own
+        yield Result(**{**shared, **fields})
+
+
+def _above(of_set: SetRecord, student: StudentRecord, notes: Notes, ok: bool) -> dict[str, Any]:
+    """What the results of one student share; of those that were declined, what describes them."""
+    blocks = [name for name in (*BLOCKS, *BY_DIGEST) if ok or name in DESCRIBED]
+    names = (*WHERE, "evaluate", "data", *(OF_SET if ok else ()))
+    return {
+        **{name: getattr(of_set, name) for name in names},
+        "architecture": student.architecture,
+        "step": student.step,
+        "recipe": notes[student.recipe] if student.recipe else {},
+        **{name: {**_own(of_set, name, notes), **_own(student, name, notes)} for name in blocks},
+    }
+
+
+def _own(record: Level, name: str, notes: Notes) -> dict[str, Any]:
+    value = getattr(record, name)
+    if name in BY_DIGEST:
+        return notes[value] if value else {}
+    found: dict[str, Any] = value
+    return found
+
+
+def valued(note: Note) -> Any:
+    """The value of a note, typed. Raises msgspec.ValidationError if it is of another type."""
+    return msgspec.convert(note.value, NOTES[note.kind])
