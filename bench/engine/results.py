@@ -133,6 +133,7 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Rec
         "size": done["set"].value["size"],
         "bytes": {
             **done["set"].value["bytes"],
+            **(done["student"].value.get("bytes", {}) if "student" in done else {}),
             # whoever trains on the set needs the teacher only where it labels the views
             **({"teacher": done["teacher"].value["bytes"]} if cell.labels == "teacher" else {}),
         },
@@ -157,7 +158,7 @@ def _measured(components: Components, planned: Planned, outcome: Outcome) -> Rec
             metrics[name] = found.value["value"]
             scales[name] = {
                 "better": _better(metric),
-                "rate": fact("metric", metric, "bounds") == (0, 1),
+                "rate": fact("metric", metric, "unit") == "fraction",
                 **_looked_with(components, stage, outcome),
             }
         elif (declined := outcome.failed.get(stage.id)) and declined.unsupported:

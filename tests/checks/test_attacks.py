@@ -34,7 +34,9 @@ class Wrong:
     norm: ClassVar[str] = "linf"
     exact_on_linear: ClassVar[bool] = True
 
-    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> Tensor:
         return globals()[self.how](self, model, images, labels)
 
 
@@ -52,38 +54,42 @@ def not_a_number(self, model, images, labels):
 
 
 def squeezed(self, model, images, labels):
-    return toy.ToyStep(eps=self.eps).perturb(model, images, labels).squeeze()
+    return toy.ToyStep(eps=self.eps).perturb(model, images, labels, torch.Generator()).squeeze()
 
 
 def doubled(self, model, images, labels):
-    return toy.ToyStep(eps=self.eps).perturb(model, images, labels).double()
+    return toy.ToyStep(eps=self.eps).perturb(model, images, labels, torch.Generator()).double()
 
 
 def fixed_step(self, model, images, labels):
-    return toy.ToyStep().perturb(model, images, labels)
+    return toy.ToyStep().perturb(model, images, labels, torch.Generator())
 
 
 def downhill(self, model, images, labels):
-    return toy.ToyStep(eps=self.eps).perturb(model, images, 1 - labels.clamp(max=1))
+    return toy.ToyStep(eps=self.eps).perturb(
+        model, images, 1 - labels.clamp(max=1), torch.Generator()
+    )
 
 
 def half_way(self, model, images, labels):
-    return toy.ToyStep(eps=self.eps / 2).perturb(model, images, labels)
+    return toy.ToyStep(eps=self.eps / 2).perturb(model, images, labels, torch.Generator())
 
 
 def in_train_mode(self, model, images, labels):
-    return toy.ToyStep(eps=self.eps).perturb(model.train(), images, labels)
+    return toy.ToyStep(eps=self.eps).perturb(model.train(), images, labels, torch.Generator())
 
 
 def counts_batches(self, model, images, labels):
-    adversarial = toy.ToyStep(eps=self.eps).perturb(model.train(), images, labels)
+    adversarial = toy.ToyStep(eps=self.eps).perturb(
+        model.train(), images, labels, torch.Generator()
+    )
     model.eval()
     return adversarial
 
 
 def leaves_gradients(self, model, images, labels):
     F.cross_entropy(model(images), labels).backward()
-    return toy.ToyStep(eps=self.eps).perturb(model, images, labels)
+    return toy.ToyStep(eps=self.eps).perturb(model, images, labels, torch.Generator())
 
 
 def in_place(self, model, images, labels):
@@ -158,7 +164,9 @@ class Sphere:
     norm: ClassVar[str] = "l2"
     exact_on_linear: ClassVar[bool] = True
 
-    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> Tensor:
         step = F.normalize(gradient(model, images, labels).flatten(1), eps=1e-30).view_as(images)
         return (images + self.eps * step).clamp(0, 1)
 
@@ -173,8 +181,10 @@ def test_a_corner_of_the_cube_is_outside_the_l2_ball(verdict) -> None:
     class Corner(Sphere):
         """A signed step where a normalised one was promised."""
 
-        def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-            return toy.ToyStep(eps=self.eps).perturb(model, images, labels)
+        def perturb(
+            self, model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
+        ) -> Tensor:
+            return toy.ToyStep(eps=self.eps).perturb(model, images, labels, torch.Generator())
 
     from bench.checks.attacks import check_linear
     from bench.contract.errors import BenchError
@@ -190,7 +200,9 @@ class Unbounded(Sphere):
     name: str = "unbounded"
     eps: float = 1e6
 
-    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> Tensor:
         return images if self.eps == 0 else 1 - images
 
 
@@ -214,7 +226,9 @@ class NoBall:
 
     name: str = "no-ball"
 
-    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> Tensor:
         return images
 
 
@@ -225,7 +239,9 @@ class NoRadius:
     name: str = "no-radius"
     norm: ClassVar[str] = "l2"
 
-    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> Tensor:
         return images
 
 

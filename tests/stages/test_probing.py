@@ -52,7 +52,9 @@ class Attack:
     eps: float = 0.1
     norm: str = "linf"
 
-    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Any:
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> Any:
         return self.what(model, images, labels)
 
 
@@ -214,7 +216,7 @@ def test_a_transferred_attack_is_made_on_its_source_and_judged_by_the_student() 
     source = networks.build(toy.ToyConvNet(), DATA.shape, CLASSES, DATA.mean, DATA.std).eval()
     kept, _ = probe(toy.ToyStep(), source=source)
     images, labels = DATA.test.images(INDEX), DATA.test.labels[INDEX]
-    made = toy.ToyStep().perturb(source, images, labels)
+    made = toy.ToyStep().perturb(source, images, labels, torch.Generator())
     with torch.no_grad():
         torch.testing.assert_close(kept["logits"], STUDENT(made))
         torch.testing.assert_close(kept["clean_logits"], STUDENT(images))
@@ -237,7 +239,7 @@ def test_parts_of_a_probe_join_to_the_whole() -> None:
 def test_passes_of_the_attack_are_counted_and_no_others() -> None:
     def three_steps(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         for _ in range(3):
-            images = toy.ToyStep(eps=0.01).perturb(model, images, labels)
+            images = toy.ToyStep(eps=0.01).perturb(model, images, labels, torch.Generator())
         with torch.no_grad():
             model(images)
         return images
