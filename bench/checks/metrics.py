@@ -114,7 +114,7 @@ def check_declared(metric: Any) -> None:
         '[0, 1], with unit = "fraction"; tables turn it into percent',
     )
     require(
-        not is_rate or (0 in bounds and 1 in bounds),
+        not is_rate or bounds == (0, 1),
         f"its unit is 'fraction' and its bounds are {bounds}; expected bounds = (0.0, 1.0)",
     )
     require(

@@ -66,7 +66,8 @@ def sample(
 def drawn(examples: Examples, test: Split, index: Tensor, *, seed: int) -> Result:
     """Images of a set in the place of samples: for each test image at `index`, one of its class.
 
-    `examples.labels` are classes [N]. No image is drawn twice. Raises BenchError where a class has too few.
+    `examples.labels` are classes [N]. No image is drawn twice. Raises BenchError where a class has
+    too few.
     """
     labels, classes = test.labels[index], examples.labels
     order = torch.randperm(len(classes), generator=torch.Generator().manual_seed(seed))

@@ -16,6 +16,7 @@ ZERO = "with eps = 0 is the identity"
 PROCESS = "leaves the process as found"
 INPUTS = "leaves its inputs as found"
 SAME = "same seed in another process"
+DRAWN = "draws from its generator alone"
 LINEAR = "agrees with the closed form"
 
 
@@ -131,6 +132,7 @@ def unseeded(self, model, images, labels):
         ("leaves_gradients", INPUTS, "its gradients of parameters (model)"),
         ("in_place", INPUTS, "it changed images in place"),
         ("noisy", PROCESS, "torch's global generator"),
+        ("forks", DRAWN, "it makes other images when global generators are in another state"),
         ("unseeded", SAME, "two processes"),
     ],
 )
@@ -142,17 +144,33 @@ def test_an_attack_with_one_fault_fails_the_check_that_is_for_it(
     assert words in found.detail
 
 
+@pytest.mark.parametrize("attack", [toy.ToyNoise(), toy.ToyStep()], ids=lambda a: a.name)
+def test_an_attack_without_a_seed_of_its_own_keeps_the_contract(attack) -> None:
+    assert {v.status for v in run_checks(checks_for("attack", attack))} == {"passed"}
+
+
+def test_the_kit_says_whether_an_attack_draws(verdict) -> None:
+    assert verdict("attack", toy.ToyNoise(), DRAWN).detail == "another state, other images"
+    assert verdict("attack", toy.ToyStep(), DRAWN).detail == "draws nothing"
+
+
 @dataclass(frozen=True)
-class Noise(Wrong):
-    """Noise, a control that claims no optimum."""
+class Old:
+    """An attack as they were written before they were given a generator."""
 
-    name: str = "noise"
-    how: str = "forks"
-    exact_on_linear: ClassVar[bool] = False
+    name: str = "old"
+    norm: ClassVar[str] = ""
+
+    def perturb(self, model, images, labels):
+        return images
 
 
-def test_noise_drawn_from_the_seed_of_the_stage_keeps_the_contract() -> None:
-    assert {v.status for v in run_checks(checks_for("attack", Noise()))} == {"passed"}
+def test_an_attack_that_takes_no_generator_is_told_what_has_changed(verdict) -> None:
+    assert verdict("attack", Old(), FORM).detail == (
+        "its verb is perturb(model, images, labels); expected perturb(model, images, labels, "
+        "generator): attacks now draw from the torch.Generator that they are given, and those "
+        "that draw nothing ignore it"
+    )
 
 
 @dataclass(frozen=True)

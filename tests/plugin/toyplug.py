@@ -326,6 +326,7 @@ class Gain(toy.ToyAccuracy):
     name: str = "gain"
     needs: ClassVar[tuple[dict[str, Any], ...]] = ({"method": "toy-first"},)
     bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    unit: ClassVar[str] = ""
 
     def measure(self, trial: Trial, *others: Trial) -> float:
         return super().measure(trial) - super().measure(others[0])

@@ -49,4 +49,5 @@ class Noise:
         noise = torch.randn(shape, generator=generator)  # a direction,
         inner = torch.rand(shape[0], 1, 1, 1, generator=generator) ** (1 / noise[0].numel())
         length = noise.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-        return noise * (inner / length)  # and a radius such that the ball is filled evenly
+        noise *= inner / length  # and a radius such that the ball is filled evenly
+        return noise
