@@ -72,9 +72,7 @@ def probe(
             known = clean[-1].argmax(1) == labels.cpu()
             flat += _flat(student, images[known], labels[known])
             right += int(known.sum())
-        block_seed = seed_of("block", str(part or ""), "", seed) ^ number
-        torch.manual_seed(block_seed)
-        generator = torch.Generator().manual_seed(block_seed)
+        generator = _seeded(seed_of("block", str(part or ""), "", seed) ^ number)
         with counting(target) as passes:
             adversarial = attack.perturb(target, images.clone(), labels.clone(), generator)
         forward, backward = forward + passes.forward, backward + passes.backward
@@ -98,6 +96,12 @@ def probe(
         "flat": [flat, right],
     }
     return tensors | pictures, _scored(tensors, test, value)
+
+
+def _seeded(seed: int) -> torch.Generator:
+    """The generator of a block; global ones are seeded, too, for code that draws from them."""
+    torch.manual_seed(seed)
+    return torch.Generator().manual_seed(seed)
 
 
 def joined(parts: Sequence[Probed], test: Split) -> Probed:
