@@ -247,7 +247,7 @@ def test_a_board_of_classifiers_may_have_a_denoiser_for_scorers() -> None:
             "labels \"teacher\": method 'toy-means' names no teacher; add teacher = ",
         ),
         (
-            {"labels": ["hard", "soft"], "methods": ["toy-first"]},
+            {"labels": ["hard", "soft"]},
             "labels \"soft\": method 'toy-first' selects real images with hard labels; add teacher",
         ),
     ],

@@ -308,7 +308,7 @@ def test_one_seed_trains_the_students_of_all_methods_alike(
     assert all(len(order) == 5 for _, order in batches)
 
 
-def test_with_soft_labels_controls_learn_the_distributions_of_the_board_s_teacher(
+def test_with_soft_labels_real_images_have_the_distributions_of_the_board_s_teacher(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from bench.training import classifier
@@ -322,7 +322,13 @@ def test_with_soft_labels_controls_learn_the_distributions_of_the_board_s_teache
         return fit(network, examples, *arguments, **options)
 
     monkeypatch.setattr(classifier, "fit", watched_fit)
-    changes = {"methods": [], "controls": ["toy-first"], "ceiling": None, "ipc": [2], "seeds": [0]}
+    changes = {
+        "methods": ["toy-first"],
+        "controls": None,
+        "ceiling": None,
+        "ipc": [2],
+        "seeds": [0],
+    }
     board = engine(
         tmp_path,
         **changes,
