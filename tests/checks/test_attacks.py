@@ -168,8 +168,8 @@ class Old:
 def test_an_attack_that_takes_no_generator_is_told_what_has_changed(verdict) -> None:
     assert verdict("attack", Old(), FORM).detail == (
         "attack 'old' of here: its verb is perturb(model, images, labels); expected perturb(model, "
-        "images, labels, generator): attacks now draw from the torch.Generator that they are given, "
-        "and those that draw nothing ignore it"
+        "images, labels, generator): attacks now draw from the torch.Generator that they are "
+        "given, and those that draw nothing ignore it"
     )
 
 
