@@ -405,7 +405,7 @@ def test_records_say_how_a_cell_came_about(reference: Any) -> None:
     assert record["about"]["method"] == "Mean images, and a note of each call."
     assert record["recipe"]["steps"] == 5
     assert (record["images"], record["size"]) == (64, 16)
-    assert record["bytes"] == {"images": 16 * 64 * 4, "labels": 16 * 8, "weights": 0, "extras": 0}
+    assert record["bytes"] == {"images": 16 * 64, "labels": 16 * 8, "weights": 0, "extras": 0}
     assert record["norm"] == "linf"
     assert record["perturbation"]["linf"]["max"] == pytest.approx(8 / 255, abs=1e-5)
     assert {r["images_hash"] for r in found.values()} == {record["images_hash"]}

@@ -296,13 +296,8 @@ def _check_every_field(components: Components) -> None:
             )
         scorer = fact("method", method, "scorer")
         names = {fact("method", method, "teacher"), scorer}
-        if "teacher" in matrix.labels:
-            names.add(labeller(matrix, method))
-            if not labeller(matrix, method):
-                raise BenchError(
-                    f"labels \"teacher\": method '{name}' names no teacher; add "
-                    'teacher = "..." to the board'
-                )
+        for labels in matrix.labels:
+            names.add(_labeller(matrix, method, labels))
         for teacher in sorted(names - {""}):
             _check_teacher(components, name, teacher, scorer=teacher == scorer)
             components.get("teacher", teacher, dataset=dataset, method=name, ipc=ipc)
@@ -329,6 +324,22 @@ def _check_every_field(components: Components) -> None:
 
 def _is_per_seed(components: Components, method: str) -> bool:
     return bool(fact("method", components.base("method", method), "per_seed"))
+
+
+def _labeller(matrix: Matrix, method: Any, labels: str) -> str:
+    """Who labels for a method. Raises BenchError where the regime asks for one and there is none.
+
+    With soft labels that would give real images less than methods have: one-hot labels.
+    """
+    found = labeller(matrix, method, labels)
+    asks = labels == "teacher" or (labels == "soft" and fact("method", method, "selects"))
+    if asks and not found:
+        why = "names no teacher" if labels == "teacher" else "selects real images with hard labels"
+        raise BenchError(
+            f'labels "{labels}": method \'{method.name}\' {why}; add teacher = "..." to the '
+            "board, which labels for it"
+        )
+    return found
 
 
 def _check_teacher(components: Components, method: str, teacher: str, *, scorer: bool) -> None:

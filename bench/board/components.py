@@ -189,8 +189,7 @@ def downloads(components: Components, cells: Iterable[Cell]) -> dict[Any, Callab
     for dataset, name, ipc, seed in places:
         method = components.get("method", name, dataset=dataset, ipc=ipc, seed=seed)
         roles = [fact("method", method, role) for role in ("teacher", "scorer")]
-        if "teacher" in matrix.labels:
-            roles.append(labeller(matrix, method))
+        roles += [labeller(matrix, method, labels) for labels in matrix.labels]
         teachers = [
             components.get("teacher", teacher, dataset=dataset, method=name, ipc=ipc)
             for teacher in filter(None, roles)
@@ -205,9 +204,15 @@ def downloads(components: Components, cells: Iterable[Cell]) -> dict[Any, Callab
     return {c: fetch for kind, c in found if (fetch := fact(kind, c, "download"))}
 
 
-def labeller(matrix: Matrix, method: Any) -> str:
-    """Who labels the views for a method when labels = "teacher"."""
-    return fact("method", method, "teacher") or matrix.teacher
+def labeller(matrix: Matrix, method: Any, labels: str) -> str:
+    """The teacher that labels what students are trained on, or "".
+
+    With labels = "teacher" it labels every view; with "soft" the real images of a selection, which
+    have no distributions of their own as the images of methods have.
+    """
+    if labels == "teacher":
+        return fact("method", method, "teacher") or matrix.teacher
+    return matrix.teacher if labels == "soft" and fact("method", method, "selects") else ""
 
 
 def named(matrix: Matrix) -> list[tuple[str, tuple[str, ...]]]:

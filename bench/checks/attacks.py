@@ -29,6 +29,9 @@ def claims(attack: Any) -> Claims:
         "stays in its ball and in [0, 1]": lambda: check_ball(attack, made()),
         "takes a batch of one": lambda: check_ball(attack, run(attack, 1)),
         "with eps = 0 is the identity": lambda: check_identity(attack),
+        "draws from its generator alone: same state, same bytes": lambda: check_drawn(
+            attack, made()
+        ),
         **side_effects.claims(made),
         "makes the same bytes of the same seed in another process": lambda: check_same(
             digests(made()), elsewhere(outcome, attack)
@@ -37,20 +40,29 @@ def claims(attack: Any) -> Claims:
     }
 
 
-def run(attack: Any, count: int) -> list[Watched]:
-    """`perturb` on trained classifiers, on each toy data set."""
+def run(attack: Any, count: int, elsewhere_seed: int = 0) -> list[Watched]:
+    """`perturb` on trained classifiers, on each toy data set, with one state of its generator.
+
+    `elsewhere_seed` seeds all other generators of the process.
+    """
 
     def on(dataset: toy.ToyData) -> Watched:
         student = fixtures.trained(dataset)
         images, labels = examples(dataset, count)
         return watch(
             dataset.name,
-            lambda: attack.perturb(student, images, labels),
+            lambda: attack.perturb(student, images, labels, generator()),
+            seed=elsewhere_seed,
             tensors={"images": images, "labels": labels},
             models={"model": student},
         )
 
     return on_each([dataset for dataset, _ in fixtures.CASES], on)
+
+
+def generator() -> torch.Generator:
+    """As the harness gives it to an attack: on the CPU, seeded."""
+    return torch.Generator().manual_seed(fixtures.SEED)
 
 
 def examples(dataset: toy.ToyData, count: int) -> tuple[Tensor, Tensor]:
@@ -85,6 +97,21 @@ def check_ball(attack: Any, made: list[Watched]) -> str:
     return f"{'; '.join(details)}; radius {eps:.4f}" if details else "no ball"
 
 
+def check_drawn(attack: Any, made: list[Watched]) -> str:
+    """Raise BenchError where global generators decide; say whether the given one does."""
+    require(
+        digests(run(attack, IMAGES, elsewhere_seed=fixtures.SEED + 1)) == digests(made),
+        "it makes other images when global generators are in another state; expected all draws "
+        "to come from the generator that it is given, or from one that it seeds by a draw from it",
+    )
+    other = torch.Generator().manual_seed(fixtures.SEED + 1)
+    dataset = next(d for d, _ in fixtures.CASES if d.name == made[0].case)
+    student, (images, labels) = fixtures.trained(dataset), examples(dataset, IMAGES)
+    again = watch("another state", lambda: attack.perturb(student, images, labels, other)).result
+    same = torch.equal(again, made[0].result)
+    return "draws nothing" if same else "another state, other images"
+
+
 def check_identity(attack: Any) -> None:
     """In a ball of radius 0 there is one image."""
     norm, _ = _ball(attack)
@@ -114,7 +141,8 @@ def check_linear(attack: Any) -> str:
         raise Unsupported("it has no ball")
     model, images, labels = _linear()
     strongest = _strongest(model, images, labels, norm, eps)
-    adversarial = watch("a linear model", lambda: attack.perturb(model, images, labels)).result
+    perturbed = watch("a linear model", lambda: attack.perturb(model, images, labels, generator()))
+    adversarial = perturbed.result
     clean, best, reached = (_loss(model, x, labels) for x in (images, strongest, adversarial))
     share = (reached - clean) / (best - clean)
     said = f"goes {share:.1%} of the way from the clean loss {clean:.4f} to the largest {best:.4f}"
@@ -144,10 +172,9 @@ def _ball(attack: Any) -> tuple[str, float]:
 
 def _linear() -> tuple[nn.Module, Tensor, Tensor]:
     """A linear classifier with its normalisation inside; grey images, labels of both classes."""
-    generator = torch.Generator().manual_seed(fixtures.SEED)
     data = toy.GRAY.load()
     model = fixtures.network(toy.ToyLinear(), dataclasses.replace(data, classes=("a", "b")))
-    images = 0.4 + 0.2 * torch.rand(64, *data.shape, generator=generator)
+    images = 0.4 + 0.2 * torch.rand(64, *data.shape, generator=generator())
     return model.eval(), images, torch.arange(64) % 2
 
 

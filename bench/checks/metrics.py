@@ -15,7 +15,7 @@ from bench.checks.side_effects import Watched, watch
 from bench.contract.errors import Unsupported
 from bench.contract.kinds import KINDS, fact, says
 from bench.contract.task import Trial
-from bench.training import gates, toy
+from bench.training import gates, sets, toy
 
 PREDICTIONS = ("perfect", "constant")
 
@@ -48,7 +48,7 @@ def trial(metric: Any, predictions: str) -> Trial:
     """A toy trial; what lies below the thing that the metric looks at is None, as on a board."""
     dataset, ipc = fixtures.CASES[0]
     data = dataset.load()
-    condensed = toy.ToyMeans().condense(fixtures.task(toy.ToyMeans(), dataset, ipc))
+    condensed = sets.quantised(toy.ToyMeans().condense(fixtures.task(toy.ToyMeans(), dataset, ipc)))
     networks = {"teacher": lambda: fixtures.trained(dataset)}
     if fact("metric", metric, "features"):
         networks["features"] = networks["teacher"]
@@ -94,7 +94,7 @@ def _measured(metric: Any, predictions: str) -> Watched:
 def check_declared(metric: Any) -> None:
     """The class variables by which a board memoises, renders and ranks."""
     facts = KINDS["metric"].facts
-    for name in ("of", "higher_is_better"):
+    for name in ("of", "higher_is_better", "unit"):
         require(
             says(metric, name),
             f"its `{name}` is None; expected a class variable, {facts[name].expected}",
@@ -106,10 +106,16 @@ def check_declared(metric: Any) -> None:
         and all(b is None or isinstance(b, int | float) for b in bounds),
         f"its `bounds` are {bounds!r}; expected {facts['bounds'].expected}",
     )
+    unit = fact("metric", metric, "unit")
+    is_rate = unit == "fraction"
     require(
-        bounds != (0, 100),
-        f"its bounds are {bounds}; expected a rate as a fraction in [0, 1]; "
-        "tables turn it into percent",
+        bounds != (0, 100) and unit not in ("%", "percent"),
+        f"its bounds are {bounds} and its unit is {unit!r}; expected a rate as a fraction in "
+        '[0, 1], with unit = "fraction"; tables turn it into percent',
+    )
+    require(
+        not is_rate or bounds == (0, 1),
+        f"its unit is 'fraction' and its bounds are {bounds}; expected bounds = (0.0, 1.0)",
     )
     require(
         all(isinstance(need, dict) for need in needs),

@@ -42,8 +42,10 @@ def bench_methods() -> Sequence[Any]:  # type: ignore[empty-body]
     Fields `teacher: str` and `scorer: str` name the networks that it uses; with the class variable
     `fresh_networks = True` it gets `task.network()`, fresh ones of the board's backbone, too, and
     with `fresh_denoisers = True` `task.denoiser()`; `ceiling = True` marks the full training set,
-    which has no budget. On boards of the generation track `samples = True` says that no student is
-    trained: images drawn from its set are judged as samples are.
+    which has no budget. `selects = True` says that its set is real images with one-hot labels, and
+    `float_images = True` that its images are not to be rounded to uint8. On boards of the
+    generation track `samples = True` says that no student is trained: images drawn from its set are
+    judged as samples are.
     """
 
 
@@ -66,8 +68,10 @@ def bench_architectures() -> Sequence[Any]:  # type: ignore[empty-body]
 
 @hookspec
 def bench_attacks() -> Sequence[Any]:  # type: ignore[empty-body]
-    """Attacks: `perturb(model, images, labels) -> Tensor`, images in [0, 1].
+    """Attacks: `perturb(model, images, labels, generator) -> Tensor`, images in [0, 1].
 
+    All draws come from `generator`, which is on the CPU whatever the device; the same state of it
+    gives the same bytes. A library that takes none is seeded by a draw from it.
     Field `eps` (radius, in pixels of [0, 1]) and class variable `norm` ("linf", "l2", or "" for
     what stays in no ball) say which ball the result must lie in. Optional class variables:
     `search`, how it searches ("noise", "black-box", "single-step", "iterative" or "ensemble"; a
@@ -94,7 +98,9 @@ def bench_metrics() -> Sequence[Any]:  # type: ignore[empty-body]
     """Metrics: `measure(trial, *siblings) -> float`; rates are fractions.
 
     Class variables `of` ("set", "student" or "probe": what it looks at), `higher_is_better`,
-    `bounds` (lowest, highest; None where open), `track`, `needs`: coordinates of sibling cells, as
+    `bounds` (lowest, highest; None where open), `unit` ("fraction" for a rate, "nats", ...; "" for
+    a plain number), `tolerance` (absolute, relative: how far a recomputation on another machine may
+    lie off), `track`, `needs`: coordinates of sibling cells, as
     in `({"method": "random"},)`, and `ranked = False` for a figure by which no row is the best, as
     an interval is. A field `features: str` names the teacher whose network
     is `trial.features`: one for the whole board.

@@ -14,7 +14,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Raised by one with every change of the harness that can change a measured number."""
 
 

@@ -7,6 +7,7 @@ A fact is a class variable (`of`), a field (`teacher`, which a board may set) or
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -88,6 +89,19 @@ def check_facts(kind: str, component: Any) -> None:
             raise BenchError(f"its class variable `{name}` is unknown; did you mean '{close[0]}'?")
 
 
+def check_perturb(attack: Any) -> None:
+    """Raise BenchError for an attack that takes no generator, as attacks did at first."""
+    given = KINDS["attack"].given
+    try:
+        inspect.signature(attack.perturb).bind(*given.split(", "))
+    except TypeError:
+        raise BenchError(
+            f"its verb is perturb{inspect.signature(attack.perturb)}; expected perturb({given}): "
+            "attacks now draw from the torch.Generator that they are given, and those that draw "
+            "nothing ignore it"
+        ) from None
+
+
 def _class_variables(component: Any) -> Iterator[str]:
     """The names of plain values of its class: no fields, methods or properties."""
     known = {f.name for f in fields(component)}
@@ -120,6 +134,15 @@ def _is_count(value: Any) -> bool:
 
 def _are_names(value: Any) -> bool:
     return isinstance(value, tuple) and all(isinstance(name, str) for name in value)
+
+
+def _is_tolerance(value: Any) -> bool:
+    """(absolute, relative), both finite and not negative."""
+    return (
+        isinstance(value, tuple)
+        and len(value) == 2
+        and all(isinstance(v, int | float) and 0 <= v < float("inf") for v in value)
+    )
 
 
 EITHER = _track("", 'the track that it stands on; "" is either')
@@ -165,6 +188,11 @@ _ROWS = (
         ceiling=_bool("it is the full training set, which has no budget"),
         per_seed=_bool("its fields may differ between seeds, as of sets that others have made"),
         samples=_bool("images of its set are judged as samples are; no student is trained"),
+        selects=_bool(
+            "its set is real images with one-hot labels; with soft labels the board's teacher "
+            "labels them"
+        ),
+        float_images=_bool("its images stay float32, 4 bytes a value; others become uint8"),
         download=DOWNLOAD,
     ),
     _kind(
@@ -178,7 +206,7 @@ _ROWS = (
     _kind(
         "attack",
         "perturb",
-        "model, images, labels",
+        "model, images, labels, generator",
         "`Tensor`, images in [0, 1]",
         track=_track("classification", "the track that it stands on"),
         norm=Fact("", NORMS, 'the ball that it stays in; "" is none', must=True),
@@ -211,9 +239,25 @@ _ROWS = (
         bounds=Fact(
             None,
             tuple,
-            "(lowest, highest), None where open; (0, 1) is a rate",
+            "(lowest, highest), None where open",
             "(lowest, highest), None where open",
             must=True,
+        ),
+        unit=Fact(
+            "",
+            str,
+            'the unit of its value: "fraction" is a rate, which tables show in percent; "nats"; '
+            '"" is a plain number',
+            'a string: "fraction" for a rate, "nats" or another unit, "" for a plain number',
+            must=True,
+        ),
+        tolerance=Fact(
+            None,
+            _is_tolerance,
+            "(absolute, relative): how far a recomputation on another machine may lie off, "
+            "absolute + relative x the value; None: four standard errors of a rate of all images "
+            'for unit "fraction", a tenth of the value for others',
+            "(absolute, relative), as in (0.01, 0.1)",
         ),
         ranked=_bool("some row is the best by it, unlike by an interval", default=True),
         needs=Fact(

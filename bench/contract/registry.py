@@ -22,7 +22,16 @@ import pluggy
 from bench.contract import code, hookspecs, vetting
 from bench.contract.errors import BenchError, said
 from bench.contract.fields import about, expect, is_plain, suggest, values_of
-from bench.contract.kinds import KINDS, LONGEST_NAME, NAME, NORMS, check_facts, fact, says
+from bench.contract.kinds import (
+    KINDS,
+    LONGEST_NAME,
+    NAME,
+    NORMS,
+    check_facts,
+    check_perturb,
+    fact,
+    says,
+)
 from bench.contract.moved import moved
 from bench.contract.unnoticed import unnoticed
 
@@ -223,6 +232,7 @@ def _check(kind: str, component: Any) -> None:
         raise BenchError(f"it has no method `{verb}`, the verb of a {kind}")
     check_facts(kind, component)
     if kind == "attack":
+        check_perturb(component)
         _check_ball(component)
     if not _is_importable(cls):
         raise BenchError(

@@ -31,9 +31,12 @@ class Selection:
 class CondensedSet:
     """What a method returns.
 
-    images   [N, C, H, W] float32 in [0, 1] or uint8; or a `Selection`
+    images   [N, C, H, W] float32 in [0, 1] or uint8; or a `Selection`. Float images are rounded to
+             uint8 by the harness, unless the method says `float_images = True`
     labels   [N, K] float32, each row a distribution over the classes
     weights  [N] float32, positive, or None for equal weights
+    classes  [N] int64, the class that each image stands for; by default the arg max of its label.
+             A published soft label may lean to another class
     extras   attachments: "image.*" with N rows, "class.*" with K rows
     notes    what the method would show of its work (scores, curves): kept, and given to nobody
     """
@@ -43,6 +46,11 @@ class CondensedSet:
     weights: Tensor | None = None
     extras: Mapping[str, Tensor] = field(default_factory=dict)
     notes: Mapping[str, Tensor] = field(default_factory=dict)
+    classes: Tensor = field(default=None, kw_only=True)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.classes is None and getattr(self.labels, "ndim", 0) == 2 and self.labels.numel():
+            object.__setattr__(self, "classes", self.labels.argmax(1))  # of others a gate speaks
 
     def __len__(self) -> int:
         return len(self.images)

@@ -148,6 +148,7 @@ def _found(components: Components, planned: Planned, outcome: Outcome) -> dict[s
         "size": done["set"].value["size"],
         "bytes": {
             **done["set"].value["bytes"],
+            **(done["student"].value.get("bytes", {}) if "student" in done else {}),
             # training on the set needs the teacher only where it labels the views
             **({"teacher": done["teacher"].value["bytes"]} if cell.labels == "teacher" else {}),
         },
@@ -171,11 +172,14 @@ def _measured(components: Components, planned: Planned, outcome: Outcome) -> dic
             refused[name] = declined.reason
         else:
             continue
-        bounds, of = (fact("metric", stage.metric, name) for name in ("bounds", "of"))
+        unit, of, tolerance = (
+            fact("metric", stage.metric, name) for name in ("unit", "of", "tolerance")
+        )
         scales[name] = Scale(
             better=_better(stage.metric),
-            unit="fraction" if bounds == (0, 1) else "",
+            unit=unit,
             of=of,
+            tolerance=tolerance,
             **(_looked_with(components, stage, outcome) if found else {}),
         )
     return {"metrics": metrics, "scales": scales, "refused": refused}

@@ -41,7 +41,7 @@ class Plain(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True,
 class Scale(Plain, frozen=True, kw_only=True):
     """How to read a metric, and what it looks at.
 
-    `tolerance` is how far a recomputation elsewhere may differ, as a share of the figure. Figures
+    `tolerance` (absolute, relative) is how far a recomputation elsewhere may lie off. Figures
     that two networks (`features`), or two versions of the code (`measured_by`), have found are not
     comparable.
     """
@@ -49,7 +49,7 @@ class Scale(Plain, frozen=True, kw_only=True):
     better: Literal["higher", "lower", "neither"]
     unit: str = ""
     of: Literal["set", "student", "probe"] = "probe"
-    tolerance: Amount | None = None
+    tolerance: tuple[Amount, Amount] | None = None
     features: str = ""
     measured_by: str = ""
 

@@ -156,7 +156,10 @@ def _allowed(old: Result, new: Result, metric: str) -> float:
     if old.environment == new.environment:
         return 0.0
     a, b = old.metrics[metric], new.metrics[metric]
-    if not old.scales[metric].rate:
+    if tolerance := new.scales[metric].tolerance:  # what the component says, not the record
+        absolute, relative = tolerance
+        return absolute + relative * abs(a)
+    if not new.scales[metric].rate:
         return 0.1 * abs(a)
     if new.correct and not _is_share(new, metric):  # the record may claim anything
         return 1.0  # of part of the images: what another training makes of one class is not known

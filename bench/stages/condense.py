@@ -42,7 +42,7 @@ class Condense(Stage):
         return self.images
 
     def run(self, desk: Desk) -> Result:
-        from bench.training.sets import to_tensors, weigh
+        from bench.training.sets import index_bytes, to_tensors, weigh
 
         above = {"teacher": self.teacher, "scorer": self.scorer}
         fresh = {"backbone": self.backbone, "denoiser": self.denoiser}
@@ -50,15 +50,16 @@ class Condense(Stage):
         tensors = to_tensors(condensed)
         value = {
             "size": len(condensed),
-            "bytes": weigh(tensors),
+            "bytes": weigh(tensors, self.dataset.facts["shape"]),
+            "index": index_bytes(tensors),  # beside those of the images
             "passes": desk.passes.as_json(),
         }
         return {"result": tensors}, value
 
 
 def condense(method: Any, task: Task) -> CondensedSet:
-    """Run a method, and check what it returns (`gates.check_condensed`)."""
-    from bench.training import gates
+    """Run a method, check what it returns (`gates`), and bring its images into eight bits."""
+    from bench.training import gates, sets
 
     condensed: CondensedSet = method.condense(task)
     gates.check_condensed(
@@ -68,4 +69,5 @@ def condense(method: Any, task: Task) -> CondensedSet:
         train_size=len(task.train.labels),
         ipc=0 if fact("method", method, "ceiling") else task.ipc,
     )
-    return condensed
+    gates.check_selects(condensed, selects=fact("method", method, "selects"))
+    return condensed if fact("method", method, "float_images") else sets.quantised(condensed)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.contract.data import Split, TensorSplit
 from bench.contract.kinds import fact
@@ -101,11 +101,12 @@ class Desk:
         return network
 
 
-def examples_of(condensed: CondensedSet, real: Split) -> Examples:
-    images, labels = condensed.images, condensed.labels
+def examples_of(condensed: CondensedSet, real: Split, labels: Tensor) -> Examples:
+    """The images of a set, with its classes [N] or its distributions [N, K] as `labels`."""
+    images = condensed.images
     if isinstance(images, Selection):
         return Examples(real, images.indices, labels, condensed.weights)
-    split = TensorSplit(images, labels.argmax(1))
+    split = TensorSplit(images, condensed.classes)
     return Examples(split, torch.arange(len(images)), labels, condensed.weights)
 
 

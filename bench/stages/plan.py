@@ -47,7 +47,7 @@ class Planned:
     student: Train | None  # None where the images of the set are judged as samples
     probe: Probe | Sample
     measures: Mapping[str, Measure]  # by metric
-    teacher: Squeeze | None  # who labels the views, or else whom the method asks
+    teacher: Squeeze | None  # who labels, or else whom the method asks
 
     @property
     def components(self) -> dict[str, Any]:
@@ -232,12 +232,16 @@ class Questions:
         )
 
     @per(*SET, "labels")
-    def teacher(self, cell: Cell) -> Squeeze | None:
-        """Who labels the views, or whom the method asks. None is trained for a metric's sake."""
+    def labelling(self, cell: Cell) -> Squeeze | None:
+        """Who labels what the student is trained on."""
         method = self.get("method", cell.method, cell)
-        if cell.labels != "teacher" and not fact("method", method, "teacher"):
-            return None
-        return self.squeeze(cell, labeller(self.matrix, method), self.matrix.backbone)
+        return self.squeeze(cell, labeller(self.matrix, method, cell.labels), self.matrix.backbone)
+
+    @per(*SET, "labels")
+    def teacher(self, cell: Cell) -> Squeeze | None:
+        """Who labels, or else whom the method asks. None is trained for a metric's sake."""
+        asked = fact("method", self.get("method", cell.method, cell), "teacher")
+        return self.labelling(cell) or self.squeeze(cell, asked, self.matrix.backbone)
 
     @per(*STUDENT)
     def train(self, cell: Cell) -> Train | None:
@@ -252,7 +256,7 @@ class Questions:
                 self.get("architecture", cell.architecture, cell),
                 self.components.recipe(**vars(cell)),
                 cell.labels,
-                self.teacher(cell) if cell.labels == "teacher" else None,
+                self.labelling(cell),
             )
         )
 

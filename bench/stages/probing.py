@@ -43,7 +43,8 @@ def probe(
     """Attack the test images at `index`, block by block, and look at what the student says.
 
     `part` numbers the stages that share one probe. The images are made on `source` where one is
-    given (a transferred attack), else on the student. Gates: the images stay in [0, 1] and in the
+    given (a transferred attack), else on the student. Each block has a generator of its own, seeded
+    by `seed`, `part` and its number. Gates: the images stay in [0, 1] and in the
     attack's ball, the network is left alone, and the student says the same thing twice.
     """
     target = student if source is None else source
@@ -64,9 +65,9 @@ def probe(
             known = clean[-1].argmax(1) == labels.cpu()
             flat += _flat(student, images[known], labels[known])
             right += int(known.sum())
-        torch.manual_seed(seed_of("block", str(part or ""), "", seed) ^ number)
+        generator = _seeded(seed_of("block", str(part or ""), "", seed) ^ number)
         with counting(target) as passes:
-            adversarial = attack.perturb(target, images.clone(), labels.clone())
+            adversarial = attack.perturb(target, images.clone(), labels.clone(), generator)
         forward, backward = forward + passes.forward, backward + passes.backward
         gates.check_pixels(adversarial, tuple(images.shape[1:]), "the adversarial images")
         adversarial = adversarial.detach()
@@ -88,6 +89,12 @@ def probe(
         "flat": [flat, right],
     }
     return tensors | pictures, _scored(tensors, test, value)
+
+
+def _seeded(seed: int) -> torch.Generator:
+    """The generator of a block; global ones are seeded, too, for code that draws from them."""
+    torch.manual_seed(seed)
+    return torch.Generator().manual_seed(seed)
 
 
 def joined(parts: Sequence[Probed], test: Split) -> Probed:

@@ -50,7 +50,7 @@ class Sample(Stage):
         facts, test = self.dataset.facts, source.split("test")
         index = probed_images(test, facts["digest"], self.images)
         if not self.student:
-            examples = examples_of(condensed, source.split("train"))
+            examples = examples_of(condensed, source.split("train"), condensed.classes)
             return sampling.drawn(examples, test, index, seed=self.seed)
         student = desk.network(self.student, self.dataset, self.step)
         assert isinstance(student, Denoiser)

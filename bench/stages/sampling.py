@@ -66,10 +66,10 @@ def sample(
 def drawn(examples: Examples, test: Split, index: Tensor, *, seed: int) -> Result:
     """Images of a set in the place of samples: for each test image at `index`, one of its class.
 
-    No image is drawn twice. Raises BenchError where a class has too few.
+    `examples.labels` are classes [N]. No image is drawn twice. Raises BenchError where a class has
+    too few.
     """
-    labels = test.labels[index]
-    classes = examples.labels.argmax(1)
+    labels, classes = test.labels[index], examples.labels
     order = torch.randperm(len(classes), generator=torch.Generator().manual_seed(seed))
     chosen = torch.empty_like(labels)
     for k in sorted({*labels.tolist()}):

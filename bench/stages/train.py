@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.contract.data import Split
-from bench.contract.task import NOT_KEPT, Checkpoint, CondensedSet
+from bench.contract.task import NOT_KEPT, Checkpoint, CondensedSet, Selection
 from bench.stages.stage import Result, Stage, Upstream
 from bench.training.recipe import DiffusionRecipe, Recipe
 
@@ -26,7 +26,7 @@ class Train(Stage):
     architecture: Any
     recipe: Recipe | DiffusionRecipe
     labels: str
-    teacher: Upstream | None  # who labels the views
+    teacher: Upstream | None  # labels the views; with soft labels, the real images of a set
 
     @property
     def words(self) -> str:
@@ -45,6 +45,7 @@ class Train(Stage):
     def run(self, desk: Desk) -> Result:
         from bench.training import networks
         from bench.training.gates import check_finite
+        from bench.training.sets import bytes_of
 
         if isinstance(self.recipe, DiffusionRecipe):
             return self._denoiser(desk, self.recipe)
@@ -52,10 +53,15 @@ class Train(Stage):
         teacher = desk.network(self.teacher, self.dataset) if self.teacher else None
         for network in filter(None, (student, teacher)):
             desk.passes.count(network)
+        condensed, real = desk.condensed(self.set), desk.source(self.dataset).split("train")
+        labelled: dict[str, Any] = {}
+        if teacher and self.labels == "soft":
+            condensed = labelled_by(teacher, condensed, real, desk.device)
+            labelled = {"bytes": {"labels": bytes_of({"": condensed.labels})}}
         train(
             student,
-            desk.condensed(self.set),
-            desk.source(self.dataset).split("train"),
+            condensed,
+            real,
             self.recipe,
             regime=self.labels,
             seed=self.seed,
@@ -67,7 +73,7 @@ class Train(Stage):
         )
         state = networks.state(student)
         check_finite(state)
-        return {"result": state}, {"passes": desk.passes.as_json()}
+        return {"result": state}, {"passes": desk.passes.as_json(), **labelled}
 
     def _denoiser(self, desk: Desk, recipe: DiffusionRecipe) -> Result:
         from bench.stages.io import examples_of
@@ -83,7 +89,7 @@ class Train(Stage):
         desk.passes.count(student)
         checkpoints = denoiser.fit(
             student,
-            examples_of(condensed, desk.source(self.dataset).split("train")),
+            examples_of(condensed, desk.source(self.dataset).split("train"), condensed.classes),
             recipe,
             seed=self.seed,
             extras=condensed.extras,
@@ -114,13 +120,16 @@ def train(
     checkpoint: Checkpoint = NOT_KEPT,
     progress: Progress | None = None,
 ) -> nn.Module:
-    """Train a student on a condensed set; the last one is the student."""
+    """Train a student on a condensed set; the last one is the student.
+
+    With hard labels on the classes of the images, with soft ones on their distributions.
+    """
     from bench.stages.io import examples_of
     from bench.training.classifier import fit
 
     return fit(
         network,
-        examples_of(condensed, real),
+        examples_of(condensed, real, condensed.classes if regime == "hard" else condensed.labels),
         recipe,
         classes=condensed.labels.shape[1],
         seed=seed,
@@ -131,3 +140,17 @@ def train(
         checkpoint=checkpoint,
         progress=progress,
     )
+
+
+def labelled_by(
+    teacher: nn.Module, condensed: CondensedSet, real: Split, device: str = "cpu"
+) -> CondensedSet:
+    """A selection of real images with the teacher's distributions, at temperature 1, as labels.
+
+    So that controls have what methods have where these bring soft labels; classes stay.
+    """
+    from bench.training.networks import predict
+
+    assert isinstance(condensed.images, Selection)
+    logits = predict(teacher, real, condensed.images.indices, device=device)
+    return replace(condensed, labels=logits.softmax(1))

@@ -13,21 +13,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.contract.data import Data
+from bench.contract.data import Data, TensorSplit
 from bench.contract.errors import BenchError
 from bench.contract.task import CondensedSet, Selection
 
 BALL_TOLERANCE = 1e-6  # float32 rounding of x + delta, in pixels of [0, 1]
+CHUNK = 2**22  # values looked at at once
+LOOKED = 4  # images of a split that is not in memory
 REPEATED = 1e-3  # of logits, absolute and relative: sums in another order differ by far less
 
 
 def check_data(data: Data, splits: Sequence[str] = ("train", "test")) -> None:
-    """A data set: shapes agree, labels index the classes, sample pixels lie in [0, 1].
+    """A data set: shapes agree, labels index the classes, pixels lie in [0, 1].
 
-    No other split than `splits` is looked into.
+    A split in memory is looked at whole, of others the first images are. No other split than
+    `splits` is looked into.
     """
     _require(isinstance(data, Data), f"load() returned {_named(data)}; expected bench.Data")
-    channels, height, width = data.shape
+    channels = data.shape[0]
     _require(len(data.mean) == channels == len(data.std), "mean and std need one value a channel")
     _require(bool(data.digest), "the digest is empty; it must name the content")
     for name in splits:
@@ -45,24 +48,54 @@ def check_data(data: Data, splits: Sequence[str] = ("train", "test")) -> None:
             low >= 0 and high < len(data.classes),
             f"the {name} labels span {low}..{high}, with {len(data.classes)} classes",
         )
-        images = split.images(torch.arange(min(len(labels), 4)))
-        check_pixels(images, (channels, height, width), f"the {name} images")
+        if isinstance(split, TensorSplit):
+            _check_whole(split.pixels, len(labels), data.shape, name)
+        else:
+            images = split.images(torch.arange(min(len(labels), LOOKED)))
+            check_pixels(images, data.shape, f"the {name} images")
+
+
+def _check_whole(pixels: Tensor, count: int, shape: tuple[int, ...], name: str) -> None:
+    """All images of a split; the first that is wrong is named."""
+    _check_form(pixels, shape, f"the {name} images")
+    _require(
+        len(pixels) == count,
+        f"the {name} split has {len(pixels)} images and {count} labels; expected a label each",
+    )
+    if pixels.dtype == torch.uint8:
+        return
+    start = 0
+    for chunk in torch.split(pixels, max(1, CHUNK // pixels[0].numel())):
+        wrong = ~((chunk >= 0) & (chunk <= 1)).flatten(1).all(1)  # NaN is in no range
+        if bool(wrong.any()):
+            first = int(wrong.nonzero()[0])
+            what = f"the pixels of {name} image {start + first}"
+            check_pixels(chunk[first : first + 1], shape, what)
+        start += len(chunk)
 
 
 def check_pixels(images: Tensor, shape: tuple[int, ...], what: str) -> None:
     """Images [B, *shape]: float32 in [0, 1], or uint8; finite."""
+    _check_form(images, shape, what)
+    if images.dtype == torch.uint8:
+        return
+    _require(bool(images.isfinite().all()), f"{what} hold NaN or infinity")
+    low, high = (float(x) for x in images.detach().aminmax())
+    _require(low >= 0 and high <= 1, f"{what} span {low:.4g}..{high:.4g}; expected [0, 1]")
+
+
+def _check_form(images: Tensor, shape: tuple[int, ...], what: str) -> None:
+    """Images [B, *shape], some, float32 or uint8."""
     _require(isinstance(images, Tensor), f"{what} are {_named(images)}; expected a tensor")
     _require(
         tuple(images.shape[1:]) == tuple(shape) and images.ndim == 4,
         f"{what} have shape {list(images.shape)}; expected [N, {', '.join(map(str, shape))}]",
     )
     _require(images.numel() > 0, f"{what} are none; expected at least one")
-    if images.dtype == torch.uint8:
-        return
-    _require(images.dtype == torch.float32, f"{what} are {images.dtype}; expected float32 or uint8")
-    _require(bool(images.isfinite().all()), f"{what} hold NaN or infinity")
-    low, high = (float(x) for x in images.detach().aminmax())
-    _require(low >= 0 and high <= 1, f"{what} span {low:.4g}..{high:.4g}; expected [0, 1]")
+    _require(
+        images.dtype in (torch.float32, torch.uint8),
+        f"{what} are {images.dtype}; expected float32 or uint8",
+    )
 
 
 def check_condensed(
@@ -79,28 +112,40 @@ def check_condensed(
         isinstance(condensed, CondensedSet),
         f"condense() returned {_named(condensed)}; expected bench.CondensedSet",
     )
-    images, labels, count = condensed.images, condensed.labels, len(condensed)
+    count, budget = len(condensed), ipc * classes
     _require(count > 0, "the condensed set is empty")
-    budget = ipc * classes
     _require(
         not ipc or count <= budget,
         f"the condensed set has {count} images; at most {budget} are allowed "
         f"({ipc} per class, {classes} classes)",
     )
-    if isinstance(images, Selection):
-        index = images.indices
-        _require(
-            isinstance(index, Tensor) and index.dtype == torch.int64 and index.ndim == 1,
-            f"the selection is {_named(index)}; expected int64 [N]",
-        )
-        low, high = int(index.min()), int(index.max())
-        _require(
-            low >= 0 and high < train_size,
-            f"the selection spans {low}..{high}; the training split has {train_size} images",
-        )
-        _require(len(set(index.tolist())) == count, "the selection names an image twice")
+    if isinstance(condensed.images, Selection):
+        _check_selection(condensed.images.indices, train_size)
     else:
-        check_pixels(images, shape, "the condensed images")
+        check_pixels(condensed.images, shape, "the condensed images")
+    _check_labels(condensed.labels, count, classes)
+    _check_classes(condensed.classes, count, classes)
+    if condensed.weights is not None:
+        _check_weights(condensed.weights, count)
+    _check_extras(condensed.extras, count, classes)
+    for name, note in condensed.notes.items():
+        _require(isinstance(note, Tensor), f"note '{name}' is {_named(note)}; expected a tensor")
+
+
+def _check_selection(index: Tensor, train_size: int) -> None:
+    _require(
+        isinstance(index, Tensor) and index.dtype == torch.int64 and index.ndim == 1,
+        f"the selection is {_named(index)}; expected int64 [N]",
+    )
+    low, high = int(index.min()), int(index.max())
+    _require(
+        low >= 0 and high < train_size,
+        f"the selection spans {low}..{high}; the training split has {train_size} images",
+    )
+    _require(len(set(index.tolist())) == len(index), "the selection names an image twice")
+
+
+def _check_labels(labels: Tensor, count: int, classes: int) -> None:
     _require(
         isinstance(labels, Tensor) and tuple(labels.shape) == (count, classes),
         f"the labels are {_named(labels)}; expected a tensor [{count}, {classes}] of distributions",
@@ -113,23 +158,56 @@ def check_condensed(
         "the labels are not distributions: every row must be 0 or more and sum to 1 "
         f"(sums span {float(sums.min()):.4g}..{float(sums.max()):.4g})",
     )
-    missing = sorted(set(range(classes)) - set(labels.argmax(1).tolist()))
-    _require(not missing, f"no image of class {missing[:5]} is in the condensed set")
-    weights = condensed.weights
-    if weights is not None:
-        _require(
-            isinstance(weights, Tensor)
-            and tuple(weights.shape) == (count,)
-            and weights.dtype == torch.float32,
-            f"the weights are {_named(weights)}; expected float32 [{count}]",
-        )
-        _require(
-            bool(weights.isfinite().all()) and bool((weights > 0).all()),
-            "the weights must be positive and finite",
-        )
-    _check_extras(condensed.extras, count, classes)
-    for name, note in condensed.notes.items():
-        _require(isinstance(note, Tensor), f"note '{name}' is {_named(note)}; expected a tensor")
+
+
+def _check_classes(owners: Tensor, count: int, classes: int) -> None:
+    """The classes [N] that the images stand for, whatever their labels lean to."""
+    _require(
+        isinstance(owners, Tensor) and owners.dtype == torch.int64 and owners.shape == (count,),
+        f"the classes are {_named(owners)}; expected int64 [{count}], the class of each image",
+    )
+    found = set(owners.tolist())
+    strange = sorted(found - set(range(classes)))
+    _require(not strange, f"the classes hold {strange[:5]}; expected 0..{classes - 1}")
+    missing = sorted(set(range(classes)) - found)
+    _require(
+        not missing,
+        f"no image of class {missing[:5]} is in the condensed set; if soft labels lean to other "
+        "classes, pass classes=, the class that each image stands for",
+    )
+
+
+def _check_weights(weights: Tensor, count: int) -> None:
+    _require(
+        isinstance(weights, Tensor)
+        and tuple(weights.shape) == (count,)
+        and weights.dtype == torch.float32,
+        f"the weights are {_named(weights)}; expected float32 [{count}]",
+    )
+    _require(
+        bool(weights.isfinite().all()) and bool((weights > 0).all()),
+        "the weights must be positive and finite",
+    )
+
+
+def check_selects(condensed: CondensedSet, *, selects: bool) -> None:
+    """Real images with one-hot labels, and what the method says of itself, agree.
+
+    On such sets a board's teacher gives soft labels, so the plan has to know of them.
+    """
+    found = isinstance(condensed.images, Selection) and is_one_hot(condensed.labels)
+    said = "returned a Selection with one-hot labels" if found else "returned another set than that"
+    _require(
+        found == selects,
+        f"condense() {said}, and the method says selects = {selects}; expected "
+        f"`selects: ClassVar[bool] = {found}`: with soft labels, the board's teacher labels "
+        "real images",
+    )
+
+
+def is_one_hot(labels: Tensor) -> bool:
+    """Does each row of labels [N, K] name one class for certain?"""
+    return bool((labels.amax(1) == 1).all()) and int(labels.count_nonzero()) == len(labels)
 
 
 def _check_extras(extras: Mapping[str, Tensor], count: int, classes: int) -> None:
@@ -238,16 +316,23 @@ def check_logits(logits: Tensor, count: int, classes: int) -> None:
 
 
 def check_score(value: Any, bounds: tuple[float | None, float | None] | None) -> float:
-    """A metric's value: one finite number inside the bounds that the metric declares."""
+    """A metric's value: one finite number inside the bounds that the metric declares.
+
+    A subclass of float counts as the number that it is, whatever it says of itself.
+    """
     _require(
         isinstance(value, int | float) and not isinstance(value, bool),
         f"measure() returned {_named(value)}; expected a float",
     )
-    _require(math.isfinite(value), f"measure() returned {value}; expected a finite number")
+    try:
+        number = float.__float__(value) if isinstance(value, float) else float(int.__int__(value))
+    except OverflowError:
+        number = math.inf
+    _require(math.isfinite(number), f"measure() returned {number}; expected a finite number")
     low, high = bounds or (None, None)
-    inside = (low is None or value >= low - 1e-9) and (high is None or value <= high + 1e-9)
-    _require(inside, f"measure() returned {value:.6g}; the metric declares bounds {bounds}")
-    return float(value)
+    inside = (low is None or number >= low - 1e-9) and (high is None or number <= high + 1e-9)
+    _require(inside, f"measure() returned {number:.6g}; the metric declares bounds {bounds}")
+    return number
 
 
 def _require(ok: bool, message: str) -> None:

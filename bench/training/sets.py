@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from bench.contract.task import CondensedSet, Selection
+from bench.training.gates import is_one_hot
+
+
+def quantised(condensed: CondensedSet) -> CondensedSet:
+    """The set with its images in eight bits, half rounded to even: what students are trained on."""
+    images = condensed.images
+    if isinstance(images, Selection) or images.dtype == torch.uint8:
+        return condensed
+    return replace(condensed, images=(images.detach() * 255).round().to(torch.uint8))
 
 
 def to_tensors(condensed: CondensedSet) -> dict[str, Tensor]:
     """A condensed set as it is stored. One-hot labels take 8 bytes an image."""
-    labels = condensed.labels
-    stored = {"classes": torch.tensor(labels.shape[1])}
-    hard = labels.argmax(1)
-    is_one_hot = bool((labels.amax(1) == 1).all()) and int(labels.count_nonzero()) == len(labels)
-    stored["labels"] = hard if is_one_hot else labels
+    labels, likeliest = condensed.labels, condensed.labels.argmax(1)
+    stored = {"labels": likeliest if is_one_hot(labels) else labels}
+    stored["total"] = torch.tensor(labels.shape[1])  # classes
+    if not torch.equal(condensed.classes, likeliest):
+        stored["classes"] = condensed.classes
     images = condensed.images
     stored["images"] = images.indices if isinstance(images, Selection) else images
     if condensed.weights is not None:
@@ -30,8 +41,8 @@ def from_tensors(tensors: Mapping[str, Tensor]) -> CondensedSet:
     """The condensed set that `to_tensors` has stored."""
     images, labels = tensors["images"], tensors["labels"]
     if labels.ndim == 1:
-        classes = int(tensors["classes"])
-        labels = torch.zeros(len(labels), classes).scatter_(1, labels[:, None], 1.0)
+        total = int(tensors["total"])
+        labels = torch.zeros(len(labels), total).scatter_(1, labels[:, None], 1.0)
 
     def below(prefix: str) -> dict[str, Tensor]:
         return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
@@ -42,21 +53,34 @@ def from_tensors(tensors: Mapping[str, Tensor]) -> CondensedSet:
         weights=tensors.get("weights"),
         extras=below("extras."),
         notes=below("notes."),
+        classes=tensors.get("classes"),  # type: ignore[arg-type]
     )
 
 
-def weigh(tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """Bytes of images (8 for each real one that is selected), labels, weights and extras.
+def weigh(tensors: Mapping[str, Tensor], shape: Sequence[int]) -> dict[str, int]:
+    """Bytes of what must be kept to train on a set: images, labels, weights and extras.
 
-    Notes weigh nothing: whoever trains on the set does not need them.
+    Of selected images, too: a byte for each of their values, `shape` the shape of one (see
+    `index_bytes`). Classes count as labels where the labels do not tell them. Notes weigh nothing:
+    no training needs them.
     """
-    extras = {name: t for name, t in tensors.items() if name.startswith("extras.")}
+    images = tensors["images"]
+    selected = images.ndim == 1
+
+    def of(*prefixes: str) -> int:
+        return bytes_of({name: t for name, t in tensors.items() if name.startswith(prefixes)})
+
     return {
-        "images": bytes_of({"": tensors["images"]}),
-        "labels": bytes_of({"": tensors["labels"]}),
-        "weights": bytes_of({"": tensors["weights"]} if "weights" in tensors else {}),
-        "extras": bytes_of(extras),
+        "images": len(images) * math.prod(shape) if selected else of("images"),
+        "labels": of("labels", "classes"),
+        "weights": of("weights"),
+        "extras": of("extras."),
     }
+
+
+def index_bytes(tensors: Mapping[str, Tensor]) -> int:
+    """Bytes of the index by which a set selects real images, for those that have these; or 0."""
+    return bytes_of({"": tensors["images"]}) if tensors["images"].ndim == 1 else 0
 
 
 def bytes_of(tensors: Mapping[str, Tensor]) -> int:

@@ -30,12 +30,17 @@ class ToyData:
     noise: float = 0.15  # standard deviation, in pixels of [0, 1]
     uint8: bool = False  # pixels at rest: uint8, or float32
     seed: int = 0
+    level: float = 0.0  # share of a template that is alike in all its pixels, as crops keep it
 
     def load(self) -> Data:
         import torch
 
         generator = torch.Generator().manual_seed(self.seed)
-        templates = 0.2 + 0.6 * torch.rand(self.classes, *self.shape, generator=generator)
+        templates = torch.rand(self.classes, *self.shape, generator=generator)
+        levels = torch.linspace(0, 1, self.classes)[:, None]  # each channel has an order of its own
+        levels = torch.cat([levels.roll(3 * c, 0) for c in range(self.shape[0])], 1)  # [K, C]
+        templates = (1 - self.level) * templates + self.level * levels[..., None, None]
+        templates = 0.2 + 0.6 * templates
 
         def split(count: int) -> tuple[Tensor, Tensor]:
             labels = torch.arange(self.classes).repeat(count)  # [T], the classes in turn
@@ -106,6 +111,7 @@ class ToyFirst:
     """The first images of each class, as they stand in the training split."""
 
     name: str = "toy-first"
+    selects: ClassVar[bool] = True
 
     def condense(self, task: Task) -> CondensedSet:
         import torch
@@ -120,6 +126,7 @@ class ToyFull:
 
     name: str = "toy-full"
     ceiling: ClassVar[bool] = True
+    selects: ClassVar[bool] = True
 
     def condense(self, task: Task) -> CondensedSet:
         import torch
@@ -215,7 +222,9 @@ class ToyClean:
     eps: float = 0.0
     norm: ClassVar[str] = ""
 
-    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: Generator
+    ) -> Tensor:
         return images
 
 
@@ -229,7 +238,9 @@ class ToyStep:
     search: ClassVar[str] = "single-step"
     exact_on_linear: ClassVar[bool] = True
 
-    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: Generator
+    ) -> Tensor:
         import torch
         from torch.nn import functional as F
 
@@ -238,6 +249,24 @@ class ToyStep:
             loss = F.cross_entropy(model(x), labels, reduction="sum")
             (gradient,) = torch.autograd.grad(loss, x)  # leaves no .grad on the weights
         return (images + self.eps * gradient.sign()).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class ToyNoise:
+    """Uniform noise in the ball: the shortest example of an attack that draws."""
+
+    name: str = "toy-noise"
+    eps: float = 8 / 255
+    norm: ClassVar[str] = "linf"
+    search: ClassVar[str] = "noise"
+
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: Generator
+    ) -> Tensor:
+        import torch
+
+        noise = 2 * torch.rand(images.shape, generator=generator) - 1  # the generator is on the CPU
+        return (images + self.eps * noise.to(images.device)).clamp(0, 1)
 
 
 @dataclass(frozen=True)
@@ -303,6 +332,7 @@ class ToyDistance:
     track: ClassVar[str] = "generation"
     higher_is_better: ClassVar[bool] = False
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    unit: ClassVar[str] = "pixels"
 
     def measure(self, trial: Trial) -> float:
         import torch
@@ -325,6 +355,7 @@ class ToyAccuracy:
     track: ClassVar[str] = "classification"
     higher_is_better: ClassVar[bool] = True
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    unit: ClassVar[str] = "fraction"
 
     def measure(self, trial: Trial) -> float:
         return trial.correct.double().mean().item()
@@ -344,7 +375,7 @@ COMPONENTS: dict[str, tuple[Any, ...]] = {
         ToyReal(),
     ),
     "architecture": (ToyConvNet(), ToyLinear(), ToyDenoiser()),
-    "attack": (ToyClean(), ToyStep()),
+    "attack": (ToyClean(), ToyStep(), ToyNoise()),
     "sampler": (ToySampler(),),
     "metric": (ToyAccuracy(), ToyDistance()),
 }

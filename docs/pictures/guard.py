@@ -134,8 +134,8 @@ def left(registry: Registry, model: nn.Module, images: Tensor, labels: Tensor) -
         stays = right
         if eps:
             attack = dataclasses.replace(pgd, eps=eps, alpha=eps / 4, steps=20)
-            torch.manual_seed(0)
-            moved = attack.perturb(model, images, labels)
+            generator = torch.Generator().manual_seed(0)
+            moved = attack.perturb(model, images, labels, generator)
             with torch.no_grad():
                 stays = right & (model(moved).argmax(1) == labels)
         found.append(float(stays.float().mean()))

@@ -246,6 +246,10 @@ def test_a_board_of_classifiers_may_have_a_denoiser_for_scorers() -> None:
             {"labels": ["teacher"]},
             "labels \"teacher\": method 'toy-means' names no teacher; add teacher = ",
         ),
+        (
+            {"labels": ["hard", "soft"]},
+            "labels \"soft\": method 'toy-first' selects real images with hard labels; add teacher",
+        ),
     ],
 )
 def test_what_cannot_stand_on_this_board_is_refused(changes: dict[str, Any], words: str) -> None:
@@ -259,9 +263,17 @@ def test_methods_that_name_a_teacher_need_none_from_the_board() -> None:
 
 def test_who_labels_the_views_is_the_method_s_teacher_or_else_the_board_s() -> None:
     matrix = parse(BOARD | {"teacher": "other"})
-    assert labeller(matrix, toy.ToyMeans(teacher="mine")) == "mine"
-    assert labeller(matrix, toy.ToyMeans()) == "other"
-    assert labeller(matrix, toy.ToyFirst()) == "other"
+    assert labeller(matrix, toy.ToyMeans(teacher="mine"), "teacher") == "mine"
+    assert labeller(matrix, toy.ToyMeans(), "teacher") == "other"
+    assert labeller(matrix, toy.ToyFirst(), "teacher") == "other"
+
+
+def test_with_soft_labels_the_board_s_teacher_labels_real_images_alone() -> None:
+    matrix = parse(BOARD | {"teacher": "other"})
+    assert labeller(matrix, toy.ToyFirst(), "soft") == "other"
+    assert labeller(matrix, toy.ToyMeans(teacher="mine"), "soft") == ""
+    for method in (toy.ToyFirst(), toy.ToyMeans(teacher="mine")):
+        assert labeller(matrix, method, "hard") == ""
 
 
 # ---- siblings of metrics
@@ -385,6 +397,7 @@ def test_an_override_may_set_the_recipe_of_a_dataset_ipc_regime_or_architecture(
     components = resolved(
         recipe={"steps": 100, "lr": 0.1},
         labels=["hard", "soft"],
+        teacher="toy-teacher",
         set=[
             override({"ipc": 10}, epochs=5),
             override({"labels": "soft", "architecture": "toy-linear"}, lr=0.2),

@@ -16,6 +16,7 @@ ZERO = "with eps = 0 is the identity"
 PROCESS = "leaves the process as found"
 INPUTS = "leaves its inputs as found"
 SAME = "same seed in another process"
+DRAWN = "draws from its generator alone"
 LINEAR = "agrees with the closed form"
 
 
@@ -34,7 +35,9 @@ class Wrong:
     norm: ClassVar[str] = "linf"
     exact_on_linear: ClassVar[bool] = True
 
-    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> Tensor:
         return globals()[self.how](self, model, images, labels)
 
 
@@ -52,38 +55,42 @@ def not_a_number(self, model, images, labels):
 
 
 def squeezed(self, model, images, labels):
-    return toy.ToyStep(eps=self.eps).perturb(model, images, labels).squeeze()
+    return toy.ToyStep(eps=self.eps).perturb(model, images, labels, torch.Generator()).squeeze()
 
 
 def doubled(self, model, images, labels):
-    return toy.ToyStep(eps=self.eps).perturb(model, images, labels).double()
+    return toy.ToyStep(eps=self.eps).perturb(model, images, labels, torch.Generator()).double()
 
 
 def fixed_step(self, model, images, labels):
-    return toy.ToyStep().perturb(model, images, labels)
+    return toy.ToyStep().perturb(model, images, labels, torch.Generator())
 
 
 def downhill(self, model, images, labels):
-    return toy.ToyStep(eps=self.eps).perturb(model, images, 1 - labels.clamp(max=1))
+    return toy.ToyStep(eps=self.eps).perturb(
+        model, images, 1 - labels.clamp(max=1), torch.Generator()
+    )
 
 
 def half_way(self, model, images, labels):
-    return toy.ToyStep(eps=self.eps / 2).perturb(model, images, labels)
+    return toy.ToyStep(eps=self.eps / 2).perturb(model, images, labels, torch.Generator())
 
 
 def in_train_mode(self, model, images, labels):
-    return toy.ToyStep(eps=self.eps).perturb(model.train(), images, labels)
+    return toy.ToyStep(eps=self.eps).perturb(model.train(), images, labels, torch.Generator())
 
 
 def counts_batches(self, model, images, labels):
-    adversarial = toy.ToyStep(eps=self.eps).perturb(model.train(), images, labels)
+    adversarial = toy.ToyStep(eps=self.eps).perturb(
+        model.train(), images, labels, torch.Generator()
+    )
     model.eval()
     return adversarial
 
 
 def leaves_gradients(self, model, images, labels):
     F.cross_entropy(model(images), labels).backward()
-    return toy.ToyStep(eps=self.eps).perturb(model, images, labels)
+    return toy.ToyStep(eps=self.eps).perturb(model, images, labels, torch.Generator())
 
 
 def in_place(self, model, images, labels):
@@ -125,6 +132,7 @@ def unseeded(self, model, images, labels):
         ("leaves_gradients", INPUTS, "its gradients of parameters (model)"),
         ("in_place", INPUTS, "it changed images in place"),
         ("noisy", PROCESS, "torch's global generator"),
+        ("forks", DRAWN, "it makes other images when global generators are in another state"),
         ("unseeded", SAME, "two processes"),
     ],
 )
@@ -136,17 +144,33 @@ def test_an_attack_with_one_fault_fails_the_check_that_is_for_it(
     assert words in found.detail
 
 
+@pytest.mark.parametrize("attack", [toy.ToyNoise(), toy.ToyStep()], ids=lambda a: a.name)
+def test_an_attack_without_a_seed_of_its_own_keeps_the_contract(attack) -> None:
+    assert {v.status for v in run_checks(checks_for("attack", attack))} == {"passed"}
+
+
+def test_the_kit_says_whether_an_attack_draws(verdict) -> None:
+    assert verdict("attack", toy.ToyNoise(), DRAWN).detail == "another state, other images"
+    assert verdict("attack", toy.ToyStep(), DRAWN).detail == "draws nothing"
+
+
 @dataclass(frozen=True)
-class Noise(Wrong):
-    """Noise, a control that claims no optimum."""
+class Old:
+    """An attack as they were written before they were given a generator."""
 
-    name: str = "noise"
-    how: str = "forks"
-    exact_on_linear: ClassVar[bool] = False
+    name: str = "old"
+    norm: ClassVar[str] = ""
+
+    def perturb(self, model, images, labels):
+        return images
 
 
-def test_noise_drawn_from_the_seed_of_the_stage_keeps_the_contract() -> None:
-    assert {v.status for v in run_checks(checks_for("attack", Noise()))} == {"passed"}
+def test_an_attack_that_takes_no_generator_is_told_what_has_changed(verdict) -> None:
+    assert verdict("attack", Old(), FORM).detail == (
+        "attack 'old' of here: its verb is perturb(model, images, labels); expected perturb(model, "
+        "images, labels, generator): attacks now draw from the torch.Generator that they are "
+        "given, and those that draw nothing ignore it"
+    )
 
 
 @dataclass(frozen=True)
@@ -158,7 +182,9 @@ class Sphere:
     norm: ClassVar[str] = "l2"
     exact_on_linear: ClassVar[bool] = True
 
-    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> Tensor:
         step = F.normalize(gradient(model, images, labels).flatten(1), eps=1e-30).view_as(images)
         return (images + self.eps * step).clamp(0, 1)
 
@@ -173,8 +199,10 @@ def test_a_corner_of_the_cube_is_outside_the_l2_ball(verdict) -> None:
     class Corner(Sphere):
         """A signed step where a normalised one was promised."""
 
-        def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-            return toy.ToyStep(eps=self.eps).perturb(model, images, labels)
+        def perturb(
+            self, model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
+        ) -> Tensor:
+            return toy.ToyStep(eps=self.eps).perturb(model, images, labels, torch.Generator())
 
     from bench.checks.attacks import check_linear
     from bench.contract.errors import BenchError
@@ -190,7 +218,9 @@ class Unbounded(Sphere):
     name: str = "unbounded"
     eps: float = 1e6
 
-    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> Tensor:
         return images if self.eps == 0 else 1 - images
 
 
@@ -214,7 +244,9 @@ class NoBall:
 
     name: str = "no-ball"
 
-    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> Tensor:
         return images
 
 
@@ -225,7 +257,9 @@ class NoRadius:
     name: str = "no-radius"
     norm: ClassVar[str] = "l2"
 
-    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> Tensor:
         return images
 
 

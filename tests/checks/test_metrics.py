@@ -48,6 +48,7 @@ class Aimless:
     name: str = "aimless"
     higher_is_better: ClassVar[bool] = True
     bounds: ClassVar = (0, 1)
+    unit: ClassVar[str] = "fraction"
 
     def measure(self, trial: Trial) -> float:
         return toy.ToyAccuracy().measure(trial)
@@ -59,6 +60,30 @@ class Unbounded(toy.ToyAccuracy):
 
     name: str = "unbounded"
     bounds: ClassVar = None
+
+
+@dataclass(frozen=True)
+class Unitless(toy.ToyAccuracy):
+    """Does not say what its value is in."""
+
+    name: str = "unitless"
+    unit: ClassVar = None
+
+
+@dataclass(frozen=True)
+class OpenRate(toy.ToyAccuracy):
+    """A rate that may be more than all."""
+
+    name: str = "open-rate"
+    bounds: ClassVar = (0.0, None)
+
+
+@dataclass(frozen=True)
+class InPercent(toy.ToyAccuracy):
+    """A unit that the harness makes of fractions."""
+
+    name: str = "in-percent"
+    unit: ClassVar[str] = "percent"
 
 
 @dataclass(frozen=True)
@@ -148,6 +173,9 @@ class ByProcess(toy.ToyAccuracy):
         (Undecided(), DECLARED, "`higher_is_better` is None"),
         (Aimless(), DECLARED, "its `of` is None"),
         (Unbounded(), DECLARED, "its `bounds` are None"),
+        (Unitless(), DECLARED, "its `unit` is None; expected a class variable, a string"),
+        (OpenRate(), DECLARED, "its unit is 'fraction' and its bounds are (0.0, None); expected"),
+        (InPercent(), DECLARED, "expected a rate as a fraction in [0, 1]"),
         (BadNeeds(), DECLARED, "its `needs` are ('a sibling',)"),
         (Errors(), ORDER, "perfect predictions score 0 and constant ones 0.875"),
         (Tensorial(), SCORES, "expected a float"),
@@ -174,6 +202,7 @@ class Size:
     of: ClassVar[str] = "set"
     higher_is_better: ClassVar[bool] = False
     bounds: ClassVar = (0, None)
+    unit: ClassVar[str] = "images"
 
     def measure(self, trial: Trial) -> float:
         assert trial.student is None
@@ -189,6 +218,7 @@ class Parameters:
     of: ClassVar[str] = "student"
     higher_is_better: ClassVar[bool] = False
     bounds: ClassVar = (1, None)
+    unit: ClassVar[str] = ""
 
     def measure(self, trial: Trial) -> float:
         assert trial.logits is None
@@ -209,6 +239,7 @@ class Gain(toy.ToyAccuracy):
 
     name: str = "gain"
     bounds: ClassVar = (-1.0, 1.0)
+    unit: ClassVar[str] = ""
     needs: ClassVar = ({"method": "toy-first"},)
 
     def measure(self, trial: Trial, sibling: Trial) -> float:
@@ -224,6 +255,7 @@ class PixelError:
     track: ClassVar[str] = "generation"
     higher_is_better: ClassVar[bool] = False
     bounds: ClassVar = (0.0, None)
+    unit: ClassVar[str] = "pixels"
 
     def measure(self, trial: Trial) -> float:
         real = trial.data.test.images(trial.index)
@@ -296,6 +328,7 @@ class Recognised(PixelError):
     features: str = "toy-teacher"
     higher_is_better: ClassVar[bool] = True
     bounds: ClassVar = (0.0, 1.0)
+    unit: ClassVar[str] = "fraction"
 
     def measure(self, trial: Trial) -> float:
         said = trial.features(trial.samples).argmax(1)

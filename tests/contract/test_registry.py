@@ -44,7 +44,7 @@ class Attack:
     name: str = "good"
     eps: float = 0.1
     norm: ClassVar = "linf"
-    def perturb(self, model, images, labels): ...
+    def perturb(self, model, images, labels, generator): ...
 """
 
 GOOD = HEAD + "@hookimpl\ndef bench_methods(): return [Method()]\n"
@@ -291,7 +291,9 @@ FAULTS = {
         "it has no method `condense`, the verb of a method",
     ),
     "the verb of another kind": (
-        component('name: str = "bad"\n    def perturb(self): ...'),
+        component(
+            'name: str = "bad"\n    def perturb(self, model, images, labels, generator): ...'
+        ),
         "it has no method `condense`",
     ),
     "a bad track": (

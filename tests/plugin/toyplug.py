@@ -154,9 +154,9 @@ class NotedStep(toy.ToyStep):
 
     name: str = "noted-step"
 
-    def perturb(self, model: Any, images: Any, labels: Any) -> Any:
+    def perturb(self, model: Any, images: Any, labels: Any, generator: Any) -> Any:
         note("perturb", self.name, _sum(images), _sum(next(model.parameters())))
-        return super().perturb(model, images, labels)
+        return super().perturb(model, images, labels, generator)
 
 
 def _sum(tensor: Any) -> float:
@@ -260,7 +260,7 @@ class Leaving(toy.ToyStep):
 
     name: str = "leaving"
 
-    def perturb(self, model: Any, images: Any, labels: Any) -> Any:
+    def perturb(self, model: Any, images: Any, labels: Any, generator: Any) -> Any:
         return 1 - images
 
 
@@ -271,7 +271,7 @@ class Idle(toy.ToyStep):
     name: str = "idle"
     search: ClassVar[str] = "ensemble"
 
-    def perturb(self, model: Any, images: Any, labels: Any) -> Any:
+    def perturb(self, model: Any, images: Any, labels: Any, generator: Any) -> Any:
         return images
 
 
@@ -281,9 +281,9 @@ class Fading(toy.ToyStep):
 
     name: str = "fading"
 
-    def perturb(self, model: Any, images: Any, labels: Any) -> Any:
+    def perturb(self, model: Any, images: Any, labels: Any, generator: Any) -> Any:
         weaker = toy.ToyStep(eps=0.01 / (1 + 100 * self.eps))
-        return weaker.perturb(model, images, labels)
+        return weaker.perturb(model, images, labels, generator)
 
 
 @dataclass(frozen=True)
@@ -326,6 +326,7 @@ class Gain(toy.ToyAccuracy):
     name: str = "gain"
     needs: ClassVar[tuple[dict[str, Any], ...]] = ({"method": "toy-first"},)
     bounds: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    unit: ClassVar[str] = ""
 
     def measure(self, trial: Trial, *others: Trial) -> float:
         return super().measure(trial) - super().measure(others[0])

@@ -71,7 +71,7 @@ def radius(side: int, norm: str, share: float) -> float:
     while high - low > 0.25:
         eps = (low + high) / 2
         torch.manual_seed(0)
-        attacked = PGD(eps=eps / 255, steps=20).perturb(network, images, labels)
+        attacked = PGD(eps=eps / 255, steps=20).perturb(network, images, labels, torch.Generator())
         left = float(standing(network, attacked, labels).double().mean())
         low, high = (eps, high) if left > share else (low, eps)
     return (low + high) / 2 / 255
@@ -91,7 +91,7 @@ def their_pgd(network: nn.Module, images: Tensor, labels: Tensor, eps: float) ->
 
 
 def our_pgd(network: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
-    return PGD(eps=eps, steps=100).perturb(network, images, labels)
+    return PGD(eps=eps, steps=100).perturb(network, images, labels, torch.Generator())
 
 
 def their_autoattack(network: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
@@ -104,7 +104,7 @@ def their_autoattack(network: nn.Module, images: Tensor, labels: Tensor, eps: fl
 
 
 def our_autoattack(network: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
-    return AutoAttack(eps=eps).perturb(network, images, labels)
+    return AutoAttack(eps=eps).perturb(network, images, labels, torch.Generator())
 
 
 @pytest.mark.parametrize("attack", [our_pgd, their_pgd], ids=["ours", "torchattacks"])

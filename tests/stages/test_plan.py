@@ -195,6 +195,20 @@ def test_a_teacher_that_nobody_needs_is_not_trained() -> None:
     assert all(cell.teacher is None for cell in plan.cells)
 
 
+def test_with_soft_labels_a_teacher_labels_real_images_and_no_others() -> None:
+    plan = planned(
+        methods=["toy-means", "toy-first"],
+        ipc=[1],
+        labels=["hard", "soft"],
+        teacher="toy-teacher",
+    )
+    (labels,) = of_kind(plan, "squeeze")
+    asked = {(c.cell.method, c.cell.labels): c.student.teacher for c in plan.cells}
+    assert asked.pop(("toy-first", "soft")) is labels
+    assert set(asked.values()) == {None}
+    assert {c.cell.labels for c in plan.cells if c.teacher} == {"soft"}
+
+
 def test_a_teacher_whose_fields_depend_on_ipc_is_trained_for_each_value() -> None:
     plan = planned(
         methods=["toy-soft"],

@@ -52,7 +52,9 @@ class Attack:
     eps: float = 0.1
     norm: str = "linf"
 
-    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Any:
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> Any:
         return self.what(model, images, labels)
 
 
@@ -214,7 +216,7 @@ def test_a_transferred_attack_is_made_on_its_source_and_judged_by_the_student() 
     source = networks.build(toy.ToyConvNet(), DATA.shape, CLASSES, DATA.mean, DATA.std).eval()
     kept, _ = probe(toy.ToyStep(), source=source)
     images, labels = DATA.test.images(INDEX), DATA.test.labels[INDEX]
-    made = toy.ToyStep().perturb(source, images, labels)
+    made = toy.ToyStep().perturb(source, images, labels, torch.Generator())
     with torch.no_grad():
         torch.testing.assert_close(kept["logits"], STUDENT(made))
         torch.testing.assert_close(kept["clean_logits"], STUDENT(images))
@@ -237,7 +239,7 @@ def test_parts_of_a_probe_join_to_the_whole() -> None:
 def test_passes_of_the_attack_are_counted_and_no_others() -> None:
     def three_steps(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         for _ in range(3):
-            images = toy.ToyStep(eps=0.01).perturb(model, images, labels)
+            images = toy.ToyStep(eps=0.01).perturb(model, images, labels, torch.Generator())
         with torch.no_grad():
             model(images)
         return images
@@ -256,3 +258,36 @@ def test_pictures_of_the_first_images_are_kept() -> None:
     assert torch.equal(clean, (DATA.test.images(INDEX[:4]) * 255).round().to(torch.uint8))
     moved = (clean.int() - adversarial.int()).abs()
     assert 0 < int(moved.max()) <= 8
+
+
+# ---- what is drawn
+
+
+def noise_of(part: int = 0, seed: int = 0) -> Tensor:
+    kept, _ = probing.probe(toy.ToyNoise(), STUDENT, DATA.test, INDEX, seed=seed, part=part)
+    found: Tensor = kept["logits"]
+    return found
+
+
+def test_an_attack_draws_from_a_generator_that_the_seed_and_the_part_decide() -> None:
+    found = noise_of()
+    torch.manual_seed(5)  # whatever global generators are at
+    assert torch.equal(noise_of(), found)
+    assert not torch.equal(noise_of(part=1), found)
+    assert not torch.equal(noise_of(seed=1), found)
+
+
+def test_every_block_of_images_has_draws_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "BLOCK", 8)
+    drawn: list[Tensor] = []
+
+    @dataclass(frozen=True)
+    class Drawing(toy.ToyNoise):
+        def perturb(
+            self, model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
+        ) -> Tensor:
+            drawn.append(torch.rand(4, generator=generator))
+            return images
+
+    probe(Drawing())
+    assert len({tuple(one.tolist()) for one in drawn}) == len(drawn) == 4

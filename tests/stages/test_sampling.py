@@ -186,8 +186,7 @@ def test_real_images_stand_in_with_the_labels_of_the_test_images() -> None:
 
 def test_only_images_of_the_set_are_drawn() -> None:
     half = torch.arange(len(DATA.train.labels)).view(-1, 2)[:, 1].flip(0)
-    one_hot = torch.nn.functional.one_hot(DATA.train.labels[half], 8).float()
-    some = Examples(DATA.train, half, one_hot)
+    some = Examples(DATA.train, half, DATA.train.labels[half])
     index = torch.arange(80)[DATA.test.labels[:80] % 2 == 1]  # classes of odd places
     found = owners(sampling.drawn(some, DATA.test, index, seed=0)[0]["result"]["samples"])
     assert {*found.tolist()} <= {*half.tolist()}
@@ -204,12 +203,12 @@ def test_another_seed_draws_other_images() -> None:
 
 
 def with_labels() -> Examples:
-    one_hot = torch.nn.functional.one_hot(DATA.train.labels, 8).float()
-    return Examples(DATA.train, torch.arange(len(one_hot)), one_hot)
+    labels = DATA.train.labels
+    return Examples(DATA.train, torch.arange(len(labels)), labels)
 
 
 def test_a_class_with_too_few_images_is_named() -> None:
     split = TensorSplit(DATA.train.images(torch.arange(8)), DATA.train.labels[:8])
-    few = Examples(split, torch.arange(8), torch.nn.functional.one_hot(split.labels, 8).float())
+    few = Examples(split, torch.arange(8), split.labels)
     with pytest.raises(BenchError, match=r"class 0 has 1 images in the set, \d+ are to be drawn"):
         sampling.drawn(few, DATA.test, torch.arange(80), seed=0)

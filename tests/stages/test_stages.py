@@ -8,7 +8,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from bench.contract.data import Data, Split, TensorSplit, digest_of_tensors
 from bench.contract.errors import BenchError
 from bench.contract.keys import seed_of
 from bench.contract.registry import registry_of
-from bench.contract.task import Task
+from bench.contract.task import CondensedSet, Selection, Task
 from bench.engine.scheduler import Engine
 from bench.stages.condense import Condense, condense
 from bench.stages.execute import execute
@@ -144,6 +144,31 @@ def test_a_condensed_set_goes_through_its_gate() -> None:
     with pytest.raises(BenchError, match="has 24 images; at most 16 are allowed"):
         condense(faulty, task())
     assert len(condense(toy.ToyFull(), task())) == 320
+
+
+@dataclass(frozen=True)
+class Floats(toy.ToyMeans):
+    """Class means that are not to be rounded."""
+
+    name: str = "floats"
+    float_images: ClassVar[bool] = True
+
+
+def test_sets_are_stored_in_eight_bits_unless_their_method_asks_for_floats() -> None:
+    made = toy.ToyMeans().condense(task())
+    rounded, floats = condense(toy.ToyMeans(), task()).images, condense(Floats(), task()).images
+    assert isinstance(made.images, Tensor)
+    assert isinstance(rounded, Tensor)
+    assert isinstance(floats, Tensor)
+    assert torch.equal(rounded, (made.images * 255).round().to(torch.uint8))
+    assert torch.equal(floats, made.images)
+
+
+def test_a_method_that_selects_has_to_say_so() -> None:
+    unsaid = Returning(lambda given: toy.ToyFirst().condense(given))
+    with pytest.raises(BenchError, match="expected `selects: ClassVar"):
+        condense(unsaid, task())
+    assert isinstance(condense(toy.ToyFirst(), task()).images, Selection)
 
 
 def test_an_output_in_company_is_counted_as_it_is_alone() -> None:
@@ -283,6 +308,70 @@ def test_one_seed_trains_the_students_of_all_methods_alike(
     for seeds in (weights, orders):
         assert sorted(map(seeds.count, set(seeds))) == [2, 2]
     assert all(len(order) == 5 for _, order in batches)
+
+
+def test_with_soft_labels_real_images_have_the_distributions_of_the_board_s_teacher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.training import classifier
+
+    seen: list[Tensor] = []
+    fit = classifier.fit
+
+    def watched_fit(network: nn.Module, examples: Any, *arguments: Any, **options: Any) -> Any:
+        if "regime" in options:  # a student, no teacher
+            seen.append(examples.labels)
+        return fit(network, examples, *arguments, **options)
+
+    monkeypatch.setattr(classifier, "fit", watched_fit)
+    changes = {
+        "methods": ["toy-first"],
+        "controls": None,
+        "ceiling": None,
+        "ipc": [2],
+        "seeds": [0],
+    }
+    board = engine(
+        tmp_path,
+        **changes,
+        labels=["soft"],
+        teacher="toy-teacher",
+        backbone="toy-convnet",
+        recipe={"steps": 3, "batch": 4},
+    )
+    done = executed(board, ("squeeze", "condense", "train"))
+    made = {work.stage.kind: (work, finished) for work, finished in done.values()}
+    work, finished = made["train"]
+    teacher = desk(board).network(work.stage.teacher, work.stage.dataset)
+    index = desk(board).condensed(work.stage.set).images.indices
+    with torch.no_grad():
+        expected = teacher(DATA.train.images(index)).softmax(1)
+    torch.testing.assert_close(seen[0], expected)
+    assert finished.value["bytes"] == {"labels": 2 * CLASSES * CLASSES * 4}
+    assert made["condense"][1].value["bytes"]["images"] == 2 * CLASSES * 64
+    assert made["condense"][1].value["index"] == 2 * CLASSES * 8
+
+
+def test_hard_labels_are_the_classes_of_the_images_whatever_soft_ones_lean_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from bench.stages.train import train
+    from bench.training import classifier
+
+    seen: dict[str, Tensor] = {}
+
+    def noted(network: nn.Module, examples: Any, *_: Any, regime: str, **__: Any) -> nn.Module:
+        seen[regime] = examples.labels
+        return network
+
+    monkeypatch.setattr(classifier, "fit", noted)
+    labels, classes = torch.full((8, 8), 0.1), torch.arange(8)
+    labels[:, 0] = 0.3
+    leaning = CondensedSet(torch.rand(8, *DATA.shape), labels, classes=classes)
+    for regime in ("hard", "soft"):
+        train(nn.Identity(), leaning, DATA.train, Recipe(), regime=regime, seed=0, flip=False)
+    assert torch.equal(seen["hard"], classes)
+    assert torch.equal(seen["soft"], labels)
 
 
 def test_a_stage_run_again_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -70,12 +71,31 @@ SMALLER = TensorSplit(PIXELS[:, :, 1:], DATA.train.labels)
             "int64 [0]; expected",
         ),
         (replace(DATA, train=TensorSplit(PIXELS, [0, 1, 2, 0, 1, 2])), "train labels are list"),
-        (replace(DATA, train=SMALLER), "train images have shape [4, 1, 3, 4]; expected"),
+        (replace(DATA, train=SMALLER), "train images have shape [6, 1, 3, 4]; expected"),
         (replace(DATA, test=TensorSplit(255 * PIXELS, DATA.test.labels)), "expected [0, 1]"),
+        (
+            replace(DATA, train=TensorSplit(PIXELS[:5], DATA.train.labels)),
+            "the train split has 5 images and 6 labels; expected a label each",
+        ),
+        (replace(DATA, train=TensorSplit(PIXELS.double(), DATA.train.labels)), "torch.float64"),
     ],
 )
 def test_a_faulty_data_set_is_refused(data: Any, said: str) -> None:
     assert said in refusal(gates.check_data, data)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(math.nan, "hold NaN or infinity"), (255.0, "span 0..255; expected [0, 1]")],
+)
+def test_one_bad_image_of_a_split_in_memory_is_found_and_named(
+    monkeypatch: pytest.MonkeyPatch, split: str, value: float, said: str
+) -> None:
+    monkeypatch.setattr(gates, "CHUNK", 2 * 16)  # two images
+    pixels = changed(torch.zeros(7, *SHAPE), (5, 0, 2, 2), value)
+    bad = replace(DATA, **{split: TensorSplit(pixels, torch.arange(7) % 3)})
+    assert f"the pixels of {split} image 5 {said}" in refusal(gates.check_data, bad)
 
 
 def test_a_split_that_is_not_asked_for_is_not_looked_into() -> None:
@@ -110,6 +130,26 @@ def test_a_sound_set_passes(condensed: CondensedSet) -> None:
     check_set(condensed)
 
 
+def test_soft_labels_may_lean_to_other_classes_than_those_of_the_images() -> None:
+    leaning = torch.tensor([[0.1, 0.8, 0.1]]).repeat(6, 1)
+    assert "no image of class [0, 2]" in refusal(check_set, CondensedSet(PIXELS, leaning))
+    check_set(CondensedSet(PIXELS, leaning, classes=torch.arange(3).repeat(2)))
+
+
+def test_a_method_says_that_its_set_is_real_images_with_one_hot_labels() -> None:
+    chosen, soft = replace(SET, images=Selection(torch.arange(6))), torch.full((6, 3), 1 / 3)
+    gates.check_selects(chosen, selects=True)
+    gates.check_selects(SET, selects=False)
+    gates.check_selects(replace(chosen, labels=soft), selects=False)  # it has labelled them itself
+    assert "expected `selects: ClassVar[bool] = True`" in refusal(
+        gates.check_selects, chosen, selects=False
+    )
+    for other in (SET, replace(chosen, labels=soft)):
+        assert "expected `selects: ClassVar[bool] = False`" in refusal(
+            gates.check_selects, other, selects=True
+        )
+
+
 def test_a_ceiling_has_no_budget() -> None:
     check_set(SET, ipc=0)
     assert "6 images; at most 3 are allowed (1 per class, 3 classes)" in refusal(
@@ -142,7 +182,11 @@ def test_a_ceiling_has_no_budget() -> None:
         ({"labels": changed(LABELS, 0, math.nan)}, "the labels hold NaN or infinity"),
         ({"labels": 2 * LABELS}, "not distributions"),
         ({"labels": 1.5 * LABELS - 0.5 * LABELS.roll(1, 1)}, "not distributions"),
-        ({"labels": LABELS[[0, 1, 0, 1, 0, 1]]}, "no image of class [2]"),
+        ({"classes": torch.tensor([0, 1, 0, 1, 0, 1])}, "no image of class [2]"),
+        ({"classes": torch.tensor([0, 1, 3, 0, 1, 2])}, "classes hold [3]; expected 0..2"),
+        ({"classes": torch.tensor([0, 1, -1, 0, 1, 2])}, "classes hold [-1]; expected 0..2"),
+        ({"classes": torch.arange(3)}, "classes are int64 [3]; expected int64 [6]"),
+        ({"classes": torch.zeros(6)}, "classes are float32 [6]; expected int64 [6]"),
         ({"weights": torch.ones(5)}, "weights are float32 [5]; expected float32 [6]"),
         ({"weights": [1.0] * 6}, "weights are list; expected float32 [6]"),
         ({"weights": torch.ones(6).double()}, "weights are float64 [6]; expected float32 [6]"),
@@ -319,9 +363,30 @@ def test_a_sound_score_passes_as_a_float(value: float, bounds: Any) -> None:
     assert score == value
 
 
+class Boast(float):
+    """A number that says that it is another."""
+
+    def __float__(self) -> float:
+        return 1.0
+
+    def __le__(self, other: float) -> bool:
+        return True
+
+    __ge__ = __le__
+
+
+def test_a_subclass_of_float_counts_as_the_number_that_it_is() -> None:
+    score = gates.check_score(Boast(0.25), (0, 1))
+    assert type(score) is float
+    assert score == 0.25
+    assert "measure() returned 7; the metric" in refusal(gates.check_score, Boast(7.0), (0, 1))
+    assert type(gates.check_score(np.float64(0.5), (0, 1))) is float
+
+
 @pytest.mark.parametrize(
     ("value", "bounds", "said"),
     [
+        (10**400, (0, None), "measure() returned inf; expected a finite number"),
         (1.01, (0, 1), "measure() returned 1.01; the metric declares bounds (0, 1)"),
         (-0.01, (0, None), "measure() returned -0.01"),
         (97.0, (0.0, 1.0), "measure() returned 97"),

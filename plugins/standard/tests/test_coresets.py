@@ -128,11 +128,12 @@ def test_a_small_coreset_is_the_beginning_of_a_large_one(method):
 
 
 @pytest.mark.parametrize("method", CORESETS)
-def test_an_image_weighs_8_bytes_and_its_label_8(method):
+def test_an_image_weighs_its_pixels_and_its_label_8_bytes(method):
     stored = sets.to_tensors(method.condense(task(7)))
     count = 7 * CLASSES
-    expected = {"images": 8 * count, "labels": 8 * count, "weights": 0, "extras": 0}
-    assert sets.weigh(stored) == expected
+    expected = {"images": 16 * count, "labels": 8 * count, "weights": 0, "extras": 0}
+    assert sets.weigh(stored, (1, 4, 4)) == expected
+    assert sets.index_bytes(stored) == 8 * count
 
 
 def test_random_follows_the_seed():

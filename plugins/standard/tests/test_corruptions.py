@@ -25,8 +25,9 @@ def photos(count, channels=3, side=32):
 
 
 def corrupted(kind, images, severity=3, seed=0):
-    torch.manual_seed(seed)
-    return Corruption(kind=kind, severity=severity).perturb(MODEL, images, torch.zeros(len(images)))
+    generator = torch.Generator().manual_seed(seed)
+    corruption = Corruption(kind=kind, severity=severity)
+    return corruption.perturb(MODEL, images, torch.zeros(len(images)), generator)
 
 
 def of_the_library(kind, images, severity, seed=0):
@@ -135,7 +136,7 @@ def test_generators_threads_and_images_are_left_as_found(kind):
     given, threads = images.clone(), cv2.getNumThreads()
     torch.manual_seed(1)
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    Corruption(kind=kind).perturb(MODEL, images, torch.zeros(2))
+    Corruption(kind=kind).perturb(MODEL, images, torch.zeros(2), torch.Generator())
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
     assert cv2.getNumThreads() == threads

@@ -99,6 +99,16 @@ def test_soft_labels_and_weights_come_back_as_they_are(file):
     assert torch.equal(condensed.weights, weights)
 
 
+def test_published_soft_labels_that_lean_to_other_classes_bring_the_classes_of_the_images(file):
+    labels = torch.full((K * IPC, K), 0.5 / K)
+    labels[:, 0] += 0.5
+    assert "pass classes=" in fault(file(labels=labels))
+    condensed = file(labels=labels, classes=LABELS).condense(task())
+    assert torch.equal(condensed.labels, labels)
+    assert torch.equal(condensed.classes, LABELS)
+    assert "classes are float32" in fault(file(labels=labels, classes=LABELS.float()))
+
+
 def test_a_relative_path_is_below_the_data_folder(file, tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_DATA", str(tmp_path))
     component = Prebuilt(path="set.safetensors", sha256=file().sha256)
@@ -423,6 +433,6 @@ def test_a_board_runs_a_file_and_a_folder_from_toml_to_record(tmp_path):
     records = {record["ipc"]: record for record in map(json.loads, lines)}
     assert {ipc: record["status"] for ipc, record in records.items()} == {1: "ok", 2: "ok"}
     assert {ipc: record["size"] for ipc, record in records.items()} == {1: 8, 2: 16}
-    assert records[1]["bytes"]["images"] == 4 * records[2]["bytes"]["images"] / 2  # uint8 of PNGs
+    assert 2 * records[1]["bytes"]["images"] == records[2]["bytes"]["images"]  # all in eight bits
     assert all(record["metrics"]["toy-accuracy"] > 0.5 for record in records.values())
     assert "shelved" in (board / "README.md").read_text()

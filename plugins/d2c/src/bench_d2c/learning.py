@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Generator, Tensor, nn
@@ -23,7 +23,6 @@ from bench.training.loop import generator_of
 from bench.training.recipe import DiffusionRecipe
 from bench_d2c import timesteps
 from bench_d2c.attach import TEXT, hashed_text
-from bench_d2c.bilevel import D2C, SCORED
 from bench_d2c.hypergradient import (
     Loss,
     Pool,
@@ -38,6 +37,7 @@ from bench_d2c.hypergradient import (
 from bench_d2c.matching import Bank, Pair, denoising, head, last_layer, matched, told
 from bench_d2c.pictures import plane, sketches
 from bench_d2c.pool import begin, direction, pulled, variation
+from bench_d2c.settings import SCORED, Bilevel
 from bench_matching.matching import RealImages
 
 CLASSES, IMAGES, DRAWS = 3, 4, 4  # that times are scored by; real images of each, noises of each
@@ -47,7 +47,7 @@ LOOKS = 8  # at the gradients of the classes while the pool is learnt,
 SHOWN = 20  # and of how many classes, the first
 
 
-def learn(task: Task, how: D2C) -> CondensedSet:
+def learn(task: Task, how: Bilevel) -> CondensedSet:
     """A pool of `task.ipc` images a class and a text of each class, as `how` says.
 
     Notes are the scores of times ("times.grid", "times.score", "times.chosen"), the outer
@@ -63,13 +63,9 @@ def learn(task: Task, how: D2C) -> CondensedSet:
     extras = dict(zip([TEXT], texts, strict=False))
     here = Problem(task, how, draws, labels, RealImages(task, draws), extras)
 
-    guide: Any = here.fresh()  # to know the real data, a little
+    guide: Any = here.fresh()
     pool = [part.detach().clone().requires_grad_() for part in (guide.encode(images), *texts)]
-    if how.scorer:
-        fresh, guide = guide, task.scorer
-        _check_alike(guide, fresh, how)
-    else:
-        here.train(guide, task.train, how.warmup, pool)
+    guide = here.informed(guide, pool)
     grid, score = here.scores(guide)
     times = here.chosen(grid, score, guide.schedule.timesteps)
 
@@ -77,30 +73,13 @@ def learn(task: Task, how: D2C) -> CondensedSet:
     seed = int(torch.randint(2**62, (1,), generator=draws))
     real = sketches(guide, shown, None, extras, seed)
     looks = sorted({*torch.linspace(0, how.outer, LOOKS).long().tolist()})
-    seen = [sketches(guide, shown, pool[0].detach(), extras, seed)]
-
-    denoiser, trainings = guide, max(1, how.age // how.steps)  # of each denoiser
-    began = [part.detach().clone() for part in pool]
-    adam = torch.optim.Adam(pool, how.lr, betas=BETAS)
     far: list[Tensor] = []
-    for step in range(how.outer):
-        if step % how.kept == 0:
-            if step // how.kept % trainings == 0:
-                denoiser = here.fresh()
-            here.train(denoiser, here.shown(denoiser, pool), how.steps, pool)
-        with sdpa_kernel(SDPBackend.MATH):  # the fused attention has no second derivative
-            weights, respond = here.response(denoiser, times, pool)
-            terms = here.outer(denoiser, times, pool, total=respond is not None)
-            value, found = hypergradient(terms, weights, pool, respond)
-        lr = how.lr * (1 - step / how.outer)
-        here.move(adam, pool, found, began, lr)
-        if guide.shape == task.shape:  # pixels; the latents of a network of its own have no range
-            pool[0].data.clamp_(-1, 1)
+    seen = [sketches(guide, shown, pool[0].detach(), extras, seed)]
+    for done, value in enumerate(here.learning(guide, times, pool), 1):
         far.append(value.cpu())
-        _check_finite(value, pool, step + 1, how)
-        if step + 1 in looks:
+        if done in looks:
             seen.append(sketches(guide, shown, pool[0].detach(), extras, seed))
-        task.progress(step + 1, how.outer)
+        task.progress(done, how.outer)
 
     there, moved = plane(real, torch.stack(seen))
     with torch.no_grad():
@@ -126,7 +105,7 @@ class Problem:
     """The bilevel problem of a task: what its losses are made of, draw by draw."""
 
     task: Task
-    how: D2C
+    how: Bilevel
     draws: Generator
     labels: Tensor  # of the pool [N]
     real: RealImages
@@ -137,6 +116,36 @@ class Problem:
         """A denoiser with new weights, which takes texts if the pool has any."""
         found: Denoiser = self.task.denoiser(rows_of(self.extras))
         return found.to(self.task.device).eval()
+
+    def informed(self, fresh: Denoiser, pool: Pool) -> Denoiser:
+        """A denoiser that knows the real data, a little: a fresh one, trained, or a teacher."""
+        if not self.how.scorer:
+            self.train(fresh, self.task.train, self.how.warmup, pool)
+            return fresh
+        scorer: Any = self.task.scorer
+        _check_alike(scorer, fresh, self.how)
+        return cast(Denoiser, scorer)
+
+    def learning(self, guide: Denoiser, times: Tensor, pool: Pool) -> Iterator[Tensor]:
+        """The steps of the pool, in place: the objective before each."""
+        how = self.how
+        denoiser, trainings = guide, max(1, how.age // how.steps)  # of each denoiser
+        began = [part.detach().clone() for part in pool]
+        adam = torch.optim.Adam(pool, how.lr, betas=BETAS)
+        for step in range(how.outer):
+            if step % how.kept == 0:
+                if step // how.kept % trainings == 0:
+                    denoiser = self.fresh()
+                self.train(denoiser, self.shown(denoiser, pool), how.steps, pool)
+            with sdpa_kernel(SDPBackend.MATH):  # the fused attention has no second derivative
+                weights, respond = self.response(denoiser, times, pool)
+                terms = self.outer(denoiser, times, pool, total=respond is not None)
+                value, found = hypergradient(terms, weights, pool, respond)
+            self.move(adam, pool, found, began, how.lr * (1 - step / how.outer))
+            if guide.shape == self.task.shape:  # pixels; latents of a network have no range
+                pool[0].data.clamp_(-1, 1)
+            _check_finite(value, pool, step + 1, how)
+            yield value
 
     def train(self, denoiser: Denoiser, split: Split, steps: int, pool: Pool) -> None:
         """Some plain steps on images of a split, at all times, with the texts of the pool."""
@@ -280,7 +289,7 @@ def _tiled(items: Tensor, count: int) -> Tensor:
     return items[torch.arange(count) % len(items)]
 
 
-def _check_alike(scorer: Denoiser, fresh: Denoiser, how: D2C) -> None:
+def _check_alike(scorer: Denoiser, fresh: Denoiser, how: Bilevel) -> None:
     """The times of one are to be those of the other."""
     theirs, ours = scorer.schedule, fresh.schedule
     if (theirs.noise, theirs.timesteps) != (ours.noise, ours.timesteps):
@@ -291,7 +300,7 @@ def _check_alike(scorer: Denoiser, fresh: Denoiser, how: D2C) -> None:
         )
 
 
-def _check_finite(value: Tensor, pool: Pool, step: int, how: D2C) -> None:
+def _check_finite(value: Tensor, pool: Pool, step: int, how: Bilevel) -> None:
     if not value.isfinite() or not all(part.isfinite().all() for part in pool):
         raise BenchError(
             f"{how.name} diverged: its objective is {value.item():g} at step {step} of {how.outer} "

@@ -39,6 +39,7 @@ class Select:
     visual: bool = True
     grid: int = 4  # sides of the attached maps
     quick: ClassVar[dict[str, Any]] = {"times": 4, "grid": 2}
+    selects: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.choose not in CHOICES:

@@ -40,6 +40,7 @@ class InputCurvature:
     track: ClassVar[str] = "classification"
     higher_is_better: ClassVar[bool] = False
     bounds: ClassVar[tuple[float | None, float | None]] = (None, None)
+    unit: ClassVar[str] = "nats per squared pixel"
 
     def __post_init__(self) -> None:
         _check(self, "images", "steps")
@@ -69,6 +70,7 @@ class CurvatureCosine:
     track: ClassVar[str] = "classification"
     higher_is_better: ClassVar[bool] = True
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    unit: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         _check(self, "images", "steps")
@@ -98,6 +100,7 @@ class Curvature:
     track: ClassVar[str] = "classification"
     higher_is_better: ClassVar[bool] = False
     bounds: ClassVar[tuple[float | None, float | None]] = (0.0, None)
+    unit: ClassVar[str] = "nats per pixel"
 
     def __post_init__(self) -> None:
         _check(self, "images", "h")
@@ -137,6 +140,7 @@ class AdversarialGap:
     track: ClassVar[str] = "classification"
     higher_is_better: ClassVar[bool] = False
     bounds: ClassVar[tuple[float | None, float | None]] = (0.0, None)
+    unit: ClassVar[str] = "nats"
 
     def __post_init__(self) -> None:
         _check(self, "images", "steps", "eps")
@@ -176,6 +180,7 @@ class FeatureDeviation:
     track: ClassVar[str] = "classification"
     higher_is_better: ClassVar[bool] = False
     bounds: ClassVar[tuple[float | None, float | None]] = (0.0, None)
+    unit: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         _check(self, "images")

@@ -31,7 +31,7 @@ def sides(trial: Trial, images: int, seed: int) -> tuple[Side, Side]:
     import torch
 
     data, condensed = trial.data, trial.condensed
-    owners, classes = condensed.labels.argmax(1), len(data.classes)
+    owners, classes = condensed.classes, len(data.classes)
     if isinstance(condensed.images, Selection):
         split, index = data.train, condensed.images.indices
     else:

@@ -38,12 +38,13 @@ class SRe2L:
         return Recovery.of(self, cross_entropy=1.0, whole=False)
 
     def condense(self, task: Task) -> CondensedSet:
-        from bench_inversion.labels import soft_labels
+        from bench_inversion.labels import owners, soft_labels
         from bench_inversion.recovery import recover
         from bench_inversion.statistics import running
 
         images = recover(task, running(task.teacher), self._recovery())
-        return CondensedSet(images, soft_labels(task, images, self.temperature))
+        labels = soft_labels(task, images, self.temperature)
+        return CondensedSet(images, labels, classes=owners(task, len(images)))
 
 
 @dataclass(frozen=True)

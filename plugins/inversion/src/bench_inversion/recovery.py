@@ -57,8 +57,7 @@ def recover(
 
     Raises Unsupported for a teacher without BatchNorm, BenchError for a loss that is not finite.
     """
-    by_class = statistics.mean.ndim == 2
-    if by_class and not how.whole:
+    if statistics.mean.ndim == 2 and not how.whole:
         raise BenchError(
             "statistics of each class, and batches of one image a class; expected batches that "
             "hold whole classes; set whole = True"
@@ -70,26 +69,37 @@ def recover(
     passes = _passes(count, ipc, how)
     with recording(network) as moments:
         for number, rows in enumerate(passes):
-            index = rows.flatten()
-            together = rows.view(-1, ipc) if by_class else rows
-            batches = _Batches(
-                noise=torch.stack([_noise(task, int(row)) for row in index]).to(device),
-                views=views.beside([_views(task, how, int(row) % ipc) for row in rows[:, 0]]),
-                labels=(index // ipc).to(device),
-                statistics=statistics.of((together[:, 0] // ipc).to(device)),
-                weights=weights[together].to(device),
-                features=None if features is None else features[index].float().to(device),
-            )
-            images[index] = _optimised(
+            images[rows.flatten()] = _optimised(
                 network,
                 moments,
-                batches,
+                _batches(task, how, rows, statistics, features, weights),
                 how,
                 task,
                 before=number * how.iterations,
                 total=len(passes) * how.iterations,
             )
     return images
+
+
+def _batches(
+    task: Task,
+    how: Recovery,
+    rows: Tensor,
+    statistics: Statistics,
+    features: Tensor | None,
+    weights: Tensor,
+) -> _Batches:
+    """The noise, the views and the aims of a pass; `rows` [V, B / V] are those of `_passes`."""
+    device, ipc, index = task.device, task.ipc, rows.flatten()
+    together = rows.view(-1, ipc) if statistics.mean.ndim == 2 else rows
+    return _Batches(
+        noise=torch.stack([_noise(task, int(row)) for row in index]).to(device),
+        views=views.beside([_views(task, how, int(row) % ipc) for row in rows[:, 0]]),
+        labels=(index // ipc).to(device),
+        statistics=statistics.of((together[:, 0] // ipc).to(device)),
+        weights=weights[together].to(device),
+        features=None if features is None else features[index].float().to(device),
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,6 +25,7 @@ class Random:
 
     name: str = "random"
     teacher: str = ""  # labels the views where a board asks for it; empty: the board's choice
+    selects: ClassVar[bool] = True
 
     def condense(self, task: Task) -> CondensedSet:
         import torch
@@ -44,6 +45,7 @@ class KCenter:
     name: str = "kcenter"
     teacher: str = "standard"
     space: str = "features"  # "features" (what the classifier sees) | "pixels"
+    selects: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_space(self)
@@ -64,6 +66,7 @@ class Herding:
     name: str = "herding"
     teacher: str = "standard"
     space: str = "features"  # "features" (what the classifier sees) | "pixels"
+    selects: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_space(self)
@@ -81,6 +84,7 @@ class Easiest:
 
     name: str = "easiest"
     teacher: str = "standard"
+    selects: ClassVar[bool] = True
 
     def condense(self, task: Task) -> CondensedSet:
         return coreset(task, lambda members: losses(task, members).argsort(stable=True))
@@ -95,6 +99,7 @@ class Hardest:
 
     name: str = "hardest"
     teacher: str = "standard"
+    selects: ClassVar[bool] = True
 
     def condense(self, task: Task) -> CondensedSet:
         return coreset(task, lambda members: (-losses(task, members)).argsort(stable=True))
@@ -106,6 +111,7 @@ class Full:
 
     name: str = "full"
     teacher: str = ""  # as for `random`
+    selects: ClassVar[bool] = True
     ceiling: ClassVar[bool] = True
 
     def condense(self, task: Task) -> CondensedSet:

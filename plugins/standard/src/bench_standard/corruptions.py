@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bench import BenchError, Missing, Unsupported
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Generator, Tensor, nn
 
 COMMON = (
     *("gaussian-noise", "shot-noise", "impulse-noise"),
@@ -37,8 +37,8 @@ class Corruption:
 
     A side of 16 to 31 pixels is padded to 32 by reflection, and cut back; a grey image is
     corrupted as three equal channels, whose mean comes back, or the first of them where each has
-    noise of its own. What is random follows torch's global generator; one batch gives the same
-    result every time.
+    noise of its own. What is random is drawn from numpy's global generator, which is seeded by a
+    draw from the given one and put back, for the library takes none.
     """
 
     name: str = "gaussian-noise"
@@ -58,7 +58,9 @@ class Corruption:
                 "set severity in the board, or leave it at its default"
             )
 
-    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: Generator
+    ) -> Tensor:
         """Corrupted images [B, C, H, W], in steps of 1/255.
 
         Raises Unsupported for images that are neither grey nor RGB, or too small.
@@ -81,8 +83,7 @@ class Corruption:
         down, right = max(SIDE - height, 0), max(SIDE - width, 0)
         top, left = down // 2, right // 2
         border = ((0, 0), (top, down - top), (left, right - left), (0, 0))
-        with torch.random.fork_rng(devices=[]):
-            seed = int(torch.randint(2**32, ()))
+        seed = int(torch.randint(2**32, (), generator=generator))
         with _as_found(seed):
             corrupted = [self._corrupted(one) for one in np.pad(arrays, border, mode="reflect")]
         cut = np.stack(corrupted)[:, top : top + height, left : left + width]

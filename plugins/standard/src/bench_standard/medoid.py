@@ -25,6 +25,7 @@ class Medoid:
     name: str = "medoid"
     teacher: str = "standard"
     space: str = "features"  # "features" (what the classifier sees) | "pixels"
+    selects: ClassVar[bool] = True
     preload: ClassVar[tuple[str, ...]] = ("sklearn.cluster",)
 
     def __post_init__(self) -> None:

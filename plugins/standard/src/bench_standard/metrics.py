@@ -17,6 +17,7 @@ class Accuracy:
     track: ClassVar[str] = "classification"
     higher_is_better: ClassVar[bool] = True
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    unit: ClassVar[str] = "fraction"
 
     def measure(self, trial: Trial) -> float:
         return trial.correct.double().mean().item()
@@ -31,6 +32,11 @@ class WorstClass:
     track: ClassVar[str] = "classification"
     higher_is_better: ClassVar[bool] = True
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    unit: ClassVar[str] = "fraction"
+    tolerance: ClassVar[tuple[float, float]] = (
+        1.0,
+        0.0,
+    )  # of part of the images: another training may be far off
 
     def measure(self, trial: Trial) -> float:
         correct, labels = trial.correct, trial.labels

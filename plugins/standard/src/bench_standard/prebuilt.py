@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Images = list[tuple[Path, int]]  # PNG files and their classes
-REQUIRED, OPTIONAL = {"images", "labels"}, {"weights"}
+REQUIRED, OPTIONAL = {"images", "labels"}, {"weights", "classes"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Prebuilt:
     """A condensed set made elsewhere, read from a file or folder that its SHA-256 names.
 
     A safetensors file holds `images` [N, C, H, W] (float32 in [0, 1], or uint8), `labels` (int
-    [N], or float [N, K]: distributions) and, if need be, `weights` [N] (float32). A folder holds
+    [N], or float [N, K]: distributions) and, if need be, `weights` [N] (float32) and `classes` [N]
+    (int64), where distributions lean to other classes than those of the images. A folder holds
     `<class>/*.png`, where the folders are named either all by class or all by index, 0 to K - 1;
     its SHA-256 is what `LC_ALL=C sha256sum */*.png | sha256sum` says in it. A set whose images
     have another shape than those of the data set is Unsupported; other faults are errors.
@@ -118,7 +119,7 @@ def _from_file(path: Path, task: Task) -> CondensedSet:
     if not REQUIRED <= set(tensors) <= REQUIRED | OPTIONAL:
         raise BenchError(
             f"{path} holds the tensors {', '.join(sorted(tensors)) or 'none'}; expected images, "
-            "labels and, if need be, weights"
+            "labels and, if need be, weights and classes"
         )
     images = tensors["images"]
     _check_shape(path, images.shape, task.shape)
@@ -127,7 +128,9 @@ def _from_file(path: Path, task: Task) -> CondensedSet:
     if images.is_floating_point():
         images = images.float()
     weights = tensors["weights"].float() if "weights" in tensors else None
-    return CondensedSet(images, _distributions(path, tensors, task), weights)
+    labels = _distributions(path, tensors, task)
+    classes = tensors.get("classes")  # of another type the gate speaks
+    return CondensedSet(images, labels, weights, classes=classes)  # type: ignore[arg-type]
 
 
 def _check_shape(path: Path, found: tuple[int, ...], shape: tuple[int, int, int]) -> None:

@@ -19,6 +19,7 @@ class Real:
     name: str = "real"
     ceiling: ClassVar[bool] = True
     samples: ClassVar[bool] = True
+    selects: ClassVar[bool] = True
 
     def condense(self, task: Task) -> CondensedSet:
         import torch

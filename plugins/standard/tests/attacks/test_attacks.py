@@ -62,6 +62,10 @@ RANDOM = [
 every = pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: a.name)
 
 
+def generator(seed=1):
+    return torch.Generator().manual_seed(seed)
+
+
 def batch(count, data=GRAY):
     test = data.load().test
     index = torch.arange(count)
@@ -97,7 +101,7 @@ def test_the_contract_holds(attack):
 def test_it_stays_in_its_ball_and_in_the_range_of_pixels(attack, data):
     images, labels = batch(12, data)
     images[0], images[1] = 0, 1
-    attacked = attack.perturb(fixtures.trained(data), images.clone(), labels)
+    attacked = attack.perturb(fixtures.trained(data), images.clone(), labels, generator())
     assert attacked.shape == images.shape
     assert attacked.dtype == torch.float32
     assert attacked.min() >= 0
@@ -111,13 +115,13 @@ def test_it_stays_in_its_ball_and_in_the_range_of_pixels(attack, data):
 def test_in_a_ball_without_a_radius_the_images_come_back(attack):
     images, labels = batch(4)
     still = replace(attack, eps=0.0)
-    assert torch.equal(still.perturb(fixtures.trained(GRAY), images, labels), images)
+    assert torch.equal(still.perturb(fixtures.trained(GRAY), images, labels, generator()), images)
 
 
 @every
 def test_one_image_may_be_a_batch(attack):
     images, labels = batch(1)
-    assert attack.perturb(fixtures.trained(GRAY), images, labels).shape == images.shape
+    assert attack.perturb(fixtures.trained(GRAY), images, labels, generator()).shape == images.shape
 
 
 @every
@@ -135,7 +139,7 @@ def test_the_network_the_images_and_the_process_are_left_as_found_without_gradie
     sys.settrace(tracer)
     try:
         with torch.no_grad():
-            attacked = attack.perturb(model, images, labels)
+            attacked = attack.perturb(model, images, labels, generator())
         assert sys.gettrace() is tracer
     finally:
         sys.settrace(trace)
@@ -149,20 +153,38 @@ def test_the_network_the_images_and_the_process_are_left_as_found_without_gradie
 
 
 @pytest.mark.parametrize("attack", RANDOM, ids=lambda a: a.name)
-def test_what_is_random_follows_the_global_seed(attack):
+def test_what_is_random_follows_the_generator_alone(attack):
     model, (images, labels) = fixtures.trained(GRAY), batch(40)
-    torch.manual_seed(5)
-    first = attack.perturb(model, images, labels)
-    assert torch.equal(attack.perturb(model, images, labels), first)
+    first = attack.perturb(model, images, labels, generator(5))
     torch.manual_seed(6)
-    assert not torch.equal(attack.perturb(model, images, labels), first)
+    assert torch.equal(attack.perturb(model, images, labels, generator(5)), first)
+    assert not torch.equal(attack.perturb(model, images, labels, generator(6)), first)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        Square(norm="linf", eps=0.1, queries=5),
+        Square(norm="l2", eps=0.5, queries=5),
+        AutoAttack(norm="l2", eps=0.5, steps=2, queries=5, targets=2),
+    ],
+    ids=["linf", "l2", "autoattack"],
+)
+def test_a_network_whose_logits_tie_is_attacked_like_any_other(attack):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval()
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    images, labels = torch.rand(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64)
+    found = attack.perturb(model, images, labels, generator())
+    assert found.shape == images.shape
+    assert found.isfinite().all()
 
 
 @every
 def test_passes_through_the_network_are_seen_by_hooks_on_it(attack):
     model, (images, labels) = fixtures.trained(GRAY), batch(6)
     with counting(model) as passes:
-        attack.perturb(model, images, labels)
+        attack.perturb(model, images, labels, generator())
     assert (passes.forward > 0) == (attack.name not in ("clean", "uniform-noise"))
     assert (passes.backward > 0) == (attack.name not in ("clean", "uniform-noise", "noise-l2")) or (
         attack.name.startswith("square")
@@ -177,9 +199,9 @@ def test_few_classes_are_attacked_or_declined_with_a_reason(attack, classes):
     least |= dict.fromkeys(("apgd-t", "autoattack", "autoattack-l2"), 4)
     if classes < least.get(attack.name, 2):
         with pytest.raises(Unsupported, match="apgd-ce, fab-t and square take two classes or more"):
-            attack.perturb(model, images, labels)
+            attack.perturb(model, images, labels, generator())
     else:
-        attacked = attack.perturb(model, images, labels)
+        attacked = attack.perturb(model, images, labels, generator())
         assert attacked.isfinite().all()
         assert torch.equal(attacked, images) == (attack.name == "clean")
 
@@ -189,7 +211,7 @@ def test_a_flat_network_gives_no_nan(attack):
     model, images, labels = smaller(5)
     nn.init.zeros_(model[-1].weight)
     labels = model(images).argmax(1)
-    assert attack.perturb(model, images, labels).isfinite().all()
+    assert attack.perturb(model, images, labels, generator()).isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -200,7 +222,7 @@ def test_an_image_that_is_wrong_as_it_comes_is_given_back_unless_all_are_moved(a
     wrong = (labels + 1) % 8
     assert not (model(images).argmax(1) == wrong).any()
     moves = attack.name in ("fgsm", "mim", "pgd-whole")
-    assert torch.equal(attack.perturb(model, images, wrong), images) != moves
+    assert torch.equal(attack.perturb(model, images, wrong, generator()), images) != moves
 
 
 def test_the_more_an_attack_knows_the_less_it_leaves():
@@ -210,7 +232,10 @@ def test_the_more_an_attack_knows_the_less_it_leaves():
         AutoAttack(eps=EPS, queries=50, targets=2),
     ]
     left = {
-        a.name: (model(a.perturb(model, images, labels)).argmax(1) == labels).double().mean().item()
+        a.name: (model(a.perturb(model, images, labels, generator())).argmax(1) == labels)
+        .double()
+        .mean()
+        .item()
         for a in attacks
     }
     assert left["uniform-noise"] > left["square"] > left["autoattack"]
@@ -312,10 +337,12 @@ def test_an_attack_that_stops_at_what_just_fools_one_student_is_not_shown_to_ano
 def test_square_in_l2_declines_images_that_its_tiles_do_not_fit():
     model = nn.Sequential(nn.Flatten(), nn.Linear(144, 3)).eval()
     with pytest.raises(Unsupported, match="do not fit into images of 12x12"):
-        Square(norm="l2").perturb(model, torch.rand(2, 1, 12, 12), torch.zeros(2, dtype=int))
+        Square(norm="l2").perturb(
+            model, torch.rand(2, 1, 12, 12), torch.zeros(2, dtype=int), generator()
+        )
 
 
 def test_with_one_class_there_is_no_boundary_for_deepfool():
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 1)).eval()
     with pytest.raises(Unsupported, match="no boundary with one class"):
-        DeepFool().perturb(model, torch.rand(2, 1, 8, 8), torch.zeros(2, dtype=int))
+        DeepFool().perturb(model, torch.rand(2, 1, 8, 8), torch.zeros(2, dtype=int), generator())

@@ -25,6 +25,10 @@ from bench_standard.attacks.noise import Noise
 EPS = 0.1
 
 
+def generator(seed=1):
+    return torch.Generator().manual_seed(seed)
+
+
 def convnet():
     """Without BatchNorm, so that a copy has the same layout; centred, so that classes are near."""
     torch.manual_seed(0)
@@ -80,10 +84,9 @@ def linear(classes=2):
 )
 def test_where_nothing_is_added_the_images_are_those_of_torchattacks(ours, theirs):
     model, images, labels = convnet(), random_images(30), torch.arange(30) % 10
-    torch.manual_seed(3)
+    torch.manual_seed(search.seed(generator()))
     expected = theirs(model)(images, labels)
-    torch.manual_seed(3)
-    found = ours.perturb(model, images, labels)
+    found = ours.perturb(model, images, labels, generator())
     rounding = 1e-6 if ours.norm == "l2" else 0  # gradients are scaled before they are normed
     torch.testing.assert_close(found, expected, atol=rounding, rtol=0)
 
@@ -96,7 +99,7 @@ def test_an_image_that_pgd_stops_early_is_fooled_and_the_others_are_those_of_tor
         PGD(eps=eps, norm=norm, steps=10, random_start=False, early_stop=stop)
         for stop in (False, True)
     )
-    last, first = (a.perturb(model, images, labels) for a in (whole, early))
+    last, first = (a.perturb(model, images, labels, generator()) for a in (whole, early))
     by_last, by_first = (fooled(model, x, labels) for x in (last, first))
     assert 10 < by_last.sum() < 90
     assert by_first[by_last].all()
@@ -108,7 +111,7 @@ def test_an_image_that_pgd_stops_early_is_fooled_and_the_others_are_those_of_tor
 def test_an_early_stop_saves_the_passes_after_it():
     model, images, labels = right_images(40)
     with counting(model) as passes:
-        PGD(eps=0.9, steps=50, random_start=False).perturb(model, images, labels)
+        PGD(eps=0.9, steps=50, random_start=False).perturb(model, images, labels, generator())
     assert passes.forward < 40 * 10
     assert passes.backward < 40 * 10
 
@@ -116,10 +119,8 @@ def test_an_early_stop_saves_the_passes_after_it():
 def test_a_restart_starts_elsewhere_and_keeps_what_fooled():
     model, images, labels = right_images(200)
     attack = {"eps": 0.02, "steps": 2, "alpha": 0.005}
-    torch.manual_seed(0)
-    once = PGD(**attack).perturb(model, images, labels)
-    torch.manual_seed(0)
-    often = PGD(**attack, restarts=8).perturb(model, images, labels)
+    once = PGD(**attack).perturb(model, images, labels, generator())
+    often = PGD(**attack, restarts=8).perturb(model, images, labels, generator())
     by_once, by_often = (fooled(model, x, labels) for x in (once, often))
     assert by_once.any()
     assert torch.equal(often[by_once], once[by_once])
@@ -134,15 +135,18 @@ def test_on_a_linear_network_pgd_and_mim_reach_the_closed_form():
     direction = (weight[1 - labels] - weight[labels]).sign().view_as(images)
     worst = (images + EPS * direction).clamp(0, 1)
     for attack in (PGD(eps=EPS, early_stop=False), MIM(eps=EPS)):
-        reached = attack.perturb(model, images, labels)
+        reached = attack.perturb(model, images, labels, generator())
         torch.testing.assert_close(reached, worst, atol=1e-6, rtol=0)
 
 
 def test_the_gradient_of_mim_is_normalised_image_by_image():
     model, images, labels = convnet(), random_images(20), torch.arange(20) % 10
     attack = MIM(eps=EPS, steps=5)
-    alone = [attack.perturb(model, x[None], y[None]) for x, y in zip(images, labels, strict=True)]
-    together = attack.perturb(model, images, labels)
+    alone = [
+        attack.perturb(model, x[None], y[None], generator())
+        for x, y in zip(images, labels, strict=True)
+    ]
+    together = attack.perturb(model, images, labels, generator())
     assert ((torch.cat(alone) - together).abs() < 1e-5).double().mean() > 0.99
 
 
@@ -172,7 +176,10 @@ def test_without_a_ball_whatever_fools_counts_and_in_a_ball_what_is_near(near, f
     distance = (expected - images).flatten(1).norm(dim=1)
     within = works & (distance <= near.eps)
     assert works.sum() > within.sum() > 0
-    anywhere, inside = far.perturb(model, images, labels), near.perturb(model, images, labels)
+    anywhere, inside = (
+        far.perturb(model, images, labels, generator()),
+        near.perturb(model, images, labels, generator()),
+    )
     torch.testing.assert_close(anywhere[works], expected[works])
     assert torch.equal(anywhere[~works], images[~works])
     torch.testing.assert_close(inside[within], expected[within])
@@ -186,7 +193,7 @@ def test_cw_sees_classes_whose_logits_are_negative():
         model[-1].bias -= 100
     attack = CW(eps=0.0, norm="", c=5.0, steps=30, lr=0.05)
     assert not fooled(model, torchattacks.CW(model, 5.0, 0, 30, 0.05)(images, labels), labels).any()
-    assert fooled(model, attack.perturb(model, images, labels), labels).sum() > 10
+    assert fooled(model, attack.perturb(model, images, labels, generator()), labels).sum() > 10
 
 
 # ---- pyautoattack
@@ -221,11 +228,11 @@ def test_autoattack_gives_every_image_the_verdict_of_pyautoattack(data, norm, ep
     model = fixtures.trained(data)
     test = data.load().test
     images, labels = test.images(torch.arange(24)), test.labels[:24]
-    torch.manual_seed(1)
-    seed = search.seed(images.device)
+    seed = search.seed(generator())
     theirs = direct(model, images, labels, seed, norm={"linf": "Linf", "l2": "L2"}[norm], eps=eps)
-    torch.manual_seed(1)
-    ours = AutoAttack(eps=eps, norm=norm, queries=60, targets=1).perturb(model, images, labels)
+    ours = AutoAttack(eps=eps, norm=norm, queries=60, targets=1).perturb(
+        model, images, labels, generator()
+    )
     by_them, by_us = (fooled(model, x, labels) for x in (theirs, ours))
     assert 3 < by_them.sum() < 21
     assert torch.equal(by_us, by_them)
@@ -255,12 +262,11 @@ def test_autoattack_gives_every_image_the_verdict_of_pyautoattack(data, norm, ep
 )
 def test_where_nothing_is_changed_the_images_are_those_of_pyautoattack(ours, theirs):
     model, images, labels = right_images(30)
-    torch.manual_seed(1)
-    attack = theirs(model, search.seed(images.device))
+    attack = theirs(model, search.seed(generator()))
     with torch.random.fork_rng():
         expected = attack.perturb(images, labels)
     assert not torch.equal(expected, images)
-    assert torch.equal(ours.perturb(model, images, labels), expected)
+    assert torch.equal(ours.perturb(model, images, labels, generator()), expected)
 
 
 @pytest.mark.parametrize("attack", [APGD(eps=0.02), TargetedAPGD(eps=0.02, targets=3)])
@@ -268,8 +274,7 @@ def test_apgd_keeps_the_images_that_pyautoattack_keeps_at_fewer_passes(attack):
     from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 
     model, images, labels = right_images(30)
-    torch.manual_seed(1)
-    common = {"eps": 0.02, "seed": search.seed(images.device)}
+    common = {"eps": 0.02, "seed": search.seed(generator())}
     if isinstance(attack, APGD):
         reference = APGDAttack(model, **common)
     else:
@@ -277,7 +282,7 @@ def test_apgd_keeps_the_images_that_pyautoattack_keeps_at_fewer_passes(attack):
     with counting(model) as theirs, torch.random.fork_rng(), torch.no_grad():
         expected = reference.perturb(images, labels)
     with counting(model) as ours:
-        reached = attack.perturb(model, images, labels)
+        reached = attack.perturb(model, images, labels, generator())
     broken = fooled(model, expected, labels)
     assert 3 < broken.sum() < 27
     assert torch.equal(fooled(model, reached, labels), broken)
@@ -361,8 +366,10 @@ def test_pgd_in_l2_does_not_depend_on_the_size_of_a_batch_however_sure_the_netwo
         model[1].weight.mul_(25 / (logits[:, -1] - logits[:, -2]).median())
         labels = model(images).argmax(1)
     attack = PGD(eps=1.0, norm="l2", steps=10, random_start=False, early_stop=False)
-    together = attack.perturb(model, images, labels)
-    alone = torch.cat([attack.perturb(model, images[k, None], labels[k, None]) for k in range(20)])
+    together = attack.perturb(model, images, labels, generator())
+    alone = torch.cat(
+        [attack.perturb(model, images[k, None], labels[k, None], generator()) for k in range(20)]
+    )
     torch.testing.assert_close(together[:20], alone, atol=1e-4, rtol=1e-4)
 
 
@@ -413,11 +420,11 @@ def test_each_run_gets_what_still_stands():
         model[1].bias.copy_(torch.tensor([-0.5, 0.5]))
     images = torch.tensor([0.9, 0.8, 0.7, 0.1]).view(4, 1, 1, 1)
     labels = torch.zeros(4, dtype=torch.int64)  # the last image is wrong as it comes
-    found = search.search([run] * 4, model, images, labels)
+    found = search.search([run] * 4, model, images, labels, generator())
     assert got == [3, 2, 1]
     assert found.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3, 0.1])
     got.clear()
-    search.search([run] * 2, model, images, labels, all_first=True)
+    search.search([run] * 2, model, images, labels, generator(), all_first=True)
     assert got == [4, 2]
 
 
@@ -425,7 +432,9 @@ def test_each_run_gets_what_still_stands():
 def test_noise_fills_its_ball_evenly(norm, eps):
     images = torch.full((4000, 1, 2, 2), 0.5)
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
-    noisy = Noise(eps=eps, norm=norm).perturb(model, images, torch.zeros(4000, dtype=torch.int64))
+    noisy = Noise(eps=eps, norm=norm).perturb(
+        model, images, torch.zeros(4000, dtype=torch.int64), generator()
+    )
     size = (noisy - 0.5).flatten(1).norm(dim=1, p=2 if norm == "l2" else torch.inf)
     share = (size <= eps / 2).double().mean().item()  # of the volume, in four dimensions
     assert share == pytest.approx(1 / 16, abs=0.015)

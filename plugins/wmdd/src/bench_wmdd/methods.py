@@ -57,7 +57,7 @@ class WMDD:
     def condense(self, task: Task) -> CondensedSet:
         import torch
 
-        from bench_inversion.labels import soft_labels
+        from bench_inversion.labels import owners, soft_labels
         from bench_inversion.recovery import recover
         from bench_inversion.statistics import running, stacked, survey
 
@@ -78,7 +78,8 @@ class WMDD:
         if supports:
             features, weights = (torch.cat(parts) for parts in zip(*supports, strict=True))
         images = recover(task, aimed, Recovery.of(self), features=features, weights=weights)
-        return CondensedSet(images, soft_labels(task, images, self.temperature), weights)
+        labels = soft_labels(task, images, self.temperature)
+        return CondensedSet(images, labels, weights, classes=owners(task, len(images)))
 
     def support(self, points: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
         """`count` points [count, d] that stand for `points` [n, d], and weights of mean 1 [count].

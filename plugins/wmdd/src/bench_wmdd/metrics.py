@@ -2,7 +2,7 @@
 
 They look at features: what enters the last linear layer of the trial's teacher. Of each class a
 sample of the training images stands for all of them, and a condensed image belongs to the class
-that its label says most of. Weights of the set are masses.
+that it stands for, whatever its label leans to. Weights of the set are masses.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class ClassWasserstein:
     track: ClassVar[str] = "classification"
     higher_is_better: ClassVar[bool] = False
     bounds: ClassVar[tuple[float | None, float | None]] = (0.0, None)
+    unit: ClassVar[str] = ""
     preload: ClassVar[tuple[str, ...]] = ("ot",)
 
     def __post_init__(self) -> None:
@@ -81,6 +82,8 @@ class Diversity:
     track: ClassVar[str] = "classification"
     higher_is_better: ClassVar[bool] = True
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    unit: ClassVar[str] = "fraction"
+    tolerance: ClassVar[tuple[float, float]] = (0.0, 0.1)  # a share, but not of test images
 
     def __post_init__(self) -> None:
         _check_images(self)
@@ -115,6 +118,7 @@ class RiskGap:
     track: ClassVar[str] = "classification"
     higher_is_better: ClassVar[bool] = False
     bounds: ClassVar[tuple[float | None, float | None]] = (0.0, None)
+    unit: ClassVar[str] = "nats"
 
     def __post_init__(self) -> None:
         _check_images(self)
@@ -144,6 +148,11 @@ class ClassDisparity:
     track: ClassVar[str] = "classification"
     higher_is_better: ClassVar[bool] = False
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    unit: ClassVar[str] = "fraction"
+    tolerance: ClassVar[tuple[float, float]] = (
+        1.0,
+        0.0,
+    )  # of part of the images: another training may be far off
 
     def measure(self, trial: Trial) -> float:
         correct, labels = trial.correct, trial.labels
@@ -172,7 +181,7 @@ def _classes(
     import torch
 
     condensed, train = trial.condensed, trial.data.train
-    owners = condensed.labels.argmax(1)
+    owners = condensed.classes
     if isinstance(condensed.images, Selection):
         split, index = train, condensed.images.indices
     else:

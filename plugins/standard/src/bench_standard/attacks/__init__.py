@@ -1,1 +1,1 @@
-"""Attacks: perturb(model, images, labels) -> images, pixels in [0, 1], in a ball or in none."""
+"""Attacks: they move images, pixels in [0, 1], in a ball or in none."""

@@ -16,7 +16,7 @@ from bench import Unsupported
 from bench_standard.attacks.fields import BALLS, check, check_choice
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Generator, Tensor, nn
 
 NAMES = {"linf": "Linf", "l2": "L2"}  # of the balls, in pyautoattack
 PRELOAD = ("pyautoattack.autoattack",)
@@ -54,8 +54,10 @@ class APGD:
         check_choice(self, "norm", BALLS)
         check_choice(self, "loss", ("ce", "dlr"))
 
-    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        return _perturb([self], self, model, images, labels)
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: Generator
+    ) -> Tensor:
+        return _perturb([self], self, model, images, labels, generator)
 
     def lacks(self, classes: int, height: int, width: int) -> str:
         if self.loss == "dlr" and classes < 3:
@@ -98,8 +100,10 @@ class TargetedAPGD:
         check(self, eps=0, targets=1, steps=1)
         check_choice(self, "norm", BALLS)
 
-    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        return _perturb([self], self, model, images, labels)
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: Generator
+    ) -> Tensor:
+        return _perturb([self], self, model, images, labels, generator)
 
     def lacks(self, classes: int, height: int, width: int) -> str:
         if classes < 4:
@@ -140,8 +144,10 @@ class FAB:
         check(self, eps=0, targets=1, steps=1)
         check_choice(self, "norm", BALLS)
 
-    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        return _perturb([self], self, model, images, labels)
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: Generator
+    ) -> Tensor:
+        return _perturb([self], self, model, images, labels, generator)
 
     def lacks(self, classes: int, height: int, width: int) -> str:
         return ""
@@ -177,8 +183,10 @@ class Square:
         check(self, eps=0, queries=1, p_init=0)
         check_choice(self, "norm", BALLS)
 
-    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        return _perturb([self], self, model, images, labels)
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: Generator
+    ) -> Tensor:
+        return _perturb([self], self, model, images, labels, generator)
 
     def lacks(self, classes: int, height: int, width: int) -> str:
         if self.norm == "l2" and not _tiles(height, width):
@@ -186,9 +194,9 @@ class Square:
         return ""
 
     def made(self, network: nn.Module, classes: int, **common: Any) -> Any:
-        from pyautoattack.square import SquareAttack
+        from bench_standard.attacks import parts
 
-        return SquareAttack(
+        return parts.Square(
             network, n_queries=self.queries, p_init=self.p_init, resc_schedule=False, **common
         )
 
@@ -222,8 +230,10 @@ class AutoAttack:
         check_choice(self, "norm", BALLS)
         check_choice(self, "version", ("standard", "rand"))
 
-    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        return _perturb(self._parts(), self, model, images, labels)
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: Generator
+    ) -> Tensor:
+        return _perturb(self._parts(), self, model, images, labels, generator)
 
     def _parts(self) -> Sequence[Part]:
         if self.version == "rand":
@@ -245,7 +255,12 @@ def _tiles(height: int, width: int) -> bool:
 
 
 def _perturb(
-    attacks: Sequence[Part], who: Any, model: nn.Module, images: Tensor, labels: Tensor
+    attacks: Sequence[Part],
+    who: Any,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    generator: Generator,
 ) -> Tensor:
     """Each attack in turn on what the others have left, in the ball of `who`, with one seed."""
     import torch
@@ -260,11 +275,11 @@ def _perturb(
     if not who.eps:
         return images
     common = {"norm": NAMES[who.norm], "eps": who.eps, "device": images.device}
-    common["seed"] = seed(images.device)
+    common["seed"] = seed(generator)
 
     def running(attack: Part) -> Run:
         return lambda network, images, labels: attack.made(network, classes, **common).perturb(
             images, labels
         )
 
-    return search(map(running, attacks), model, images, labels)
+    return search(map(running, attacks), model, images, labels, generator)

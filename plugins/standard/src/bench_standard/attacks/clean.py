@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Generator, Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -17,5 +17,7 @@ class Clean:
     eps: float = 0.0
     norm: ClassVar[str] = ""
 
-    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: Generator
+    ) -> Tensor:
         return images

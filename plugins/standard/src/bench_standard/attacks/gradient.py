@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bench_standard.attacks.fields import BALLS, check, check_choice
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Generator, Tensor, nn
 
     from bench_standard.attacks.search import Run
 
@@ -28,13 +28,15 @@ class FGSM:
     def __post_init__(self) -> None:
         check(self, eps=0)
 
-    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: Generator
+    ) -> Tensor:
         import torchattacks
 
         from bench_standard.attacks.search import search
 
         run = running(lambda network: torchattacks.FGSM(network, eps=self.eps))
-        return search([run], model, images, labels, all_first=True)
+        return search([run], model, images, labels, generator, all_first=True)
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,9 @@ class PGD:
         """Does it reach the closed form, which the kit checks? It stops at the first success."""
         return not self.early_stop
 
-    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: Generator
+    ) -> Tensor:
         import torchattacks
 
         from bench_standard.attacks.search import Directed, search
@@ -88,7 +92,7 @@ class PGD:
         if self.early_stop:
             run = _stopping(run)
         runs = [run] * self.restarts
-        return search(runs, model, images, labels, all_first=not self.early_stop)
+        return search(runs, model, images, labels, generator, all_first=not self.early_stop)
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,9 @@ class MIM:
     def __post_init__(self) -> None:
         check(self, eps=0, steps=1, alpha=0, decay=0)
 
-    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: Generator
+    ) -> Tensor:
         import torchattacks
 
         from bench_standard.attacks.search import search
@@ -123,7 +129,7 @@ class MIM:
                 decay=self.decay,
             )
         )
-        moved = search([run], model, images, labels, all_first=True)
+        moved = search([run], model, images, labels, generator, all_first=True)
         # a gradient of zero is divided by its norm: such an image has nowhere to go
         return moved.where(moved.isfinite(), images)
 

@@ -17,7 +17,7 @@ from bench import BenchError, Unsupported
 from bench_standard.attacks.fields import check, check_choice
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Generator, Tensor, nn
 
     from bench_standard.attacks.search import Run
 
@@ -48,7 +48,9 @@ class CW:
         check(self, eps=0, c=0, kappa=0, steps=1, lr=0, batch=1)
         _check_ball(self)
 
-    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: Generator
+    ) -> Tensor:
         import torchattacks
 
         from bench_standard.attacks.gradient import running
@@ -62,7 +64,7 @@ class CW:
 
         if self.norm and not self.eps:
             return images
-        return search([_near(run, self)], model, images, labels, batch=self.batch)
+        return search([_near(run, self)], model, images, labels, generator, batch=self.batch)
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,9 @@ class DeepFool:
         check(self, eps=0, steps=1, overshoot=0)
         _check_ball(self)
 
-    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: Generator
+    ) -> Tensor:
         import torch
         import torchattacks
 
@@ -103,7 +107,7 @@ class DeepFool:
         with torch.no_grad():
             if model(images[:1]).shape[1] < 2:
                 raise Unsupported(f"{self.name}: there is no boundary with one class")
-        return search([_near(run, self)], model, images, labels)
+        return search([_near(run, self)], model, images, labels, generator)
 
 
 def _check_ball(attack: Any) -> None:

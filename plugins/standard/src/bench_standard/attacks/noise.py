@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from bench_standard.attacks.fields import BALLS, check, check_choice
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Generator, Size, Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -28,18 +28,26 @@ class Noise:
         check(self, eps=0, draws=1)
         check_choice(self, "norm", BALLS)
 
-    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def perturb(
+        self, model: nn.Module, images: Tensor, labels: Tensor, generator: Generator
+    ) -> Tensor:
         from bench_standard.attacks.search import search
 
-        return search([self._draw] * self.draws, model, images, labels, all_first=True)
+        def draw(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+            noise = self._noise(images.shape, generator).to(images.device)
+            return (images + self.eps * noise).clamp(0, 1)
 
-    def _draw(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        runs = [draw] * self.draws
+        return search(runs, model, images, labels, generator, all_first=True)
+
+    def _noise(self, shape: Size, generator: Generator) -> Tensor:
+        """Even in the ball of radius 1 [B, C, H, W], on the CPU."""
         import torch
 
         if self.norm == "linf":
-            noise = 2 * torch.rand_like(images) - 1
-        else:  # a direction, and a radius such that the ball is filled evenly
-            noise = torch.randn_like(images)
-            inner = torch.rand_like(noise[:, :1, :1, :1]) ** (1 / noise[0].numel())
-            noise *= inner / noise.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-        return (images + self.eps * noise).clamp(0, 1)
+            return 2 * torch.rand(shape, generator=generator) - 1
+        noise = torch.randn(shape, generator=generator)  # a direction,
+        inner = torch.rand(shape[0], 1, 1, 1, generator=generator) ** (1 / noise[0].numel())
+        length = noise.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+        noise *= inner / length  # and a radius such that the ball is filled evenly
+        return noise

@@ -3,6 +3,9 @@
 Libraries leave gradients on the weights, reseed the global generator, and attack images that are
 wrong already. So they are given a frozen copy of the network (it shares the hooks, so passes
 through it are counted) and batches of standing images; which ones stand, the network itself says.
+Most take no generator and draw from the global one: `search` seeds that by a draw from the
+generator of the harness, and puts it back. This is the one place where that is done for attacks
+by torchattacks and pyautoattack; what takes a seed of its own gets it from `seed`.
 
 This module imports torch: components import it inside their verbs.
 """
@@ -12,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from bench_standard.attacks.frozen import frozen
@@ -28,6 +31,7 @@ def search(
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
+    generator: Generator,
     *,
     all_first: bool = False,
     batch: int = 0,
@@ -41,7 +45,9 @@ def search(
     adversarial = images.detach().clone()
     standing = torch.arange(len(images), device=images.device)
     gpus = [images.device] if images.is_cuda else []
+    drawn = seed(generator)
     with torch.random.fork_rng(devices=gpus), torch.no_grad():
+        torch.manual_seed(drawn)
         network = frozen(model, images)
         for number, run in enumerate(runs):
             if number or not all_first:
@@ -60,10 +66,9 @@ def right(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return torch.cat([model(batch).argmax(1) for batch in torch.split(images, BATCH)]) == labels
 
 
-def seed(device: torch.device) -> int:
-    """A number that follows the state of the global generator, which stays as it is."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        return int(torch.randint(2**31, ()))
+def seed(generator: Generator) -> int:
+    """A seed drawn from a generator, for what takes no generator."""
+    return int(torch.randint(2**31, (), generator=generator))
 
 
 class Standing(nn.Module):

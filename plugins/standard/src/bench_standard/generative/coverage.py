@@ -42,6 +42,7 @@ class Neighbours:
     track: ClassVar[str] = "generation"
     higher_is_better: ClassVar[bool] = True
     bounds: ClassVar[tuple[float | None, float | None]] = (0.0, 1.0)
+    unit: ClassVar[str] = "fraction"
 
     def __post_init__(self) -> None:
         check_eye(self.name, self.eye, self.features, self.side)
@@ -63,6 +64,7 @@ class Density(Neighbours):
     kind: str = "density"
     k: int = 5
     bounds: ClassVar[tuple[float | None, float | None]] = (0.0, None)
+    unit: ClassVar[str] = ""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Memorisation:
     higher_is_better: ClassVar[bool] = False
     ranked: ClassVar[bool] = False
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    unit: ClassVar[str] = "fraction"
 
     def __post_init__(self) -> None:
         if self.space not in ("features", "pixels"):
@@ -137,7 +140,7 @@ def held_out(trial: Trial, draws: int) -> list[Tensor]:
     import torch
 
     labels, generator = trial.data.test.labels, torch.Generator().manual_seed(0)
-    counts = torch.bincount(trial.condensed.labels.argmax(1), minlength=len(trial.data.classes))
+    counts = torch.bincount(trial.condensed.classes, minlength=len(trial.data.classes))
     known = torch.bincount(labels, minlength=len(counts))
     for name, own, others in zip(trial.data.classes, counts.tolist(), known.tolist(), strict=True):
         if own > others:

@@ -25,6 +25,7 @@ class DenoisingLoss:
     track: ClassVar[str] = "generation"
     higher_is_better: ClassVar[bool] = False
     bounds: ClassVar[tuple[float | None, float | None]] = (0.0, None)
+    unit: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         for name in ("images", "times"):

@@ -33,6 +33,7 @@ class Frechet:
     track: ClassVar[str] = "generation"
     higher_is_better: ClassVar[bool] = False
     bounds: ClassVar[tuple[float | None, float | None]] = (None, None)
+    unit: ClassVar[str] = ""
     preload: ClassVar[tuple[str, ...]] = ("torch_fidelity.metric_fid",)
 
     def __post_init__(self) -> None:
@@ -75,6 +76,8 @@ class Kernel:
     track: ClassVar[str] = "generation"
     higher_is_better: ClassVar[bool] = False
     bounds: ClassVar[tuple[float | None, float | None]] = (None, None)  # unbiased: below 0, too
+    unit: ClassVar[str] = ""
+    tolerance: ClassVar[tuple[float, float]] = (0.01, 0.1)  # near 0 a share of it says nothing
     preload: ClassVar[tuple[str, ...]] = ("torch_fidelity.metric_kid",)
 
     def __post_init__(self) -> None:
@@ -102,6 +105,7 @@ class KernelSpread:
     track: ClassVar[str] = "generation"
     higher_is_better: ClassVar[bool] = False
     bounds: ClassVar[tuple[float | None, float | None]] = (0.0, None)
+    unit: ClassVar[str] = ""
     ranked: ClassVar[bool] = False  # no claim about the samples
     preload: ClassVar[tuple[str, ...]] = ("torch_fidelity.metric_kid",)
 
@@ -129,6 +133,7 @@ class Score:
     track: ClassVar[str] = "generation"
     higher_is_better: ClassVar[bool] = True
     bounds: ClassVar[tuple[float | None, float | None]] = (1.0 - 1e-6, None)
+    unit: ClassVar[str] = ""
     preload: ClassVar[tuple[str, ...]] = ("torch_fidelity.metric_isc",)
 
     def __post_init__(self) -> None:
@@ -155,6 +160,7 @@ class SampleAccuracy:
     track: ClassVar[str] = "generation"
     higher_is_better: ClassVar[bool] = True
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    unit: ClassVar[str] = "fraction"
 
     def measure(self, trial: Trial) -> float:
         assert trial.samples is not None
