@@ -156,7 +156,7 @@ def run(
         raise BenchError(
             f"--into {into} goes with neither --check nor --dry-run: they write nothing"
         )
-    components = resolve(matrix, discover())
+    components = resolve(matrix, discover(), board)
     cells = chosen_cells(matrix, _listed(methods), _filters(only))
     _check_device(device)
     records = read_records(board)

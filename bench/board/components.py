@@ -10,11 +10,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from bench.board.matrix import FULL, Cell, Matrix, Override, recipe_with
 from bench.contract.fields import replace, values_of
-from bench.contract.kinds import fact
+from bench.contract.kinds import KINDS, fact
 from bench.contract.registry import Entry, Registry
 from bench.tracks import TRACKS
 from bench.training.recipe import DiffusionRecipe, Recipe
@@ -42,6 +43,7 @@ class Components:
     matrix: Matrix
     registry: Registry
     targets: tuple[tuple[Override, str, str, Any], ...] = ()  # override, kind, field, value
+    folder: Path | None = None  # the board's, beside whose matrix.toml files may lie
     _known: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def get(self, kind: str, name: str, **coordinate: Any) -> Any:
@@ -97,12 +99,17 @@ class Components:
         return tuple(dict.fromkeys(wanted))
 
     def differs(self, kind: str, component: Any) -> dict[str, Any]:
-        """Fields that differ from those of the installed component it comes from."""
+        """Fields that differ from those of the installed component it comes from.
+
+        Those that say where files lie are left out: what they hold is told by a digest.
+        """
         origin = self.entry(kind, component.name).component
+        places = fact(kind, component, "places") if "places" in KINDS[kind].facts else ()
         return {
             f.name: getattr(component, f.name)
             for f in dataclasses.fields(component)
-            if f.name != "name" and getattr(component, f.name) != getattr(origin, f.name)
+            if f.name not in ("name", *places)
+            and getattr(component, f.name) != getattr(origin, f.name)
         }
 
     def _matching(
