@@ -217,11 +217,11 @@ def leaderboard(
 
 def _publish(board: Path, ran: Ran, store: Store) -> list[str]:
     """Write what a run has given, and show it. Returns why records were refused."""
-    from bench.contract.keys import digest
     from bench.display import console, show_tables
     from bench.records.files import sift
     from bench.records.record import coordinate
     from bench.report.folder import publish
+    from bench.store.store import waiting
 
     sound, refused = sift(ran.records)
     for sentence in refused:
@@ -232,7 +232,7 @@ def _publish(board: Path, ran: Ran, store: Store) -> list[str]:
         coordinate(record): store.folder(probe.stage, probe.key) / "pictures.safetensors"
         for record, probe in ran.probes
     }
-    with store.waiting_lock("board", digest(str(board.resolve()))):  # another run may write, too
+    with waiting(board / "matrix.toml", f"writes to {board}"):  # with a store of its own, perhaps
         names = publish(board, sound, pictured)
     show_tables(board)
     console.print(f"wrote {', '.join(str(board / name) for name in names)} and {board / 'records'}")

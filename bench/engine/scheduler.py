@@ -14,8 +14,6 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from bench.board.components import Components
 from bench.board.matrix import Cell
 from bench.contract.errors import BenchError
@@ -24,7 +22,7 @@ from bench.engine.local import Done, Failed, Job, Progress, Workers
 from bench.stages.load import data_folder, is_current
 from bench.stages.plan import Plan, check_budgets, load_stage, plan
 from bench.stages.stage import Dataset, Stage, Work, identity_of
-from bench.store.store import Finished, Store
+from bench.store.store import Finished, Lock, Store
 
 BUNDLE = 32  # metrics are quick: so many share one process
 RETRY = 0.5  # seconds until a stage that another run holds is looked at again
@@ -174,7 +172,7 @@ class _Run:
     metrics: list[tuple[int, Stage]] = field(default_factory=list)  # heap; likewise, to be bundled
     elsewhere: list[Stage] = field(default_factory=list)  # another run is at it
     looked: float = 0.0
-    running: dict[str, tuple[Stage, FileLock]] = field(default_factory=dict)
+    running: dict[str, tuple[Stage, Lock]] = field(default_factory=dict)
     workers: Workers | None = None
 
     def __post_init__(self) -> None:

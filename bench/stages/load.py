@@ -105,7 +105,8 @@ def _told(
 ) -> str:
     """What is wrong with data under a published name, and what to do."""
     end = "get it again; or let the board say `partial = true`, and its page says what was read"
-    if [read.get(name) for name in BOTH] == [published.get(name) for name in reversed(BOTH)]:
+    found = [read.get(name) for name in BOTH]
+    if other.keys() >= set(BOTH) and found == [published[name] for name in reversed(BOTH)]:
         return (
             f"has its splits exchanged: {read['train']:,} train images and {read['test']:,} test "
             "images; put each in the place of the other"
@@ -117,8 +118,8 @@ def _told(
     ]
     if counts:
         return f"has {' and '.join(counts)}; {end}"
-    found, expected = other["digest"]
-    return f"has other pixels or labels (digest {found}) than are published ({expected}); {end}"
+    digest, expected = other["digest"]
+    return f"has other pixels or labels (digest {digest}) than are published ({expected}); {end}"
 
 
 def data_folder() -> str:

@@ -32,7 +32,7 @@ Members = dict[str, tuple[Path, list[folders.Found]]]  # by class: its folder, a
 class Folder:
     """Images of one's own, in folders by class.
 
-    An image is resized, and its centre cut out, as those of `imagenette` are. A file `names` in
+    The shorter side of an image becomes `size`, and its centre is cut out. A file `names` in
     `root` may name the classes, and order them: `<folder><tab><name>`, a line for each. Keys and
     records know the pixels, not where they lie.
     """
@@ -68,7 +68,7 @@ class Folder:
             test=_listing(root, names, test),
             classes=list(names.values()),
             size=self.size,
-            resize=folders.evaluation_resize(self.size),
+            resize=self.size,
             mean=mean if self.channels == 3 else grey[:1],
             std=std if self.channels == 3 else grey[1:],
             flip=self.flip,
