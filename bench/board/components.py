@@ -104,11 +104,11 @@ class Components:
         Those that say where files lie are left out: what they hold is told by a digest.
         """
         origin = self.entry(kind, component.name).component
-        places = fact(kind, component, "places") if "places" in KINDS[kind].facts else ()
+        roots = fact(kind, component, "roots") if "roots" in KINDS[kind].facts else ()
         return {
             f.name: getattr(component, f.name)
             for f in dataclasses.fields(component)
-            if f.name not in ("name", *places)
+            if f.name not in ("name", *roots)
             and getattr(component, f.name) != getattr(origin, f.name)
         }
 

@@ -161,7 +161,7 @@ _ROWS = (
             "`partial = true`",
             'counts by split, as {"train": 60000, "test": 10000}, and perhaps the "digest"',
         ),
-        places=Fact(
+        roots=Fact(
             (),
             _are_names,
             "fields that say where its files lie: beside matrix.toml, in the data folder or "

@@ -133,7 +133,7 @@ def located(component: Any, board: Path | None) -> Any:
     Two boards, or one with other data folders, may mean other files by the same words.
     """
     found = {}
-    for name in fact("dataset", component, "places"):
+    for name in fact("dataset", component, "roots"):
         given = Path(getattr(component, name)).expanduser()
         if getattr(component, name):
             paths = [Path(root, given) for root in (board or ".", data_folder())]

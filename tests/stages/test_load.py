@@ -52,7 +52,7 @@ class Filed(toy.ToyData):
     """Images that lie in a folder of one's own."""
 
     root: str = ""
-    places: ClassVar[tuple[str, ...]] = ("root",)
+    roots: ClassVar[tuple[str, ...]] = ("root",)
 
 
 def everything(split: Any) -> Tensor:

@@ -259,7 +259,7 @@ def _spellings(classes: tuple[str, ...]) -> dict[str, int]:
         lambda name: name.replace("/", "_"),
         lambda name: ids.get(name, name),
     ):
-        spelt = [spell(name) for name in classes]
+        spelt = [str(spell(name)) for name in classes]
         found |= {name: k for k, name in enumerate(spelt) if spelt.count(name) == 1}
     return found | {name: k for k, name in enumerate(classes)}
 

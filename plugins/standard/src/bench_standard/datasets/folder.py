@@ -45,7 +45,7 @@ class Folder:
     split_seed: int = 0  # of that draw
     names: str = "classes.txt"
     flip: bool = True  # does a mirror image keep its label?
-    places: ClassVar[tuple[str, ...]] = ("root",)
+    roots: ClassVar[tuple[str, ...]] = ("root",)
     preload: ClassVar[tuple[str, ...]] = ("PIL.Image",)
 
     def __post_init__(self) -> None:
