@@ -48,7 +48,7 @@ class Load(Stage):
         return {
             "dataset": named(self.component),
             "evaluate": self.evaluate,
-            "folder": self.folder,
+            "data_folder": self.folder,
             "partial": self.partial,
         }
 
