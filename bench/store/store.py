@@ -211,14 +211,20 @@ def content_of(files: Mapping[str, str], value: Mapping[str, Any]) -> str:
     return digest({"files": files, "value": value})
 
 
-@dataclass(frozen=True)
+@dataclass
 class Lock:
-    """A lock that is held, by this process, on the file behind `descriptor`."""
+    """A lock of this process on the file behind `descriptor`; once released, it stays so."""
 
     descriptor: int
 
+    @property
+    def is_locked(self) -> bool:
+        return self.descriptor >= 0
+
     def release(self) -> None:
-        os.close(self.descriptor)
+        if self.is_locked:
+            os.close(self.descriptor)
+        self.descriptor = -1  # which may be another file's by now
 
 
 def _locked(path: Path, flags: int = 0) -> Lock | None:
