@@ -223,7 +223,7 @@ def _configured(board: Path, registry: Registry) -> Registry:
     from bench.board.matrix import read
     from bench.contract.registry import Registry
 
-    return Registry(configured(resolve(read(board), registry)), registry.broken)
+    return Registry(configured(resolve(read(board), registry, board)), registry.broken)
 
 
 def _check_names(names: Sequence[str], registry: Registry) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from pathlib import Path
 from typing import Any
 
 from bench.board.components import DEPENDS_ON, Components, depends_on, labeller, named
@@ -15,12 +16,12 @@ from bench.contract.registry import Registry
 from bench.tracks import TRACKS
 
 
-def resolve(matrix: Matrix, registry: Registry) -> Components:
-    """Check every name, field, type and track of a board, before any work.
+def resolve(matrix: Matrix, registry: Registry, folder: Path | None = None) -> Components:
+    """Check every name, field, type and track of a board, before any work; `folder` is its own.
 
     Raises BenchError at the first fault.
     """
-    plain = Components(matrix, registry)
+    plain = Components(matrix, registry, folder=folder)
     for kind, name in matrix.define:
         if name in registry.of(kind):
             raise BenchError(
@@ -32,7 +33,7 @@ def resolve(matrix: Matrix, registry: Registry) -> Components:
     matrix = dataclasses.replace(matrix, overrides=overrides)
     plain = Components(matrix, registry)
     targets = tuple(t for override in matrix.overrides for t in _targets(plain, override))
-    components = Components(matrix, registry, targets)
+    components = Components(matrix, registry, targets, folder)
     _check_every_field(components)
     return components
 

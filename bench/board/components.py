@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from bench.board.matrix import NO_BUDGET, Cell, Matrix, Override, recipe_with
@@ -50,6 +51,7 @@ class Components:
     matrix: Matrix
     registry: Registry
     targets: tuple[tuple[Override, str, str, Any], ...] = ()  # override, kind, field, value
+    folder: Path | None = None  # the board's, beside whose matrix.toml files may lie
     _known: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def get(self, kind: str, name: str, **coordinate: Any) -> Any:
@@ -119,12 +121,17 @@ class Components:
         return {type(entry.component): entry.distribution for entry in self.registry.entries}
 
     def differs(self, kind: str, component: Any) -> dict[str, Any]:
-        """Fields that differ from those of the installed component it comes from."""
+        """Fields that differ from those of the installed component it comes from.
+
+        Those that say where files lie are left out: what they hold is told by a digest.
+        """
         origin = self.entry(kind, component.name).component
+        roots = fact(kind, component, "roots") if "roots" in KINDS[kind].facts else ()
         return {
             f.name: getattr(component, f.name)
             for f in dataclasses.fields(component)
-            if f.name != "name" and getattr(component, f.name) != getattr(origin, f.name)
+            if f.name not in ("name", *roots)
+            and getattr(component, f.name) != getattr(origin, f.name)
         }
 
     def _matching(

@@ -86,7 +86,7 @@ def run(asked: Asked) -> int:
             "leaderboard --check`; to run it all the same, take the line `frozen` out of a copy"
         )
     published.read(asked.board)  # what is wrong with it is said before hours of work, not after
-    components = resolve(matrix, discover())
+    components = resolve(matrix, discover(), asked.board)
     cells = chosen_cells(matrix, asked.methods, asked.only)
     slots = slots_of(asked.devices, asked.jobs)
     found = read_all(asked.board)
@@ -189,12 +189,13 @@ def _published(
 def _write(home: Path, ran: Ran, valid: Sequence[Result], store: Store) -> list[str]:
     """Write records, pictures and pages of a board; the names of the pages."""
     from bench.report.folder import publish
+    from bench.store.store import waiting
 
     pictured = {
         record.coordinate: store.folder(probe.stage, probe.key) / "pictures.safetensors"
         for record, probe in ran.probes
     }
-    with _held(home, store):
+    with waiting(home / "matrix.toml", f"writes to {home}"):  # with a store of its own, perhaps
         return publish(home, valid, pictured)
 
 
@@ -208,26 +209,18 @@ def _publication(home: Path, engine: Engine, plan: Plan) -> Publication:
     from bench.engine.results import records_of
     from bench.records.files import split_valid
     from bench.report.folder import keep
+    from bench.store.store import waiting
 
     def write(part: Plan, outcome: Outcome) -> None:
         valid, _ = split_valid(records_of(engine.components, part, outcome).records)
         try:
             if valid:
-                with _held(home, engine.store):
+                with waiting(home / "matrix.toml", f"writes to {home}"):
                     keep(home, valid)
         except (BenchError, OSError) as error:
             console.print(f"records are not written before the end: {error}", style="red")
 
     return Publication(plan, write)
-
-
-@contextmanager
-def _held(board: Path, store: Store) -> Iterator[None]:
-    """Hold the files of a board: another run may write them, too."""
-    from bench.contract.keys import digest
-
-    with store.waiting_lock("board", digest(str(board.resolve()))):
-        yield
 
 
 def slots_of(devices: Sequence[str], jobs: int) -> tuple[Slot, ...]:

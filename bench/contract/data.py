@@ -94,8 +94,8 @@ class Data:
     """A data set: two splits and what is known of them.
 
     `digest` names the content (`digest_of_tensors`, or for folders a hash of the sorted manifest
-    of paths and sizes); `sources` are the files read, so that a kept copy is dropped when one
-    of them changes.
+    of paths and sizes); `sources` are the files and folders read, and those looked for first and
+    not found, so that a kept copy is dropped when one of them, or a file in one of them, changes.
     """
 
     train: Split

@@ -24,7 +24,13 @@ hookspec = pluggy.HookspecMarker("bench")
 
 @hookspec
 def bench_datasets() -> Sequence[Any]:  # type: ignore[empty-body]
-    """Data sets: `load() -> Data`."""
+    """Data sets: `load() -> Data`.
+
+    Class variable `published`: how many images each split has as published ("train", "test", and
+    perhaps the "digest" of all); other data are refused unless the board says `partial = true`.
+    `roots` names fields that say where files lie, which no record keeps; the harness makes them
+    absolute: beside matrix.toml, or in the data folder.
+    """
 
 
 @hookspec

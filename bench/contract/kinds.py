@@ -132,6 +132,13 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
+def _is_published(value: Any) -> bool:
+    known = isinstance(value, Mapping) and set(value) <= {"train", "test", "digest"}
+    return known and all(
+        isinstance(one, str) if name == "digest" else _is_count(one) for name, one in value.items()
+    )
+
+
 def _are_names(value: Any) -> bool:
     return isinstance(value, tuple) and all(isinstance(name, str) for name in value)
 
@@ -166,7 +173,28 @@ def _kind(name: str, verb: str, given: str, gives: str, **facts: Fact) -> Kind:
 
 
 _ROWS = (
-    _kind("dataset", "load", "", "`Data`", track=EITHER, download=DOWNLOAD),
+    _kind(
+        "dataset",
+        "load",
+        "",
+        "`Data`",
+        track=EITHER,
+        download=DOWNLOAD,
+        published=Fact(
+            {},
+            _is_published,
+            "images of each split as published; others are refused unless the board says "
+            "`partial = true`",
+            'counts by split, as {"train": 60000, "test": 10000}, and perhaps the "digest"',
+        ),
+        roots=Fact(
+            (),
+            _are_names,
+            "fields that say where its files lie: beside matrix.toml, in the data folder or "
+            "absolute; they are in no record",
+            "a tuple of fields",
+        ),
+    ),
     _kind(
         "teacher",
         "squeeze",

@@ -264,7 +264,12 @@ def _described(components: Components, planned: Planned) -> dict[str, Any]:
         "recipe": plain,
         "versions": versions,
         "code": {kind: registry.identity(c)["code"] for kind, c in planned.components.items()},
-        "data": {"digest": dataset.facts["digest"], "classes": dataset.identity["classes"]},
+        "data": {
+            "digest": dataset.facts["digest"],
+            "classes": dataset.identity["classes"],
+            # by "train", "test" and "digest": what was read, and what is published
+            **({"partial": dataset.facts["partial"]} if dataset.facts["partial"] else {}),
+        },
         "evaluate": components.matrix.evaluate,
         "protocol": keys.PROTOCOL,
     }

@@ -14,8 +14,6 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from bench.board.components import Components
 from bench.board.matrix import Cell
 from bench.contract.errors import BenchError
@@ -26,7 +24,7 @@ from bench.engine.prices import profile
 from bench.stages.load import data_folder, is_current
 from bench.stages.plan import Plan, load_stage, plan
 from bench.stages.stage import Dataset, Stage, Work, identity_of
-from bench.store.store import Finished, Store
+from bench.store.store import Finished, Lock, Store
 
 BUNDLE = 32  # metrics are quick: so many share one process
 BEAT = 1.0  # seconds between two words that a stage still runs
@@ -214,7 +212,7 @@ class _Run:
     elsewhere: list[Stage] = field(default_factory=list)  # another run is at it
     looked: float = 0.0
     beaten: float = 0.0
-    running: dict[str, tuple[Stage, FileLock]] = field(default_factory=dict)
+    running: dict[str, tuple[Stage, Lock]] = field(default_factory=dict)
     executor: Executor | None = None
 
     def __post_init__(self) -> None:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import os
+import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from bench.contract.errors import BenchError
+from bench.contract.kinds import fact
 from bench.stages.stage import Identity, Result, Stage
 from bench.store.store import Finished
 
 if TYPE_CHECKING:
+    from bench.contract.data import Data
     from bench.stages.io import Desk
+
+BOTH = ("train", "test")
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,10 +29,10 @@ class Load(Stage):
 
     kind: ClassVar[str] = "load"
 
-    component: Any
+    component: Any  # as `located` has found it
     evaluate: str
     folder: str
-    partial: bool = False  # may the counts be others than those in print?
+    partial: bool = False  # may it differ from what is published?
 
     @property
     def words(self) -> str:
@@ -38,50 +48,121 @@ class Load(Stage):
         return {
             "dataset": named(self.component),
             "evaluate": self.evaluate,
-            "folder": self.folder,
+            "data_folder": self.folder,
             **({"partial": True} if self.partial else {}),
         }
 
     def run(self, desk: Desk) -> Result:
         import torch
 
-        from bench.contract.data import TensorSplit
-        from bench.stages.source import load
+        from bench.contract.data import digest_of_tensors
+        from bench.stages.source import checked, in_memory
 
-        data = load(self.component, self.evaluate)
-        in_memory = isinstance(data.train, TensorSplit) and isinstance(data.test, TensorSplit)
-        tensors = {}
-        for name, split in (("train", data.train), ("test", data.test)):
-            tensors[name] = {"labels": split.labels}
-            if isinstance(split, TensorSplit) and in_memory:
-                tensors[name]["pixels"] = split.pixels
+        whole = self.component.load()
+        partial = self._difference(whole)  # before hours of decoding
+        data = checked(whole, self.evaluate)
+        kept, tensors = in_memory(data, desk.progress)
+        digest = data.digest
+        if kept == "views":  # they say more than names and sizes of files
+            digest = digest_of_tensors(
+                *(tensors[name][part] for name in BOTH for part in ("pixels", "labels"))
+            )
         value = {
             "classes": list(data.classes),
             "shape": list(data.shape),
             "mean": list(data.mean),
             "std": list(data.std),
             "flip": data.flip,
-            "digest": data.digest,
+            "digest": digest,
+            "files": data.digest,
             "counts": torch.bincount(data.train.labels, minlength=len(data.classes)).tolist(),
             "test": len(data.test.labels),
-            "in_memory": in_memory,
-            "sources": [[s, os.stat(s).st_size, os.stat(s).st_mtime_ns] for s in data.sources],
+            "kept": kept,
+            "partial": partial,
+            "sources": [[source, *stamp(source)] for source in data.sources],
         }
         return tensors, value
 
+    def _difference(self, data: Data) -> dict[str, list[int | str]]:
+        """Where it is not what was published: what was read, and what is published, by name.
+
+        Raises BenchError for a difference that the board does not allow.
+        """
+        published = fact("dataset", self.component, "published")
+        read = {
+            name: data.digest if name == "digest" else len(getattr(data, name).labels)
+            for name in published
+        }
+        other = {name: [read[name], published[name]] for name in published}
+        other = {name: both for name, both in other.items() if both[0] != both[1]}
+        if other and not self.partial:
+            raise BenchError(f"{self.component.name} {_told(other, read, published)}")
+        return other
+
+
+def _told(
+    other: Mapping[str, list[int | str]], read: Mapping[str, Any], published: Mapping[str, Any]
+) -> str:
+    """What is wrong with data under a published name, and what to do."""
+    end = "get it again; or let the board say `partial = true`, and its page says what was read"
+    found = [read.get(name) for name in BOTH]
+    if other.keys() >= set(BOTH) and found == [published[name] for name in reversed(BOTH)]:
+        return (
+            f"has its splits exchanged: {read['train']:,} train images and {read['test']:,} test "
+            "images; put each in the place of the other"
+        )
+    counts = [
+        f"{found:,} {name} images where {expected:,} are published"
+        for name, (found, expected) in other.items()
+        if name != "digest"
+    ]
+    if counts:
+        return f"has {' and '.join(counts)}; {end}"
+    digest, expected = other["digest"]
+    return f"has other pixels or labels (digest {digest}) than are published ({expected}); {end}"
+
 
 def data_folder() -> str:
-    """Where the user has put data files, as far as the harness knows."""
-    return os.environ.get("BENCH_DATA", "")
+    """Where the user has put data files, as far as the harness knows: absolute."""
+    return str(Path(os.environ.get("BENCH_DATA") or "data").expanduser().resolve())
+
+
+def located(component: Any, board: Path | None) -> Any:
+    """A data set whose fields of places are absolute: beside `board`'s matrix, or in the data.
+
+    Two boards, or one with other data folders, may mean other files by the same words.
+    """
+    found = {}
+    for name in fact("dataset", component, "roots"):
+        given = Path(getattr(component, name)).expanduser()
+        if getattr(component, name):
+            paths = [Path(root, given) for root in (board or ".", data_folder())]
+            found[name] = str(next((p for p in paths if p.exists()), paths[0]).absolute())
+    return dataclasses.replace(component, **found) if found else component
+
+
+def stamp(path: str) -> list[Any]:
+    """What changes when a file, or a file in a folder, is written: [] for what is not there."""
+    try:
+        found = os.stat(path)
+        if not stat.S_ISDIR(found.st_mode):
+            return [found.st_size, found.st_mtime_ns]
+        with os.scandir(path) as entries:
+            rows = sorted(_row(entry) for entry in entries)
+    except OSError:
+        return []
+    return [len(rows), hashlib.sha256("\n".join(rows).encode(errors="replace")).hexdigest()[:16]]
+
+
+def _row(entry: os.DirEntry[str]) -> str:
+    try:
+        found = entry.stat()
+    except OSError:
+        return f"{entry.name} gone"
+    inside = stat.S_ISDIR(found.st_mode)  # whose time also tells of what is below
+    return f"{entry.name} {'/' if inside else (found.st_size, found.st_mtime_ns)}"
 
 
 def is_current(loaded: Finished) -> bool:
     """Are the files that a data set was read from as they were then?"""
-    for path, size, modified in loaded.value["sources"]:
-        try:
-            now = os.stat(path)
-        except OSError:
-            return False
-        if (now.st_size, now.st_mtime_ns) != (size, modified):
-            return False
-    return True
+    return all(stamp(path) == then for path, *then in loaded.value["sources"])

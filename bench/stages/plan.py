@@ -23,7 +23,7 @@ from bench.contract.keys import digest
 from bench.contract.kinds import fact
 from bench.stages.attack import Attack, Probe
 from bench.stages.condense import Condense
-from bench.stages.load import Load, data_folder
+from bench.stages.load import Load, data_folder, located
 from bench.stages.measure import Looked, Measure
 from bench.stages.sample import Sample
 from bench.stages.squeeze import Squeeze, settings_of
@@ -78,10 +78,10 @@ class Plan:
 
 def load_stage(components: Components, name: str) -> Load:
     """The stage that loads a data set."""
-    component = components.get("dataset", name, dataset=name)
+    component = located(components.get("dataset", name, dataset=name), components.folder)
     evaluate, folder = components.matrix.evaluate, data_folder()
-    nothing = Dataset(name, component, "", {}, evaluate)
     partial = components.matrix.may_be_partial(name)
+    nothing = Dataset(name, component, "", {}, evaluate)
     stage = Load(nothing, 0, component, evaluate, folder, partial)
     identity = components.registry.identity
     return replace(stage, id=digest(stage.spec(lambda part: digest(identity(part)))))

@@ -1,32 +1,107 @@
-"""Where a stage finds its data: in the store if they fit in memory, else in their files, anew."""
+"""Where a stage finds its data: in the store if they fit in memory, else in their files, anew.
+
+Small images of a data set on disk are decoded once, and their views kept (`in_memory`); crops are
+cut from the files all the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import cache
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench.contract.data import Data, Split, Subset, TensorSplit
+from bench.contract.data import Data, Split, Subset, TensorSplit, as_float
 from bench.contract.errors import BenchError
 from bench.contract.keys import digest
 from bench.store.store import Finished, Store
 from bench.training import gates
+from bench.training.loading import Views, batches
 
 VALIDATION = 0.2  # share of each class that evaluate = "validation" carves from the training split
+AT_ONCE = 1024  # images that are decoded, or looked at, between two looks at the clock
+KEPT = 256 * 2**20
+"""Bytes of views that are kept of a data set on disk: every worker holds them in its memory.
+
+It is room for ImageNette at 64 pixels (165 MB) and CIFAR (184 MB); Tiny-ImageNet has 1.4 GB.
+"""
 
 
 def load(dataset: Any, evaluate: str = "test") -> Data:
     """A data set; for evaluate = "validation", with a part of its training split as the test."""
-    data: Data = dataset.load()
+    return checked(dataset.load(), evaluate)
+
+
+def checked(data: Data, evaluate: str) -> Data:
+    """The same, of a data set that has been loaded. Raises BenchError for one that is not legal."""
     if evaluate == "validation":
         gates.check_data(data, splits=("train",))  # law 4: the test split stays closed
         return carved(data)
     gates.check_data(data)
     return data
+
+
+def in_memory(
+    data: Data, progress: Callable[[int, int], None]
+) -> tuple[str, dict[str, dict[str, Tensor]]]:
+    """How much the store keeps of both splits, and the tensors, by split and name.
+
+    That is "pixels" of splits in memory, "views" of small ones on disk, or "" (labels alone).
+    Raises BenchError for an image that is not legal, unless the answer is "".
+    """
+    splits = {"train": data.train, "test": data.test}
+    whole = {name: split for name, split in splits.items() if isinstance(split, TensorSplit)}
+    if len(whole) == len(splits):
+        for name, one in whole.items():
+            _check_whole(one, data.shape, name)
+        return "pixels", {name: _tensors(one.pixels, one) for name, one in whole.items()}
+    total = sum(len(split.labels) for split in splits.values())
+    labels = {name: {"labels": split.labels} for name, split in splits.items()}
+    if total * prod(data.shape) > KEPT:
+        return "", labels
+    done, kept = 0, {}
+    for name, split in splits.items():
+        pixels = torch.empty((len(split.labels), *data.shape), dtype=torch.uint8)
+        with closing(batches(split, torch.arange(len(pixels)), AT_ONCE)) as parts:
+            for start, images in enumerate(parts):
+                _check_part(images, data.shape, name, start * AT_ONCE)
+                part = pixels[start * AT_ONCE :][: len(images)]
+                part.copy_((images * 255).round())
+                if not torch.equal(as_float(part), images):
+                    return "", labels  # the store would round them
+                done += len(images)
+                progress(done, total)
+        kept[name] = _tensors(pixels, split)
+    return "views", kept
+
+
+def _tensors(pixels: Tensor, split: Split) -> dict[str, Tensor]:
+    return {"pixels": pixels, "labels": split.labels}
+
+
+def _check_whole(split: TensorSplit, shape: tuple[int, ...], name: str) -> None:
+    if len(split.pixels) != len(split.labels):
+        raise BenchError(
+            f"the {name} split has {len(split.pixels):,} images and {len(split.labels):,} labels; "
+            "expected a label for each image"
+        )
+    for number, part in enumerate(torch.split(split.pixels, AT_ONCE)):
+        _check_part(part, shape, name, number * AT_ONCE)
+
+
+def _check_part(images: Tensor, shape: tuple[int, ...], name: str, first: int) -> None:
+    """The gate of pixels; where it is shut, it names the first image that is wrong."""
+    try:
+        gates.check_pixels(images, shape, f"the {name} images")
+    except BenchError:
+        for number, image in enumerate(images, first):
+            gates.check_pixels(image[None], shape, f"{name} image {number} (of 0, 1, ...)")
+        raise
 
 
 def carved(data: Data) -> Data:
@@ -72,8 +147,8 @@ class Source:
     def split(self, name: str) -> Split:
         """A copy: what one metric of a bundle does to it is nothing to the next."""
         split = _split(self, name)
-        if isinstance(split, TensorSplit):
-            return TensorSplit(split.pixels.clone(), split.labels.clone())
+        if isinstance(split, TensorSplit | Views):
+            return replace(split, pixels=split.pixels.clone(), labels=split.labels.clone())
         return split
 
     @property
@@ -84,10 +159,18 @@ class Source:
 @cache
 def _split(source: Source, name: str) -> Split:  # cached: a bundle of metrics asks over and over
     found = finished(source.store, "load", source.key)
-    if found.value["in_memory"]:
+    if found.value["kept"] == "pixels":
         return TensorSplit(**source.store.read(found, name))
+    if found.value["kept"] == "views":
+        return Views(**source.store.read(found, name), files=lambda: _on_disk(source, name))
+    return _on_disk(source, name)
+
+
+@cache
+def _on_disk(source: Source, name: str) -> Split:
+    found = finished(source.store, "load", source.key)
     data = load(source.dataset, source.evaluate)
-    if data.digest != found.value["digest"]:
+    if data.digest != found.value["files"]:
         source.store.remove(found)  # a file rewritten in place leaves the time of its folder alone
         raise BenchError("the files of the data set have changed since they were read; run again")
     split: Split = getattr(data, name)

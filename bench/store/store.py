@@ -7,17 +7,20 @@ process dies. Two runs may share a store: a lock a key keeps them from doing one
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
+import sys
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from filelock import FileLock, Timeout
 
 from bench.contract.errors import BenchError
 from bench.contract.keys import digest
@@ -61,28 +64,53 @@ class Store:
         return self.root / stage / key
 
     def find(self, stage: str, key: str) -> Finished | None:
-        """The finished stage, or None. A folder that cannot be read counts as not there."""
+        """The finished stage, or None. What is damaged counts as not there, and is made again.
+
+        Raises BenchError for a folder that is there and may not be read.
+        """
+        folder = self.folder(stage, key)
         try:
-            text = (self.folder(stage, key) / DONE).read_text()
+            text = (folder / DONE).read_text(encoding="utf-8")
             found = Finished(**json.loads(text))
-        except (OSError, ValueError, TypeError):
+            right = (found.stage, found.key) == (stage, key) and found.content == content_of(
+                found.files, found.value
+            )
+            if right and all((folder / name).exists() for name in found.files):
+                return found
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        return found if (found.stage, found.key) == (stage, key) else None
+        except OSError as error:
+            raise BenchError(
+                f"{folder} cannot be read ({error.strerror}); expected a store that you may read; "
+                f"let its owner run `chmod -R g+rwX {self.root}`, or name another with --store"
+            ) from None
+        except (ValueError, TypeError):
+            pass
+        sys.stderr.write(f"{folder} is damaged: it is made again\n")
+        return None
 
     def read(self, finished: Finished, name: str = "result") -> dict[str, Tensor]:
         """The tensors of a finished stage, checked against their hash.
 
-        Raises BenchError if the file is gone or has changed since it was written.
+        Raises BenchError if the file is gone or has changed since it was written; then the stage
+        is forgotten, so that another run makes it again.
         """
         from safetensors.torch import load
 
         folder = self.folder(finished.stage, finished.key)
         try:
             blob = (folder / f"{name}.safetensors").read_bytes()
+        except FileNotFoundError as error:
+            self.remove(finished)
+            raise BenchError(f"{error}; run again to make it anew") from None
         except OSError as error:
-            raise BenchError(f"{error}; delete {folder} and run again") from None
+            raise BenchError(f"{error}; expected a store that you may read") from None
         if hashlib.sha256(blob).hexdigest() != finished.files.get(f"{name}.safetensors"):
-            raise BenchError(f"{folder}/{name}.safetensors was changed; delete the folder")
+            self.remove(finished)
+            raise BenchError(
+                f"{folder}/{name}.safetensors was changed after it was written, and is deleted; "
+                "run again to make it anew"
+            )
         return load(blob)
 
     def publish(
@@ -107,7 +135,7 @@ class Store:
                 blob = save({k: v.contiguous().clone() for k, v in content.items()})
                 (temporary / f"{name}.safetensors").write_bytes(blob)
                 files[f"{name}.safetensors"] = hashlib.sha256(blob).hexdigest()
-            content_hash = digest({"files": files, "value": value})
+            content_hash = content_of(files, value)
             finished = Finished(
                 stage,
                 key,
@@ -120,12 +148,18 @@ class Store:
             )
             (temporary / DONE).write_text(json.dumps(asdict(finished), indent=1, sort_keys=True))
             return self._move_in(temporary, finished)
+        except OSError as error:
+            raise _told(error, self.root) from None
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def _temporary(self, stage: str) -> Path:
-        (self.root / "tmp").mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f"{stage}-", dir=self.root / "tmp"))
+        folder = self.root / "tmp" / f"{stage}-{secrets.token_hex(8)}"
+        try:
+            folder.mkdir(parents=True)  # by the umask: a group may share a store
+        except OSError as error:
+            raise _told(error, self.root) from None
+        return folder
 
     def _move_in(self, temporary: Path, finished: Finished) -> Finished:
         target = self.folder(finished.stage, finished.key)
@@ -144,19 +178,20 @@ class Store:
         """Forget a stage whose inputs have changed behind its key: files of a data set."""
         shutil.rmtree(self.folder(finished.stage, finished.key), ignore_errors=True)
 
-    def lock(self, stage: str, key: str) -> FileLock | None:
-        """A held lock on a key, or None if another run holds it. It goes when its holder dies."""
-        lock = self.waiting_lock(stage, key)
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            return None
-        return lock
+    def lock(self, stage: str, key: str) -> Lock | None:
+        """A held lock on a key, or None if another run holds it. It goes when its holder dies.
 
-    def waiting_lock(self, what: str, key: str) -> FileLock:
-        """A lock to be taken with `with`, which waits for whoever holds it."""
-        (self.root / "locks").mkdir(parents=True, exist_ok=True)
-        return FileLock(self.root / "locks" / f"{what}-{key}")
+        Raises BenchError where the file system of the store knows no locks.
+        """
+        path = self.root / "locks" / f"{stage}-{key}"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return _locked(path, os.O_CREAT)
+        except OSError as error:
+            raise BenchError(
+                f"{path} cannot be locked ({error.strerror}); expected a file that you may write, "
+                "on a file system with flock; name a store on a local disk with --store"
+            ) from None
 
     def log(self, stage: str, key: str) -> Path:
         """Where the worker of a stage writes what it prints."""
@@ -173,3 +208,74 @@ class Store:
             found = self.find(path.parent.parent.name, path.parent.name)
             if found:
                 yield found
+
+
+def content_of(files: Mapping[str, str], value: Mapping[str, Any]) -> str:
+    """The name of what came out of a stage."""
+    return digest({"files": files, "value": value})
+
+
+@dataclass
+class Lock:
+    """A lock of this process on the file behind `descriptor`; once released, it stays so."""
+
+    descriptor: int
+
+    @property
+    def is_locked(self) -> bool:
+        return self.descriptor >= 0
+
+    def release(self) -> None:
+        if self.is_locked:
+            os.close(self.descriptor)
+        self.descriptor = -1  # which may be another file's by now
+
+
+def _locked(path: Path, flags: int = 0) -> Lock | None:
+    """A lock on a file, or None if another process has it. Raises OSError."""
+    descriptor = os.open(path, os.O_RDWR | flags, 0o666)  # and the umask: a group may share it
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return None
+        raise
+    return Lock(descriptor)
+
+
+@contextmanager
+def waiting(path: Path, what: str) -> Iterator[None]:
+    """Inside, a file that is there is locked; what is waited for, and since when, is told.
+
+    Where that cannot be, on a file system without flock, a line says so: finished work is not
+    lost for want of a lock.
+    """
+    lock, told = None, False
+    try:
+        while not (lock := _locked(path)):
+            if not told:
+                told = True
+                sys.stderr.write(
+                    f"waiting since {time.strftime('%H:%M:%S')} for another run that {what} "
+                    f"(it holds a lock on {path}): wait, or end that run\n"
+                )
+            time.sleep(0.2)
+    except OSError as error:
+        sys.stderr.write(
+            f"{path} cannot be locked ({error.strerror}): see that no other run {what} now\n"
+        )
+    try:
+        yield
+    finally:
+        if lock:
+            lock.release()
+
+
+def _told(error: OSError, root: Path) -> BenchError:
+    """What a failed write is, with the place: an error of a full disk names none."""
+    place = error.filename2 or error.filename or root
+    return BenchError(
+        f"{place} cannot be written ({error.strerror or error}); expected room and the right to "
+        f"write in {root}; make room there, or name another store with --store"
+    )

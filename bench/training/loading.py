@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from bench.contract.data import Split, Subset, TensorSplit
+from bench.contract.data import Split, Subset, TensorSplit, as_float
 
 Request = tuple[Tensor, Tensor | None]  # index [B] and boxes [B, 4], as `Split.images` has them
 READERS = min(8, os.cpu_count() or 1)  # threads that decode; decoders release the GIL
@@ -26,6 +27,26 @@ def probed_images(test: Split, data_digest: str, images: int) -> Tensor:
     generator = torch.Generator().manual_seed(int(data_digest[:12], 16))
     order = torch.randperm(len(test.labels), generator=generator)
     return order[:images] if images else order
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """A split on disk whose whole images lie in memory: pixels uint8 [T, C, H, W].
+
+    Crops are cut from the original files, which `files` opens when the first is asked for.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    files: Callable[[], Split]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def images(self, index: Tensor, boxes: Tensor | None = None) -> Tensor:
+        if boxes is None:
+            return as_float(self.pixels[index])
+        return self.files().images(index, boxes)
 
 
 def batches(split: Split, index: Tensor, size: int) -> Generator[Tensor, None, None]:
@@ -50,7 +71,8 @@ def read(split: Split, requests: Iterable[Request]) -> Generator[Tensor, None, N
         waiting: deque[tuple[Future[Tensor], bool]] = deque()
         pieces: list[Tensor] = []  # of the batch that comes next
         for index, boxes in requests:
-            parts = torch.split(index, PIECE)
+            nothing_to_decode = isinstance(memory, Views) and boxes is None
+            parts = torch.split(index, len(index) if nothing_to_decode else PIECE)
             cuts = torch.split(boxes, PIECE) if boxes is not None else [None] * len(parts)
             for number, (part, cut) in enumerate(zip(parts, cuts, strict=True), 1):
                 waiting.append((threads.submit(split.images, part, cut), number == len(parts)))

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from bench.contract.errors import BenchError
-from bench.store.store import Finished, Store
+from bench.store.store import Finished, Store, waiting
 
 TENSORS = {"result": {"images": torch.arange(6.0).view(2, 3), "labels": torch.tensor([0, 1])}}
 
@@ -138,7 +138,7 @@ def test_the_content_does_not_depend_on_the_layout_in_memory(store: Store) -> No
         ({"value": {"accuracy": math.nan}}, ValueError),
         ({"value": {"accuracy": object()}}, TypeError),
         ({"cost": {"seconds": object()}}, TypeError),
-        ({"tensors": {"no/such/folder": TENSORS["result"]}}, OSError),
+        ({"tensors": {"no/such/folder": TENSORS["result"]}}, BenchError),
     ],
     ids=["second file", "nan", "no JSON", "no JSON in the cost", "no folder"],
 )
@@ -204,15 +204,105 @@ def test_a_file_that_was_changed_is_not_read(store: Store) -> None:
     blob = bytearray(path.read_bytes())
     blob[-1] ^= 1
     path.write_bytes(blob)
-    with pytest.raises(BenchError, match=r"result\.safetensors was changed; delete the folder"):
+    with pytest.raises(BenchError, match=r"result\.safetensors was changed .* run again"):
         store.read(found)
+    assert store.find("condense", "k") is None  # and so it is made again
+    assert torch.equal(store.read(publish(store))["labels"], TENSORS["result"]["labels"])
 
 
 def test_a_file_that_is_gone_says_what_to_do(store: Store) -> None:
     found = publish(store)
     (store.folder("condense", "k") / "result.safetensors").unlink()
-    with pytest.raises(BenchError, match=r"No such file.*delete .* and run again"):
+    with pytest.raises(BenchError, match=r"No such file.*; run again"):
         store.read(found)
+
+
+def test_a_value_that_was_changed_counts_as_not_there_and_a_line_says_so(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = publish(store)
+    done = store.folder("condense", "k") / "done.json"
+    done.write_text(done.read_text().replace('"size": 2', '"size": 200'))
+    assert store.find("condense", "k") is None
+    assert capsys.readouterr().err == f"{done.parent} is damaged: it is made again\n"
+    assert publish(store) == made == store.find("condense", "k")
+
+
+def test_what_may_not_be_read_is_an_error_and_not_absent(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(store)
+
+    def refuse(*args: Any, **options: Any) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(
+        BenchError, match=r"cannot be read \(Permission denied\); .*chmod -R g\+rwX"
+    ):
+        store.find("condense", "k")
+
+
+def test_a_group_that_shares_a_store_is_let_in_by_the_umask(store: Store) -> None:
+    before = os.umask(0o002)
+    try:
+        publish(store)
+        lock = store.lock("condense", "k")
+    finally:
+        os.umask(before)
+    assert lock
+    lock.release()
+    folder = store.folder("condense", "k")
+    assert folder.stat().st_mode & 0o777 == 0o775
+    for path in (*folder.iterdir(), *(store.root / "locks").iterdir()):
+        assert path.stat().st_mode & 0o777 == 0o664
+
+
+def test_a_full_disk_is_told_with_the_place(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(BenchError, match=rf"{store.root} cannot be written \(No space left"):
+        publish(store)
+    assert leftovers(store) == []
+
+
+def test_a_file_system_without_locks_is_told_and_costs_no_finished_work(
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def missing(*args: Any) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", missing)
+    with pytest.raises(BenchError, match=r"cannot be locked \(No locks available\); .*--store"):
+        store.lock("condense", "k")
+    board = tmp_path / "matrix.toml"
+    board.touch()
+    with waiting(board, "writes to it"):
+        assert "see that no other run writes to it now" in capsys.readouterr().err
+
+
+def test_who_waits_for_a_board_says_so_once_and_goes_on_when_it_is_free(tmp_path: Path) -> None:
+    board = tmp_path / "matrix.toml"
+    board.touch()
+    script = (
+        "import sys, pathlib\nfrom bench.store.store import waiting\n"
+        "with waiting(pathlib.Path(sys.argv[1]), 'writes to it'): print('mine')"
+    )
+    command = [sys.executable, "-c", script, str(board)]
+    with waiting(board, "writes to it"):
+        other = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert other.stderr
+        told = other.stderr.readline()
+    out, more = other.communicate(timeout=30)
+    assert told.startswith("waiting since ")
+    assert f"for another run that writes to it (it holds a lock on {board})" in told
+    assert (out, more) == ("mine\n", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["matrix.toml"]
 
 
 def test_what_is_removed_is_not_found(store: Store) -> None:
@@ -225,7 +315,7 @@ def test_what_is_removed_is_not_found(store: Store) -> None:
 def test_a_folder_that_cannot_be_written_says_so_itself(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "condense").write_text("a file in the way")
-    with pytest.raises(OSError, match="condense"):
+    with pytest.raises(BenchError, match=r"condense cannot be written .*; expected room"):
         publish(Store(tmp_path / "store"))
     assert leftovers(Store(tmp_path / "store")) == []
 

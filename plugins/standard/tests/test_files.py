@@ -204,6 +204,19 @@ def test_of_an_archive_folders_that_are_here_stay_and_the_others_come(data, web)
     assert (data / "it/val/y").read_bytes() == b"new"
 
 
+@pytest.mark.parametrize("name", ["../out", "/tmp/out"])
+def test_a_member_that_leads_out_of_its_folder_is_refused(data, name):
+    packed = put(data / "it.tar.gz", archive({name: b"x"}))
+    (data / "into").mkdir()
+    if name.startswith("/"):  # it is put below the folder
+        files.extract(packed, data / "into")
+        assert (data / "into/tmp/out").read_bytes() == b"x"
+        return
+    with pytest.raises(BenchError, match=r"it.tar.gz holds a member that leads out"):
+        files.extract(packed, data / "into")
+    assert not (data / "out").exists()
+
+
 def test_a_download_that_fails_leaves_no_empty_folder(data):
     with pytest.raises(BenchError):
         files.fetch("It", [f"{refused()}/x"], md5(b"content"), data / "it")

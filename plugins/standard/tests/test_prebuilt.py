@@ -218,7 +218,47 @@ def test_a_pickle_is_not_opened_but_told_how_to_convert(tmp_path):
     assert len(Prebuilt(path=str(converted), sha256=sha(converted)).condense(task())) == K * IPC
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_probabilities_of_half_precision_are_distributions(file, dtype):
+    soft = torch.softmax(torch.eye(K)[LABELS] * 3.3, 1)
+    found = file(labels=soft.to(dtype)).condense(task()).labels
+    assert torch.allclose(found.sum(1), torch.ones(6), atol=1e-6)
+    assert torch.allclose(found, soft, atol=5e-3)
+
+
+def test_a_rounding_below_0_is_0_and_a_negative_probability_is_none(file):
+    hard = torch.eye(K)[LABELS]
+    assert torch.equal(file(labels=hard - 1e-9 * (1 - hard)).condense(task()).labels, hard)
+    assert "are not distributions" in fault(file(labels=hard - 1e-3 * (1 - hard)))
+
+
 # ---- folders
+
+
+def test_litter_and_upper_case_endings_are_no_fault(folder, tmp_path):
+    folder()
+    (tmp_path / "set" / "__MACOSX").mkdir()
+    (tmp_path / "set" / "cat" / "Thumbs.db").write_text("x")
+    (tmp_path / "set" / "cat" / "0.png").rename(tmp_path / "set" / "cat" / "0.PNG")
+    told = fault(Prebuilt(path=str(tmp_path / "set")))
+    sha256 = told.split(" is ")[1][:64]
+    assert len(Prebuilt(path=str(tmp_path / "set"), sha256=sha256).condense(task())) == K * IPC
+
+
+@pytest.mark.parametrize("spelt", ["T-shirt/top", "T-shirt_top", "T-shirt-top"])
+def test_a_class_whose_name_holds_a_slash_has_a_folder(folder, spelt):
+    component = folder((spelt, "b", "c"))
+    told = fault(Prebuilt(path=component.path), task(classes=("T-shirt/top", "b", "c")))
+    made = Prebuilt(path=component.path, sha256=told.split(" is ")[1][:64])
+    condensed = made.condense(task(classes=("T-shirt/top", "b", "c")))
+    assert torch.equal(condensed.labels, torch.eye(K)[LABELS])
+    assert torch.equal(condensed.images, images())
+
+
+def test_folders_named_by_wordnet_id_are_those_of_the_names(folder):
+    names = ("tench", "church", "gas pump")
+    condensed = folder(("n01440764", "n03028079", "n03425413")).condense(task(classes=names))
+    assert torch.equal(condensed.labels, torch.eye(K)[LABELS])
 
 
 @pytest.mark.parametrize("names", [CLASSES, ("0", "1", "2"), ("00", "01", "02")])

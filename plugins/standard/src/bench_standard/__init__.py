@@ -28,10 +28,12 @@ from bench_standard.coresets import Easiest, Full, Hardest, Herding, KCenter, Ra
 from bench_standard.corruptions import KINDS as CORRUPTIONS
 from bench_standard.corruptions import Corruption
 from bench_standard.datasets.cifar import CIFAR10, CIFAR100
+from bench_standard.datasets.cifar_jpeg import CIFAR10JPEG
 from bench_standard.datasets.digits import Digits
+from bench_standard.datasets.folder import Folder
 from bench_standard.datasets.idx import MNIST, FashionMNIST
 from bench_standard.datasets.imagenet import ImageNet1K
-from bench_standard.datasets.imagenette import ImageNette, ImageWoof
+from bench_standard.datasets.imagenette import IMAGENETTE_64, ImageNette, ImageWoof
 from bench_standard.datasets.svhn import SVHN
 from bench_standard.datasets.tiny_imagenet import TinyImageNet
 from bench_standard.diffusion import Diffusion, PretrainedDiffusion
@@ -58,11 +60,14 @@ def bench_datasets() -> Sequence[Any]:
         FashionMNIST(),
         CIFAR10(),
         CIFAR100(),
+        CIFAR10JPEG(),
         SVHN(),
         ImageNette(),
+        IMAGENETTE_64,
         ImageWoof(),
         TinyImageNet(),
         ImageNet1K(),
+        Folder(),
     ]
 
 

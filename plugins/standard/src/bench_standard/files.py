@@ -22,6 +22,20 @@ def folder() -> Path:
     return Path(os.environ.get("BENCH_DATA") or "data").expanduser()
 
 
+LITTER = ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r")
+
+
+def is_litter(name: str) -> bool:
+    """Is a file or folder hidden, or what a file manager or an archiver has left behind?"""
+    return name.startswith(".") or name.lower() in LITTER
+
+
+def passed_over(choices: Iterable[str], found: Path) -> list[Path]:
+    """What comes before `found` among some paths: were it there, it would be read instead."""
+    paths = [(folder() / choice).absolute() for choice in choices]
+    return paths[: paths.index(found)] if found in paths else paths
+
+
 def find(what: str, choices: Iterable[str], get: str) -> Path:
     """The first of some paths that exists; each is absolute, or below the data folder.
 
@@ -63,7 +77,16 @@ def find_all(
     raise Missing(f"{what} is not here; expected {where}{gaps}; {get}")
 
 
-def read(path: Path) -> bytes:
+def looked_into(layouts: Iterable[str], found: Sequence[Path]) -> list[str]:
+    """The files that `find_all` has found, and the folders that it has looked into for them.
+
+    They are the sources of a data set: another file in one of them may be read instead.
+    """
+    roots = [(folder() / place).absolute() for place in layouts]
+    return list(map(str, (*found, *roots[: roots.index(found[0].parent) + 1])))
+
+
+def read(path: Path, *, unpack: bool = True) -> bytes:
     """All bytes of a file, unpacked if its name ends in ".gz". Raises BenchError."""
     try:
         raw = path.read_bytes()
@@ -72,7 +95,7 @@ def read(path: Path) -> bytes:
             f"{path} cannot be read ({error.strerror}); expected a file that you may read; check "
             "its permissions and the disk"
         ) from error
-    if path.suffix != ".gz":
+    if path.suffix != ".gz" or not unpack:
         return raw
     try:
         return gzip.decompress(raw)
@@ -97,7 +120,7 @@ def fetch(what: str, urls: Sequence[str], md5: str, into: Path, unpack: str = ""
     from http.client import HTTPException
     from tempfile import TemporaryDirectory
 
-    from torchvision.datasets.utils import download_url, extract_archive
+    from torchvision.datasets.utils import download_url
 
     failures = []
     for url in urls:
@@ -107,7 +130,7 @@ def fetch(what: str, urls: Sequence[str], md5: str, into: Path, unpack: str = ""
                 download_url(url, scratch, md5=md5)
                 [arrived] = Path(scratch).iterdir()
                 if unpack:
-                    extract_archive(arrived, Path(scratch))
+                    extract(arrived, Path(scratch))
                 for path in (Path(scratch) / unpack).iterdir() if unpack else [arrived]:
                     if not (into / path.name).is_dir():  # one that is here arrived whole
                         path.replace(into / path.name)
@@ -121,6 +144,25 @@ def fetch(what: str, urls: Sequence[str], md5: str, into: Path, unpack: str = ""
         f"{md5}; try again, or get it by hand and put "
         f"{f'what is in its folder {unpack}' if unpack else 'it'} into {into.absolute()}"
     )
+
+
+def extract(archive: Path, into: Path) -> None:
+    """Unpack a tar archive, however it is compressed; nothing in it may lead out of the folder.
+
+    Raises BenchError, with the archive's path, for a member that does, or a broken archive.
+    """
+    import tarfile
+
+    try:
+        with tarfile.open(archive) as file:
+            file.extractall(into, filter="data")
+    except tarfile.FilterError as error:
+        raise BenchError(
+            f"{archive.name} holds a member that leads out of its folder or is no plain file "
+            f"({error}); expected files and folders; do not unpack it, get it from its authors"
+        ) from None
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise damaged(archive, f"cannot be unpacked: {error}") from error
 
 
 def sha256(path: Path) -> str:

@@ -19,11 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 from bench import BenchError, CondensedSet, Missing, Task, Unsupported
 from bench_standard import files
+from bench_standard.datasets.imagenette import ImageNette, ImageWoof
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Images = list[tuple[Path, int]]  # PNG files and their classes
+NEGATIVE = 1e-6  # a probability below 0 by less is a rounding of 0
+WORDNET = {**ImageNette.classes, **ImageWoof.classes}  # names by ID
 REQUIRED, OPTIONAL = {"images", "labels"}, {"weights", "classes"}
 
 
@@ -33,9 +36,11 @@ class Prebuilt:
 
     A safetensors file holds `images` [N, C, H, W] (float32 in [0, 1], or uint8), `labels` (int
     [N], or float [N, K]: distributions) and, if need be, `weights` [N] (float32) and `classes` [N]
-    (int64), where distributions lean to other classes than those of the images. A folder holds
-    `<class>/*.png`, where the folders are named either all by class or all by index, 0 to K - 1;
-    its SHA-256 is what `LC_ALL=C sha256sum */*.png | sha256sum` says in it. A set whose images
+    (int64), where distributions lean to other classes than those of the images. Labels of half
+    precision, and those below 0 by a rounding, are made distributions again. A folder holds
+    `<class>/*.png`, where the folders are named all by class ("/" as it is, or as "_" or "-"), all
+    by WordNet ID, or all by index, 0 to K - 1; its SHA-256 is what
+    `LC_ALL=C sha256sum */*.png | sha256sum` says in it. A set whose images
     have another shape than those of the data set is Unsupported; other faults are errors.
     """
 
@@ -176,7 +181,7 @@ def _distributions(path: Path, tensors: Mapping[str, Tensor], task: Task) -> Ten
 
     labels, classes = tensors["labels"], len(task.classes)
     if labels.is_floating_point() and labels.ndim == 2:
-        return labels.float()
+        return _rounded(labels)
     whole = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
     if not whole or labels.ndim != 1:
         raise BenchError(
@@ -191,20 +196,35 @@ def _distributions(path: Path, tensors: Mapping[str, Tensor], task: Task) -> Ten
     return F.one_hot(labels.long(), classes).float()
 
 
+def _rounded(labels: Tensor) -> Tensor:
+    """Probabilities [N, K] as float32, without what rounding has done to their sums and signs."""
+    import torch
+
+    rounding = {torch.float16: 1e-2, torch.bfloat16: 2e-2}.get(labels.dtype, 0.0)
+    found = labels.float()
+    if bool((found < 0).any()) and float(found.min()) > -NEGATIVE:
+        found, rounding = found.clamp_min(0), max(rounding, NEGATIVE * labels.shape[1])
+    sums = found.double().sum(1, keepdim=True)
+    if rounding and bool(((sums - 1).abs() < rounding).all()):
+        return (found.double() / sums).float()
+    return found
+
+
 # ---- a folder of PNGs
 
 
 def _listed(folder: Path, classes: tuple[str, ...]) -> Images:
-    """The PNGs of a folder with their classes, by class and name. Hidden files are passed over."""
-    folders = [path for path in _visible(folder) if path.is_dir()]
-    names = [path.name for path in folders]
+    """The PNGs of a folder with their classes, by class and name. Litter is passed over."""
+    places = _places(folder, classes)
+    names = [path.relative_to(folder).as_posix() for path in places]
     if not names:
         raise BenchError(f"{folder} holds no folders; expected <class>/*.png in it")
-    if set(names) <= set(classes):
-        label = {name: classes.index(name) for name in names}
+    known = _spellings(classes)
+    if all(name in known for name in names):
+        label = {name: known[name] for name in names}
     else:
         numbers = all(name.isdecimal() for name in names)
-        strangers = [n for n in names if (int(n) >= len(classes) if numbers else n not in classes)]
+        strangers = [n for n in names if (int(n) >= len(classes) if numbers else n not in known)]
         if strangers:
             shown = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
             raise BenchError(
@@ -212,15 +232,43 @@ def _listed(folder: Path, classes: tuple[str, ...]) -> Images:
                 f"({shown}), or all by index (0 to {len(classes) - 1})"
             )
         label = {name: int(name) for name in names}
-    found = [(path, label[inner.name]) for inner in folders for path in _visible(inner)]
+    of = dict(zip(places, names, strict=True))
+    found = [(path, label[of[inner]]) for inner in places for path in _visible(inner)]
     for path, _ in found:
-        if path.suffix != ".png":
+        if path.suffix.lower() != ".png":
             raise BenchError(f"{path} is no PNG; expected nothing but <class>/*.png in {folder}")
     return sorted(found, key=lambda image: (image[1], image[0].as_posix()))
 
 
+def _places(folder: Path, classes: tuple[str, ...]) -> list[Path]:
+    """The folders of classes; a class `a/b` may be the folder b in a folder a."""
+    found = []
+    for path in _visible(folder):
+        nested = [inner for inner in _visible(path) if inner.is_dir()] if path.is_dir() else []
+        of = [inner for inner in nested if f"{path.name}/{inner.name}" in classes]
+        if of and len(of) == len(_visible(path)):
+            found += of
+        elif path.is_dir():
+            found.append(path)
+    return found
+
+
+def _spellings(classes: tuple[str, ...]) -> dict[str, int]:
+    """The classes by the names that their folders may have; what is ambiguous is left out."""
+    found: dict[str, int] = {}
+    ids = {name: number for number, name in WORDNET.items()}
+    for spell in (
+        lambda name: name.replace("/", "-"),
+        lambda name: name.replace("/", "_"),
+        lambda name: ids.get(name, name),
+    ):
+        spelt = [str(spell(name)) for name in classes]
+        found |= {name: k for k, name in enumerate(spelt) if spelt.count(name) == 1}
+    return found | {name: k for k, name in enumerate(classes)}
+
+
 def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(path for path in folder.iterdir() if not files.is_litter(path.name))
 
 
 def _hash_of(folder: Path, images: Images) -> str:

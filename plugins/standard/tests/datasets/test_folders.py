@@ -150,7 +150,7 @@ def test_threads_read_the_same_bytes_as_one(root):
     assert torch.equal(together, found.images(index, boxes))
 
 
-@pytest.mark.parametrize("keep", [0, 10, 200, -40])
+@pytest.mark.parametrize("keep", [10, 200, -40])
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "bmp"])
 def test_a_file_cut_short_is_named(root, keep, ending):
     path = put(root / "train" / "b" / f"0.{ending}", photograph(50, 37))

@@ -61,7 +61,11 @@ def test_images_and_labels_are_read_as_they_were_written(data, component, place,
         assert split.labels.tolist() == arrays[f"{part}-labels-idx1-ubyte"].tolist()
         assert split.labels.dtype == torch.int64
     assert loaded.shape == (1, 28, 28)
-    assert loaded.sources == tuple(str(data / place / (name + ".gz" * pack)) for name in NAMES)
+    files = tuple(str(data / place / (name + ".gz" * pack)) for name in NAMES)
+    looked = component.places[
+        : component.places.index(place) + 1
+    ]  # the first that is there is read
+    assert loaded.sources == (*files, *(str(data / one) for one in looked))
 
 
 def test_the_bytes_are_those_that_torchvision_reads(data):
@@ -85,7 +89,7 @@ def test_packed_or_not_the_content_is_the_same(data):
 def test_the_first_place_wins(data):
     write(data / "fashion-mnist", seed=1)
     write(data / "FashionMNIST/raw", seed=2)
-    assert {Path(s).parent for s in FashionMNIST().load().sources} == {data / "fashion-mnist"}
+    assert {Path(s).parent for s in FashionMNIST().load().sources[:4]} == {data / "fashion-mnist"}
 
 
 def test_a_garment_may_be_mirrored_and_a_digit_may_not(data):

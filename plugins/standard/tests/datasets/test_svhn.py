@@ -61,7 +61,8 @@ def test_the_bytes_are_those_that_torchvision_reads(data, monkeypatch, split):
 @pytest.mark.parametrize("place", ["svhn", "SVHN", "."])
 def test_the_files_are_found_in_any_of_these_folders(data, place):
     write(data / place)
-    assert SVHN().load().sources == tuple(str(data / place / f"{s}_32x32.mat") for s in COUNTS)
+    files = tuple(str(data / place / f"{s}_32x32.mat") for s in COUNTS)
+    assert SVHN().load().sources[:2] == files
 
 
 def test_missing_files_say_what_to_get_and_where_to_put_them(data):

@@ -34,6 +34,7 @@ class CIFAR10:
         ),
         "cifar-10-batches-py": (*BATCHES, "test_batch", "batches.meta"),
     }
+    published: ClassVar[Mapping[str, int]] = {"train": 50_000, "test": 10_000}
     label_bytes: ClassVar[int] = 1  # before each image of the binary version; the last one counts
     keys: ClassVar[tuple[str, str]] = ("labels", "label_names")  # of the python version
 
@@ -59,7 +60,7 @@ class CIFAR10:
             test=split([test]),
             classes=classes,
             flip=True,
-            sources=[str(path) for path in paths],
+            sources=files.looked_into(self.layouts, paths),
         )
 
     def download(self) -> None:

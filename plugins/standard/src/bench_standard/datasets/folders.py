@@ -1,9 +1,9 @@
 """Data sets in folders: one folder of image files a class, read when they are asked for.
 
 What is in memory are labels and paths (40 bytes or so an image); pixels are decoded by Pillow,
-file by file, in whichever thread asks. A view of an image is, bit for bit, what torchvision's
-transforms make of the same PIL image. Like torchvision, this ignores the orientation that EXIF
-may tell.
+file by file, in whichever thread asks. A view of an image of 8 bits is, bit for bit, what
+torchvision's transforms make of the same PIL image. Like torchvision, this ignores the
+orientation that EXIF may tell.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import BenchError, Data
-from bench_standard import files
+from bench_standard import files, pictures
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
 ENDINGS = (b".jpg", b".jpeg", b".png", b".ppm", b".bmp", b".pgm", b".tif", b".tiff", b".webp")
 """Of image files, in either case; those of torchvision's folders."""
+
+_ENDINGS = ", ".join(ending.decode() for ending in ENDINGS)
+
+SAMPLED = 64
+"""Files of a split whose bytes are in its digest: to read all of ImageNet takes half an hour."""
 
 # Of the channels of ImageNet's training images; all pretrained weights of torchvision want them
 # (https://docs.pytorch.org/vision/stable/models.html).
@@ -38,8 +43,9 @@ class FolderSplit:
 
     Without boxes, an image is resized so that its shorter side is `resize`, and its centre of
     `size` x `size` is cut out. With boxes, each box, rounded to whole pixels of the original, is
-    cut out and resized to `size` x `size`. Bilinear with antialias; grey, CMYK, palette and
-    transparent images become RGB. Raises BenchError, with its path, for a broken file.
+    cut out and resized to `size` x `size`. Bilinear with antialias. Images become RGB, or with
+    `channels` = 1 grey. Raises BenchError, with its path, for a file that is broken or has no one
+    meaning (`pictures.eight_bits`).
     """
 
     root: Path
@@ -47,34 +53,37 @@ class FolderSplit:
     labels: Tensor  # int64 [T]
     size: int
     resize: int
+    channels: int = 3
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def images(self, index: Tensor, boxes: Tensor | None = None) -> Tensor:
+        import torch
+
+        pixels = self.pixels(index, boxes)
+        # In two passes over the pixels: `as_float` makes more, and each costs 5 % of the whole.
+        return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+
+    def pixels(self, index: Tensor, boxes: Tensor | None = None) -> Tensor:
+        """The same as `images`, as uint8 [B, C, H, W]."""
         import numpy as np
         import torch
 
-        pixels = np.empty((len(index), self.size, self.size, 3), np.uint8)
+        pixels = np.empty((len(index), self.size, self.size, self.channels), np.uint8)
         crops = [None] * len(index) if boxes is None else boxes.tolist()
         for row, path, crop in zip(pixels, self.paths[index.numpy()], crops, strict=True):
-            row[:] = np.asarray(self._view(self.root / os.fsdecode(path), crop))
-        images = torch.from_numpy(pixels).permute(0, 3, 1, 2)  # [B, 3, H, W]
-        # In two passes over the pixels: `as_float` makes more, and each costs 5 % of the whole.
-        return images.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+            view = np.asarray(self._view(self.root / os.fsdecode(path), crop))
+            row[:] = view.reshape(row.shape)
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2)  # [B, C, H, W]
 
     def _view(self, path: Path, crop: Sequence[float] | None) -> Image.Image:
         from PIL import Image
 
-        try:
-            with Image.open(path) as opened:
-                opened.load()
-                image = opened if opened.mode == "RGB" else opened.convert("RGB")
-        except Exception as error:  # a broken file raises nearly anything
-            raise BenchError(
-                f"{path} cannot be read ({error}); expected an image; the file is cut short, or "
-                "another one: get it again, and put it in its place"
-            ) from error
+        image = pictures.eight_bits(pictures.opened(path), path)
+        mode = "RGB" if self.channels == 3 else "L"
+        if image.mode != mode:
+            image = image.convert(mode)
         if crop is not None:
             box = whole_pixels(crop, *image.size)
             return image.crop(box).resize((self.size, self.size), Image.Resampling.BILINEAR)
@@ -124,10 +133,18 @@ class Listing:
     digest: str
     sources: tuple[Path, ...]  # all folders looked into: their times tell if files came or went
 
-    def split(self, size: int, resize: int) -> FolderSplit:
+    def split(self, size: int, resize: int, channels: int = 3) -> FolderSplit:
         import torch
 
-        return FolderSplit(self.root, self.paths, torch.from_numpy(self.labels), size, resize)
+        labels = torch.from_numpy(self.labels)
+        return FolderSplit(self.root, self.paths, labels, size, resize, channels)
+
+    def sample(self) -> str:
+        """SHA-256 of the bytes of some files, all over the split: what names and sizes miss."""
+        sha = hashlib.sha256()
+        for path in self.paths[:: max(1, -(-len(self.paths) // SAMPLED))]:
+            sha.update(files.read(self.root / os.fsdecode(path), unpack=False))
+        return sha.hexdigest()
 
 
 Found = tuple[bytes, int]  # a file: its name, and its size in bytes
@@ -142,20 +159,43 @@ def find_root(what: str, choices: Sequence[str], get: str) -> Path:
 
 
 def class_folders(folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted by their bytes; hidden ones are left out."""
+    """Names of the folders in a folder, sorted by their bytes; litter is left out."""
     return [os.fsdecode(name) for name in sorted(e.name for e in _entries(folder) if e.is_dir())]
 
 
-def image_files(folder: Path) -> list[Found]:
-    """Image files in a folder, sorted by the bytes of their names; hidden ones are left out."""
-    found = [e for e in _entries(folder) if e.name.lower().endswith(ENDINGS) and e.is_file()]
-    return sorted([(e.name, e.stat().st_size) for e in found])
+def image_files(folder: Path, strict: bool = False) -> list[Found]:
+    """Image files in a folder, sorted by the bytes of their names; litter is left out.
+
+    Raises BenchError for one that is empty or a link to nothing; if `strict`, for anything else.
+    """
+    found = []
+    for entry in _entries(folder):
+        path = Path(os.fsdecode(entry.path))
+        if not entry.name.lower().endswith(ENDINGS) or entry.is_dir():
+            if strict:
+                what = "a folder" if entry.is_dir() else "no image file"
+                raise BenchError(
+                    f"{path} is {what}; expected nothing but files that end in {_ENDINGS} "
+                    "in the folder of a class; move it elsewhere, or convert it"
+                )
+            continue
+        try:
+            size = entry.stat().st_size
+        except OSError as error:
+            raise BenchError(
+                f"{path} cannot be read ({error.strerror}); expected an image; if it is a link, "
+                "what it points to is gone: unpack the data set anew"
+            ) from None
+        if not size:
+            raise BenchError(f"{path} is empty; expected an image; {pictures.AGAIN}")
+        found.append((entry.name, size))
+    return sorted(found)
 
 
 def _entries(folder: Path) -> list[os.DirEntry[bytes]]:
     try:
         with os.scandir(os.fsencode(folder)) as entries:
-            return [entry for entry in entries if not entry.name.startswith(b".")]
+            return [entry for entry in entries if not files.is_litter(os.fsdecode(entry.name))]
     except OSError as error:
         raise BenchError(
             f"{folder} cannot be listed ({error.strerror}); expected a folder that you may read; "
@@ -210,7 +250,7 @@ def listing(root: Path, split: str, members: Iterable[tuple[str, Path, list[Foun
         if not found:
             raise BenchError(
                 f"{folder} holds no image of class {name}; expected files that end in "
-                f"{', '.join(e.decode() for e in ENDINGS)}; unpack the data set anew"
+                f"{_ENDINGS}; unpack the data set anew"
             )
         of, place = os.fsencode(name), os.fsencode(folder.relative_to(root))
         sha.update(b"".join([b"%s/%s\0%d\n" % (of, *file) for file in found]))
@@ -229,20 +269,28 @@ def data(
     *,
     size: int,
     resize: int,
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    flip: bool = True,
+    looked: Sequence[Path] = (),
 ) -> Data:
-    """Photographs in folders: a mirror image keeps its label. Nothing is decoded here."""
+    """Photographs in folders: a mirror image keeps its label. Nothing is decoded here.
+
+    The digest is that of class, name and size of each file, and of the bytes of some; where the
+    harness keeps all views, it takes that of their pixels. `looked`: folders that come first, and
+    are not there.
+    """
+    parts = (train.digest, train.sample(), test.digest, test.sample())
     return Data(
-        train=train.split(size, resize),
-        test=test.split(size, resize),
+        train=train.split(size, resize, len(mean)),
+        test=test.split(size, resize, len(mean)),
         classes=tuple(classes),
-        shape=(3, size, size),
+        shape=(len(mean), size, size),
         mean=mean,
         std=std,
-        digest=hashlib.sha256(f"{train.digest} {test.digest}".encode()).hexdigest()[:16],
-        flip=True,
-        sources=tuple(map(str, (*train.sources, *test.sources))),
+        digest=hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16],
+        flip=flip,
+        sources=tuple(dict.fromkeys(map(str, (*train.sources, *test.sources, *looked)))),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -30,6 +31,7 @@ class MNIST:
     places: ClassVar[tuple[str, ...]] = ("mnist", "MNIST/raw")
     classes: ClassVar[tuple[str, ...]] = tuple("0123456789")
     flip: ClassVar[bool] = False
+    published: ClassVar[Mapping[str, int | str]] = {"train": 60_000, "test": 10_000}
     get: ClassVar[str] = (
         "run with --download, or get them from https://ossci-datasets.s3.amazonaws.com/mnist/"
     )
@@ -41,7 +43,7 @@ class MNIST:
             test=_split(test, test_labels, len(self.classes)),
             classes=self.classes,
             flip=self.flip,
-            sources=[str(path) for path in paths],
+            sources=files.looked_into(self.places, paths),
         )
 
     def download(self) -> None:
@@ -87,6 +89,11 @@ class FashionMNIST(MNIST):
         "Bag",
         "Ankle boot",
     )
+    published: ClassVar[Mapping[str, int | str]] = {
+        "train": 60_000,
+        "test": 10_000,
+        "digest": "47f4cb73769b1ee8",  # of Debian's package, whose files are the authors'
+    }
     flip: ClassVar[bool] = True  # a garment seen in a mirror is the same garment
     get: ClassVar[str] = (
         "run with --download, or `apt install dataset-fashion-mnist` (Debian), or get them from "

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from bench import BenchError, Data
+from bench_standard import files
 from bench_standard.datasets import folders
 
 PLACES = ("imagenet", "ILSVRC2012", "imagenet-1k", "ILSVRC/Data/CLS-LOC")  # the last is Kaggle's
@@ -27,6 +29,7 @@ class ImageNet1K:
     name: str = "imagenet-1k"
     size: int = 224
     preload: ClassVar[tuple[str, ...]] = ("PIL.Image",)
+    published: ClassVar[Mapping[str, int]] = {"train": 1_281_167, "test": 50_000}
     classes: ClassVar[int] = 1000
 
     def __post_init__(self) -> None:
@@ -52,4 +55,5 @@ class ImageNet1K:
             resize=folders.evaluation_resize(self.size),
             mean=folders.IMAGENET_MEAN,
             std=folders.IMAGENET_STD,
+            looked=files.passed_over(PLACES, root),
         )

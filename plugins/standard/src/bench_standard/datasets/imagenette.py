@@ -26,6 +26,7 @@ class ImageNette:
     size: int = 224
     version: str = "full"  # "full" | "320px" | "160px"
     preload: ClassVar[tuple[str, ...]] = ("PIL.Image",)
+    published: ClassVar[Mapping[str, int]] = {"train": 9_469, "test": 3_925}
     title: ClassVar[str] = "ImageNette"
     archive: ClassVar[str] = "imagenette2"
     md5s: ClassVar[Mapping[str, str]] = {  # of the archives, as torchvision has them
@@ -102,6 +103,7 @@ class ImageWoof(ImageNette):
     """
 
     name: str = "imagewoof"
+    published: ClassVar[Mapping[str, int]] = {"train": 9_025, "test": 3_929}
     title: ClassVar[str] = "ImageWoof"
     archive: ClassVar[str] = "imagewoof2"
     md5s: ClassVar[Mapping[str, str]] = {  # of the archives, as catalyst.contrib has them
@@ -121,3 +123,6 @@ class ImageWoof(ImageNette):
         "n02111889": "Samoyed",
         "n02115641": "dingo",
     }
+
+
+IMAGENETTE_64 = ImageNette("imagenette-64", size=64, version="160px")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -27,6 +28,7 @@ class SVHN:
 
     name: str = "svhn"
     preload: ClassVar[tuple[str, ...]] = ("scipy.io",)
+    published: ClassVar[Mapping[str, int]] = {"train": 73_257, "test": 26_032}
 
     def load(self) -> Data:
         paths = _files()
@@ -34,7 +36,7 @@ class SVHN:
             train=_split(paths[0]),
             test=_split(paths[1]),
             classes=tuple("0123456789"),
-            sources=[str(path) for path in paths],
+            sources=files.looked_into(PLACES, paths),
         )
 
     def download(self) -> None:

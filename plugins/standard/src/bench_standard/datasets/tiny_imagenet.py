@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -35,6 +35,7 @@ class TinyImageNet:
     name: str = "tiny-imagenet"
     size: int = 64
     preload: ClassVar[tuple[str, ...]] = ("PIL.Image",)
+    published: ClassVar[Mapping[str, int]] = {"train": 100_000, "test": 10_000}
     classes: ClassVar[int] = 200
 
     def __post_init__(self) -> None:
