@@ -8,8 +8,9 @@ one, can never depend on the method (law 4).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from bench.board.matrix import FULL, Cell, Matrix, Override, recipe_with
@@ -88,13 +89,22 @@ class Components:
         found: Recipe | DiffusionRecipe = self._known[key]
         return found
 
-    @property
-    def preload(self) -> tuple[str, ...]:
-        """The modules of the board's components, and those that they ask to find loaded."""
+    def provided(self, components: Iterable[Any]) -> tuple[str, ...]:
+        """The distributions that provide the classes of some components, sorted."""
+        return tuple(sorted({self._providers[type(one)] for one in components}))
+
+    def preload(self, distributions: Collection[str]) -> tuple[str, ...]:
+        """The modules of the board's components that some distributions provide, and those that
+        they ask to find loaded."""
         bases = [(kind, self.base(kind, n)) for kind, names in named(self.matrix) for n in names]
-        wanted = [type(base).__module__ for _, base in bases]
-        wanted += [module for kind, base in bases for module in fact(kind, base, "preload")]
+        chosen = [(kind, b) for kind, b in bases if self._providers[type(b)] in distributions]
+        wanted = [type(base).__module__ for _, base in chosen]
+        wanted += [module for kind, base in chosen for module in fact(kind, base, "preload")]
         return tuple(dict.fromkeys(wanted))
+
+    @cached_property
+    def _providers(self) -> dict[type, str]:
+        return {type(entry.component): entry.distribution for entry in self.registry.entries}
 
     def differs(self, kind: str, component: Any) -> dict[str, Any]:
         """Fields that differ from those of the installed component it comes from."""

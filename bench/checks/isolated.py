@@ -6,13 +6,15 @@ What one component does to its process is its own failure; the others are checke
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from functools import cache
 from typing import Any
 
 from bench.checks import CLAIMS, Verdict, checks_for, run_checks
 from bench.contract.limits import Limits
 from bench.contract.registry import Entry, Registry, discover
-from bench.engine.local import Done, Failed, Job, Workers
+from bench.engine.executor import Done, Failed, Job, Slot
+from bench.engine.local import Local
 
 LIMITS = Limits(seconds=300, memory_gb=8)  # of one component
 
@@ -25,25 +27,30 @@ def check_apart(
     A component that its process does not survive has one verdict, "failed", with the reason.
     Up to `jobs` components are checked at a time.
     """
-    work = [Job(str(n), _check, (e.kind, e.component)) for n, e in enumerate(entries)]
+    modules = ("torch._dynamo", *CLAIMS.values())  # the first: an optimizer wants it
+    work = [
+        Job(str(n), _check, (e.kind, e.component), modules=modules) for n, e in enumerate(entries)
+    ]
     # Each worker starts a helper that loads torch (`again`), so there are no more than needed.
     bundles = [work[first::jobs] for first in range(min(jobs, len(work)))]
     found: dict[str, list[Verdict]] = {}
-    with Workers(jobs, limits, preload=tuple(CLAIMS.values())) as workers:
+    with Local([Slot()] * jobs, limits) as workers:
         for bundle in bundles:
             workers.start(bundle)
         for number, entry in enumerate(entries):
             while str(number) not in found:
                 for event in workers.events():
                     if isinstance(event, Done):
-                        found[event.id] = event.value
+                        found[event.id] = [Verdict(**told) for told in event.value]
                     elif isinstance(event, Failed):
                         found[event.id] = [_lost(entries[int(event.id)], event.reason)]
             yield entry, found[str(number)]
 
 
-def _check(kind: str, component: Any, *, progress: Callable[[int, int], None]) -> list[Verdict]:
-    return run_checks(checks_for(kind, component, _installed()))
+def _check(
+    kind: str, component: Any, *, device: str, progress: Callable[[int, int], None]
+) -> list[dict[str, Any]]:
+    return [asdict(v) for v in run_checks(checks_for(kind, component, _installed()))]
 
 
 def _lost(entry: Entry, reason: str) -> Verdict:

@@ -115,6 +115,10 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
+def _is_modules(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(one, str) and one for one in value)
+
+
 EITHER = _track("", 'the track that it stands on; "" is either')
 DOWNLOAD = Fact(
     None,
@@ -126,7 +130,10 @@ DOWNLOAD = Fact(
 COMMON = {
     "quick": Fact({}, Mapping, "fields that make the checks fast", "a dict of fields"),
     "preload": Fact(
-        (), tuple, "slow imports of the verb, which workers find loaded", "a tuple of modules"
+        (),
+        _is_modules,
+        "slow imports of the verb, which workers find loaded",
+        'a tuple of names of modules, as ("torchvision.models",)',
     ),
 }
 

@@ -20,7 +20,8 @@ from bench.board.components import Components
 from bench.board.matrix import Cell
 from bench.contract.errors import BenchError
 from bench.contract.keys import digest
-from bench.engine.local import Done, Failed, Job, Progress, Workers
+from bench.engine.executor import Done, Failed, Job, Progress, Slot
+from bench.engine.local import Local
 from bench.stages.load import data_folder, is_current
 from bench.stages.plan import Plan, check_budgets, load_stage, plan
 from bench.stages.stage import Dataset, Stage, Work, identity_of
@@ -65,11 +66,11 @@ Listener = Callable[[Step], None]
 def silent(step: Step) -> None: ...
 
 
-def do(work: Work, *, progress: Callable[[int, int], None]) -> Finished:
+def do(work: Work, *, device: str, progress: Callable[[int, int], None]) -> dict[str, Any]:
     """Run a stage: the function that worker processes are given. Torch is loaded there."""
     from bench.stages.execute import execute
 
-    return execute(work, progress=progress)
+    return execute(work, device=device, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,6 @@ class Engine:
         return Work(
             stage=stage.sent(keys),
             key=key,
-            device=self.device,
             store=str(self.store.root.resolve()),
             folder=data_folder(),
             inputs={"title": stage.title, "price": price_key(stage), **identities},
@@ -175,7 +175,7 @@ class _Run:
     elsewhere: list[Stage] = field(default_factory=list)  # another run is at it
     looked: float = 0.0
     running: dict[str, tuple[Stage, FileLock]] = field(default_factory=dict)
-    workers: Workers | None = None
+    workers: Local | None = None
 
     def __post_init__(self) -> None:
         self.rank = {stage.id: number for number, stage in enumerate(self.stages)}
@@ -243,8 +243,13 @@ class _Run:
             if not queue:
                 return
             bundle: list[Stage] = []
+            alike = queue[0][-1].inputs.get("metric")
+            others = []
             while queue and len(bundle) < size:
                 stage = heapq.heappop(queue)[-1]
+                if stage.inputs.get("metric") != alike:  # whose code could change this one's
+                    others.append((self.rank[stage.id], stage))
+                    continue
                 lock = self.engine.store.lock(stage.kind, self.keys[stage.id])
                 if lock is None:
                     self.elsewhere.append(stage)
@@ -253,19 +258,24 @@ class _Run:
                 else:
                     bundle.append(stage)
                     self.running[stage.id] = (stage, lock)
+            for other in others:
+                heapq.heappush(queue, other)
             if bundle:
                 self._submit(bundle)
 
     def _submit(self, bundle: list[Stage]) -> None:
         if self.workers is None:
             limits = self.engine.components.matrix.limits
-            preload = ("bench.stages.execute", *self.engine.components.preload)
-            self.workers = Workers(self.engine.jobs, limits, preload=preload)
+            self.workers = Local([Slot(self.engine.device)] * self.engine.jobs, limits)
         jobs = []
         for stage in bundle:
             work = self.engine.work(stage, self.keys[stage.id], self.keys)
             log = self.engine.store.log(stage.kind, work.key)
-            jobs.append(Job(stage.id, do, (work,), log))
+            provides = self.engine.components.provided(stage.components)
+            modules = ("bench.stages.execute", *self.engine.components.preload(provides))
+            if stage.kind != "load":  # an optimizer wants it
+                modules = ("torch._dynamo", *modules)
+            jobs.append(Job(stage.id, do, (work,), log, provides, modules))
             self.engine.listen(Step(stage, "started"))
         self.workers.start(jobs)
 
@@ -278,7 +288,7 @@ class _Run:
                     self.engine.listen(Step(stage, "progress", event.done, event.total))
                     continue
                 case Done():
-                    self._done(stage, event.value, "done")
+                    self._done(stage, Finished(**event.value), "done")
                 case Failed():
                     if event.unsupported and stage.kind != "load":  # whose files no key holds
                         declined = {"unsupported": event.reason}

@@ -4,60 +4,48 @@ from __future__ import annotations
 
 import os
 import platform
-import random
 import resource
 import sys
 import time
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch.utils import deterministic
 
+from bench.stages import numeric
 from bench.stages.io import Desk, Progress
 from bench.stages.stage import Work
-from bench.store.store import Finished, Store
+from bench.store.store import Store
 
 
-def execute(work: Work, *, progress: Progress) -> Finished:
-    """Run one stage and publish what it returns. Raises what the component raises."""
-    _deterministic(work.stage.seed)
+def execute(work: Work, *, device: str, progress: Progress) -> dict[str, Any]:
+    """Run one stage on a device and publish what it returns: the fields of a `Finished`.
+
+    Raises what the component raises.
+    """
+    numeric.begin(work.stage.seed)
     if work.folder:
         os.environ["BENCH_DATA"] = work.folder
     store = Store(Path(work.store))
     started = time.monotonic()
-    tensors, value = work.stage.run(Desk(store, work.device, progress))
+    tensors, value = work.stage.run(Desk(store, device, progress))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     cost = {
         "seconds": round(time.monotonic() - started, 3),
         "peak_mb": round(peak / (1024**2 if sys.platform == "darwin" else 1024), 1),
     }
-    return store.publish(
+    finished = store.publish(
         work.stage.kind,
         work.key,
         tensors,
         value,
         inputs=work.inputs,
         cost=cost,
-        environment=environment(work.device),
+        environment=environment(device),
     )
-
-
-def _deterministic(seed: int) -> None:
-    """Law 5: same inputs and seed, same bytes."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002  (a plugin may still draw from it)
-    torch.manual_seed(seed)
-    torch.set_default_dtype(torch.float32)  # a bundle shares a process
-    torch.set_grad_enabled(True)
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # slow
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
+    return asdict(finished)
 
 
 @cache

@@ -104,6 +104,13 @@ class Stage(ABC):
         """The stages above, by the fields that hold them: "set", "cell.student", "parts.0"."""
         return dict(_stages(self.inputs))
 
+    @property
+    def components(self) -> list[Any]:
+        """The components that a process needs to run it, also those of networks above."""
+        found = [self.dataset.component, *_components(self.inputs)]
+        networks = (getattr(one, "architecture", None) for one in self.above.values())
+        return found + [network for network in networks if network]
+
     @cached_property
     def inputs(self) -> dict[str, Any]:
         """The fields of the kind: all but those that every stage has."""
@@ -147,7 +154,6 @@ class Work:
 
     stage: Stage  # as `Stage.sent`
     key: str
-    device: str
     store: str
     folder: str = ""  # $BENCH_DATA: a server of workers keeps the one that it was started with
     inputs: Mapping[str, Any] = field(default_factory=dict)  # for people
@@ -161,6 +167,14 @@ def _stages(parts: Any, prefix: str = "") -> Iterator[tuple[str, Stage]]:
             yield from _stages(part, f"{prefix}.{name}" if prefix else name)
     elif isinstance(parts, tuple):
         yield from _stages(dict(enumerate(parts)), prefix)
+
+
+def _components(parts: Any) -> Iterator[Any]:
+    if isinstance(parts, Mapping | tuple):
+        for part in parts.values() if isinstance(parts, Mapping) else parts:
+            yield from _components(part)
+    elif hasattr(parts, "name") and not isinstance(parts, Stage):
+        yield parts
 
 
 def _each(part: Any, named: Callable[[Any], Any], *, tuples: bool = False) -> Any:
