@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bench.contract.errors import BenchError
@@ -34,8 +35,14 @@ ENVIRONMENT = {
 LARGEST = 1 << 26  # bytes of a message; a longer one is noise
 PATIENCE = 20  # seconds in which a server must take a request
 
-# -P: neither the current folder nor that of a script is searched for modules
-START = "import sys; from bench.engine.server import main; main(int(sys.argv[1]))"
+# -P: neither the current folder nor that of a script is searched for modules, but for `bench`
+START = (
+    "import sys; sys.path.insert(0, sys.argv[2]); import bench; del sys.path[0]; "
+    "from bench.engine.server import main; main(int(sys.argv[1]))"
+)
+
+
+HOME = str(Path(__file__).parents[2])
 
 
 class Link:
@@ -144,8 +151,8 @@ _bases: list[_Base] = []  # at most one: it serves all executors of this process
 def serve(modules: Sequence[str]) -> Link:
     """A new server, which finds modules, variables and files where we find them now.
 
-    It will import `modules`, those of torch at once. Those of the current folder are found only if PYTHONPATH or an installation names it.
-    Raises BenchError if there is nothing to fork it from.
+    It will import `modules`, those of torch at once. Modules of the current folder are found only
+    if PYTHONPATH or an installation names it. Raises BenchError if there is nothing to fork it from.
     """
     asked = {"folder": os.getcwd(), "path": sys.path, "environment": os.environ | ENVIRONMENT}
     for _ in range(2):  # the base may have been killed a moment ago
@@ -172,7 +179,7 @@ def _base() -> _Base:
         here, there = socket.socketpair()
         with there:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-c", START, str(there.fileno())],
+                [sys.executable, "-P", "-c", START, str(there.fileno()), HOME],
                 stdin=subprocess.DEVNULL,
                 env=os.environ | ENVIRONMENT,
                 pass_fds=[there.fileno()],
