@@ -166,7 +166,7 @@ def test_a_bundle_that_cannot_be_sent_takes_no_worker() -> None:
 
 def test_a_result_that_is_not_plain_data_fails_its_job_alone() -> None:
     failed, done = outcomes([Job("bad", jobs.not_plain), Job("good", jobs.double, (1,))])
-    assert failed.reason.startswith("the result cannot be sent back: Object of type Path is not")
+    assert failed.reason.startswith("the result cannot be sent back: Object of type PosixPath is")
     assert done.value == 2
 
 
@@ -441,7 +441,7 @@ Write = Callable[..., None]
 def test_a_process_has_the_modules_of_its_own_distributions_and_of_no_others(
     modules: Write,
 ) -> None:
-    modules(pre_mine="", pre_other="import builtins; builtins.open = None")
+    modules(pre_mine="", pre_other="")
     both = ("pre_mine", "pre_other")
     mine = Job("1", jobs.loaded, (both,), None, ("mine",), ("pre_mine",))
     other = Job("2", jobs.loaded, (both,), None, ("other",), ("pre_other",))
@@ -518,39 +518,39 @@ def test_a_base_that_is_killed_is_replaced() -> None:
     assert outcome(Job("x", jobs.double, (2,))) == Done("x", 4)
 
 
-@pytest.mark.parametrize("name", ["random", "numbers", "torch"])
-def test_a_module_in_the_current_folder_is_not_run(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_module_in_the_current_folder_is_run_only_if_pythonpath_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", ["", str(tmp_path), *sys.path])
-    if fork._bases:  # or it has loaded what it needs long ago
-        fork._drop_base()
-    assert outcome(Job("x", jobs.module_file, (name,))).value != str(tmp_path / f"{name}.py")
-    assert not (tmp_path / "ran").exists()
-
-
-def test_what_pythonpath_names_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "pre_named.py").touch()
-    monkeypatch.chdir(tmp_path)
-    paths = (str(tmp_path), os.environ.get("PYTHONPATH", ""))
+    here, named = tmp_path / "here", tmp_path / "named"
+    for folder in (here, named):
+        folder.mkdir()
+    for name in ("random", "numbers", "torch", "pre_here"):
+        (here / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    (named / "pre_named.py").touch()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(sys, "path", ["", str(here), *sys.path])
+    paths = (str(named), os.environ.get("PYTHONPATH", ""))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
-    fork._drop_base()
+    if fork._bases:  # it has loaded what it needs long ago
+        fork._drop_base()
+    wanted = ("random", "numbers", "torch", "pre_here", "pre_named")
     try:
-        found = outcome(Job("x", jobs.module_file, ("pre_named",))).value
+        found = outcome(Job("x", jobs.files_of, (wanted,), None, ("mine",), wanted)).value
     finally:
         fork._drop_base()
-    assert found == str(tmp_path / "pre_named.py")
+    assert found.pop("pre_named") == str(named / "pre_named.py")
+    assert found.pop("pre_here") == ""
+    assert all(found.values())
+    assert not any(file.startswith(str(tmp_path)) for file in found.values())
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_long_temporary_folder_is_no_obstacle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deep = tmp_path / ("a" * 120)
+    deep = tmp_path / ("a" * 120)  # longer than the path of a socket may be
     deep.mkdir()
     monkeypatch.setenv("TMPDIR", str(deep))
-    fork._drop_base()
     assert outcome(Job("x", jobs.double, (2,))) == Done("x", 4)
     assert list(deep.iterdir()) == []
 

@@ -168,8 +168,15 @@ def loaded(names: tuple[str, ...], *, device: str, progress: Report) -> list[str
     return [name for name in names if name in sys.modules]
 
 
-def module_file(name: str, *, device: str, progress: Report) -> str | None:
-    return importlib.import_module(name).__file__
+def files_of(names: tuple[str, ...], *, device: str, progress: Report) -> dict[str, str]:
+    """Where each module lies; "" for one that cannot be found."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = str(importlib.import_module(name).__file__)
+        except ImportError:
+            found[name] = ""
+    return found
 
 
 def device_of(*, device: str, progress: Report) -> str:
