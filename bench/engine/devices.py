@@ -74,7 +74,9 @@ def _try(devices: Sequence[str], asked: str) -> None:
         [sys.executable, "-P", "-c", TRY, *devices], capture_output=True, text=True, check=False
     )
     if ended.returncode:
-        last = (ended.stderr.strip() or f"torch ended with code {ended.returncode}").splitlines()[-1]
+        last = (ended.stderr.strip() or f"torch ended with code {ended.returncode}").splitlines()[
+            -1
+        ]
         raise BenchError(f"--device {asked} cannot be used here: {last}; {EXPECTED}")
     if ended.stdout:
         device, said = ended.stdout.strip().splitlines()[-1].split(" ", 1)

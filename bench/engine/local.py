@@ -23,7 +23,7 @@ from bench.contract.code import owners
 from bench.contract.errors import BenchError
 from bench.contract.limits import Limits
 from bench.engine.executor import Done, Event, Failed, Job, Progress, Slot
-from bench.engine.fork import Link, NO_SERVER, base_failed, serve
+from bench.engine.fork import NO_SERVER, Link, base_failed, serve
 from bench.engine.processes import (
     ADOPTS,
     descendants,

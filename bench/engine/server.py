@@ -83,8 +83,8 @@ def _unnoticed() -> Iterator[None]:
 def _serve(link: Link, spare: list[str]) -> NoReturn:
     """Answer requests until the process at the other end is gone, then end all that is below."""
     woken, wakes = os.pipe()
-    for end in (woken, wakes):
-        os.set_blocking(end, False)
+    for number in (woken, wakes):
+        os.set_blocking(number, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
     forked: dict[int, int] = {}  # numbers by which they were asked for, by process id
@@ -92,7 +92,7 @@ def _serve(link: Link, spare: list[str]) -> NoReturn:
     helpers = children(os.getpid())  # what modules have started that we imported
     link.say("pid", os.getpid())
     while True:
-        ready, _, _ = select.select([link, woken], [], [], 0 if spare else None)
+        ready, _, _ = select.select([link.socket, woken], [], [], 0 if spare else None)
         if not ready:
             load([spare.pop(0)])
             _settle()
@@ -100,7 +100,7 @@ def _serve(link: Link, spare: list[str]) -> NoReturn:
             with suppress(BlockingIOError):
                 os.read(woken, 1 << 10)
             _bury(link, forked, helpers)
-        if link in ready:
+        if link.socket in ready:
             asked = link.asked()
             if asked is None:
                 _end(forked)

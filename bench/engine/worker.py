@@ -14,7 +14,6 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from bench.contract.errors import BenchError, Unsupported
 from bench.contract.moved import moved

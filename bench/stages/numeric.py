@@ -63,7 +63,8 @@ def _sdp(name: str) -> Setting:
 
 
 def _modes() -> int:
-    return len(_get_current_function_mode_stack()) + len(_get_current_dispatch_mode_stack())
+    functions = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]
+    return len(functions) + len(_get_current_dispatch_mode_stack())
 
 
 SETTINGS = (

@@ -199,11 +199,11 @@ def kill_server_once(note: Path, *, device: str, progress: Report) -> str:
 
 
 def babble(megabytes: int, *, device: str, progress: Report) -> None:
-    print("first")
+    sys.stdout.write("first\n")
     for _ in range(megabytes):
         os.write(1, b"x" * 1_000_000)
     time.sleep(0.5)
-    print("last")
+    sys.stdout.write("last\n")
 
 
 def detach(note: Path, crash: bool = False, *, device: str, progress: Report) -> None:

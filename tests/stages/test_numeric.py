@@ -57,9 +57,14 @@ def test_whatever_an_import_changes_a_stage_begins_in_the_same_state() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("torch.inference_mode().__enter__()", "inference mode is True"),
+        ("mode = torch.inference_mode(); mode.__enter__()", "inference mode is True"),
         (
-            "class Mode(torch.overrides.TorchFunctionMode): pass\nMode().__enter__()",
+            (
+                "class Mode(torch.overrides.TorchFunctionMode):\n"
+                "    def __torch_function__(self, function, types, arguments=(), options=None):\n"
+                "        return function(*arguments, **(options or {}))\n"
+                "Mode().__enter__()"
+            ),
             "a mode that intercepts torch's functions is 1",
         ),
     ],
