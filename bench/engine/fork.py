@@ -152,7 +152,7 @@ def serve(modules: Sequence[str]) -> Link:
     """A new server, which finds modules, variables and files where we find them now.
 
     It will import `modules`, those of torch at once. Modules of the current folder are found only
-    if PYTHONPATH or an installation names it. Raises BenchError if there is nothing to fork it from.
+    if PYTHONPATH or an installation names it. Raises BenchError if there is nothing to fork from.
     """
     asked = {"folder": os.getcwd(), "path": sys.path, "environment": os.environ | ENVIRONMENT}
     for _ in range(2):  # the base may have been killed a moment ago

@@ -7,12 +7,15 @@ process dies. Two runs may share a store: a lock a key keeps them from doing one
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +29,29 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DONE = "done.json"
+
+
+LEFT = 3600  # seconds until a temporary folder without a living writer is removed
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Inside, the lock on a folder itself. Raises OSError if it is held, or cannot be had."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(number)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """As `_locked`, but goes on without where a file system has no such locks."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            stack.enter_context(_locked(folder))
+        yield
 
 
 @dataclass(frozen=True)
@@ -97,8 +123,7 @@ class Store:
         environment: Mapping[str, Any] | None = None,
     ) -> Finished:
         """Write a stage's result: `tensors` by file name, and a JSON `value`. All or nothing."""
-        temporary = self._temporary(stage)
-        try:
+        with self._temporary(stage) as temporary:
             files = {}
             for name, content in tensors.items():
                 from safetensors.torch import save  # brings torch: not for what has no tensors
@@ -120,12 +145,21 @@ class Store:
             )
             (temporary / DONE).write_text(json.dumps(asdict(finished), indent=1, sort_keys=True))
             return self._move_in(temporary, finished)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
 
-    def _temporary(self, stage: str) -> Path:
+    @contextmanager
+    def _temporary(self, stage: str) -> Iterator[Path]:
+        """A folder to write into, locked as long as its writer lives, and gone afterwards."""
         (self.root / "tmp").mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f"{stage}-", dir=self.root / "tmp"))
+        for left in (self.root / "tmp").iterdir():
+            with suppress(OSError), _locked(left):  # its writer is dead
+                if time.time() - left.stat().st_mtime > LEFT:
+                    shutil.rmtree(left, ignore_errors=True)
+        path = Path(tempfile.mkdtemp(prefix=f"{stage}-", dir=self.root / "tmp"))
+        try:
+            with _held(path):
+                yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
 
     def _move_in(self, temporary: Path, finished: Finished) -> Finished:
         target = self.folder(finished.stage, finished.key)

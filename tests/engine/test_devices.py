@@ -48,7 +48,7 @@ def test_another_device_has_one_slot_and_more_are_dealt_in_turn() -> None:
     ],
 )
 def test_what_cannot_be_meant_is_refused_in_one_sentence(device: str, jobs: int, said: str) -> None:
-    with pytest.raises(BenchError, match="^--") as told:
+    with pytest.raises(BenchError, match=r"^--") as told:
         slots(device, jobs)
     assert said in str(told.value)
     assert "\n" not in str(told.value)
