@@ -92,7 +92,8 @@ def _serve(link: Link, spare: list[str]) -> NoReturn:
     helpers = children(os.getpid())  # what modules have started that we imported
     link.say("pid", os.getpid())
     while True:
-        ready, _, _ = select.select([link.socket, woken], [], [], 0 if spare else None)
+        ends: list[Any] = [link.socket, woken]
+        ready = select.select(ends, [], [], 0 if spare else None)[0]
         if not ready:
             load([spare.pop(0)])
             _settle()
