@@ -36,7 +36,7 @@ def die_with(parent: int) -> None:
 def huge_pages() -> None:
     """Have our memory in pages of 2 MB as far as the kernel can: a fork then copies less.
 
-    A worker costs 13 ms of CPU less. Linux does it from 6.1 on; elsewhere nothing happens.
+    Linux does it from 6.1 on; elsewhere nothing happens.
     """
     with suppress(OSError, ValueError):
         madvise = ctypes.CDLL(None).madvise
