@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.commands.run import BAD_INPUT, FAILED, INTERRUPTED, Interrupted, cores
+from bench.commands.run import BAD_INPUT, FAILED, INTERRUPTED, Interrupted
 from bench.contract.errors import BenchError
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def check(
     from bench.checks.isolated import check_apart
     from bench.contract.registry import discover
     from bench.display import console, show_broken, show_verdicts
+    from bench.engine.devices import cores
 
     registry = discover()
     if board:
@@ -152,7 +153,7 @@ def run(
         methods=_listed(methods),
         only=_filters(only),
         jobs=jobs,
-        devices=_listed(device),
+        device=device,
         store=store,
         into=into,
         download=download,

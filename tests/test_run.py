@@ -338,17 +338,17 @@ def test_a_finished_board_starts_no_worker_and_loads_no_torch(
 ) -> None:
     code = """
 import sys
-from multiprocessing import forkserver
 from bench.cli import main
+from bench.engine import fork
 try:
     main()
 finally:
-    print("torch" in sys.modules, forkserver._forkserver._forkserver_pid)
+    print("torch" in sys.modules, fork._bases)
 """
     folder, before = reference.copied(tmp_path), reference.shell.calls
     again = reference.shell("run", folder, "--store", reference.store, code=code)
     assert again.code == 0
-    assert again.out.splitlines()[-1] == "False None"
+    assert again.out.splitlines()[-1] == "False []"
     assert reference.shell.calls == before
     assert tables(folder) == tables(reference.board)
 

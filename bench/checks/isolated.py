@@ -6,6 +6,7 @@ What one component does to its process is its own failure; the others are checke
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from bench.checks import CLAIMS, Verdict, checks_for, run_checks
@@ -26,8 +27,9 @@ def check_apart(
     Up to `jobs` components are checked at a time; `names` are what they may name
     (`Registry.names`).
     """
+    modules = ("torch._dynamo", *CLAIMS.values())  # the first: an optimizer wants it
     work = [
-        Job(str(n), _check, (e.kind, e.component, names), modules=(*CLAIMS.values(),))
+        Job(str(n), _check, (e.kind, e.component, names), modules=modules)
         for n, e in enumerate(entries)
     ]
     # Each worker starts a helper that loads torch (`again`), so there are no more than needed.
@@ -40,7 +42,7 @@ def check_apart(
             while str(number) not in found:
                 for event in workers.events():
                     if isinstance(event, Done):
-                        found[event.id] = event.value
+                        found[event.id] = [Verdict(**told) for told in event.value]
                     elif isinstance(event, Failed):
                         found[event.id] = [_lost(entries[int(event.id)], event.reason)]
             yield entry, found[str(number)]
@@ -53,8 +55,8 @@ def _check(
     *,
     device: str,
     progress: Callable[[int, int], None],
-) -> list[Verdict]:
-    return run_checks(checks_for(kind, component, names))
+) -> list[dict[str, Any]]:
+    return [asdict(v) for v in run_checks(checks_for(kind, component, names))]
 
 
 def _lost(entry: Entry, reason: str) -> Verdict:

@@ -6,7 +6,6 @@ Exit codes: 0 all is well, 1 something failed or does not hold, 2 bad input, 130
 from __future__ import annotations
 
 import os
-import re
 import signal
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +19,6 @@ from bench.contract.errors import BenchError
 if TYPE_CHECKING:
     from bench.board.components import Components
     from bench.board.matrix import Cell
-    from bench.engine.executor import Slot
     from bench.engine.publishing import Publication
     from bench.engine.results import Ran
     from bench.engine.scheduler import Engine, Outcome
@@ -43,7 +41,7 @@ class Asked:
     methods: Sequence[str]
     only: Mapping[str, Sequence[str]]
     jobs: int  # 0: one a core
-    devices: Sequence[str]
+    device: str
     store: Path | None
     into: Path | None
     download: bool
@@ -71,6 +69,7 @@ def run(asked: Asked) -> int:
     from bench.board.check import resolve
     from bench.board.matrix import read
     from bench.contract.registry import discover
+    from bench.engine import devices
     from bench.engine.prices import learned
     from bench.engine.results import chosen_cells, run
     from bench.engine.scheduler import Engine, unwatched
@@ -88,7 +87,7 @@ def run(asked: Asked) -> int:
     published.read(asked.board)  # what is wrong with it is said before hours of work, not after
     components = resolve(matrix, discover(), asked.board)
     cells = chosen_cells(matrix, asked.methods, asked.only)
-    slots = slots_of(asked.devices, asked.jobs)
+    slots = devices.slots(asked.device, asked.jobs)
     found = read_all(asked.board)
     for sentence in found.sentences(asked.board):
         display.console.print(f"left out: {sentence}", style="red")
@@ -221,45 +220,6 @@ def _publication(home: Path, engine: Engine, plan: Plan) -> Publication:
             console.print(f"records are not written before the end: {error}", style="red")
 
     return Publication(plan, write)
-
-
-def slots_of(devices: Sequence[str], jobs: int) -> tuple[Slot, ...]:
-    """So many places to run, on devices in turn. Raises BenchError for those that cannot be used,
-    and for more devices than jobs."""
-    from bench.engine.executor import Slot
-
-    if not devices:
-        raise BenchError("--device names no device; expected cpu, cuda, cuda:N (a number) or mps")
-    for device in devices:
-        _check_device(device)
-    number = jobs or max(cores(), len(devices))
-    if number < len(devices):
-        raise BenchError(
-            f"--jobs {jobs} is less than the {len(devices)} devices of --device "
-            f"{','.join(devices)}; expected at least one job for each, or 0"
-        )
-    return tuple(Slot(devices[n % len(devices)]) for n in range(number))
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _check_device(device: str) -> None:
-    if device == "cpu":
-        return
-    refused = f"--device {device} cannot be used here"
-    if not re.fullmatch(r"mps|cuda(:\d+)?", device):
-        raise BenchError(f"{refused}; expected cpu, cuda, cuda:N (a number) or mps")
-    import torch
-
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        raise BenchError(f"{refused}: {str(error).splitlines()[0]}") from None
 
 
 def _download(components: Components, cells: Iterable[Cell]) -> None:

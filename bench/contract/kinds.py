@@ -140,7 +140,7 @@ def _is_published(value: Any) -> bool:
 
 
 def _are_names(value: Any) -> bool:
-    return isinstance(value, tuple) and all(isinstance(name, str) for name in value)
+    return isinstance(value, tuple) and all(isinstance(name, str) and name for name in value)
 
 
 def _is_tolerance(value: Any) -> bool:
@@ -163,7 +163,10 @@ DOWNLOAD = Fact(
 COMMON = {
     "quick": Fact({}, Mapping, "fields that make the checks fast", "a dict of fields"),
     "preload": Fact(
-        (), _are_names, "slow imports of the verb, which workers find loaded", "a tuple of modules"
+        (),
+        _are_names,
+        "slow imports of the verb, which workers find loaded",
+        'a tuple of names of modules, as ("torchvision.models",)',
     ),
 }
 

@@ -1,36 +1,25 @@
-"""One process that makes calls for us, forked from a warm server.
+"""Links to processes that are forked from a warm server, and the first of these servers.
 
-The server (the standard library's `forkserver`) has torch loaded and does nothing but fork: a
-fork of it is ready in milliseconds and shares its pages. It starts with the first process and
-ends with us. This module does not import torch: we never hold it ourselves.
+`base` has torch loaded. A server of a set of distributions is forked from it, and a worker from
+that server: each is there in milliseconds and shares the pages of those above. This module loads
+no torch, and what comes over a link is JSON: nothing that a worker sends can run code here.
 """
 
 from __future__ import annotations
 
-import faulthandler
-import io
-import math
-import multiprocessing
+import json
 import os
-import pickle
-import signal
+import socket
+import struct
+import subprocess
 import sys
-import threading
-import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from multiprocessing import forkserver, resource_tracker
-from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerProcess
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
-import psutil
-
-from bench.contract.errors import BenchError, Unsupported, said
-from bench.contract.moved import moved
-from bench.engine.executor import Done, Failed, Job, Progress
+from bench.contract.errors import BenchError
 
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -41,176 +30,166 @@ ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": "2000000000",
     "MALLOC_TRIM_THRESHOLD_": "4000000000",
 }
-"""What the server and all that it forks have in their environment, whatever we have in ours."""
+"""What servers and all that they fork have in their environment, whatever we have in ours."""
 
-# torch alone is not enough: the first optimizer of a process imports torch._dynamo, 1.5 s.
-PRELOAD = (
-    *("torch", "torch.optim", "torch._dynamo", "torch.nn.functional", "safetensors.torch"),
-    *(__name__, "bench.engine.preload"),
+LARGEST = 1 << 26  # bytes of a message; a longer one is noise
+PATIENCE = 20  # seconds in which a server must take a request
+
+# -P: neither the current folder nor that of a script is searched for modules, but for `bench`
+START = (
+    "import sys; sys.path.insert(0, sys.argv[2]); import bench; del sys.path[0]; "
+    "from bench.engine.server import main; main(int(sys.argv[1]))"
 )
-WANTED = "BENCH_PRELOAD"  # the variable that tells bench.engine.preload what else to import
-
-INTERVAL = 0.1  # seconds between two reports of progress
-LONGEST = 300  # characters of a message that nobody worded for a reader
 
 
-def packed(job: Job) -> bytes:
-    """The call as it travels to another process. Raises BenchError if it cannot."""
-    try:
-        return pickle.dumps((job.function, job.arguments))
-    except Exception as error:
-        raise BenchError(
-            f"the job cannot be sent to a process of its own ({error}); expected a function and "
-            "classes that can be imported; define them at the top of a module"
-        ) from error
+HOME = str(Path(__file__).parents[2])
 
 
-def fork(
-    calls: Sequence[tuple[Job, bytes]], device: str, seconds: float, preload: Sequence[str] = ()
-) -> tuple[ForkServerProcess, Connection]:
-    """A process that makes the packed calls, and a pipe out of which come pickled events.
+class Link:
+    """One end of a socket between two processes. Messages are JSON, with bytes after them.
 
-    When a call has taken `seconds`, its log shows where it is. After the last event the process
-    waits to be killed, so that what it started can still be found. `preload` names modules that
-    the server imports when it starts, beside torch, as far as they can be imported. Raises
-    BenchError if there is no server to fork from.
+    With a request goes a socket, the link to the process that is to be forked.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOAD))
-    here, there = context.Pipe(duplex=False)
-    sent = [(job.id, job.log, payload) for job, payload in calls]
-    process = context.Process(target=_work, args=(sent, there, device, seconds))
-    try:
-        with _no_main():
-            _ensure_server([calls[0][0].function.__module__, *preload])
-            process.start()
-    except (EOFError, OSError) as error:
-        here.close()
-        if preload:  # one of them may have taken the server down: try a server without them
-            time.sleep(INTERVAL)  # its pipe closes a moment before it can be seen to be dead
-            return fork(calls, device, seconds)
-        raise BenchError(
-            f"no process could be forked ({sentence(error)}); expected a server that imports "
-            'torch; try `python -c "import torch._dynamo"`'
-        ) from error
-    finally:
-        there.close()
-    return process, here
+
+    def __init__(self, end: socket.socket) -> None:
+        self.socket = end
+        self.ended = False  # the other side is gone
+        self._unread = b""
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def ask(self, message: Any, data: bytes = b"") -> Link:
+        """Have a process forked; the link to it. Raises OSError if nothing takes the request."""
+        here, there = socket.socketpair()
+        with there:
+            self.socket.settimeout(PATIENCE)
+            try:
+                socket.send_fds(self.socket, [b"F"], [there.fileno()])
+                self.socket.sendall(_framed(json.dumps(message).encode()) + _framed(data))
+            except OSError:
+                here.close()
+                raise
+            finally:
+                self.socket.settimeout(None)
+        return Link(here)
+
+    def asked(self) -> tuple[Any, bytes, socket.socket] | None:
+        """The next request: message, data, and the link to go with it. None if there is no more."""
+        with suppress(OSError, EOFError):
+            byte, files, _, _ = socket.recv_fds(self.socket, 1, 1)
+            if byte:
+                end = socket.socket(fileno=files[0])
+                return json.loads(self._frame()), self._frame(), end
+        return None
+
+    def say(self, *message: Any) -> None:
+        """Raises TypeError or ValueError for what is not JSON."""
+        self.socket.sendall(_framed(json.dumps(message).encode()))
+
+    def heard(self) -> list[list[Any]]:
+        """The messages that have come in whole; does not wait. Sets `ended`."""
+        with suppress(BlockingIOError):
+            while not self.ended:
+                try:
+                    piece = self.socket.recv(1 << 16, socket.MSG_DONTWAIT)
+                except ConnectionError:
+                    piece = b""
+                self._unread += piece
+                self.ended = not piece or len(self._unread) > LARGEST
+        found = []
+        while len(self._unread) >= 4:
+            end = 4 + struct.unpack_from("!I", self._unread)[0]
+            if end > LARGEST:
+                self.ended = True
+            if end > LARGEST or len(self._unread) < end:
+                break
+            with suppress(ValueError, RecursionError):  # noise
+                message = json.loads(self._unread[4:end])
+                if isinstance(message, list) and message:
+                    found.append(message)
+            self._unread = self._unread[end:]
+        return found
+
+    def close(self) -> None:
+        self.ended = True
+        self.socket.close()
+
+    def _frame(self) -> bytes:
+        (length,) = struct.unpack("!I", self._exactly(4))
+        return self._exactly(length)
+
+    def _exactly(self, length: int) -> bytes:
+        found = bytearray()
+        while len(found) < length:
+            piece = self.socket.recv(length - len(found))
+            if not piece:
+                raise EOFError
+            found += piece
+        return bytes(found)
 
 
-def sentence(error: BaseException) -> str:
-    """One line on an exception: what it is, what it says, and where it was raised."""
-    told = traceback.TracebackException.from_exception(error)  # survives a broken __str__
-    text = said(told)
-    if isinstance(error, BenchError | Unsupported):
-        return text or type(error).__name__
-    text = moved(error) or said(told, LONGEST)
-    # The innermost frame is often torch's own; what the author can mend is further out.
-    frames = [f for f in told.stack if not f.filename.startswith("<")]
-    own = [f for f in frames if f"{os.sep}torch{os.sep}" not in f.filename] or frames
-    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-    return f"{type(error).__name__}{': ' if text else ''}{text}{where}"
+def _framed(data: bytes) -> bytes:
+    return struct.pack("!I", len(data)) + data
 
 
-def _ensure_server(preload: Sequence[str]) -> None:
-    """Start the server if there is none, in ENVIRONMENT and deaf to Ctrl-C, which is for us."""
-    resource_tracker.ensure_running()  # before SIGINT is blocked, since starting it unblocks it
-    its = ENVIRONMENT | {WANTED: " ".join(map(str, preload))}
-    ours = {name: os.environ.get(name) for name in its}
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    os.environ.update(its)
-    try:
-        forkserver.ensure_running()
-    finally:
-        for name, value in ours.items():
-            del os.environ[name]
-            if value is not None:
-                os.environ[name] = value
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+NO_SERVER = (
+    "no process could be forked; expected a server that imports torch; "
+    'try `python -P -c "import torch._dynamo"`'
+)
 
 
-@contextmanager
-def _no_main() -> Iterator[None]:
-    """Hide `__main__`, which multiprocessing would run again in every process that it starts."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
+@dataclass(frozen=True)
+class _Base:
+    process: subprocess.Popen[bytes]
+    link: Link
 
 
-# What follows runs in the forked process.
+_bases: list[_Base] = []  # at most one: it serves all executors of this process
 
 
-def _work(
-    calls: Sequence[tuple[str, Path | None, bytes]], pipe: Connection, device: str, seconds: float
-) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    watch = threading.Thread(target=_die_with_parent, daemon=True)
-    watch.start()
-    faulthandler.enable(file=2)  # a crash leaves a traceback in the log, too
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # a crash must not swallow the last lines
-    import torch
+def serve(modules: Sequence[str]) -> Link:
+    """A new server, which finds modules, variables and files where we find them now.
 
-    torch.set_num_threads(1)  # the order of a sum depends on it
-    for id, log, payload in calls:
-        try:
-            _redirect(log)
-            faulthandler.dump_traceback_later(min(seconds, threading.TIMEOUT_MAX), file=2)
-            message = _call(id, payload, device, pipe)
-        except Exception as error:
-            declined = isinstance(error, Unsupported)
-            if not declined:
-                traceback.print_exc()
-            message = pickle.dumps(Failed(id, sentence(error), declined))
-        faulthandler.cancel_dump_traceback_later()
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(AttributeError, ValueError):  # the call may have closed them
-                stream.flush()
-        pipe.send_bytes(message)
-    watch.join()
+    It will import `modules`, those of torch at once. Modules of the current folder are found only
+    if PYTHONPATH or an installation names it. Raises BenchError if there is nothing to fork from.
+    """
+    asked = {"folder": os.getcwd(), "path": sys.path, "environment": os.environ | ENVIRONMENT}
+    for _ in range(2):  # the base may have been killed a moment ago
+        with suppress(OSError):
+            return _base().link.ask({"serve": asked, "modules": list(modules)})
+        _drop_base()
+    raise BenchError(NO_SERVER)
 
 
-def _call(id: str, payload: bytes, device: str, pipe: Connection) -> bytes:
-    function, arguments = pickle.loads(payload)
-    value = function(*arguments, device=device, progress=_reporter(id, pipe))
-    try:
-        # Plain pickle: multiprocessing's sends a tensor as a file handle that dies with us.
-        return pickle.dumps(Done(id, value))
-    except Exception as error:
-        raise BenchError(f"the result cannot be sent back: {error}") from error
+def base_failed() -> bool:
+    """Has the base ended by itself, as another one would? One that was killed is replaced."""
+    if not _bases:
+        return False
+    with suppress(subprocess.TimeoutExpired):  # its sockets close a moment before it is dead
+        return _bases[0].process.wait(1) >= 0
+    return False
 
 
-def _reporter(id: str, pipe: Connection) -> Callable[[int, int], None]:
-    sent = -math.inf
-
-    def progress(done: int, total: int) -> None:
-        nonlocal sent
-        now = time.monotonic()
-        if done >= total or now - sent >= INTERVAL:
-            sent = now
-            pipe.send_bytes(pickle.dumps(Progress(id, int(done), int(total))))
-
-    return progress
-
-
-def _redirect(log: Path | None) -> None:
-    """Send what this process and its children print to a file, or nowhere."""
-    if log:
-        log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log or os.devnull, "wb") as file:
-        for stream in (1, 2):
-            os.dup2(file.fileno(), stream)
+def _base() -> _Base:
+    """The server that has torch loaded; it starts when it is first asked for, and ends with us."""
+    if _bases and _bases[0].process.poll() is not None:
+        _drop_base()
+    if not _bases:
+        here, there = socket.socketpair()
+        with there:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-c", START, str(there.fileno()), HOME],
+                stdin=subprocess.DEVNULL,
+                env=os.environ | ENVIRONMENT,
+                pass_fds=[there.fileno()],
+            )
+        _bases.append(_Base(process, Link(here)))
+    return _bases[0]
 
 
-def _die_with_parent() -> None:
-    """Wait for the end of the process that we work for; one that is killed cannot clean up."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    with suppress(psutil.Error):
-        for process in psutil.Process().children(recursive=True):
-            process.kill()
-    os._exit(1)
+def _drop_base() -> None:
+    old = _bases.pop()
+    old.link.close()
+    old.process.kill()
+    old.process.wait()

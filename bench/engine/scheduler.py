@@ -168,6 +168,8 @@ class Engine:
         """A stage as an executor gets it."""
         provides = self.components.provided(stage.components)
         modules = ("bench.stages.execute", *self.components.preload(provides))
+        if stage.kind != "load":  # an optimizer wants it, and it takes seconds to be imported
+            modules = ("torch._dynamo", *modules)
         log = self.store.log(stage.kind, work.key)
         return Job(stage.id, do, (work,), log, provides, modules)
 
@@ -279,8 +281,13 @@ class _Run:
             if not size:
                 return
             bundle: list[Stage] = []
+            alike = queue[0][-1].inputs.get("metric")
+            others = []
             while queue and len(bundle) < size:
                 stage = heapq.heappop(queue)[-1]
+                if stage.inputs.get("metric") != alike:  # whose code could change this one's
+                    others.append((self.rank[stage.id], stage))
+                    continue
                 lock = self.engine.store.lock(stage.kind, self.keys[stage.id])
                 if lock is None:
                     self.elsewhere.append(stage)
@@ -289,6 +296,8 @@ class _Run:
                 else:
                     bundle.append(stage)
                     self.running[stage.id] = (stage, lock)
+            for other in others:
+                heapq.heappush(queue, other)
             if bundle:
                 self._submit(bundle)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import random
 import resource
 import sys
 import time
@@ -13,11 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch.utils import deterministic
 
 from bench.contract.imported import check_code
+from bench.stages import numeric
 from bench.stages.checkpoint import INTERVAL, Kept
 from bench.stages.io import Desk, Progress
 from bench.stages.stage import Work
@@ -29,7 +27,7 @@ def execute(work: Work, *, device: str, progress: Progress) -> dict[str, Any]:
 
     Raises what the component raises.
     """
-    _deterministic(work.stage.seed)
+    numeric.begin(work.stage.seed)
     if work.folder:
         os.environ["BENCH_DATA"] = work.folder
     store = Store(Path(work.store))
@@ -55,21 +53,6 @@ def execute(work: Work, *, device: str, progress: Progress) -> dict[str, Any]:
     )
     kept.remove()
     return asdict(finished)
-
-
-def _deterministic(seed: int) -> None:
-    """Law 5: same inputs and seed, same bytes."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002  (a plugin may still draw from it)
-    torch.manual_seed(seed)
-    torch.set_default_dtype(torch.float32)  # a bundle shares a process
-    torch.set_grad_enabled(True)
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # slow
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 @cache

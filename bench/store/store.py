@@ -17,7 +17,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DONE = "done.json"
+
+
+LEFT = 3600  # seconds until a temporary folder without a living writer is removed
 
 
 @dataclass(frozen=True)
@@ -125,41 +128,40 @@ class Store:
         environment: Mapping[str, Any] | None = None,
     ) -> Finished:
         """Write a stage's result: `tensors` by file name, and a JSON `value`. All or nothing."""
-        temporary = self._temporary(stage)
         try:
-            files = {}
-            for name, content in tensors.items():
-                from safetensors.torch import save  # brings torch: not for what has no tensors
-
-                # clones, since safetensors refuses tensors that share memory
-                blob = save({k: v.contiguous().clone() for k, v in content.items()})
-                (temporary / f"{name}.safetensors").write_bytes(blob)
-                files[f"{name}.safetensors"] = hashlib.sha256(blob).hexdigest()
-            content_hash = content_of(files, value)
-            finished = Finished(
-                stage,
-                key,
-                content_hash,
-                value,
-                files,
-                inputs=inputs or {},
-                cost=cost or {},
-                environment=environment or {},
-            )
-            (temporary / DONE).write_text(json.dumps(asdict(finished), indent=1, sort_keys=True))
-            return self._move_in(temporary, finished)
+            with self._temporary(stage) as temporary:
+                files = _written(temporary, tensors)
+                finished = Finished(
+                    stage,
+                    key,
+                    content_of(files, value),
+                    value,
+                    files,
+                    inputs=inputs or {},
+                    cost=cost or {},
+                    environment=environment or {},
+                )
+                text = json.dumps(asdict(finished), indent=1, sort_keys=True)
+                (temporary / DONE).write_text(text)
+                return self._move_in(temporary, finished)
         except OSError as error:
             raise _told(error, self.root) from None
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
 
-    def _temporary(self, stage: str) -> Path:
+    @contextmanager
+    def _temporary(self, stage: str) -> Iterator[Path]:
+        """A folder to write into, locked as long as its writer lives, and gone afterwards."""
         folder = self.root / "tmp" / f"{stage}-{secrets.token_hex(8)}"
+        folder.mkdir(parents=True)  # by the umask: a group may share a store
+        lock = None
+        with suppress(OSError):  # a file system without locks: then nothing is swept, either
+            lock = _locked(folder, os.O_RDONLY)
+            _sweep(folder.parent)
         try:
-            folder.mkdir(parents=True)  # by the umask: a group may share a store
-        except OSError as error:
-            raise _told(error, self.root) from None
-        return folder
+            yield folder
+        finally:
+            if lock:
+                lock.release()
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _move_in(self, temporary: Path, finished: Finished) -> Finished:
         target = self.folder(finished.stage, finished.key)
@@ -186,7 +188,7 @@ class Store:
         path = self.root / "locks" / f"{stage}-{key}"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            return _locked(path, os.O_CREAT)
+            return _locked(path, os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise BenchError(
                 f"{path} cannot be locked ({error.strerror}); expected a file that you may write, "
@@ -210,6 +212,28 @@ class Store:
                 yield found
 
 
+def _written(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]]) -> dict[str, str]:
+    """Write tensors, by file name; the SHA-256 of each file."""
+    files = {}
+    for name, content in tensors.items():
+        from safetensors.torch import save  # brings torch: not for what has no tensors
+
+        # clones, since safetensors refuses tensors that share memory
+        blob = save({k: v.contiguous().clone() for k, v in content.items()})
+        (folder / f"{name}.safetensors").write_bytes(blob)
+        files[f"{name}.safetensors"] = hashlib.sha256(blob).hexdigest()
+    return files
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what writers have left that were killed."""
+    for left in folder.iterdir():
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > LEFT and (lock := _locked(left, os.O_RDONLY)):
+                shutil.rmtree(left, ignore_errors=True)
+                lock.release()
+
+
 def content_of(files: Mapping[str, str], value: Mapping[str, Any]) -> str:
     """The name of what came out of a stage."""
     return digest({"files": files, "value": value})
@@ -231,9 +255,9 @@ class Lock:
         self.descriptor = -1  # which may be another file's by now
 
 
-def _locked(path: Path, flags: int = 0) -> Lock | None:
+def _locked(path: Path, flags: int = os.O_RDWR) -> Lock | None:
     """A lock on a file, or None if another process has it. Raises OSError."""
-    descriptor = os.open(path, os.O_RDWR | flags, 0o666)  # and the umask: a group may share it
+    descriptor = os.open(path, flags, 0o666)  # and the umask: a group may share it
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -20,7 +20,7 @@ from bench.contract.fields import about, as_type_of, replace, suggest
 from bench.contract.kinds import KINDS
 from bench.contract.moved import MOVED
 from bench.contract.registry import Registry, discover, registry_of
-from bench.engine.fork import sentence
+from bench.engine.worker import sentence
 from bench.training import toy
 
 HEAD = """\

@@ -19,8 +19,9 @@ import pytest
 
 from bench.contract.errors import BenchError
 from bench.contract.limits import Limits
-from bench.engine import fork
-from bench.engine.local import Done, Event, Failed, Job, Progress, Workers
+from bench.engine import fork, local, worker
+from bench.engine.executor import Done, Event, Failed, Job, Progress, Slot
+from bench.engine.local import Local
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that a forked process finds them, too
 jobs = importlib.import_module("worker_jobs")
@@ -31,7 +32,7 @@ LIMITS = Limits(seconds=20, memory_gb=1)
 def events(*bundles: Sequence[Job], limits: Limits = LIMITS, workers: int = 2) -> list[Event]:
     """All that happens until every bundle has ended."""
     waiting, happened = list(bundles), []
-    with Workers(workers, limits) as pool:
+    with Local([Slot()] * workers, limits) as pool:
         while waiting or pool.free < workers:
             while waiting and pool.free:
                 pool.start(waiting.pop(0))
@@ -157,21 +158,21 @@ def test_arguments_that_cannot_be_pickled_fail_their_job_alone() -> None:
 
 
 def test_a_bundle_that_cannot_be_sent_takes_no_worker() -> None:
-    with Workers(1, LIMITS) as pool:
+    with Local([Slot()], LIMITS) as pool:
         pool.start([Job("bad", jobs.double, (lambda: None,))])
         assert pool.free == 1
         assert [e.id for e in pool.events()] == ["bad"]
 
 
-def test_a_result_that_cannot_be_pickled_fails_its_job_alone() -> None:
-    failed, done = outcomes([Job("bad", jobs.unpicklable), Job("good", jobs.double, (1,))])
-    assert failed.reason.startswith("the result cannot be sent back: ")
+def test_a_result_that_is_not_plain_data_fails_its_job_alone() -> None:
+    failed, done = outcomes([Job("bad", jobs.not_plain), Job("good", jobs.double, (1,))])
+    assert failed.reason.startswith("the result cannot be sent back: Object of type PosixPath is")
     assert done.value == 2
 
 
-def test_a_result_that_cannot_be_unpickled_fails_its_job_alone() -> None:
-    failed, done = outcomes([Job("bad", jobs.unloadable), Job("good", jobs.double, (1,))])
-    assert failed.reason.startswith("the result cannot be read back: ValueError: not here")
+def test_what_a_worker_sends_is_data_and_never_code() -> None:
+    noise, done = outcomes([Job("noise", jobs.send_noise), Job("good", jobs.double, (1,))])
+    assert noise == Done("noise", "said")
     assert done.value == 2
 
 
@@ -198,7 +199,7 @@ def test_a_hung_job_ends_at_its_time_limit_and_its_log_says_where(tmp_path: Path
         [Job("hung", jobs.hang, (), log), Job("after", jobs.double, (1,))],
         limits=Limits(seconds=2, memory_gb=1),
     )
-    assert hung.reason == "passed its time limit of 2 s"
+    assert hung.reason == "exceeded its time limit of 2 s"
     assert after.value == 2
     assert "before" in log.read_text()
     assert "worker_jobs.py" in log.read_text()
@@ -213,7 +214,7 @@ def test_each_job_of_a_bundle_has_the_whole_time() -> None:
 
 def test_a_job_that_eats_too_much_is_ended() -> None:
     limits = Limits(seconds=20, memory_gb=0.3)
-    assert reason(Job("x", jobs.eat, (0.4, 15)), limits) == "passed its memory limit of 0.3 GB"
+    assert reason(Job("x", jobs.eat, (0.4, 15)), limits) == "exceeded its memory limit of 0.3 GB"
 
 
 def test_the_memory_that_the_server_has_is_not_charged() -> None:
@@ -283,11 +284,11 @@ def test_a_log_that_cannot_be_written_fails_its_job_alone(tmp_path: Path) -> Non
 
 def test_a_pool_without_workers_is_refused() -> None:
     with pytest.raises(BenchError, match="expected at least 1"):
-        Workers(0, LIMITS)
+        Local([], LIMITS)
 
 
 def test_a_busy_pool_refuses_more() -> None:
-    with Workers(1, LIMITS) as pool:
+    with Local([Slot()], LIMITS) as pool:
         pool.start([Job("x", jobs.hang)])
         assert pool.free == 0
         with pytest.raises(RuntimeError, match="busy"):
@@ -295,7 +296,7 @@ def test_a_busy_pool_refuses_more() -> None:
 
 
 def test_an_idle_pool_has_no_events() -> None:
-    assert Workers(1, LIMITS).events(timeout=3600) == []
+    assert Local([Slot()], LIMITS).events(timeout=3600) == []
 
 
 # ---- nothing is left behind
@@ -312,7 +313,7 @@ def note(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_closing_ends_a_process_and_what_it_started(note: Path) -> None:
-    with Workers(1, LIMITS) as pool:
+    with Local([Slot()], LIMITS) as pool:
         pool.start([Job("x", jobs.hang_with_helper, (note,))])
         assert comes_true(note.exists)
     assert pool.free == 1
@@ -329,16 +330,27 @@ def test_a_helper_does_not_outlive_a_crash(note: Path) -> None:
     assert comes_true(lambda: is_gone(int(note.read_text())))
 
 
+def test_a_detached_helper_does_not_outlive_a_job_that_is_done(note: Path) -> None:
+    assert isinstance(outcome(Job("x", jobs.detach, (note,))), Done)
+    assert comes_true(lambda: is_gone(int(note.read_text())))
+
+
+def test_a_detached_helper_does_not_outlive_a_crash(note: Path) -> None:
+    assert reason(Job("x", jobs.detach, (note, True))) == "the process died of SIGABRT"
+    assert comes_true(lambda: is_gone(int(note.read_text())))
+
+
 SCRIPT = """
     import sys
     sys.path.insert(0, {folder!r})
     from pathlib import Path
     import worker_jobs
     from bench.contract.limits import Limits
-    from bench.engine.local import Job, Workers
+    from bench.engine.executor import Job, Slot
+    from bench.engine.local import Local
 
     sys.stdout.write("main runs\\n")
-    with Workers(1, Limits(seconds=60)) as pool:  # not under `if __name__ == "__main__"`
+    with Local([Slot()], Limits(seconds=60)) as pool:  # not under `if __name__ == "__main__"`
         pool.start([Job("easy", worker_jobs.double, (21,))])
         while not (events := pool.events()):
             pass
@@ -404,64 +416,166 @@ def test_a_server_that_cannot_load_torch_is_explained(tmp_path: Path) -> None:
     assert "BenchError: no process could be forked" in err
 
 
-# ---- what plugins ask the server to import
+# ---- servers
 
-PRELOADS = """
-    import sys
-    sys.path.insert(0, {folder!r})
-    import worker_jobs
-    from bench.contract.limits import Limits
-    from bench.engine.local import Job, Workers
 
-    wanted = {wanted!r}
-    with Workers(1, Limits(seconds=60), preload=wanted) as pool:
-        for name in wanted:
-            pool.start([Job(name, worker_jobs.is_loaded, (name,))])
+def loaded(*wanted: Job) -> list[str]:
+    return [event.value for event in outcomes(*([job] for job in wanted), workers=1)]
+
+
+@pytest.fixture
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`modules(name=source)` writes modules that servers find from now on."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(**sources: str) -> None:
+        for name, source in sources.items():
+            (tmp_path / f"{name}.py").write_text(source)
+
+    return write
+
+
+Write = Callable[..., None]
+
+
+def test_a_process_has_the_modules_of_its_own_distributions_and_of_no_others(
+    modules: Write,
+) -> None:
+    modules(pre_mine="", pre_other="")
+    both = ("pre_mine", "pre_other")
+    mine = Job("1", jobs.loaded, (both,), None, ("mine",), ("pre_mine",))
+    other = Job("2", jobs.loaded, (both,), None, ("other",), ("pre_other",))
+    with Local([Slot()], LIMITS) as pool:
+        found = []
+        for job in (other, mine, other):
+            pool.start([job])
             while not (events := pool.events()):
                 pass
-            print(name, events[0].value)
-"""
+            found += [event.value for event in events if isinstance(event, Done)]
+    assert found == [["pre_other"], ["pre_mine"], ["pre_other"]]
 
-MODULES = {
-    "torch": "def set_num_threads(n): pass",  # stand-ins
-    "safetensors": "",
-    "fine": "print('fine speaks')",
-    "missing": "import no_such_library",
-    "faulty": "raise RuntimeError('told to nobody')",
-    "leaving": "import sys; sys.exit('bye')",
-    "also_fine": "import os; os.environ['OMP_NUM_THREADS'] = '7'",
-    "deadly": "import os; os.abort()",
-}
+
+def test_a_server_imports_a_module_once_for_all_its_workers(modules: Write, tmp_path: Path) -> None:
+    modules(pre_count=f"open({str(tmp_path / 'count')!r}, 'a').write('x')")
+    job = Job("x", jobs.loaded, (("pre_count",),), None, ("mine",), ("pre_count",))
+    assert loaded(job, job) == [["pre_count"], ["pre_count"]]
+    assert (tmp_path / "count").read_text() == "x"
+
+
+def test_a_module_that_cannot_be_imported_fails_nobody(modules: Write) -> None:
+    modules(pre_fine="", pre_raises="raise RuntimeError('no')", pre_leaves="raise SystemExit(1)")
+    wanted = ("pre_raises", "pre_leaves", "pre_none", "pre_fine")
+    assert loaded(Job("x", jobs.loaded, (wanted,), None, ("mine",), wanted)) == [["pre_fine"]]
 
 
 @pytest.mark.parametrize(
-    ("wanted", "loaded"),
+    ("source", "told"),
     [
-        (["fine", "missing", "faulty", "leaving", "also_fine"], {"fine", "also_fine"}),
-        (["fine", "deadly"], set()),  # a server that dies is replaced by one that loads nothing
+        ("import time; time.sleep(60)", "did not finish its import within 2 s"),
+        ("import os; os.abort()", "ended the process that imported it"),
     ],
-    ids=["raise", "abort"],
+    ids=["hangs", "aborts"],
 )
-def test_a_module_that_cannot_be_preloaded_costs_nobody_else(
-    tmp_path: Path, wanted: list[str], loaded: set[str]
+def test_an_import_that_hangs_or_crashes_costs_its_own_distribution(
+    modules: Write, source: str, told: str
 ) -> None:
-    for name, text in MODULES.items():
-        (tmp_path / f"{name}.py").write_text(text)
-    text = PRELOADS.format(folder=str(Path(__file__).parent), wanted=wanted)
-    (tmp_path / "script.py").write_text(textwrap.dedent(text))
-    ended = subprocess.run(
-        [sys.executable, tmp_path / "script.py"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"},
-    )
-    assert ended.stdout.splitlines() == [f"{name} {name in loaded}" for name in wanted]
-    assert ended.stderr == ""
+    modules(pre_bad=source)
+    bad = [Job(f"bad{n}", jobs.double, (n,), None, ("bad",), ("pre_bad",)) for n in range(2)]
+    good = Job("good", jobs.double, (1,), None, ("good",), ())
+    since = time.monotonic()
+    limits = Limits(seconds=2, memory_gb=1)
+    ended = {e.id: e for e in outcomes(*([job] for job in (*bad, good)), limits=limits)}
+    assert ended["good"] == Done("good", 2)
+    for failed in (ended["bad0"], ended["bad1"]):
+        assert isinstance(failed, Failed)
+        assert failed.reason.startswith(f"the module pre_bad of no known distribution {told}; ")
+    assert time.monotonic() - since < 40
+
+
+def test_a_server_that_is_killed_is_replaced_and_its_jobs_run_once_more(tmp_path: Path) -> None:
+    lines: list[str] = []
+    job = Job("x", jobs.kill_server_once, (tmp_path / "killed",), None, ("mine",))
+    with Local([Slot()], LIMITS, say=lines.append) as pool:
+        pool.start([job])
+        while not (events := pool.events()):
+            pass
+    assert events == [Done("x", "lives")]
+    assert lines == ["the server for mine was killed; what ran there is tried once more"]
+
+
+def test_a_job_whose_server_is_killed_twice_fails() -> None:
+    with Local([Slot()], LIMITS, say=lambda _: None) as pool:
+        pool.start([Job("x", jobs.kill_server)])
+        while not (events := pool.events()):
+            pass
+    assert isinstance(events[0], Failed)
+    assert events[0].reason.startswith("its server was killed, and so was the next one")
+
+
+def test_a_base_that_is_killed_is_replaced() -> None:
+    assert isinstance(outcome(Job("x", jobs.double, (1,))), Done)
+    fork._bases[0].process.kill()
+    assert outcome(Job("x", jobs.double, (2,))) == Done("x", 4)
+
+
+def test_a_module_in_the_current_folder_is_run_only_if_pythonpath_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, named = tmp_path / "here", tmp_path / "named"
+    for folder in (here, named):
+        folder.mkdir()
+    for name in ("random", "numbers", "torch", "pre_here"):
+        (here / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    (named / "pre_named.py").touch()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(sys, "path", ["", str(here), *sys.path])
+    paths = (str(named), os.environ.get("PYTHONPATH", ""))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    if fork._bases:  # it has loaded what it needs long ago
+        fork._drop_base()
+    wanted = ("random", "numbers", "torch", "pre_here", "pre_named")
+    try:
+        found = outcome(Job("x", jobs.files_of, (wanted,), None, ("mine",), wanted)).value
+    finally:
+        fork._drop_base()
+    assert found.pop("pre_named") == str(named / "pre_named.py")
+    assert found.pop("pre_here") == ""
+    assert all(found.values())
+    assert not any(file.startswith(str(tmp_path)) for file in found.values())
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_long_temporary_folder_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("a" * 120)  # longer than the path of a socket may be
+    deep.mkdir()
+    monkeypatch.setenv("TMPDIR", str(deep))
+    assert outcome(Job("x", jobs.double, (2,))) == Done("x", 4)
+    assert list(deep.iterdir()) == []
+
+
+def test_a_job_learns_the_device_of_its_slot() -> None:
+    with Local([Slot("cuda:0"), Slot("cuda:1")], LIMITS) as pool:
+        pool.start([Job("a", jobs.device_of)])
+        pool.start([Job("b", jobs.device_of)])
+        found: dict[str, Any] = {}
+        while len(found) < 2:
+            found |= {e.id: e.value for e in pool.events() if isinstance(e, Done)}
+    assert found == {"a": "cuda:0", "b": "cuda:1"}
+
+
+def test_a_long_log_keeps_both_its_ends(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert isinstance(outcome(Job("x", jobs.babble, (30,), log)), Done)
+    text = log.read_bytes()
+    assert len(text) < local.LOG
+    assert text.startswith(b"first")
+    assert text.rstrip().endswith(b"last")
+    assert b" bytes are cut here: a log holds 10000000]" in text
 
 
 def test_a_sentence_for_a_reader_is_never_cut_and_a_stranger_s_is() -> None:
     long = "what to do stands at the end " * 40
-    assert fork.sentence(BenchError(long)).endswith("at the end")
-    assert len(fork.sentence(ValueError(long))) < 2 * fork.LONGEST
+    assert worker.sentence(BenchError(long)).endswith("at the end")
+    assert len(worker.sentence(ValueError(long))) < 2 * worker.LONGEST

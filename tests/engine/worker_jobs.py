@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import multiprocessing
 import os
 import signal
@@ -18,15 +19,15 @@ from bench.contract.errors import BenchError, Unsupported
 Report = Callable[[int, int], None]
 
 
-def double(x: int, *, progress: Report) -> int:
+def double(x: int, *, device: str, progress: Report) -> int:
     return 2 * x
 
 
-def process_id(*, progress: Report) -> int:
+def process_id(*, device: str, progress: Report) -> int:
     return os.getpid()
 
 
-def surroundings(*, progress: Report) -> dict[str, Any]:
+def surroundings(*, device: str, progress: Report) -> dict[str, Any]:
     import torch
 
     return {
@@ -38,7 +39,7 @@ def surroundings(*, progress: Report) -> dict[str, Any]:
     }
 
 
-def optimize(*, progress: Report) -> float:
+def optimize(*, device: str, progress: Report) -> float:
     import torch
 
     torch.manual_seed(0)
@@ -52,80 +53,80 @@ def optimize(*, progress: Report) -> float:
     return float(loss)
 
 
-def speak(*, progress: Report) -> None:
+def speak(*, device: str, progress: Report) -> None:
     sys.stdout.write("from python\n")
     sys.stderr.write("to stderr, no newline")
     subprocess.run(["echo", "from a helper"], check=True)
 
 
-def fail(message: str, *, progress: Report) -> None:
+def fail(message: str, *, device: str, progress: Report) -> None:
     raise ValueError(message)
 
 
-def fail_in_torch(*, progress: Report) -> None:
+def fail_in_torch(*, device: str, progress: Report) -> None:
     import torch
 
     torch.nn.Linear(2, 2)(torch.ones(3, 3))
 
 
-def decline(*, progress: Report) -> None:
+def decline(*, device: str, progress: Report) -> None:
     raise Unsupported("needs BatchNorm;\nconvnet-in has none")
 
 
-def reject(*, progress: Report) -> None:
+def reject(*, device: str, progress: Report) -> None:
     raise BenchError("ipc is 0; expected at least 1")
 
 
-def abort(*, progress: Report) -> None:
+def abort(*, device: str, progress: Report) -> None:
     sys.stdout.write("last words\n")
     os.abort()
 
 
-def segfault(*, progress: Report) -> None:
+def segfault(*, device: str, progress: Report) -> None:
     ctypes.string_at(0)
 
 
-def kill_itself(*, progress: Report) -> None:
+def kill_itself(*, device: str, progress: Report) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def leave(code: int, *, progress: Report) -> None:
+def leave(code: int, *, device: str, progress: Report) -> None:
     os._exit(code)
 
 
-def leave_politely(code: int, *, progress: Report) -> None:
+def leave_politely(code: int, *, device: str, progress: Report) -> None:
     sys.exit(code)
 
 
-def hang(*, progress: Report) -> None:
+def hang(*, device: str, progress: Report) -> None:
     sys.stdout.write("before\n")
     time.sleep(60)
 
 
-def hang_with_helper(note: Path, *, progress: Report) -> None:
+def hang_with_helper(note: Path, *, device: str, progress: Report) -> None:
     helper = subprocess.Popen(["sleep", "60"])
     note.with_suffix(".part").write_text(f"{os.getpid()} {helper.pid}")
     note.with_suffix(".part").rename(note)
     time.sleep(60)
 
 
-def leave_helper(*, progress: Report) -> int:
+def leave_helper(*, device: str, progress: Report) -> int:
     return subprocess.Popen(["sleep", "60"]).pid
 
 
-def crash_beside_helper(note: Path, *, progress: Report) -> None:
+def crash_beside_helper(note: Path, *, device: str, progress: Report) -> None:
     note.write_text(str(subprocess.Popen(["sleep", "60"]).pid))
     time.sleep(1)  # long enough to be seen
     os.abort()
 
 
-def eat(gigabytes: float, seconds: float, *, progress: Report) -> int:
+def eat(gigabytes: float, seconds: float, *, device: str, progress: Report) -> int:
     food = b"\1" * int(gigabytes * 1e9)
     time.sleep(seconds)
     return len(food)
 
 
-def share(gigabytes: float, helpers: int, *, progress: Report) -> int:
+def share(gigabytes: float, helpers: int, *, device: str, progress: Report) -> int:
     """Forked helpers share the memory, so that there is no more of it than of one."""
     food = b"\1" * int(gigabytes * 1e9)
     children = []
@@ -141,25 +142,21 @@ def share(gigabytes: float, helpers: int, *, progress: Report) -> int:
     return len(food)
 
 
-def unpicklable(*, progress: Report) -> Any:
-    return lambda: None
+def not_plain(*, device: str, progress: Report) -> Any:
+    return Path("x")
 
 
-class Unloadable:
-    def __reduce__(self) -> Any:
-        return _refuse, (os.getpid(),)
+def send_noise(*, device: str, progress: Report) -> str:
+    """What is no message of ours goes over the link, and is dropped."""
+    link = progress.__closure__[1].cell_contents  # type: ignore[attr-defined]
+    pickled = b"cos\nabort\n(tR."
+    link.socket.sendall(len(pickled).to_bytes(4, "big") + pickled)
+    link.say("done", "another job", 1)
+    link.say("nonsense")
+    return "said"
 
 
-def _refuse(pid: int) -> None:
-    if os.getpid() != pid:
-        raise ValueError("not here")
-
-
-def unloadable(*, progress: Report) -> Any:
-    return Unloadable()
-
-
-def count(total: int, *, progress: Report) -> float:
+def count(total: int, *, device: str, progress: Report) -> float:
     """Seconds that it took."""
     since = time.monotonic()
     for i in range(total):
@@ -167,5 +164,51 @@ def count(total: int, *, progress: Report) -> float:
     return time.monotonic() - since
 
 
-def is_loaded(module: str, *, progress: Report) -> bool:
-    return module in sys.modules
+def loaded(names: tuple[str, ...], *, device: str, progress: Report) -> list[str]:
+    return [name for name in names if name in sys.modules]
+
+
+def files_of(names: tuple[str, ...], *, device: str, progress: Report) -> dict[str, str]:
+    """Where each module lies; "" for one that cannot be found."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = str(importlib.import_module(name).__file__)
+        except ImportError:
+            found[name] = ""
+    return found
+
+
+def device_of(*, device: str, progress: Report) -> str:
+    time.sleep(0.3)
+    return device
+
+
+def kill_server(*, device: str, progress: Report) -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def kill_server_once(note: Path, *, device: str, progress: Report) -> str:
+    if note.exists():
+        return "lives"
+    note.touch()
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+    return "was not killed"
+
+
+def babble(megabytes: int, *, device: str, progress: Report) -> None:
+    sys.stdout.write("first\n")
+    for _ in range(megabytes):
+        os.write(1, b"x" * 1_000_000)
+    time.sleep(0.5)
+    sys.stdout.write("last\n")
+
+
+def detach(note: Path, crash: bool = False, *, device: str, progress: Report) -> None:
+    """Start a process of a session of its own, which belongs to nobody."""
+    subprocess.run(["sh", "-c", f"setsid sleep 60 & echo $! > {note}"], check=True)
+    time.sleep(0.3)
+    if crash:
+        os.abort()

@@ -424,3 +424,20 @@ def test_an_empty_store_has_nothing(store: Store) -> None:
 def test_a_log_has_a_place_before_anything_is_written(store: Store) -> None:
     store.log("train", "k").write_text("line\n")
     assert store.log("train", "k").read_text() == "line\n"
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_not(
+    tmp_path: Path,
+) -> None:
+    made = Store(tmp_path)
+    with made._temporary("train") as living:
+        dead, fresh = tmp_path / "tmp" / "train-dead", tmp_path / "tmp" / "train-fresh"
+        for folder in (dead, fresh):
+            folder.mkdir()
+        for folder in (dead, living):
+            os.utime(folder, (0, 0))
+        made.publish("train", "key", {}, {"x": 1})
+        assert living.exists()
+        assert fresh.exists()
+        assert not dead.exists()
+    assert not living.exists()

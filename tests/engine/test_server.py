@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.engine.preload import load
+from bench.engine.server import load
 
 Write = Callable[..., None]
 
@@ -49,7 +49,7 @@ def test_what_modules_print_is_not_seen_and_printing_goes_on(
         pre_thief="import sys; sys.stdout = None; sys.stderr.write('four')",
         pre_script="""
 import sys
-from bench.engine.preload import load
+from bench.engine.server import load
 load(["pre_loud", "pre_thief"])
 assert {"pre_loud", "pre_thief"} <= set(sys.modules)
 sys.stdout.write("five")

@@ -1,0 +1,83 @@
+"""From `--device` and `--jobs` to slots, on devices that exist.
+
+A device is tried in a process of its own: the one that asks never loads torch.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from bench.contract.errors import BenchError
+from bench.engine.executor import Slot
+
+TRY = """
+import sys, torch
+for device in sys.argv[1:]:
+    try:
+        torch.zeros(1, device=device)
+    except Exception as error:
+        print(device, str(error).splitlines()[0] if str(error) else type(error).__name__)
+        break
+"""
+EXPECTED = "expected cpu, cuda, mps, or devices with a number, as cuda:0,cuda:1"
+
+
+def slots(device: str, jobs: int = 0) -> tuple[Slot, ...]:
+    """The slots for `--device` ("cpu", "cuda:1", "cuda:0,cuda:1") and `--jobs`, dealt in turn.
+
+    `jobs` counts all slots; 0 is one a core of this process, or one a device of another type.
+    Raises BenchError for a device that is not there, and for one that would get no slot.
+    """
+    devices = _parsed(device)
+    if devices == ["cpu"]:
+        return (Slot(),) * (jobs or cores())
+    jobs = jobs or len(devices)
+    if jobs < len(devices):
+        raise BenchError(
+            f"--jobs {jobs} leaves {devices[jobs]} of --device {device} without work; expected at "
+            f"least {len(devices)}, or fewer devices"
+        )
+    _try(devices, device)
+    return tuple(Slot(devices[number % len(devices)]) for number in range(jobs))
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _parsed(text: str) -> list[str]:
+    devices = [part.strip() for part in text.split(",")]
+    refused = f"--device {text} cannot be used"
+    for one in devices:
+        if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", one, re.ASCII):
+            raise BenchError(f"{refused}: '{one}' is no device; {EXPECTED}")
+        if devices.count(one) > 1:
+            raise BenchError(f"{refused}: it names {one} twice; --jobs 2 runs two stages on it")
+    types = list(dict.fromkeys(one.split(":")[0] for one in devices))
+    if len(types) > 1:
+        both = " and ".join(types)
+        raise BenchError(f"{refused}: {both} round differently; name devices of one type")
+    if len(devices) > 1 and types[0] in devices:
+        raise BenchError(f"{refused}: which of them {types[0]} is, is not said; {EXPECTED}")
+    return devices
+
+
+def _try(devices: Sequence[str], asked: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-P", "-c", TRY, *devices], capture_output=True, text=True, check=False
+    )
+    if ended.returncode:
+        last = (ended.stderr.strip() or f"torch ended with code {ended.returncode}").splitlines()[
+            -1
+        ]
+        raise BenchError(f"--device {asked} cannot be used here: {last}; {EXPECTED}")
+    if ended.stdout:
+        device, said = ended.stdout.strip().splitlines()[-1].split(" ", 1)
+        raise BenchError(f"--device {asked} cannot be used here: {device}: {said}; {EXPECTED}")

@@ -1,0 +1,111 @@
+"""What runs in a worker: a process that makes some calls, one after another, and ends."""
+
+from __future__ import annotations
+
+import faulthandler
+import io
+import math
+import os
+import pickle
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from bench.contract.errors import BenchError, Unsupported, said
+from bench.contract.moved import moved
+from bench.engine.fork import Link
+from bench.engine.processes import ADOPTS, descendants, kill
+
+INTERVAL = 0.1  # seconds between two reports of progress
+LONGEST = 300  # characters of a message that nobody worded for a reader
+
+
+def work(link: Link, data: bytes, device: str, seconds: float, parent: int) -> None:
+    """Make the pickled calls (id, log, pickled function and arguments), and say what came of each.
+
+    When a call has taken `seconds`, its log shows where it is.
+    """
+    link.say("pid", os.getpid())
+    if not ADOPTS:
+        threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    faulthandler.enable(file=2)  # a crash leaves a traceback in the log, too
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a crash must not swallow the last lines
+    import torch
+
+    torch.set_num_threads(1)  # the order of a sum depends on it
+    for id, log, payload in pickle.loads(data):
+        try:
+            _redirect(log)
+            faulthandler.dump_traceback_later(min(seconds, threading.TIMEOUT_MAX), file=2)
+            _call(id, payload, device, link)
+        except Exception as error:
+            declined = isinstance(error, Unsupported)
+            if not declined:
+                traceback.print_exc()
+            link.say("failed", id, sentence(error), declined)
+        faulthandler.cancel_dump_traceback_later()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(AttributeError, ValueError):  # the call may have closed them
+                stream.flush()
+    if not ADOPTS:  # wait to be killed, so that what the calls have started can be found
+        threading.Event().wait()
+
+
+def _call(id: str, payload: bytes, device: str, link: Link) -> None:
+    function, arguments = pickle.loads(payload)
+    value = function(*arguments, device=device, progress=_reporter(id, link))
+    try:
+        link.say("done", id, value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BenchError(
+            f"the result cannot be sent back: {error}; expected what JSON can hold"
+        ) from error
+
+
+def _reporter(id: str, link: Link) -> Callable[[int, int], None]:
+    sent = -math.inf
+
+    def progress(done: int, total: int) -> None:
+        nonlocal sent
+        now = time.monotonic()
+        if done >= total or now - sent >= INTERVAL:
+            sent = now
+            link.say("progress", id, int(done), int(total))
+
+    return progress
+
+
+def _redirect(log: str | None) -> None:
+    """Send what this process and its children print to a file, or nowhere."""
+    if log:
+        Path(log).parent.mkdir(parents=True, exist_ok=True)
+        Path(log).write_bytes(b"")
+    with open(log or os.devnull, "ab") as file:  # to its end, wherever that is: it may be cut
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+
+
+def sentence(error: BaseException) -> str:
+    """One line on an exception: what it is, what it says, and where it was raised."""
+    told = traceback.TracebackException.from_exception(error)  # survives a broken __str__
+    if isinstance(error, BenchError | Unsupported):
+        return said(told) or type(error).__name__
+    text = moved(error) or said(told, LONGEST)
+    # The innermost frame is often torch's own; what the author can mend is further out.
+    frames = [f for f in told.stack if not f.filename.startswith("<")]
+    own = [f for f in frames if f"{os.sep}torch{os.sep}" not in f.filename] or frames
+    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}{': ' if text else ''}{text}{where}"
+
+
+def _die_with(parent: int) -> None:
+    """Wait for the end of the process that forked us; one that is killed cannot clean up."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    kill(descendants(os.getpid()))
+    os._exit(1)
