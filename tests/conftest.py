@@ -29,6 +29,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 _MARKS = tempfile.TemporaryDirectory(prefix="bench-tests-")
 HEALED = Path(_MARKS.name) / "healed"
 os.environ["TOYPLUG_HEALED"] = str(HEALED)
+os.environ["BENCH_DATA"] = str(TESTS / "data")  # of all processes, which share stores
 os.environ["BENCH_CACHE"] = str(Path(_MARKS.name) / "cache")  # not the user's
 
 

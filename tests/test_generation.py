@@ -184,7 +184,7 @@ def test_the_network_that_a_metric_looks_with_is_one_and_named(whole: Any) -> No
     assert len(name) == len("toy-convnet-") + 8
     assert not found.records[0].scales["toy-distance"].features
     page = render(board_of(board), found.records)["README.md"]
-    assert f"## seen-{name}, in percent" in page
+    assert f"## seen-{name} (lower is better)" in page
 
 
 @pytest.mark.parametrize(
@@ -341,7 +341,7 @@ def test_a_new_metric_samples_nothing_again(whole: Any) -> None:
         ({"metrics": ["toy-accuracy"]}, "belongs to the classification track"),
         ({"denoiser": None}, "add denoiser = "),
         ({"backbone": None}, "metric 'seen' looks at images with a network of teacher"),
-        ({"recipe": {"epochs": 3}}, "[recipe] has an unknown key 'epochs'"),
+        ({"recipe": {"epochs": 3}}, "recipe has an unknown key 'epochs'"),
         ({"recipe": {"steps": 4, "checkpoints": [4]}}, "ends at step 4, which is always sampled"),
         ({"recipe": {"checkpoints": [4, 2]}}, "expected steps in rising order"),
         (

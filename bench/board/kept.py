@@ -110,19 +110,23 @@ def _value(value: Any) -> str:
     return json.dumps(value)
 
 
+def damage(board: Path, one: Kept) -> str:
+    """What is wrong with the file of a network; "" if it is the one that the table names."""
+    path = board / FOLDER / one.file
+    again = f"get it from the repository again, or delete its lines in {TABLE}, and it is trained"
+    if not path.is_file():
+        return f"{path} is missing; {again}"
+    if hashlib.sha256(path.read_bytes()).hexdigest() != one.sha256:
+        return f"{path} is not the file that {TABLE} names: its SHA-256 differs; {again}"
+    return ""
+
+
 def wrong(board: Path, records: Iterable[Result]) -> list[str]:
     """What does not hold of the networks of a board: one sentence each."""
-    folder, found = board / FOLDER, []
-    for one in read(board):
-        path = folder / one.file
-        again = "get it from the repository again, or delete its lines"
-        if not path.is_file():
-            found.append(f"{path} is missing; {again}")
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != one.sha256:
-            found.append(f"{path} is not the file that {TABLE} names: its SHA-256 differs; {again}")
-    return found + [
-        f"{folder} lacks {name}: metrics have looked with the network whose SHA-256 begins with "
-        f"{name[-DIGITS:]}; get it from the repository, or from where the board was run"
+    found = filter(None, (damage(board, one) for one in read(board)))
+    return [*found] + [
+        f"{board / FOLDER} lacks {name}: metrics have looked with the network whose SHA-256 begins "
+        f"with {name[-DIGITS:]}; get it from the repository, or from where the board was run"
         for name in missing(board, records)
     ]
 

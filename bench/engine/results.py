@@ -107,16 +107,16 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Res
     metric that failed is left out, and `kept` looks for its earlier figure.
     """
     failure = outcome.failed.get(planned.probe.id)
-    if failure and not failure.unsupported:
-        return None
+    if failure:
+        declined = failure.unsupported
+        return (
+            Result(**_described(components, planned), reason=failure.reason) if declined else None
+        )
     for stage in (planned.probe, *planned.measures.values()):
         if stage.id not in outcome.finished and stage.id not in outcome.failed:
             return None
-    described = _described(components, planned)
-    if failure:
-        return Result(**described, reason=failure.reason)
     return Result(
-        **described,
+        **_described(components, planned),
         **_measured(components, planned, outcome),
         **_found(components, planned, outcome),
     )

@@ -281,13 +281,8 @@ class _Run:
             if not size:
                 return
             bundle: list[Stage] = []
-            alike = queue[0][-1].inputs.get("metric")
-            others = []
             while queue and len(bundle) < size:
                 stage = heapq.heappop(queue)[-1]
-                if stage.inputs.get("metric") != alike:  # whose code could change this one's
-                    others.append((self.rank[stage.id], stage))
-                    continue
                 lock = self.engine.store.lock(stage.kind, self.keys[stage.id])
                 if lock is None:
                     self.elsewhere.append(stage)
@@ -296,8 +291,6 @@ class _Run:
                 else:
                     bundle.append(stage)
                     self.running[stage.id] = (stage, lock)
-            for other in others:
-                heapq.heappush(queue, other)
             if bundle:
                 self._submit(bundle)
 

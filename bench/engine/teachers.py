@@ -131,4 +131,4 @@ def _grade(engine: Engine, *networks: Squeeze) -> tuple[float, ...]:
         reason = outcome.failed[stage.id].reason if stage.id in outcome.failed else "interrupted"
         raise BenchError(f"{stage.title} failed: {reason}")
     value = outcome.finished[stage.id].value
-    return (*value["accuracy"], value["agreement"][-1], value["images"])
+    return (*value["accuracies"], value["agreement"][-1], value["images"])

@@ -38,7 +38,7 @@ class Grade(Stage):
             for one in self.networks
         ]
         return {}, {
-            "accuracy": [(one == test.labels).float().mean().item() for one in said],
+            "accuracies": [(one == test.labels).float().mean().item() for one in said],
             "agreement": [(one == said[0]).float().mean().item() for one in said],
             "images": len(test.labels),
         }

@@ -201,13 +201,9 @@ class Questions:
         found = next((one for one in self.matrix.kept if one.place == place), None)
         if not found or not self.board:
             return stage
-        path = self.board / kept.FOLDER / found.file
-        if not path.is_file():
-            raise BenchError(
-                f"{path} is missing; get it from the repository again, or delete its lines in "
-                f"{kept.TABLE}, and it is trained"
-            )
-        file = str(path.resolve())
+        if damage := kept.damage(self.board, found):
+            raise BenchError(damage)
+        file = str((self.board / kept.FOLDER / found.file).resolve())
         return replace(stage, sha256=found.sha256, file=file, passes=found.passes)
 
     @per(*SET)

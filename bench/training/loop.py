@@ -55,7 +55,7 @@ class Training:
             "average": dict(enumerate(self.average.means if self.average else ())),
             "generators": {name: one.get_state() for name, one in self.generators.items()},
             "kept": self.kept,
-            "random": self._random(),
+            "draws": self._draws(),
             "done": torch.tensor(done),
         }
         return dict(_flat(parts))
@@ -82,12 +82,12 @@ class Training:
         for name, generator in self.generators.items():
             generator.set_state(found["generators"][name])
         self.kept.update({int(step): state for step, state in found.get("kept", {}).items()})
-        torch.set_rng_state(found["random"]["cpu"])
-        if "cuda" in found["random"]:
-            torch.cuda.set_rng_state(found["random"]["cuda"], self.device)
+        torch.set_rng_state(found["draws"]["cpu"])
+        if "cuda" in found["draws"]:
+            torch.cuda.set_rng_state(found["draws"]["cuda"], self.device)
         return done
 
-    def _random(self) -> dict[str, Tensor]:
+    def _draws(self) -> dict[str, Tensor]:
         of_gpu = torch.device(self.device).type == "cuda"
         return {
             "cpu": torch.get_rng_state(),

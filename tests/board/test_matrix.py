@@ -147,7 +147,7 @@ def test_what_a_board_cannot_do_without_is_asked_for(key: str) -> None:
         ({"zzz": 1}, "matrix.toml has an unknown key 'zzz'; expected one of: architectures, "),
         # texts
         ({"title": NOTHING}, "title is missing; expected a text, as in title = "),
-        ({"title": "  "}, "title is '  '; expected a text"),
+        ({"title": "  "}, "title is ' '; expected a text"),
         ({"title": 3}, "title is 3; expected a text"),
         ({"backbone": ["toy-convnet"]}, "backbone is ['toy-convnet']; expected a text"),
         ({"teacher": 1}, "teacher is 1; expected a text"),

@@ -152,7 +152,7 @@ def test_a_crash_is_one_failed_line(check) -> None:
 def test_a_broken_component_is_told_with_its_reason(check) -> None:
     ended = check("thawed")
     assert ended.returncode == 1
-    assert ended.stdout.startswith("broken: halfbroken: method 'thawed' of halfbroken: ")
+    assert ended.stdout.startswith("broken: halfbroken 1.0: method 'thawed' of halfbroken: ")
     assert "is not a frozen dataclass" in ended.stdout
     assert "there is no component" not in ended.stdout + ended.stderr
 

@@ -109,7 +109,12 @@ FAULTS = [
     ("attack", "block", True, "its class variable `block` is True; expected images a stage, or 0"),
     ("attack", "eps", "8/255", "its field `eps` is '8/255'; expected a number"),
     ("attack", "eps", True, "its field `eps` is True; expected a number"),
-    ("dataset", "preload", "PIL", "its class variable `preload` is 'PIL'; expected a tuple of mod"),
+    (
+        "dataset",
+        "preload",
+        "PIL",
+        "its class variable `preload` is 'PIL'; expected a tuple of names",
+    ),
     ("sampler", "quick", 3, "its class variable `quick` is 3; expected a dict of fields"),
 ]
 

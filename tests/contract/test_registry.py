@@ -318,11 +318,11 @@ FAULTS = {
     "none": (component("pass", made="None"), "NoneType is not a frozen dataclass"),
     "preload is a number": (
         component('name: str = "bad"\n    preload: ClassVar = 5' + VERB),
-        "its class variable `preload` is 5; expected a tuple of modules",
+        "its class variable `preload` is 5; expected a tuple of names of modules",
     ),
     "preload holds a number": (
         component('name: str = "bad"\n    preload: ClassVar = ("json", 5)' + VERB),
-        "its class variable `preload` is ('json', 5); expected a tuple of modules",
+        "its class variable `preload` is ('json', 5); expected a tuple of names of modules",
     ),
     "a name of 245 characters": (
         component('name: str = "' + "b" * 245 + '"' + VERB),

@@ -529,7 +529,7 @@ def test_a_module_in_the_current_folder_is_run_only_if_pythonpath_names_it(
     (named / "pre_named.py").touch()
     monkeypatch.chdir(here)
     monkeypatch.setattr(sys, "path", ["", str(here), *sys.path])
-    paths = (str(named), os.environ.get("PYTHONPATH", ""))
+    paths = filter(None, (str(named), os.environ.get("PYTHONPATH", "")))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
     if fork._bases:  # it has loaded what it needs long ago
         fork._drop_base()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import toyplug
-from support import BOARD, SMALL, a_record
+from support import BOARD, SMALL, a_result
 
 from bench.board.check import resolve
 from bench.board.matrix import parse
@@ -112,9 +112,11 @@ def test_it_learns_while_it_is_asked() -> None:
 
 
 def test_records_are_a_guess_for_their_data_and_network() -> None:
-    record = a_record(cost={"seconds": {"train": 400.0}})
-    prices = learned((), [record])
-    assert prices.of(Profile("train", "hard", "d", "a", 10)) == Price(400.0, guess=True)
+    result = a_result(seconds={"train": 400.0})
+    prices = learned((), [result])
+    assert prices.of(Profile("train", "hard", result.dataset, result.architecture, 10)) == Price(
+        400.0, guess=True
+    )
 
 
 @pytest.mark.parametrize("inputs", [{}, {"profile": 3}, {"profile": {"kind": "x", "y": 1}}, []])

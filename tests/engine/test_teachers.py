@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support import a_result
 from toyplug import Seen
 
 from bench.board import kept
@@ -21,6 +22,7 @@ from bench.contract.registry import registry_of
 from bench.engine import teachers
 from bench.engine.results import Ran, run
 from bench.engine.scheduler import Engine
+from bench.records.result import Result
 from bench.store.store import Store
 from bench.training import toy
 
@@ -41,7 +43,7 @@ BOARD: dict[str, Any] = {
 
 def engine_of(board: Path, store: Path, **changes: Any) -> Engine:
     components = resolve(parse(BOARD | changes, kept.read(board)), REGISTRY)
-    return Engine(components, Store(store), 1, board=board)
+    return Engine(components, Store(store), board=board)
 
 
 def ran(board: Path, store: Path, *, carry: bool = False, **changes: Any) -> tuple[Ran, list[str]]:
@@ -57,7 +59,7 @@ def ran(board: Path, store: Path, *, carry: bool = False, **changes: Any) -> tup
 def look(board: Path, store: Path, **changes: Any) -> tuple[str, float]:
     """The name of the network that a run has looked with, and the figure; it is kept."""
     [record] = ran(board, store, **changes)[0].records
-    return record["scales"]["seen"]["features"], record["metrics"]["seen"]
+    return record.scales["seen"].features, record.metrics["seen"]
 
 
 def files(board: Path) -> list[Path]:
@@ -162,8 +164,9 @@ def test_a_network_too_large_for_a_repository_is_not_kept(
     assert files(tmp_path / "board") == []
 
 
-def looked_with(name: str) -> dict[str, Any]:
-    return {"dataset": "toy-data", "scales": {"seen": {"features": name}, "steps": {}}}
+def looked_with(name: str) -> Result:
+    scales = {"seen": {"better": "lower", "features": name}, "steps": {"better": "lower"}}
+    return a_result(dataset="toy-data", metrics={"seen": 1.0, "steps": 1.0}, scales=scales)
 
 
 def test_a_network_that_most_figures_were_found_with_and_that_is_not_kept_is_missed(
@@ -175,7 +178,7 @@ def test_a_network_that_most_figures_were_found_with_and_that_is_not_kept_is_mis
         "net-00000000"
     ]
     assert kept.missing(tmp_path, [looked_with(name)]) == [name]
-    assert kept.missing(tmp_path, [{"dataset": "toy-data"}]) == []
+    assert kept.missing(tmp_path, [a_result()]) == []
 
 
 def test_what_is_kept_is_the_state_of_the_network(first: Any) -> None:
@@ -224,8 +227,8 @@ def test_a_board_carries_the_teachers_that_label_its_sets(
     assert one.passes["backward"] > 0
     again, said = ran(board, tmp_path / "fresh", carry=True)
     assert said == []
-    assert [r["metrics"] for r in again.records] == [r["metrics"] for r in first.records]
-    assert [r["content"] for r in again.records] == [r["content"] for r in first.records]
+    assert [r.metrics for r in again.records] == [r.metrics for r in first.records]
+    assert [r.content for r in again.records] == [r.content for r in first.records]
     engine = engine_of(board, tmp_path / "fresh")
     cells = engine.components.matrix.cells()
     said, wrong = teachers.prove(engine, cells)

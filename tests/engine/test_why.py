@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -107,7 +108,7 @@ def recoded(one: Engine, name: str) -> Engine:
             return {**found, "code": "new"} if component.name == name else found
 
     registry = one.components.registry
-    changed = Recoded(registry.entries, registry.broken, registry.packages, registry.distributions)
+    changed = Recoded(registry.entries, registry.broken, registry.packages)
     return replace(one, components=replace(one.components, registry=changed, _known={}))
 
 
@@ -169,14 +170,14 @@ def edited(store: Path, tmp_path: Path) -> Callable[[Callable[[dict[str, Any]], 
     """A copy of the store whose notes of finished stages are changed."""
 
     def edit(change: Callable[[dict[str, Any]], None]) -> Path:
-        for path in store.glob("*/*/done.json"):
+        copy = tmp_path / "edited"
+        shutil.copytree(store, copy)
+        for path in copy.glob("*/*/done.json"):
             done = json.loads(path.read_text())
             if done["stage"] != "load":
                 change(done)
-            there = tmp_path / path.relative_to(store)
-            there.parent.mkdir(parents=True)
-            there.write_text(json.dumps(done))
-        return tmp_path
+            path.write_text(json.dumps(done))
+        return copy
 
     return edit
 

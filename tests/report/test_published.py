@@ -91,7 +91,7 @@ def test_brackets_in_a_source_do_not_end_its_link():
     ("changes", "said"),
     [
         ({"source": ""}, "source is ''; expected text: the article"),
-        ({"source": "  "}, "source is '  '; expected text: the article"),
+        ({"source": "  "}, "source is ' '; expected text: the article"),
         ({"source": 0}, "source is 0; expected text: the article"),
         ({"url": "example.org"}, "url is 'example.org'; expected the address"),
         ({"url": "https://example.org/\n# Hello"}, "expected the address of the source"),

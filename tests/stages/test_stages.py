@@ -447,7 +447,8 @@ def test_a_stage_that_dies_late_goes_on_and_gives_the_same_bytes_and_passes(
     store = Store(tmp_path / "store")
 
     def run(stage: Stage, key: str) -> Finished:
-        return execute(Work(stage, key, "cpu", str(store.root)), progress=lambda d, t: None)
+        done = execute(Work(stage, key, str(store.root)), device="cpu", progress=lambda d, t: None)
+        return Finished(**done)
 
     load = Load(Dataset("toy-data", toy.GRAY, "", {}), 0, toy.GRAY, "test", "")
     found = run(load, "2" * 16)
