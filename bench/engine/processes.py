@@ -16,7 +16,6 @@ ADOPTS = sys.platform == "linux"
 """Can a process adopt what its descendants detach? Elsewhere that outlives whatever started it."""
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
-MADV_COLLAPSE, HUGE = 25, 1 << 21  # <linux/mman.h>; bytes
 
 
 def adopt() -> None:
@@ -31,23 +30,6 @@ def die_with(parent: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:  # it ended before the kernel was asked
             os._exit(1)
-
-
-def huge_pages() -> None:
-    """Have our memory in pages of 2 MB as far as the kernel can: a fork then copies less.
-
-    Linux does it from 6.1 on; elsewhere nothing happens.
-    """
-    with suppress(OSError, ValueError):
-        madvise = ctypes.CDLL(None).madvise
-        for line in Path("/proc/self/maps").read_text().splitlines():
-            where, mode, *rest = line.split()
-            if mode == "rw-p" and (len(rest) < 4 or rest[3] == "[heap]"):
-                first, end = (int(address, 16) for address in where.split("-"))
-                first, end = -(-first // HUGE) * HUGE, end // HUGE * HUGE
-                if first < end:
-                    size = ctypes.c_size_t(end - first)
-                    madvise(ctypes.c_void_p(first), size, MADV_COLLAPSE)
 
 
 def children(process: int) -> set[int]:

@@ -167,7 +167,8 @@ class Engine:
     def job(self, stage: Stage, work: Work) -> Job:
         """A stage as an executor gets it."""
         provides = self.components.provided(stage.components)
-        modules = ("bench.stages.execute", *self.components.preload(provides))
+        code = work.code.modules  # also what verbs import
+        modules = (do.__module__, *self.components.preload(provides), *code)
         if stage.kind != "load":  # an optimizer wants it, and it takes seconds to be imported
             modules = ("torch._dynamo", *modules)
         log = self.store.log(stage.kind, work.key)

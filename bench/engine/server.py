@@ -22,9 +22,13 @@ from typing import Any, NoReturn
 from bench.contract import imported, vetting
 from bench.contract.unnoticed import unnoticed
 from bench.engine.fork import Link
-from bench.engine.processes import ADOPTS, adopt, children, descendants, die_with, huge_pages, kill
+from bench.engine.processes import ADOPTS, adopt, children, descendants, die_with, kill
 
-HARNESS = ("torch.optim", "torch.nn.functional", "safetensors.torch", "bench.stages.execute")
+HARNESS = (
+    *("torch.optim", "torch.nn.functional", "safetensors.torch"),
+    *("bench.engine.scheduler", "bench.stages.execute", "bench.training.classifier"),
+    *("bench.training.gates", "bench.stages.probing"),
+)
 
 SPARE = ["torch._dynamo"]
 """Imported by the base when nothing else is asked of it, or when a server wants it. The first
@@ -58,7 +62,6 @@ def _settle() -> None:
     """Make forks cheap."""
     gc.collect()
     gc.freeze()  # or a collection in a fork touches, and so copies, every page of ours
-    huge_pages()
 
 
 def _serve(link: Link, spare: list[str]) -> NoReturn:

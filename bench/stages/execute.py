@@ -27,7 +27,7 @@ def execute(work: Work, *, device: str, progress: Progress) -> dict[str, Any]:
 
     Raises what the component raises.
     """
-    numeric.begin(work.stage.seed)
+    numeric.begin(work.stage.seed, device)
     if work.folder:
         os.environ["BENCH_DATA"] = work.folder
     store = Store(Path(work.store))

@@ -20,6 +20,7 @@ from bench.store.store import Finished, Store
 from bench.training import diffusion, networks
 from bench.training.classifier import Examples
 from bench.training.diffusion import Schedule
+from bench.training.loop import seed_torch
 from bench.training.passes import Passes
 from bench.training.sets import from_tensors
 
@@ -114,8 +115,8 @@ def built(architecture: Any, dataset: Dataset, seed: int, **options: Any) -> nn.
     """A fresh network; `options` are the schedule and the extras of a denoiser."""
     facts = described(dataset.facts)
     shape, classes = facts["shape"], len(facts["classes"])
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with torch.random.fork_rng([]):
+        seed_torch(seed, "cpu")  # where weights are drawn
         if fact("architecture", architecture, "track") == "generation":
             return diffusion.build(architecture, shape, classes, **options)
         return networks.build(architecture, shape, classes, facts["mean"], facts["std"])

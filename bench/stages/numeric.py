@@ -14,6 +14,7 @@ from torch.utils import deterministic
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from bench.contract.errors import BenchError
+from bench.training.loop import seed_torch
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ SETTINGS = (
 )
 
 
-def begin(seed: int) -> None:
+def begin(seed: int, device: str = "cpu") -> None:
     """Law 5: same inputs and seed, same bytes, whatever code ran in this process before.
 
     Raises BenchError for what cannot be set to the value that it has in every stage.
@@ -134,7 +135,7 @@ def begin(seed: int) -> None:
     np.seterr(divide="warn", over="warn", under="ignore", invalid="warn")
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002  (a plugin may still draw from it)
-    torch.manual_seed(seed)
+    seed_torch(seed, device)
     for setting in SETTINGS:
         if (found := setting.read()) != setting.value:
             raise BenchError(

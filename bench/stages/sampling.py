@@ -15,6 +15,7 @@ from bench.training import gates
 from bench.training.classifier import Examples
 from bench.training.diffusion import Denoiser
 from bench.training.loading import batches
+from bench.training.loop import seed_torch
 from bench.training.passes import counting
 
 BLOCK = 250  # samples drawn at a time
@@ -49,7 +50,7 @@ def sample(
     with counting(student) as passes:
         for number, asked in enumerate(parts):
             block_seed = seed_of("block", "", "", seed) ^ number
-            torch.manual_seed(block_seed)
+            seed_torch(block_seed, device)
             generator = torch.Generator().manual_seed(block_seed)
             x = sampler.sample(student, asked.to(device), extras, student.shape, generator)
             gates.check_samples(x, len(asked), student.shape)

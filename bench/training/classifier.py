@@ -21,7 +21,7 @@ from bench.contract.errors import BenchError
 from bench.contract.kinds import REGIMES
 from bench.contract.task import NOT_KEPT, Checkpoint
 from bench.training import augment, loading
-from bench.training.loop import Progress, Training, descend, generator_of
+from bench.training.loop import Progress, Training, descend, generator_of, seed_torch
 from bench.training.networks import evaluating
 from bench.training.recipe import DEFAULT_STEPS, Recipe
 
@@ -109,7 +109,7 @@ def fit(
         torch.random.fork_rng([device] if torch.device(device).type == "cuda" else []),
         evaluating(teacher) if teacher else nullcontext(),
     ):
-        torch.manual_seed(seed)  # dropout and other draws inside the network
+        seed_torch(seed, device)  # dropout and other draws inside the network
         start = training.resume(checkpoint)
         with closing(_loaded(examples, training, seed, start)) as batches:
             descend(

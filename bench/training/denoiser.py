@@ -23,7 +23,7 @@ from bench.training import loading
 from bench.training.average import Average
 from bench.training.classifier import Examples
 from bench.training.diffusion import Denoiser, of_classes
-from bench.training.loop import Progress, Training, descend, generator_of
+from bench.training.loop import Progress, Training, descend, generator_of, seed_torch
 from bench.training.networks import state
 from bench.training.recipe import DiffusionRecipe
 
@@ -75,7 +75,7 @@ def fit(
             training.kept[done] = _averaged(denoiser, average, parameters)
 
     with torch.random.fork_rng([device] if torch.device(device).type == "cuda" else []):
-        torch.manual_seed(seed)  # dropout inside the network
+        seed_torch(seed, device)  # dropout inside the network
         start = training.resume(checkpoint)
         with closing(_loaded(examples, training, seed, start)) as batches:
             descend(

@@ -180,6 +180,14 @@ def generator_of(seed: int, purpose: str) -> torch.Generator:
     return torch.Generator().manual_seed(int(digest([seed, purpose]), 16) >> 1)
 
 
+def seed_torch(seed: int, device: str) -> None:
+    """As `torch.manual_seed`, which formats a stack for every type of device that is not there."""
+    torch.default_generator.manual_seed(seed)
+    kind = torch.device(device).type
+    if kind != "cpu":
+        torch.get_device_module(kind).manual_seed_all(seed)
+
+
 def check_finite(
     loss: Tensor, parameters: list[nn.Parameter], done: int, total: int, lr: float
 ) -> None:
