@@ -172,6 +172,8 @@ def _loaded(
     index = examples.index.cpu()
     while isinstance(split, Subset):
         index, split = split.index[index], split.of
+    if isinstance(split, loading.Views):
+        split = TensorSplit(split.pixels, split.labels)
     if isinstance(split, TensorSplit):
         split = TensorSplit(split.pixels[index].to(device), split.labels[index])
         index = torch.arange(len(index))

@@ -36,6 +36,26 @@ def task(data=toy.GRAY, ipc=2, seed=0, flip=False, progress=None, teacher=None):
     )
 
 
+class Killed(Exception):
+    pass
+
+
+class Memory:
+    """A checkpoint after every step; it kills after `last` of them."""
+
+    def __init__(self, last):
+        self.last, self.times, self.kept = last, 0, {}
+
+    def load(self):
+        return self.kept
+
+    def save(self, state):
+        self.times += 1
+        if self.times > self.last:
+            raise Killed
+        self.kept = {name: one.clone() for name, one in state().items()}
+
+
 def aims(given):
     """Statistics of each class, features of its first images, and unequal weights."""
     count, ipc = len(given.classes), given.ipc
@@ -261,3 +281,23 @@ def test_a_teacher_without_batchnorm_is_declined():
 def test_a_setting_that_makes_no_sense_is_refused(field, value, expected):
     with pytest.raises(BenchError, match=f"{field} is .*; expected .*{expected}"):
         Recovery(**{field: value})
+
+
+@pytest.mark.parametrize("last", [1, 13, 25])
+@pytest.mark.parametrize("how", [WMDD, SRE2L], ids=["wmdd", "sre2l"])
+def test_a_recovery_that_was_killed_ends_with_the_images_of_one_that_was_not(how, last):
+    short = dataclasses.replace(how, iterations=15, batch=8)
+
+    def made(memory):
+        given = dataclasses.replace(task(), checkpoint=memory)
+        statistics, targets = aims(given)
+        if how is SRE2L:
+            return recover(given, running(given.teacher), short)
+        return recover(given, statistics, short, **targets)
+
+    whole = made(Memory(999))
+    memory = Memory(last)
+    with pytest.raises(Killed):
+        made(memory)
+    memory.last = 999
+    assert torch.equal(made(memory), whole)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,8 @@ from bench.training import networks
 from bench_inversion import views
 from bench_inversion.settings import Recovery
 from bench_inversion.statistics import Moments, Statistics, distance, recording
+
+State = Callable[[], Mapping[str, Tensor]]
 
 BETAS = (0.5, 0.9)  # of Adam
 CHECK_EVERY = 50  # steps between looks at the loss: each one waits for the device
@@ -66,15 +68,24 @@ def recover(
     network, statistics = _frozen(task.teacher, device), statistics.to(device)
     weights = torch.ones(count * ipc) if weights is None else weights.float()
     images = torch.empty(count * ipc, *task.shape, dtype=torch.uint8)
-    passes = _passes(count, ipc, how)
+    passes, kept = _passes(count, ipc, how), task.checkpoint.load()
+    first = int(kept["pass"]) if kept else 0
+    images = kept.get("images", images)  # those of earlier passes
     with recording(network) as moments:
-        for number, rows in enumerate(passes):
+        for number, rows in enumerate(passes[first:], first):
+
+            def keep(state: State, number: int = number) -> None:
+                place = {"pass": torch.tensor(number), "images": images}
+                task.checkpoint.save(lambda: {**place, **state()})
+
             images[rows.flatten()] = _optimised(
                 network,
                 moments,
                 _batches(task, how, rows, statistics, features, weights),
                 how,
                 task,
+                kept=kept if number == first else {},
+                keep=keep,
                 before=number * how.iterations,
                 total=len(passes) * how.iterations,
             )
@@ -121,14 +132,19 @@ def _optimised(
     how: Recovery,
     task: Task,
     *,
+    kept: Mapping[str, Tensor],
+    keep: Callable[[State], None],
     before: int,
     total: int,
 ) -> Tensor:
-    """The images of a pass, uint8 [B, C, H, W]; `before` of `total` steps have been done."""
+    """The images of a pass, uint8 [B, C, H, W]; `before` of `total` steps have been done.
+
+    It goes on from what a checkpoint has `kept` of it, if anything.
+    """
     z = aim.noise.requires_grad_()
     mean, std = (z.new_tensor(v).view(-1, 1, 1) for v in (task.mean, task.std))
     adam = torch.optim.Adam([z], how.lr, BETAS, fused=True)
-    for step in range(how.iterations):
+    for step in range(_resume(kept, z, adam), how.iterations):
         adam.param_groups[0]["lr"] = how.lr * (1 + math.cos(math.pi * step / how.iterations)) / 2
         seen = aim.views.step(step)
         found, logits = networks.features(network, mean + std * seen.of(z))
@@ -145,8 +161,24 @@ def _optimised(
         if done % CHECK_EVERY == 0 or done == how.iterations:
             _check_finite(loss, done, how)
             task.progress(before + done, total)
+        keep(lambda done=done: _state(done, z, adam))  # type: ignore[misc]
     pixels = (mean + std * z.detach()).clamp(0, 1)
     return (pixels * 255).round().to(torch.uint8).cpu()
+
+
+def _state(done: int, z: Tensor, adam: torch.optim.Adam) -> dict[str, Tensor]:
+    return {"done": torch.tensor(done), "z": z.detach(), **adam.state[z]}
+
+
+def _resume(kept: Mapping[str, Tensor], z: Tensor, adam: torch.optim.Adam) -> int:
+    """Go back to what is kept of a pass; the steps that were done then."""
+    if not kept:
+        return 0
+    with torch.no_grad():
+        z.copy_(kept["z"])
+    moments = {name: kept[name] for name in ("step", "exp_avg", "exp_avg_sq")}
+    adam.load_state_dict(adam.state_dict() | {"state": {0: moments}})
+    return int(kept["done"])
 
 
 def _gap(apart: Tensor, loss: str) -> Tensor:
