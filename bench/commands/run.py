@@ -76,6 +76,7 @@ def run(asked: Asked) -> int:
     from bench.records.files import read_all
     from bench.report import published, verify
     from bench.report.folder import copied
+    from bench.report.numbers import board_of
     from bench.store.store import Store
 
     matrix = read(asked.board)
@@ -84,7 +85,7 @@ def run(asked: Asked) -> int:
             f"{asked.board} is frozen: {matrix.frozen}; its records are checked by `bench "
             "leaderboard --check`; to run it all the same, take the line `frozen` out of a copy"
         )
-    published.read(asked.board)  # what is wrong with it is said before hours of work, not after
+    published.read(asked.board, board_of(matrix))  # what is wrong is said before hours of work
     components = resolve(matrix, discover(), asked.board)
     cells = chosen_cells(matrix, asked.methods, asked.only)
     slots = devices.slots(asked.device, asked.jobs)

@@ -101,7 +101,7 @@ def page_of(board: Path) -> Page:
     """The page that follows from the records of a board."""
     found, axes = read_all(board), board_of(read_matrix(board))
     faults = tuple(map(str, found.faults))
-    return page.build(axes, found.results, published.read(board), faults)
+    return page.build(axes, found.results, published.read(board, axes), faults)
 
 
 def _tables(board: Path) -> dict[str, str]:
