@@ -137,6 +137,7 @@ def parse(tables: Any, board: Board) -> tuple[Printed, ...]:
 
 def _entry(given: Mapping[str, Any], place: str, board: Board) -> Printed:
     entry = Printed(**typed(Printed, given, place))
+    found: dict[str, Any] = {}
     if not board.attacks:
         raise BenchError(f"{place}: this board has no attacks; use a [[table]] for its values")
     _on_axis(entry.metric, board.metrics, f"{place}: metric")
@@ -147,11 +148,11 @@ def _entry(given: Mapping[str, Any], place: str, board: Board) -> Printed:
         "labels": board.labels,
     }
     for axis, usual in axes.items():
-        name = getattr(entry, axis)
+        name: str = getattr(entry, axis)
         if not name and len(usual) > 1:
             raise BenchError(f"{place}: {axis} is missing; expected one of: {', '.join(usual)}")
         _on_axis(name or usual[0], board.attacks if axis == "attack" else usual, f"{place}: {axis}")
-        entry = replace(entry, **{axis: name or usual[0]})
+        found[axis] = name or usual[0]
     for method, values in entry.rows.items():
         names = (*board.methods, *board.controls, *board.ceiling)
         _on_axis(method, names, f"{place}: method")
@@ -163,7 +164,7 @@ def _entry(given: Mapping[str, Any], place: str, board: Board) -> Printed:
                     f"{place}: rows.{method}.{ipc} is {list(value)}; expected fractions in "
                     "[0, 1]; divide percents by 100"
                 )
-    return entry
+    return replace(entry, **found)
 
 
 def _on_axis(name: str, names: Iterable[str], what: str) -> None:
@@ -194,15 +195,17 @@ def section(board: Board, printed: tuple[Printed, ...], table: pd.DataFrame) -> 
     return (Section("Published and measured", tuple(blocks)),)
 
 
+ALLOWED = (
+    "It is half the 95 % interval of the difference (Welch's t, of both standard deviations), or "
+    "two points where no ± is in print or one seed was measured."
+)
 RULE = Items(
     (
         (
             Span(MATCHED, "strong"),
-            ": the means lie no further apart than the ± behind their difference. It is half the "
-            "95 % interval of the difference (Welch's t, of both standard deviations), or two "
-            "points where no ± is in print or one seed was measured.",
+            f": the means differ by no more than the ± behind the difference. {ALLOWED}",
         ),
-        (Span(DIFFERS, "strong"), ": they lie further apart."),
+        (Span(DIFFERS, "strong"), ": they differ by more."),
         (Span(OPEN, "strong"), ": not measured yet."),
     )
 )
