@@ -135,6 +135,9 @@ def run(
         bool, typer.Option(help="Recompute; change nothing; exit 1 if records disagree.")
     ] = False,
     sample: Annotated[int, typer.Option(help="With --check: so many cells.", min=0)] = 0,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Only cells without a record that holds.")
+    ] = False,
     keep_teachers: Annotated[
         bool, typer.Option("--keep-teachers", help="Give the board its teachers, up to 1 MB each.")
     ] = False,
@@ -161,6 +164,7 @@ def run(
         why=why,
         check=check,
         sample=sample,
+        missing=missing,
         keep_teachers=keep_teachers,
         retrain_teachers=retrain_teachers,
     )

@@ -49,6 +49,7 @@ class Asked:
     why: bool
     check: bool
     sample: int
+    missing: bool
     keep_teachers: bool
     retrain_teachers: bool
 
@@ -57,6 +58,9 @@ class Asked:
             raise BenchError("--sample goes with --check")
         if self.why and not self.dry_run:
             raise BenchError("--why goes with --dry-run")
+        if self.missing and (self.check or self.retrain_teachers):
+            other = "--check" if self.check else "--retrain-teachers"
+            raise BenchError(f"--missing leaves out what is recorded, and {other} repeats it")
         if self.into and (self.check or self.dry_run):
             raise BenchError(
                 f"--into {self.into} goes with neither --check nor --dry-run: they write nothing"
@@ -105,6 +109,11 @@ def run(asked: Asked) -> int:
             if asked.retrain_teachers:
                 return _proved(engine, cells)
             plan = engine.plan(cells)
+            if asked.missing:
+                cells = _unrecorded(engine, plan, cells, records)
+                if not cells:
+                    return 0
+                plan = engine.plan(cells)
             if asked.dry_run:
                 return _priced(engine, plan, records, asked.why)
             listen.expect(plan.stages, learned((), records), len(slots))
@@ -114,6 +123,20 @@ def run(asked: Asked) -> int:
         if asked.check:
             return _checked(asked.board, records, ran, lost)
         return _published(asked, home, engine, plan, ran, records)
+
+
+def _unrecorded(
+    engine: Engine, plan: Plan, cells: Sequence[Cell], records: Sequence[Result]
+) -> tuple[Cell, ...]:
+    """The cells of a plan that have no record that holds; says how many there are."""
+    from bench.display import console
+    from bench.engine.missing import held
+
+    sound = held(engine.components, plan, records)
+    left = tuple(cell for cell in cells if cell not in sound)
+    done = f"{len(sound)} of {len(cells)} cells have a record that holds"
+    console.print(f"{done}; {len(left) or 'none'} {'is' if len(left) < 2 else 'are'} run")
+    return left
 
 
 def _priced(engine: Engine, plan: Plan, records: Sequence[Result], explained: bool) -> int:
