@@ -380,7 +380,7 @@ def test_a_cell_without_a_record_is_run_with_what_it_needs_and_no_more(
     write(folder, results)
     told = bench("run", folder, "--store", store, "--missing")
     assert told.code == 0, told
-    assert "19 of 20 cells have a record that holds; 1 is run\n" in told.out
+    assert "19 of 20 cells have a record that holds; 1 is run (1 with no record)\n" in told.out
     assert stages(store) == {"condense": 1, "load": 1, "measure": 1, "probe": 1, "train": 1}
     assert contents(folder) == contents(reference.board)
     assert tables(folder) == tables(reference.board)
@@ -393,7 +393,9 @@ def test_a_changed_recipe_leaves_no_record_that_holds(
     write_board(folder, recipe={**BOARD["recipe"], "lr": 0.2})
     told = bench("run", folder, "--store", tmp_path / "store", "--missing", "--dry-run")
     assert told.code == 0, told
-    assert "0 of 20 cells have a record that holds; 20 are run\n" in told.out
+    assert (
+        "0 of 20 cells have a record that holds; 20 are run (20 with another recipe)\n" in told.out
+    )
 
 
 # ---- which cells

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -128,14 +129,17 @@ def run(asked: Asked) -> int:
 def _unrecorded(
     engine: Engine, plan: Plan, cells: Sequence[Cell], records: Sequence[Result]
 ) -> tuple[Cell, ...]:
-    """The cells of a plan that have no record that holds; says how many there are."""
+    """The cells that have no record that holds; says how many there are, and why."""
     from bench.display import console
-    from bench.engine.missing import held
+    from bench.engine.missing import wanting
 
-    sound = held(engine.components, plan, records)
-    left = tuple(cell for cell in cells if cell not in sound)
-    done = f"{len(sound)} of {len(cells)} cells have a record that holds"
-    console.print(f"{done}; {len(left) or 'none'} {'is' if len(left) < 2 else 'are'} run")
+    faults = wanting(engine.components, plan, records)
+    left = tuple(cell for cell in cells if faults.get(cell, "no data"))
+    counts = Counter(faults.get(cell, "no data") for cell in left)
+    why = ", ".join(f"{n} with {said}" for said, n in counts.most_common())
+    run = f"{len(left)} {'is' if len(left) == 1 else 'are'} run ({why})" if left else "none is run"
+    sound = len(cells) - len(left)
+    console.print(f"{sound} of {len(cells)} cells have a record that holds; {run}")
     return left
 
 

@@ -22,29 +22,35 @@ from bench.stages.plan import Plan, Planned
 SAME = ("protocol", "evaluate", "code", "data")
 
 
-def held(components: Components, plan: Plan, records: Iterable[Result]) -> set[Cell]:
-    """The cells of a plan whose records hold."""
+def wanting(components: Components, plan: Plan, records: Iterable[Result]) -> dict[Cell, str]:
+    """What the record of each cell of a plan lacks, in a word or two; "" if it holds."""
     known = {record.coordinate: record for record in records}
     return {
-        planned.cell
+        planned.cell: _fault(
+            components,
+            planned,
+            known.get(planned.cell.coordinate),
+            plan.declined.get(planned.probe.id, ""),
+        )
         for planned in plan.cells
-        if (record := known.get(planned.cell.coordinate))
-        and _holds(components, planned, record, plan.declined.get(planned.probe.id, ""))
     }
 
 
-def _holds(components: Components, planned: Planned, record: Result, declined: str) -> bool:
+def _fault(components: Components, planned: Planned, record: Result | None, declined: str) -> str:
     """`declined` says why the plan has no stages for the cell; "" if it has."""
+    if not record:
+        return "no record"
     said = described(components, planned)
-    if any(digest(said[name]) != digest(getattr(record, name)) for name in SAME):
-        return False
+    for name in SAME:
+        if digest(said[name]) != digest(getattr(record, name)):
+            return f"another {name}"
     if digest(_settings(said["parameters"])) != digest(_settings(record.parameters)):
-        return False
+        return "other settings"
     if digest(_recipe(planned, said["recipe"], record)) != digest(record.recipe):
-        return False
+        return "another recipe"
     if declined or record.reason.startswith("[probe]"):  # which of them counts images is the plan's
-        return record.reason == declined
-    return bool(record.reason) or _is_whole(components, planned, record)
+        return "" if record.reason == declined else "another number of images"
+    return "" if record.reason else _unseen(components, planned, record)
 
 
 def _settings(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,19 +72,18 @@ def _recipe(planned: Planned, recipe: Mapping[str, Any], record: Result) -> dict
     }
 
 
-def _is_whole(components: Components, planned: Planned, record: Result) -> bool:
-    """Has a record what would be measured: all metrics, on as many images, with the same eyes?"""
+def _unseen(components: Components, planned: Planned, record: Result) -> str:
+    """What a record lacks of what would be measured: images, metrics, or the same eyes."""
     images = components.matrix.probe.images or planned.condensed.dataset.facts["test"]
     if record.images != images:
-        return False
+        return "another number of images"
     for name, stage in planned.measures.items():
         if name not in record.metrics and name not in record.refused:
-            return False
+            return f"no {name}"
         if stage.features and name in record.metrics:
             scale, network = record.scales[name], stage.features.sha256
             seen = eyes(components, stage, network)
-            if scale.measured_by != seen["measured_by"]:
-                return False
-            if network and scale.features != seen["features"]:
-                return False
-    return True
+            same = not network or scale.features == seen["features"]
+            if not same or scale.measured_by != seen["measured_by"]:
+                return f"another network that {name} looks with"
+    return ""

@@ -14,7 +14,7 @@ from support import BOARD, SMALL
 from bench.board.check import resolve
 from bench.board.matrix import parse
 from bench.contract.registry import registry_of
-from bench.engine.missing import held
+from bench.engine.missing import wanting
 from bench.engine.results import run
 from bench.engine.scheduler import Engine
 from bench.records.files import read, write
@@ -42,8 +42,8 @@ def sound(ran: tuple[Path, list[Result]], change: Any = None, **changes: Any) ->
     store, records = ran
     one = engine(store, **changes)
     plan = one.plan(one.components.matrix.cells())
-    found = held(one.components, plan, map(change, records) if change else records)
-    return {cell.method for cell in found}
+    found = wanting(one.components, plan, map(change, records) if change else records)
+    return {cell.method for cell, fault in found.items() if not fault}
 
 
 BOTH = {"noted", "toy-first"}
@@ -52,6 +52,14 @@ TWICE = {"twice": {"metric": "toy-accuracy"}}
 
 def test_records_of_the_same_board_hold_after_they_were_written_and_read(ran: Any) -> None:
     assert sound(ran) == BOTH
+
+
+def test_what_a_record_lacks_is_said(ran: Any) -> None:
+    store, records = ran
+    one = engine(store, recipe={**BOARD["recipe"], "lr": 0.2})
+    plan = one.plan(one.components.matrix.cells())
+    assert set(wanting(one.components, plan, records).values()) == {"another recipe"}
+    assert set(wanting(one.components, plan, []).values()) == {"no record"}
 
 
 def test_machine_versions_and_cost_are_no_reason_to_run_a_cell_again(ran: Any) -> None:
