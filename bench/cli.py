@@ -141,6 +141,9 @@ def run(
     keep_teachers: Annotated[
         bool, typer.Option("--keep-teachers", help="Give the board its teachers, up to 1 MB each.")
     ] = False,
+    keep_sets: Annotated[
+        bool, typer.Option("--keep-sets", help="Give the board its sets at IPC 1 and 10.")
+    ] = False,
     retrain_teachers: Annotated[
         bool, typer.Option("--retrain-teachers", help="Only train again what the board carries.")
     ] = False,
@@ -166,6 +169,7 @@ def run(
         sample=sample,
         missing=missing,
         keep_teachers=keep_teachers,
+        keep_sets=keep_sets,
         retrain_teachers=retrain_teachers,
     )
     if code := command.run(asked):

@@ -52,6 +52,7 @@ class Asked:
     sample: int
     missing: bool
     keep_teachers: bool
+    keep_sets: bool
     retrain_teachers: bool
 
     def __post_init__(self) -> None:
@@ -59,6 +60,8 @@ class Asked:
             raise BenchError("--sample goes with --check")
         if self.why and not self.dry_run:
             raise BenchError("--why goes with --dry-run")
+        if self.keep_sets and (self.check or self.dry_run or self.retrain_teachers):
+            raise BenchError("--keep-sets goes with a run that writes to the board")
         if self.missing and (self.check or self.retrain_teachers):
             other = "--check" if self.check else "--retrain-teachers"
             raise BenchError(f"--missing leaves out what is recorded, and {other} repeats it")
@@ -188,11 +191,12 @@ def _published(
 ) -> int:
     """Write all that a run has given, and show it; or say in a sentence how it was interrupted."""
     from bench.display import console, show_tables
-    from bench.engine.teachers import keep
+    from bench.engine import sets, teachers
     from bench.records.files import split_valid
     from bench.report import verify
 
-    for sentence in keep(engine, plan, home, teachers=asked.keep_teachers):
+    said = teachers.keep(engine, plan, home, teachers=asked.keep_teachers)
+    for sentence in (*said, *(sets.keep(engine, plan, home) if asked.keep_sets else ())):
         console.print(sentence)
     valid, refused = split_valid(ran.records)
     for sentence in refused:
