@@ -232,8 +232,7 @@ def _stand(tiers: Mapping[str, list[tuple[Printed, list[Pair]]]]) -> str:
     for tier, found in tiers.items():
         verdicts = [pair.verdict for _, pairs in found for pair in pairs]
         right, total = verdicts.count(MATCHED), len(verdicts)
-        value, stand = ("value" if total == 1 else "values"), ("s" if right == 1 else "")
-        said = f"{right} of {total} published {value} stand{stand}"
+        said = f"{right} of {total} published values {'stands' if right == 1 else 'stand'}"
         if pending := verdicts.count(OPEN):
             said += f" ({pending} open)"
         counts.append(f"{tier}: {said}" if tier else said)

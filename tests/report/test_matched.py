@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from support import as_result
 
 from bench.board.matrix import parse as board_from
 from bench.contract.errors import BenchError
 from bench.records.result import Result
 from bench.report import matched, published
+from bench.report.console import show
 from bench.report.markdown import rendered
 from bench.report.matched import DIFFERS, MATCHED, OPEN, Pair, quantile
 from bench.report.model import tables
@@ -98,6 +101,15 @@ def test_published_values_stand_before_the_tables_and_in_none_of_them() -> None:
     assert any(headings[1:] == ("Published and measured",) for headings, _ in tables(made))
 
 
+def test_a_terminal_shows_which_values_stand_before_the_tables() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    show(console, page(measured("random", 1, 0.50, 0.52, 0.54), {}).results)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "1 of 2 published values stands (1 open)." in text
+    assert "paper-matched" in text
+    assert text.index("Published and measured") < text.index("accuracy, in percent (higher")
+
+
 def test_a_board_without_values_in_print_has_no_such_section() -> None:
     assert "Published and measured" not in rendered(build(a_board(), measured("dc", 1, 0.5)))
 
@@ -107,7 +119,7 @@ def test_a_tier_is_a_group_of_its_own_and_is_counted_apart() -> None:
     one = {"rows": {"random": {"1": [0.514, 0.038]}}}
     text = section(results, one, one | {"tier": "JPEG copies", "rows": {"random": {"1": [0.9]}}})
     assert text.startswith(
-        "1 of 1 published value stands; JPEG copies: 0 of 1 published value stand.\n"
+        "1 of 1 published values stands; JPEG copies: 0 of 1 published values stand.\n"
     )
     plain, _, tier = text.partition("### JPEG copies")
     assert verdicts(plain) == [MATCHED]
