@@ -135,8 +135,14 @@ def run(
         bool, typer.Option(help="Recompute; change nothing; exit 1 if records disagree.")
     ] = False,
     sample: Annotated[int, typer.Option(help="With --check: so many cells.", min=0)] = 0,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Only cells without a record that holds.")
+    ] = False,
     keep_teachers: Annotated[
         bool, typer.Option("--keep-teachers", help="Give the board its teachers, up to 1 MB each.")
+    ] = False,
+    keep_sets: Annotated[
+        bool, typer.Option("--keep-sets", help="Give the board its sets at IPC 1 and 10.")
     ] = False,
     retrain_teachers: Annotated[
         bool, typer.Option("--retrain-teachers", help="Only train again what the board carries.")
@@ -161,7 +167,9 @@ def run(
         why=why,
         check=check,
         sample=sample,
+        missing=missing,
         keep_teachers=keep_teachers,
+        keep_sets=keep_sets,
         retrain_teachers=retrain_teachers,
     )
     if code := command.run(asked):

@@ -68,6 +68,17 @@ def test_a_changed_figure_changes_its_line_alone(board: Path) -> None:
     assert len({*before} ^ {*figures(board)}) == 2
 
 
+def test_values_in_print_are_among_the_figures_with_their_verdict(board: Path) -> None:
+    value = 'metric = "accuracy"\nrows = { random = { 1 = [0.5] } }\n'
+    named = '[[value]]\nsource = "Roe, 2021"\nurl = "https://example.org/2"\n'
+    before = figures(board)
+    (board / "published.toml").write_text(IN_PRINT + named + value)
+    added = [line.split("\t")[1:] for line in figures(board) if line not in before]
+    heading = f"{added[0][0].partition(' > ')[0]} > Published and measured"
+    assert [heading, "*random* 1", "Published", "50.0"] in added
+    assert [heading, "*random* 1", "Verdict", "open"] in added
+
+
 def test_a_footnote_stands_with_its_figure_whatever_number_another_row_gives_it(
     board: Path,
 ) -> None:

@@ -313,6 +313,8 @@ def test_a_board_that_cannot_be_read_is_one_sentence(
         (["--only", "budget=1"], "--only budget: there is no such axis"),
         (["--sample", "3"], "--sample goes with --check"),
         (["--why"], "--why goes with --dry-run"),
+        (["--keep-sets", "--dry-run"], "--keep-sets goes with a run that writes to the board"),
+        (["--missing", "--check"], "--missing leaves out what is recorded, and --check repeats"),
         (["--device", "cpu,abacus"], "'abacus' is no device; expected cpu, cuda, mps"),
         (["--device", ","], "'' is no device; expected cpu, cuda, mps"),
         (["--device", "cuda:0,cuda:1", "--jobs", "1"], "--jobs 1 leaves cuda:1 of --device"),

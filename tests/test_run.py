@@ -21,6 +21,7 @@ from support import (
     ended,
     records,
     signal_all,
+    snapshot,
     stages,
     tables,
     write_board,
@@ -29,6 +30,7 @@ from support import (
 from bench.board.matrix import Cell, parse
 from bench.contract.errors import BenchError
 from bench.engine.results import chosen_cells
+from bench.records.files import read, write
 from bench.records.result import Result, kept, unpack
 from bench.report.numbers import board_of
 from bench.report.verify import disagreements
@@ -351,6 +353,49 @@ finally:
     assert again.out.splitlines()[-1] == "False []"
     assert reference.shell.calls == before
     assert tables(folder) == tables(reference.board)
+
+
+# ---- --missing
+
+
+def test_a_board_that_has_moved_repeats_nothing_that_is_committed(
+    reference: Any, bench: Bench, tmp_path: Path
+) -> None:
+    folder, store = reference.copied(tmp_path), tmp_path / "store"
+    before = snapshot(folder)
+    told = bench("run", folder, "--store", store, "--missing")
+    assert told.code == 0, told
+    assert "20 of 20 cells have a record that holds; none is run\n" in told.out
+    assert stages(store) == {"load": 1}  # a record holds for the data that are here
+    assert snapshot(folder) == before
+
+
+def test_a_cell_without_a_record_is_run_with_what_it_needs_and_no_more(
+    reference: Any, bench: Bench, tmp_path: Path
+) -> None:
+    folder, store = reference.copied(tmp_path), tmp_path / "store"
+    lost = ("noted", 1, "noted-step", 0)
+    results = [r for r in read(folder) if (r.method, r.ipc, r.attack, r.seed) != lost]
+    assert len(results) == 19
+    write(folder, results)
+    told = bench("run", folder, "--store", store, "--missing")
+    assert told.code == 0, told
+    assert "19 of 20 cells have a record that holds; 1 is run (1 with no record)\n" in told.out
+    assert stages(store) == {"condense": 1, "load": 1, "measure": 1, "probe": 1, "train": 1}
+    assert contents(folder) == contents(reference.board)
+    assert tables(folder) == tables(reference.board)
+
+
+def test_a_changed_recipe_leaves_no_record_that_holds(
+    reference: Any, bench: Bench, tmp_path: Path
+) -> None:
+    folder = reference.copied(tmp_path)
+    write_board(folder, recipe={**BOARD["recipe"], "lr": 0.2})
+    told = bench("run", folder, "--store", tmp_path / "store", "--missing", "--dry-run")
+    assert told.code == 0, told
+    assert (
+        "0 of 20 cells have a record that holds; 20 are run (20 with another recipe)\n" in told.out
+    )
 
 
 # ---- which cells

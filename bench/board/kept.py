@@ -7,8 +7,6 @@ teachers have labelled are not paired, and figures that two networks have found 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,10 +15,10 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
+from bench.board import carried
+from bench.board.carried import FileName, Sha256
 from bench.contract.errors import BenchError
-from bench.contract.typed import Text, known, toml, unique
-from bench.contract.typed import read as typed
-from bench.records.files import write_bytes, write_text
+from bench.contract.typed import Text
 from bench.records.result import Result
 
 FOLDER, TABLE = "teachers", "teachers.toml"
@@ -28,10 +26,6 @@ HEAVIEST = 10**6  # bytes; a larger network is not for a repository
 DIGITS = 8  # of its hash, in the name of a network
 EVALUATOR_SEED = -1  # of networks that metrics look with: no method can have asked one of them
 
-FileName = Annotated[
-    str, Meta(pattern=r"^[A-Za-z0-9][^/\\]*\.safetensors$", description="NAME.safetensors")
-]
-Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="64 hex digits")]
 Fraction = Annotated[float, Meta(ge=0, le=1, description="a fraction in [0, 1]")]
 
 
@@ -61,6 +55,13 @@ class Kept:
         """What it stands for: one network at most is kept of it."""
         return self.dataset, self.data, self.network, self.teacher, self.settings, self.seed
 
+    def told(self) -> dict[str, Any]:
+        """What its table states."""
+        given = {k: v for k, v in asdict(self).items() if v not in ({}, "", None)}
+        if self.seed == EVALUATOR_SEED:
+            del given["seed"]
+        return given
+
 
 def read(board: Path) -> tuple[Kept, ...]:
     """The networks that a board keeps. Raises BenchError for whatever is wrong with the table."""
@@ -72,53 +73,18 @@ def read(board: Path) -> tuple[Kept, ...]:
                 f"them in {FOLDER}/{TABLE} (docs/boards.md says how)"
             )
         return ()
-    document = toml(path, "expected tables [[network]]")
-    try:
-        known(document, ("network",), "the file")
-        tables = document.get("network", [])
-        if not isinstance(tables, list) or not all(isinstance(t, Mapping) for t in tables):
-            raise BenchError("network is no array of tables; expected entries [[network]]")
-        found = tuple(
-            Kept(**typed(Kept, one, f"[[network]] number {n}")) for n, one in enumerate(tables, 1)
-        )
-        unique((one.file for one in found), "file")
-        unique((one.place for one in found), "networks")
-    except BenchError as error:
-        raise BenchError(f"{path}: {error}") from None
-    return found
+    return carried.read(path, "network", Kept)
 
 
 def add(board: Path, new: Kept, blob: bytes) -> None:
     """Give a board a network. Another of the same place makes room."""
-    others = (one for one in read(board) if one.place != new.place)
-    write_bytes(board / FOLDER / new.file, blob)
-    text = "\n".join(_table(one) for one in sorted((*others, new), key=lambda one: one.file))
-    write_text(board / FOLDER / TABLE, f"# Written by `bench run`; see docs/boards.md.\n\n{text}")
-
-
-def _table(one: Kept) -> str:
-    given = {k: v for k, v in asdict(one).items() if v not in ({}, "", None)}
-    if one.seed == EVALUATOR_SEED:
-        del given["seed"]
-    return "\n".join(["[[network]]", *(f"{k} = {_value(v)}" for k, v in given.items()), ""])
-
-
-def _value(value: Any) -> str:
-    """A value of TOML, whose texts, numbers and lists are those of JSON."""
-    if isinstance(value, Mapping):
-        return f"{{ {', '.join(f'{k} = {_value(v)}' for k, v in value.items())} }}"
-    return json.dumps(value)
+    carried.add(board / FOLDER / TABLE, "network", read(board), new, blob)
 
 
 def damage(board: Path, one: Kept) -> str:
     """What is wrong with the file of a network; "" if it is the one that the table names."""
-    path = board / FOLDER / one.file
     again = f"get it from the repository again, or delete its lines in {TABLE}, and it is trained"
-    if not path.is_file():
-        return f"{path} is missing; {again}"
-    if hashlib.sha256(path.read_bytes()).hexdigest() != one.sha256:
-        return f"{path} is not the file that {TABLE} names: its SHA-256 differs; {again}"
-    return ""
+    return carried.damage(board / FOLDER / TABLE, one, again)
 
 
 def wrong(board: Path, records: Iterable[Result]) -> list[str]:

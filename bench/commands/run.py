@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,7 +50,9 @@ class Asked:
     why: bool
     check: bool
     sample: int
+    missing: bool
     keep_teachers: bool
+    keep_sets: bool
     retrain_teachers: bool
 
     def __post_init__(self) -> None:
@@ -57,6 +60,11 @@ class Asked:
             raise BenchError("--sample goes with --check")
         if self.why and not self.dry_run:
             raise BenchError("--why goes with --dry-run")
+        if self.keep_sets and (self.check or self.dry_run or self.retrain_teachers):
+            raise BenchError("--keep-sets goes with a run that writes to the board")
+        if self.missing and (self.check or self.retrain_teachers):
+            other = "--check" if self.check else "--retrain-teachers"
+            raise BenchError(f"--missing leaves out what is recorded, and {other} repeats it")
         if self.into and (self.check or self.dry_run):
             raise BenchError(
                 f"--into {self.into} goes with neither --check nor --dry-run: they write nothing"
@@ -76,6 +84,7 @@ def run(asked: Asked) -> int:
     from bench.records.files import read_all
     from bench.report import published, verify
     from bench.report.folder import copied
+    from bench.report.numbers import board_of
     from bench.store.store import Store
 
     matrix = read(asked.board)
@@ -84,7 +93,7 @@ def run(asked: Asked) -> int:
             f"{asked.board} is frozen: {matrix.frozen}; its records are checked by `bench "
             "leaderboard --check`; to run it all the same, take the line `frozen` out of a copy"
         )
-    published.read(asked.board)  # what is wrong with it is said before hours of work, not after
+    published.read(asked.board, board_of(matrix))  # what is wrong is said before hours of work
     components = resolve(matrix, discover(), asked.board)
     cells = chosen_cells(matrix, asked.methods, asked.only)
     slots = devices.slots(asked.device, asked.jobs)
@@ -104,6 +113,11 @@ def run(asked: Asked) -> int:
             if asked.retrain_teachers:
                 return _proved(engine, cells)
             plan = engine.plan(cells)
+            if asked.missing:
+                cells = _unrecorded(engine, plan, cells, records)
+                if not cells:
+                    return 0
+                plan = engine.plan(cells)
             if asked.dry_run:
                 return _priced(engine, plan, records, asked.why)
             listen.expect(plan.stages, learned((), records), len(slots))
@@ -113,6 +127,23 @@ def run(asked: Asked) -> int:
         if asked.check:
             return _checked(asked.board, records, ran, lost)
         return _published(asked, home, engine, plan, ran, records)
+
+
+def _unrecorded(
+    engine: Engine, plan: Plan, cells: Sequence[Cell], records: Sequence[Result]
+) -> tuple[Cell, ...]:
+    """The cells that have no record that holds; says how many there are, and why."""
+    from bench.display import console
+    from bench.engine.missing import wanting
+
+    faults = wanting(engine.components, plan, records)
+    left = tuple(cell for cell in cells if faults.get(cell, "no data"))
+    counts = Counter(faults.get(cell, "no data") for cell in left)
+    why = ", ".join(f"{n} with {said}" for said, n in counts.most_common())
+    run = f"{len(left)} {'is' if len(left) == 1 else 'are'} run ({why})" if left else "none is run"
+    sound = len(cells) - len(left)
+    console.print(f"{sound} of {len(cells)} cells have a record that holds; {run}")
+    return left
 
 
 def _priced(engine: Engine, plan: Plan, records: Sequence[Result], explained: bool) -> int:
@@ -160,11 +191,12 @@ def _published(
 ) -> int:
     """Write all that a run has given, and show it; or say in a sentence how it was interrupted."""
     from bench.display import console, show_tables
-    from bench.engine.teachers import keep
+    from bench.engine import sets, teachers
     from bench.records.files import split_valid
     from bench.report import verify
 
-    for sentence in keep(engine, plan, home, teachers=asked.keep_teachers):
+    said = teachers.keep(engine, plan, home, teachers=asked.keep_teachers)
+    for sentence in (*said, *(sets.keep(engine, plan, home) if asked.keep_sets else ())):
         console.print(sentence)
     valid, refused = split_valid(ran.records)
     for sentence in refused:

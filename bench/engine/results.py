@@ -109,14 +109,12 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Res
     failure = outcome.failed.get(planned.probe.id)
     if failure:
         declined = failure.unsupported
-        return (
-            Result(**_described(components, planned), reason=failure.reason) if declined else None
-        )
+        return Result(**described(components, planned), reason=failure.reason) if declined else None
     for stage in (planned.probe, *planned.measures.values()):
         if stage.id not in outcome.finished and stage.id not in outcome.failed:
             return None
     return Result(
-        **_described(components, planned),
+        **described(components, planned),
         **_measured(components, planned, outcome),
         **_found(components, planned, outcome),
     )
@@ -201,17 +199,22 @@ def _passes(value: Mapping[str, Any], role: str, planned: Planned) -> Passes:
 
 
 def _looked_with(components: Components, stage: Measure, outcome: Outcome) -> dict[str, Any]:
+    """The eyes of a metric that looks at images with a network; nothing of any other."""
+    network = stage.features
+    if not network:
+        return {}
+    return eyes(components, stage, network.sha256 or outcome.finished[network.id].files[RESULT])
+
+
+def eyes(components: Components, stage: Measure, sha256: str) -> dict[str, Any]:
     """The network that a metric looks at images with, and the version of the code that did.
 
     Figures of two networks, or of two versions of metric or network, are not comparable.
     """
-    network = stage.features
-    if not network:
-        return {}
-    parts = (stage.metric, network.architecture)
-    found = network.sha256 or outcome.finished[network.id].files[RESULT]
+    assert stage.features
+    parts = (stage.metric, stage.features.architecture)
     return {
-        "features": f"{components.matrix.backbone}-{found[: kept.DIGITS]}",
+        "features": f"{components.matrix.backbone}-{sha256[: kept.DIGITS]}",
         "measured_by": keys.digest([components.registry.identity(part) for part in parts]),
     }
 
@@ -234,7 +237,7 @@ def _attacked(attack: Any, components: Components, probe: Mapping[str, Any]) -> 
     }
 
 
-def _described(components: Components, planned: Planned) -> dict[str, Any]:
+def described(components: Components, planned: Planned) -> dict[str, Any]:
     """What a record says of a cell whatever came of it."""
     cell, registry = planned.cell, components.registry
     base = components.recipe()

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from bench.board import kept as networks
+from bench.board import sets
 from bench.board.matrix import read as read_matrix
 from bench.contract.errors import BenchError
 from bench.records.files import read_all, write, write_bytes
@@ -87,7 +88,7 @@ def stale(board: Path) -> list[str]:
         f"{board / name} is missing; run: bench run {board}"
         for name in pictures.missing(board, axes, shown)
     ]
-    return wrong + networks.wrong(board, shown)
+    return wrong + networks.wrong(board, shown) + sets.wrong(board)
 
 
 def write_tables(board: Path) -> list[str]:
@@ -101,7 +102,7 @@ def page_of(board: Path) -> Page:
     """The page that follows from the records of a board."""
     found, axes = read_all(board), board_of(read_matrix(board))
     faults = tuple(map(str, found.faults))
-    return page.build(axes, found.results, published.read(board), faults)
+    return page.build(axes, found.results, published.read(board, axes), faults)
 
 
 def _tables(board: Path) -> dict[str, str]:

@@ -197,7 +197,10 @@ class Frame:
 
 @dataclass(frozen=True)
 class Page:
-    """All that a board shows: an introduction, a section of `results` for each metric, the rest."""
+    """All that a board shows: an introduction, `results`, the rest.
+
+    `results` are a section for values in print, if there are any, and one for each metric.
+    """
 
     title: str
     introduction: tuple[Block, ...]

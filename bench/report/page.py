@@ -14,7 +14,7 @@ import pandas as pd
 
 from bench.records.files import write_text
 from bench.records.result import Result
-from bench.report import costs, csv, markdown, pictures, published, relations, results
+from bench.report import costs, csv, markdown, matched, pictures, published, relations, results
 from bench.report.model import (
     MISSING,
     Block,
@@ -28,13 +28,16 @@ from bench.report.model import (
     Words,
 )
 from bench.report.numbers import Board, on_board, on_one_scale, tidy
+from bench.report.published import InPrint
 from bench.tracks import TRACKS
+
+NOTHING = InPrint()
 
 
 def build(
     board: Board,
     records: Iterable[Result],
-    in_print: tuple[published.Table, ...] = (),
+    in_print: InPrint = NOTHING,
     faults: Sequence[str] = (),
 ) -> Page:
     """The page of a board; `faults` are lines of its records that could not be read."""
@@ -48,9 +51,9 @@ def build(
             *_left_out(faults),
             *(() if measured else [Paragraph(("No records yet.",))]),
         ),
-        measured,
+        (*matched.section(board, in_print.values, table), *measured),
         (
-            *published.sections(in_print),
+            *published.sections(in_print.tables),
             *costs.sections(board, shown),
             *pictures.sections(board, shown),
             *_components(board, shown),
@@ -67,7 +70,7 @@ def files(page: Page) -> dict[str, str]:
 def render(
     board: Board,
     records: Iterable[Result],
-    in_print: tuple[published.Table, ...] = (),
+    in_print: InPrint = NOTHING,
     faults: Sequence[str] = (),
 ) -> dict[str, str]:
     """The files of a board, by name."""

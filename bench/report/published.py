@@ -1,7 +1,8 @@
 """Numbers in print, as `published.toml` of a board states them, and their part of its page.
 
 They are never mixed with measured ones: they stand in tables of their own, each with its source.
-The relations of robust numbers are applied to them as to measured ones.
+The relations of robust numbers are applied to them as to measured ones. Those that name a cell of
+the board are held against it: see `bench.report.matched`.
 """
 
 from __future__ import annotations
@@ -19,18 +20,13 @@ from bench.contract.fields import shown, suggest
 from bench.contract.kinds import NORMS, SEARCHES
 from bench.contract.typed import Text, fault, known, toml, unique
 from bench.contract.typed import read as typed
-from bench.report import model
+from bench.report import matched, model
+from bench.report.matched import Address, Printed, Source, decimals_of
 from bench.report.model import Column, Form, Name, Paragraph, Section, Span
+from bench.report.numbers import Board
 from bench.report.relations import TOLERANCE, Attacked, broken
 
 Value = tuple[float, ...]  # (), (mean,) or (mean, spread)
-Source = Annotated[
-    str, Meta(pattern=r"\S", description="text: the article, and which of its tables")
-]
-Address = Annotated[
-    str,
-    Meta(pattern=r"^https?://[^\s()<>]+$", description="the address of the source, http(s)://..."),
-]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,28 +61,37 @@ class Table:
     attacks: Mapping[str, Attack] = field(default_factory=dict)
 
 
-def read(folder: Path) -> tuple[Table, ...]:
-    """The tables of `published.toml` in a board's folder; none without that file.
+@dataclass(frozen=True)
+class InPrint:
+    """What `published.toml` holds: tables, and values of cells of the board."""
+
+    tables: tuple[Table, ...] = ()
+    values: tuple[Printed, ...] = ()
+
+
+def read(folder: Path, board: Board) -> InPrint:
+    """What `published.toml` in a board's folder holds; nothing without that file.
 
     Raises BenchError, with the file's name, for whatever is wrong with it.
     """
     path = folder / "published.toml"
     if not path.is_file():
-        return ()
-    document = toml(path, "expected TOML with [[table]] entries")
+        return InPrint()
+    document = toml(path, "expected TOML with [[table]] or [[value]] entries")
     try:
-        return parse(document)
+        return parse(document, board)
     except BenchError as error:
         raise BenchError(f"{path}: {error}") from None
 
 
-def parse(document: Mapping[str, Any]) -> tuple[Table, ...]:
-    """Tables from a TOML document. Raises BenchError for what is wrong with it."""
-    known(document, ("table",), "the file")
+def parse(document: Mapping[str, Any], board: Board) -> InPrint:
+    """What a TOML document holds. Raises BenchError for what is wrong with it."""
+    known(document, ("table", "value"), "the file")
     found = document.get("table", [])
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         raise BenchError("`table` is not an array of tables; expected entries [[table]]")
-    return tuple(_table(one, f"[[table]] number {n}") for n, one in enumerate(found, 1))
+    tables = tuple(_table(one, f"[[table]] number {n}") for n, one in enumerate(found, 1))
+    return InPrint(tables, matched.parse(document.get("value", []), board))
 
 
 def _table(given: Mapping[str, Any], place: str) -> Table:
@@ -144,7 +149,7 @@ def sections(tables: tuple[Table, ...]) -> tuple[Section, ...]:
 
 def _shown(table: Table) -> model.Table:
     printed = [v for values in table.rows.values() for value in values for v in value]
-    decimals = f".{max([1, *map(_decimals, printed)])}f"
+    decimals = f".{max([1, *map(decimals_of, printed)])}f"
     form = Form(decimals, decimals, percent=True) if table.rate else Form(".6g", ".6g")
     rows: list[tuple[model.Cell, ...]] = []
     for name, values in table.rows.items():
@@ -166,12 +171,6 @@ def _shown(table: Table) -> model.Table:
 def _both(value: Value) -> tuple[float | None, float | None]:
     """Mean and spread; None is not given."""
     return value[0] if value else None, value[1] if len(value) > 1 else None
-
-
-def _decimals(fraction: float) -> int:
-    """How many decimals a rate is printed with, in percent: 0.2387 has two."""
-    percent = f"{100 * fraction:.4f}".rstrip("0")
-    return len(percent.partition(".")[2])
 
 
 def flags(table: Table, values: tuple[Value, ...]) -> dict[str, list[str]]:

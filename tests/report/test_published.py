@@ -5,11 +5,26 @@ from typing import Any
 
 import pytest
 
+from bench.board.matrix import parse as board_from
 from bench.contract.errors import BenchError
 from bench.report import published
 from bench.report.markdown import rendered
 from bench.report.model import Frame, Page
+from bench.report.numbers import board_of
 
+BOARD = board_of(
+    board_from(
+        {
+            "title": "digits",
+            "datasets": ["digits"],
+            "controls": ["random"],
+            "ipc": [10],
+            "architectures": ["small"],
+            "attacks": ["clean"],
+            "metrics": ["accuracy"],
+        }
+    )
+)
 PGD = {"search": "iterative", "norm": "linf", "eps": 0.03}
 TABLE: dict[str, Any] = {
     "source": "Doe, 2020, table 1",
@@ -27,7 +42,8 @@ TABLE: dict[str, Any] = {
 
 
 def section(**changes: Any) -> str:
-    parts = published.sections(published.parse({"table": [TABLE | changes]}))
+    found = published.parse({"table": [TABLE | changes]}, BOARD)
+    parts = published.sections(found.tables)
     return rendered(Page("board", (), (), parts, Frame((), ()))).removeprefix("# board\n\n")
 
 
@@ -52,7 +68,7 @@ accuracy, in percent. Source: [Doe, 2020, table 1](https://example.org/1).
 
 
 def test_a_board_without_published_numbers_has_no_section(tmp_path: Path):
-    assert published.sections(published.read(tmp_path)) == ()
+    assert published.sections(published.read(tmp_path, BOARD).tables) == ()
 
 
 @pytest.mark.parametrize(
@@ -133,7 +149,7 @@ def test_a_faulty_table_is_refused(changes: dict[str, Any], said: str):
     with pytest.raises(
         BenchError, match=r"\[\[table\]\] number 1 \('digits, ConvNet, IPC 10'\)"
     ) as error:
-        published.parse({"table": [TABLE | changes]})
+        published.parse({"table": [TABLE | changes]}, BOARD)
     assert said in str(error.value)
 
 
@@ -141,4 +157,4 @@ def test_a_faulty_table_is_refused(changes: dict[str, Any], said: str):
 def test_a_faulty_file_is_named(tmp_path: Path, text: str):
     (tmp_path / "published.toml").write_text(text)
     with pytest.raises(BenchError, match=r"published\.toml: "):
-        published.read(tmp_path)
+        published.read(tmp_path, BOARD)
