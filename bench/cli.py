@@ -87,7 +87,7 @@ def check(
     jobs: Annotated[int, typer.Option(help="Components at a time; 0: one a core.", min=0)] = 0,
 ) -> None:
     """Check the contract on installed components, or on those that a board configures."""
-    from bench.checks.isolated import check_apart
+    from bench.checks.isolated import check_isolated
     from bench.contract.registry import discover
     from bench.display import console, show_broken, show_verdicts
     from bench.engine.devices import cores
@@ -98,7 +98,7 @@ def check(
     _check_names(names or (), registry)
     entries = [e for e in registry.entries if not names or e.name in names]
     failed = 0
-    for entry, verdicts in check_apart(entries, registry.names, jobs or cores()):
+    for entry, verdicts in check_isolated(entries, registry.names, jobs or cores()):
         show_verdicts(entry, verdicts)
         failed += sum(verdict.status == "failed" for verdict in verdicts)
     wrong = [b for b in registry.broken if not names or any(n in names for _, n in b.names)]

@@ -202,8 +202,8 @@ def downloads(components: Components, cells: Iterable[Cell]) -> dict[Any, Callab
             for teacher in filter(None, roles)
         ]
         for metric in matrix.metrics:
-            looks = components.get("metric", metric, dataset=dataset)
-            if teacher := fact("metric", looks, "features"):
+            measure = components.get("metric", metric, dataset=dataset)
+            if teacher := fact("metric", measure, "features"):
                 where = {"dataset": dataset, "method": "", "ipc": NO_BUDGET}
                 teachers.append(components.get("teacher", teacher, **where))
         found += [("dataset", components.get("dataset", dataset, dataset=dataset))]

@@ -160,11 +160,11 @@ def _published(
 ) -> int:
     """Write all that a run has given, and show it; or say in a sentence how it was interrupted."""
     from bench.display import console, show_tables
-    from bench.engine.teachers import keep
+    from bench.engine.teachers import carry
     from bench.records.files import split_valid
     from bench.report import verify
 
-    for sentence in keep(engine, plan, home, teachers=asked.keep_teachers):
+    for sentence in carry(engine, plan, home, teachers=asked.keep_teachers):
         console.print(sentence)
     valid, refused = split_valid(ran.records)
     for sentence in refused:
@@ -207,7 +207,7 @@ def _publication(home: Path, engine: Engine, plan: Plan) -> Publication:
     from bench.engine.publishing import Publication
     from bench.engine.results import records_of
     from bench.records.files import split_valid
-    from bench.report.folder import keep
+    from bench.report.folder import add_results
     from bench.store.store import waiting
 
     def write(part: Plan, outcome: Outcome) -> None:
@@ -215,7 +215,7 @@ def _publication(home: Path, engine: Engine, plan: Plan) -> Publication:
         try:
             if valid:
                 with waiting(home / "matrix.toml", f"writes to {home}"):
-                    keep(home, valid)
+                    add_results(home, valid)
         except (BenchError, OSError) as error:
             console.print(f"records are not written before the end: {error}", style="red")
 

@@ -120,7 +120,9 @@ def merge(old: Iterable[Result], new: Iterable[Result]) -> list[Result]:
     return sorted(cells.values(), key=order)
 
 
-def kept(old: Iterable[Result], new: Iterable[Result], metrics: Iterable[str]) -> list[Result]:
+def with_earlier_figures(
+    old: Iterable[Result], new: Iterable[Result], metrics: Iterable[str]
+) -> list[Result]:
     """New results, with what metrics that failed now have given earlier, on the same content.
 
     `metrics` are those of the board: one that it no longer asks for is let go.

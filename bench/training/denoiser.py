@@ -72,7 +72,7 @@ def fit(
 
     def keep(done: int) -> None:
         if done in recipe.checkpoints and done < recipe.steps:
-            training.kept[done] = _averaged(denoiser, average, parameters)
+            training.snapshots[done] = _averaged(denoiser, average, parameters)
 
     with torch.random.fork_rng([device] if torch.device(device).type == "cuda" else []):
         seed_torch(seed, device)  # dropout inside the network
@@ -89,7 +89,7 @@ def fit(
             )
     average.copy_to(parameters)
     denoiser.eval()
-    return training.kept
+    return training.snapshots
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from bench.contract.task import CondensedSet, Selection
 
 BALL_TOLERANCE = 1e-6  # float32 rounding of x + delta, in pixels of [0, 1]
 CHUNK = 2**22  # values looked at at once
-LOOKED = 4  # images of a split that is not in memory
+INSPECTED = 4  # images of a split that is not in memory
 REPEATED = 1e-3  # of logits, absolute and relative: sums in another order differ by far less
 
 
@@ -51,7 +51,7 @@ def check_data(data: Data, splits: Sequence[str] = ("train", "test")) -> None:
         if isinstance(split, TensorSplit):
             _check_whole(split.pixels, len(labels), data.shape, name)
         else:
-            images = split.images(torch.arange(min(len(labels), LOOKED)))
+            images = split.images(torch.arange(min(len(labels), INSPECTED)))
             check_pixels(images, data.shape, f"the {name} images")
 
 

@@ -36,11 +36,11 @@ Fraction = Annotated[float, Meta(ge=0, le=1, description="a fraction in [0, 1]")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class BoardNetwork:
     """A trained classifier in a file. It stands for the teacher of one data set, network and seed.
 
-    Its code and what the board leaves to the defaults are not part of that: a network that is kept
-    outlives a refactoring, and neither a change of the board nor one of the data.
+    Its code and what the board leaves to the defaults are not part of that: it outlives a
+    refactoring, and neither a change of the board nor one of the data.
     """
 
     file: FileName
@@ -58,12 +58,12 @@ class Kept:
 
     @property
     def place(self) -> tuple[str, str, str, str, str, int]:
-        """What it stands for: one network at most is kept of it."""
+        """What it stands for: a board carries one network of it at most."""
         return self.dataset, self.data, self.network, self.teacher, self.settings, self.seed
 
 
-def read(board: Path) -> tuple[Kept, ...]:
-    """The networks that a board keeps. Raises BenchError for whatever is wrong with the table."""
+def read(board: Path) -> tuple[BoardNetwork, ...]:
+    """The networks that a board carries. Raises BenchError for whatever is wrong with the table."""
     path = board / FOLDER / TABLE
     if not path.is_file():
         if any((board / "features").glob("*.safetensors")):
@@ -79,7 +79,8 @@ def read(board: Path) -> tuple[Kept, ...]:
         if not isinstance(tables, list) or not all(isinstance(t, Mapping) for t in tables):
             raise BenchError("network is no array of tables; expected entries [[network]]")
         found = tuple(
-            Kept(**typed(Kept, one, f"[[network]] number {n}")) for n, one in enumerate(tables, 1)
+            BoardNetwork(**typed(BoardNetwork, one, f"[[network]] number {n}"))
+            for n, one in enumerate(tables, 1)
         )
         unique((one.file for one in found), "file")
         unique((one.place for one in found), "networks")
@@ -88,7 +89,7 @@ def read(board: Path) -> tuple[Kept, ...]:
     return found
 
 
-def add(board: Path, new: Kept, blob: bytes) -> None:
+def add(board: Path, new: BoardNetwork, blob: bytes) -> None:
     """Give a board a network. Another of the same place makes room."""
     others = (one for one in read(board) if one.place != new.place)
     write_bytes(board / FOLDER / new.file, blob)
@@ -96,7 +97,7 @@ def add(board: Path, new: Kept, blob: bytes) -> None:
     write_text(board / FOLDER / TABLE, f"# Written by `bench run`; see docs/boards.md.\n\n{text}")
 
 
-def _table(one: Kept) -> str:
+def _table(one: BoardNetwork) -> str:
     given = {k: v for k, v in asdict(one).items() if v not in ({}, "", None)}
     if one.seed == EVALUATOR_SEED:
         del given["seed"]
@@ -110,14 +111,14 @@ def _value(value: Any) -> str:
     return json.dumps(value)
 
 
-def damage(board: Path, one: Kept) -> str:
+def damage(board: Path, one: BoardNetwork) -> str:
     """What is wrong with the file of a network; "" if it is the one that the table names."""
     path = board / FOLDER / one.file
-    again = f"get it from the repository again, or delete its lines in {TABLE}, and it is trained"
+    remedy = f"get it from the repository again, or delete its lines in {TABLE}, and it is trained"
     if not path.is_file():
-        return f"{path} is missing; {again}"
+        return f"{path} is missing; {remedy}"
     if hashlib.sha256(path.read_bytes()).hexdigest() != one.sha256:
-        return f"{path} is not the file that {TABLE} names: its SHA-256 differs; {again}"
+        return f"{path} is not the file that {TABLE} names: its SHA-256 differs; {remedy}"
     return ""
 
 
@@ -132,7 +133,7 @@ def wrong(board: Path, records: Iterable[Result]) -> list[str]:
 
 
 def missing(board: Path, records: Iterable[Result]) -> list[str]:
-    """The networks that most figures of a data set were found with, and that are not kept."""
+    """The networks that most figures of a data set were found with, and that the board lacks."""
     looked: dict[str, Counter[str]] = defaultdict(Counter)
     for record in records:
         looked[record.dataset].update(

@@ -29,7 +29,7 @@ Gradients = tuple[Tensor | None, ...]
 
 
 @contextmanager
-def cheap_twice(network: nn.Module) -> Iterator[None]:
+def cheap_double_backward(network: nn.Module) -> Iterator[None]:
     """Inside the block, a gradient of `network` is one in the images that it is called with.
 
     Afterwards, what was found can be differentiated in anything but the images. The network is
