@@ -18,9 +18,9 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from bench.contract.errors import BenchError
+from bench.contract.files import write_bytes, write_text
 from bench.contract.typed import Text, known, toml, unique
 from bench.contract.typed import read as typed
-from bench.records.files import write_bytes, write_text
 from bench.records.result import Result
 
 FOLDER, TABLE = "teachers", "teachers.toml"

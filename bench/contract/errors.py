@@ -34,8 +34,8 @@ def said(text: object, longest: int = LONGEST) -> str:
     except Exception as error:
         raw = f"({type(text).__name__} that cannot be shown: {type(error).__name__})"
     raw = raw[: 8 * longest]  # megabytes are not worth a look
-    kept = " ".join("".join(map(_clean, raw)).split())
-    return kept if len(kept) <= longest else kept[: longest - 1] + "…"
+    clean = " ".join("".join(map(_clean, raw)).split())
+    return clean if len(clean) <= longest else clean[: longest - 1] + "…"
 
 
 def _clean(character: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +13,11 @@ from bench.contract.errors import BenchError
 from bench.contract.keys import digest, plain
 from bench.contract.kinds import fact
 from bench.engine.scheduler import Engine
+from bench.records.result import by_chance
 from bench.stages.grade import Grade
 from bench.stages.plan import Plan
 from bench.stages.squeeze import RESULT, Squeeze, settings_of
 from bench.store.store import Finished
-
-STANDARD_ERRORS = 4  # how far two trainings of one teacher may lie from each other
 
 
 def carry(engine: Engine, plan: Plan, board: Path, *, teachers: bool) -> list[str]:
@@ -100,9 +98,7 @@ def prove(engine: Engine, cells: Sequence[Cell]) -> tuple[list[str], list[str]]:
             f"{stated.file}: trained again, it is another network: accuracy {b:.4f}, where the one "
             f"that the board carries has {a:.4f}; they agree on {agreement:.1%} of {images} images"
         )
-        middle = min(max((a + b) / 2, 1 / images), 1 - 1 / images)
-        allowed = STANDARD_ERRORS * math.sqrt(2 * middle * (1 - middle) / images)
-        (said if abs(a - b) <= allowed else wrong).append(text)
+        (said if abs(a - b) <= by_chance(a, b, int(images)) else wrong).append(text)
         if stated.accuracy is not None and abs(a - stated.accuracy) > 1 / images:
             wrong.append(f"{stated.file}: its accuracy is {a:.4f}, not {stated.accuracy:.4f}")
     return said, wrong

@@ -8,7 +8,6 @@ refuse. What a line is no record for is a `Fault`: it stays where it is, and cos
 
 from __future__ import annotations
 
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -19,6 +18,7 @@ from typing import Any
 import msgspec
 
 from bench.contract.errors import BenchError
+from bench.contract.files import write_bytes
 from bench.contract.keys import canonical
 from bench.records.check import checked, decoded, sound
 from bench.records.levels import Notes, joined, split, valued
@@ -330,21 +330,3 @@ def _file_name(method: str) -> str:
             "with a letter or digit first; rename the method"
         )
     return f"{method}.jsonl"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Make `text` (UTF-8) the content of a file, as `write_bytes` does."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Make `data` the content of a file, atomically; leave it alone if it is already."""
-    if path.is_file() and path.read_bytes() == data:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

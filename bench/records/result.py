@@ -190,6 +190,15 @@ def order(result: Result) -> tuple[Any, ...]:
     )
 
 
+STANDARD_ERRORS = 4  # how far two measurements of one rate may lie from each other
+
+
+def by_chance(a: float, b: float, images: int) -> float:
+    """How far two rates of so many images may lie from each other and still be the same rate."""
+    middle = min(max((a + b) / 2, 1 / images), 1 - 1 / images)
+    return STANDARD_ERRORS * math.sqrt(2 * middle * (1 - middle) / images)
+
+
 def pack(bits: NDArray[np.bool_]) -> str:
     """Correctness of P images (bool [P]) as base64 of one bit an image."""
     return base64.b64encode(np.packbits(np.asarray(bits, dtype=bool)).tobytes()).decode()

@@ -8,7 +8,8 @@ from pathlib import Path
 from bench.board import networks
 from bench.board.matrix import read as read_matrix
 from bench.contract.errors import BenchError
-from bench.records.files import read_all, write, write_bytes
+from bench.contract.files import write_bytes
+from bench.records.files import read_all, write
 from bench.records.result import Result, merge, with_earlier_figures
 from bench.report import page, pictures, published
 from bench.report.model import Page
