@@ -25,6 +25,7 @@ from bench.records.result import Result
 
 FOLDER, TABLE = "teachers", "teachers.toml"
 HEAVIEST = 10**6  # bytes; a larger network is not for a repository
+REMEDY = f"get it from the repository again, or delete its lines in {TABLE}, and it is trained"
 DIGITS = 8  # of its hash, in the name of a network
 EVALUATOR_SEED = -1  # of networks that metrics look with: no method can have asked one of them
 
@@ -114,11 +115,10 @@ def _value(value: Any) -> str:
 def damage(board: Path, one: BoardNetwork) -> str:
     """What is wrong with the file of a network; "" if it is the one that the table names."""
     path = board / FOLDER / one.file
-    remedy = f"get it from the repository again, or delete its lines in {TABLE}, and it is trained"
     if not path.is_file():
-        return f"{path} is missing; {remedy}"
+        return f"{path} is missing; {REMEDY}"
     if hashlib.sha256(path.read_bytes()).hexdigest() != one.sha256:
-        return f"{path} is not the file that {TABLE} names: its SHA-256 differs; {remedy}"
+        return f"{path} is not the file that {TABLE} names: its SHA-256 differs; {REMEDY}"
     return ""
 
 

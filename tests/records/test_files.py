@@ -241,7 +241,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypat
     def broken(source, target):
         raise OSError("disk full")
 
-    monkeypatch.setattr("bench.records.files.os.replace", broken)
+    monkeypatch.setattr("bench.contract.files.os.replace", broken)
     with pytest.raises(OSError, match="disk full"):
         write(tmp_path, [alpha(), alpha(seed=1)])
     assert files(tmp_path) == before
