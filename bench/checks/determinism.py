@@ -19,8 +19,7 @@ from dataclasses import fields
 from functools import cache
 from typing import Any
 
-from bench.checks.check import require
-from bench.contract.errors import BenchError
+from bench.contract.errors import BenchError, require
 
 REMEDY = (
     "seed every generator by the task, and let neither the clock, nor `hash`, nor the order of "

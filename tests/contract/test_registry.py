@@ -15,12 +15,11 @@ from typing import Any, ClassVar
 import pytest
 
 from bench.contract import vetting
-from bench.contract.errors import BenchError
+from bench.contract.errors import BenchError, sentence
 from bench.contract.fields import about, as_type_of, replace, suggest
 from bench.contract.kinds import KINDS
 from bench.contract.moved import MOVED
 from bench.contract.registry import Registry, discover, registry_of
-from bench.engine.worker import sentence
 from bench.training import toy
 
 HEAD = """\
