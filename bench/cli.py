@@ -128,20 +128,14 @@ def run(
     store: Annotated[
         Path | None, typer.Option(help="Folder of finished stages; .bench if none.")
     ] = None,
-    into: Annotated[
-        Path | None, typer.Option(help="Write to this folder, and only read the board.")
-    ] = None,
-    download: Annotated[
-        bool, typer.Option("--download", help="First fetch the data and weights that are missing.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan and its price; run nothing.")
-    ] = False,
+    into: Annotated[Path | None, typer.Option(help="Write there; only read the board.")] = None,
+    download: Annotated[bool, typer.Option("--download", help="First fetch missing data.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show and price the plan.")] = False,
     why: Annotated[
         bool, typer.Option("--why", help="With --dry-run: say why stages are made again.")
     ] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Recompute, compare with the records, write nothing.")
+        bool, typer.Option("--check", help="Recompute; compare with records.")
     ] = False,
     sample: Annotated[
         int, typer.Option(help="With --check: only so many cells; 0: all.", min=0)

@@ -80,7 +80,7 @@ class Components:
         installed = self.base(kind, defined["base"])
         fields = defined["fields"]
         if "source" in defined and "early_stop" in values_of(installed):
-            fields = {"early_stop": False, **fields}  # what just fools the source moves nobody else
+            fields = {"early_stop": False, **fields}  # what just fools the source fools no other
         return dataclasses.replace(replace(kind, installed, fields, where), name=name)
 
     def entry(self, kind: str, name: str) -> Entry:

@@ -1,7 +1,7 @@
 """The same call in another process, with another hash seed: same seed, same bytes?
 
 One helper process imports torch once and forks for every call, so that a call costs hundredths
-of a second, starts clean, and takes nobody along when it crashes.
+of a second, starts clean, and takes nothing along when it crashes.
 """
 
 from __future__ import annotations

@@ -288,7 +288,7 @@ def _stoppable() -> Iterator[None]:
 
 
 def _salt(board: Path) -> str:
-    """The commit that is checked out, so that nobody can choose which cells are recomputed."""
+    """The commit that is checked out, so that the cells that are recomputed cannot be chosen."""
     import subprocess
 
     command = ["git", "-C", str(board), "rev-parse", "HEAD"]

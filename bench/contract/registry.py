@@ -285,7 +285,7 @@ def _is_importable(cls: type) -> bool:
 
 
 def _without_clashes(entries: list[Entry]) -> tuple[list[Entry], list[Broken]]:
-    """A name taken twice within a kind is refused: nobody can tell which one a board means."""
+    """A name taken twice within a kind is refused: a board could mean either."""
     owners: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
         owners.setdefault((entry.kind, entry.name), []).append(entry)

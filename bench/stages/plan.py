@@ -322,8 +322,8 @@ class Questions:
     @per("dataset")
     def evaluator(self, cell: Cell, teacher: str) -> Squeeze | None:
         """The network that metrics look with: one teacher for the whole board."""
-        nobody = replace(cell, method="", ipc=NO_BUDGET, seed=EVALUATOR_SEED)
-        return self.squeeze(nobody, teacher, self.matrix.backbone)
+        no_method = replace(cell, method="", ipc=NO_BUDGET, seed=EVALUATOR_SEED)
+        return self.squeeze(no_method, teacher, self.matrix.backbone)
 
 
 def _source(cell: Cell, source: Mapping[str, str], matrix: Matrix) -> Cell:
