@@ -108,7 +108,7 @@ def test_a_distribution_with_an_entry_point_is_found(install: Install) -> None:
     assert (entry.kind, entry.name) == ("method", "good")
     assert (entry.distribution, entry.version) == ("acme-method", "2.3")
     assert entry.about == "A method (Author, 2020)."
-    assert registry.methods["good"].component.lam == 1.0
+    assert registry.get("method", "good").component.lam == 1.0
     assert registry.packages == {"acme_method"}
     assert registry.broken == ()
 
@@ -144,9 +144,9 @@ def test_without_plugins_the_registry_is_empty() -> None:
 
 def test_kinds_are_listed_by_name_and_cannot_be_changed() -> None:
     registry = registry_of(toy.COMPONENTS)
-    assert list(registry.methods) == sorted(registry.methods)
+    assert list(registry.of("method")) == sorted(registry.of("method"))
     with pytest.raises(TypeError):
-        registry.methods["x"] = None
+        registry.of("method")["x"] = None
 
 
 @pytest.mark.parametrize("kind", KINDS)
