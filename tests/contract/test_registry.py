@@ -149,12 +149,6 @@ def test_kinds_are_listed_by_name_and_cannot_be_changed() -> None:
         registry.of("method")["x"] = None
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_has_a_property_of_its_own(kind: str) -> None:
-    registry = registry_of(toy.COMPONENTS)
-    assert getattr(registry, f"{kind}s") is registry.of(kind)
-
-
 # ---- what is broken stays alone
 
 CRASHES = {
