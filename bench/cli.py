@@ -16,17 +16,18 @@ from bench.contract.errors import BenchError
 if TYPE_CHECKING:
     from bench.contract.registry import Registry
 
-app = typer.Typer(
-    name="bench",
-    help="Compare dataset-condensation methods: one matrix, plugins, leaderboards.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-
 EXIT_CODES = (
     "Exit codes: 0 all is well; 1 something failed, or does not hold; 2 bad input; 130 interrupted "
     "by Ctrl-C, SIGTERM or SIGHUP, when what was complete has been published."
+)
+
+app = typer.Typer(
+    name="bench",
+    help="Compare dataset-condensation methods: plugins bring them, boards say what to run.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
 
 
@@ -53,11 +54,13 @@ def main() -> None:
 @app.command()
 def plugins(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Components, to be shown in full.")
+        list[str] | None, typer.Argument(help="Show these components in full.")
     ] = None,
-    strict: Annotated[bool, typer.Option(help="Exit 1 if a plugin is broken.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if a plugin is broken.")
+    ] = False,
 ) -> None:
-    """List what is installed, who brings it, and what is broken; or show components in full."""
+    """List the components that are installed, and plugins that are broken; or show some in full."""
     from bench.contract.registry import discover
     from bench.display import console, show_broken, show_component, show_plugins
 
@@ -79,15 +82,15 @@ def plugins(
 @app.command()
 def check(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Components; all that are installed if none.")
+        list[str] | None, typer.Argument(help="Check these components; all if none is named.")
     ] = None,
     board: Annotated[
-        Path | None, typer.Option(help="The components of this board, as it configures them.")
+        Path | None, typer.Option(help="Check the components of this board, with its fields.")
     ] = None,
     jobs: Annotated[int, typer.Option(help="Components at a time; 0: one a core.", min=0)] = 0,
 ) -> None:
-    """Check the contract on installed components, or on those that a board configures."""
-    from bench.checks.isolated import check_apart
+    """Check that components keep the contract: those installed, or those of a board."""
+    from bench.checks.isolated import check_isolated
     from bench.contract.registry import discover
     from bench.display import console, show_broken, show_verdicts
     from bench.engine.devices import cores
@@ -98,7 +101,7 @@ def check(
     _check_names(names or (), registry)
     entries = [e for e in registry.entries if not names or e.name in names]
     failed = 0
-    for entry, verdicts in check_apart(entries, registry.names, jobs or cores()):
+    for entry, verdicts in check_isolated(entries, registry.names, jobs or cores()):
         show_verdicts(entry, verdicts)
         failed += sum(verdict.status == "failed" for verdict in verdicts)
     wrong = [b for b in registry.broken if not names or any(n in names for _, n in b.names)]
@@ -112,45 +115,49 @@ def check(
 @app.command(epilog=EXIT_CODES)
 def run(
     board: Annotated[Path, typer.Argument(help="A folder with a matrix.toml.")],
-    methods: Annotated[str, typer.Option(help="Only these methods, as A,B.")] = "",
+    methods: Annotated[str, typer.Option(help="Run only these methods, as in A,B.")] = "",
     only: Annotated[
-        list[str] | None, typer.Option(help="Only part of an axis, as ipc=10 or seed=0,1.")
+        list[str] | None, typer.Option(help="Run only part of an axis, as in ipc=10 or seed=0,1.")
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Stages at a time; 0: one a core.", min=0)] = 0,
+    jobs: Annotated[
+        int, typer.Option(help="Stages at a time; 0: one a core, or one a GPU.", min=0)
+    ] = 0,
     device: Annotated[
-        str, typer.Option(help="cpu, cuda, cuda:1, ...; several as cuda:0,cuda:1.")
+        str, typer.Option(help="cpu, cuda, cuda:1 or mps; several as in cuda:0,cuda:1.")
     ] = "cpu",
-    store: Annotated[Path | None, typer.Option(help="Finished stages [.bench].")] = None,
-    into: Annotated[
-        Path | None, typer.Option(help="Write to this folder; the board is only read.")
+    store: Annotated[
+        Path | None, typer.Option(help="Folder of finished stages; .bench if none.")
     ] = None,
-    download: Annotated[
-        bool, typer.Option("--download", help="First fetch data and weights that are missing.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option(help="Show and price the plan; run nothing.")] = False,
+    into: Annotated[Path | None, typer.Option(help="Write there; only read the board.")] = None,
+    download: Annotated[bool, typer.Option("--download", help="First fetch missing data.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show and price the plan.")] = False,
     why: Annotated[
-        bool, typer.Option("--why", help="With --dry-run: what changed for stages made before.")
+        bool, typer.Option("--why", help="With --dry-run: say why stages are made again.")
     ] = False,
     check: Annotated[
-        bool, typer.Option(help="Recompute; change nothing; exit 1 if records disagree.")
+        bool, typer.Option("--check", help="Recompute; compare with records.")
     ] = False,
-    sample: Annotated[int, typer.Option(help="With --check: so many cells.", min=0)] = 0,
+    sample: Annotated[
+        int, typer.Option(help="With --check: only so many cells; 0: all.", min=0)
+    ] = 0,
     missing: Annotated[
-        bool, typer.Option("--missing", help="Only cells without a record that holds.")
+        bool, typer.Option("--missing", help="Run only cells without a record that holds.")
     ] = False,
     keep_teachers: Annotated[
-        bool, typer.Option("--keep-teachers", help="Give the board its teachers, up to 1 MB each.")
+        bool,
+        typer.Option("--keep-teachers", help="Give the board its teachers (1 MB each at most)."),
     ] = False,
     keep_sets: Annotated[
         bool, typer.Option("--keep-sets", help="Give the board its sets at IPC 1 and 10.")
     ] = False,
     retrain_teachers: Annotated[
-        bool, typer.Option("--retrain-teachers", help="Only train again what the board carries.")
+        bool,
+        typer.Option("--retrain-teachers", help="Train the board's networks again, and compare."),
     ] = False,
 ) -> None:
-    """Run a board: what is missing of its stages, then its records and tables.
+    """Run what a board lacks, and write its records and pages.
 
-    Cells that are complete are published while the run goes on.
+    Complete cells are published while the run goes on; the same command goes on after a crash.
     """
     from bench.commands import run as command
 
@@ -178,10 +185,12 @@ def run(
 
 @app.command()
 def leaderboard(
-    boards: Annotated[list[Path], typer.Argument(help="Folders with matrix.toml and records.")],
-    check: Annotated[bool, typer.Option(help="Exit 1 if a table is not up to date.")] = False,
+    boards: Annotated[list[Path], typer.Argument(help="Folders with a matrix.toml and records.")],
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit with 1 if a board does not hold.")
+    ] = False,
 ) -> None:
-    """Make the tables of boards from their records."""
+    """Write the pages of boards from their records."""
     from bench.display import console, show_list
     from bench.report.folder import stale, write_tables
 
@@ -199,9 +208,9 @@ def leaderboard(
 
 @app.command()
 def convert(
-    boards: Annotated[list[Path], typer.Argument(help="Folders with records of format 1.")],
+    boards: Annotated[list[Path], typer.Argument(help="Folders with a matrix.toml and records.")],
 ) -> None:
-    """Bring records of format 1 into the form of today; others stay as they are."""
+    """Bring records of an older form into that of today; others stay as they are."""
     from bench.display import console
     from bench.records.convert import convert as converted
 

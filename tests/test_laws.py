@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,74 @@ def test_imports_run_down_one_way() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stdout
     assert "0 broken" in done.stdout
+
+
+def modules(root: Path) -> dict[str, Path]:
+    """The modules below a folder, by name."""
+    named = {p: p.relative_to(root).with_suffix("").parts for p in root.rglob("*.py")}
+    return {".".join(parts).removesuffix(".__init__"): path for path, parts in named.items()}
+
+
+def running(node: ast.AST) -> Iterator[ast.AST]:
+    """What is below a node, but for what only type checkers read."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.If) or "TYPE_CHECKING" not in ast.unparse(child.test):
+            yield child
+            yield from running(child)
+
+
+def imports_of(paths: dict[str, Path]) -> dict[str, set[str]]:
+    """Which modules import which, also inside functions."""
+    found: dict[str, set[str]] = {name: set() for name in paths}
+    for name, path in paths.items():
+        for node in running(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.ImportFrom):
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                found[name] |= (inner & paths.keys()) or ({str(node.module)} & paths.keys())
+            elif isinstance(node, ast.Import):
+                found[name] |= {alias.name for alias in node.names} & paths.keys()
+    return {name: imports - {name} for name, imports in found.items()}
+
+
+HOUSES = [ROOT, *sorted((ROOT / "plugins").glob("*/src"))]
+
+
+@pytest.mark.parametrize(
+    "root", HOUSES, ids=lambda p: p.parent.name if p.name == "src" else "bench"
+)
+def test_no_imports_go_round_in_a_circle(root: Path) -> None:
+    paths = {n: p for n, p in modules(root).items() if root != ROOT or BENCH in p.parents}
+    assert [*TopologicalSorter(imports_of(paths)).static_order()]
+
+
+def test_the_scan_for_circles_sees(tmp_path: Path) -> None:
+    (tmp_path / "one.py").write_text("def verb():\n    import two\n")
+    (tmp_path / "two.py").write_text("from one import verb\n")
+    with pytest.raises(CycleError):
+        TopologicalSorter(imports_of(modules(tmp_path))).prepare()
+
+
+LONGEST = 60  # lines of a function, with its docstring
+
+
+def long_functions(path: Path) -> list[str]:
+    functions = (n for n in nodes(path) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+    return [f.name for f in functions if (f.end_lineno or 0) - f.lineno >= LONGEST]
+
+
+@pytest.mark.parametrize(
+    "path", [*SOURCES, *PLUGIN_SOURCES], ids=lambda p: p.relative_to(ROOT).as_posix()
+)
+def test_no_function_is_longer_than_a_screen(path: Path) -> None:
+    assert long_functions(path) == []
+
+
+@pytest.mark.parametrize(("lines", "found"), [(59, []), (60, ["f"])])
+def test_the_scan_for_long_functions_counts_all_lines(
+    lines: int, found: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "it.py").write_text("def f():\n" + "    pass\n" * lines)
+    assert long_functions(tmp_path / "it.py") == found
 
 
 def test_every_room_stands_on_a_floor() -> None:

@@ -31,7 +31,7 @@ from bench.board.matrix import Cell, parse
 from bench.contract.errors import BenchError
 from bench.engine.results import chosen_cells
 from bench.records.files import read, write
-from bench.records.result import Result, kept, unpack
+from bench.records.result import Result, unpack, with_earlier_figures
 from bench.report.numbers import board_of
 from bench.report.verify import disagreements
 from bench.store.store import Store
@@ -155,13 +155,13 @@ def test_a_second_request_to_end_spoils_no_publication(
 
 FULL_DISK = """
 from bench.report import folder
-keep, calls = folder.keep, []
+add_results, calls = folder.add_results, []
 def once_without_room(*given):
     calls.append(given)
     if len(calls) == 1:
         raise OSError("no room")
-    return keep(*given)
-folder.keep = once_without_room
+    return add_results(*given)
+folder.add_results = once_without_room
 """
 
 
@@ -484,14 +484,14 @@ def test_a_metric_that_fails_keeps_its_earlier_figure_on_the_same_results() -> N
         return a_result(**blocks, content={"probe": content})
 
     old = [made({"a": 0.5, "b": 0.25}, "same")]
-    (both,) = kept(old, [made({"a": 0.75}, "same")], "ab")
+    (both,) = with_earlier_figures(old, [made({"a": 0.75}, "same")], "ab")
     assert both.metrics == {"a": 0.75, "b": 0.25}
     assert set(both.scales) == {"a", "b"}
-    (other,) = kept(old, [made({"a": 0.75}, "another")], "ab")
+    (other,) = with_earlier_figures(old, [made({"a": 0.75}, "another")], "ab")
     assert other.metrics == {"a": 0.75}
-    (declined,) = kept(old, [made({"a": 0.75}, "same", b="needs more")], "ab")
+    (declined,) = with_earlier_figures(old, [made({"a": 0.75}, "same", b="needs more")], "ab")
     assert declined.metrics == {"a": 0.75}
-    (still,) = kept([declined], [made({"a": 0.75}, "same")], "ab")
+    (still,) = with_earlier_figures([declined], [made({"a": 0.75}, "same")], "ab")
     assert still.refused == {"b": "needs more"}
 
 
@@ -500,5 +500,5 @@ def test_a_metric_that_the_board_dropped_is_not_kept() -> None:
     old = a_result(content={"probe": "same"})
     only = {name: {"right": getattr(old, name)["right"]} for name in ("metrics", "scales")}
     new = structs.replace(old, **only)
-    (found,) = kept([old], [new], ["right"])
+    (found,) = with_earlier_figures([old], [new], ["right"])
     assert disagreements([found], [new]) == []

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Protocol, TypeVar
 from msgspec import Meta
 
 from bench.contract.errors import BenchError
+from bench.contract.files import write_bytes, write_text
 from bench.contract.typed import known, toml, unique
 from bench.contract.typed import read as typed
-from bench.records.files import write_bytes, write_text
 
 FileName = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9][^/\\]*\.safetensors$", description="NAME.safetensors")

@@ -80,7 +80,7 @@ class Components:
         installed = self.base(kind, defined["base"])
         fields = defined["fields"]
         if "source" in defined and "early_stop" in values_of(installed):
-            fields = {"early_stop": False, **fields}  # what just fools the source moves nobody else
+            fields = {"early_stop": False, **fields}  # what just fools the source fools no other
         return dataclasses.replace(replace(kind, installed, fields, where), name=name)
 
     def entry(self, kind: str, name: str) -> Entry:
@@ -202,8 +202,8 @@ def downloads(components: Components, cells: Iterable[Cell]) -> dict[Any, Callab
             for teacher in filter(None, roles)
         ]
         for metric in matrix.metrics:
-            looks = components.get("metric", metric, dataset=dataset)
-            if teacher := fact("metric", looks, "features"):
+            measure = components.get("metric", metric, dataset=dataset)
+            if teacher := fact("metric", measure, "features"):
                 where = {"dataset": dataset, "method": "", "ipc": NO_BUDGET}
                 teachers.append(components.get("teacher", teacher, **where))
         found += [("dataset", components.get("dataset", dataset, dataset=dataset))]

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from bench.board import kept
-from bench.board.kept import Kept
+from bench.board import networks
+from bench.board.networks import BoardNetwork
 from bench.contract.errors import BenchError
 from bench.contract.fields import expect, shown
 from bench.contract.kinds import KINDS, NAME, Regime
@@ -105,7 +105,7 @@ class Matrix:
         default_factory=dict
     )  # (kind, name): base name and fields
     overrides: tuple[Override, ...] = ()
-    kept: tuple[Kept, ...] = ()
+    networks: tuple[BoardNetwork, ...] = ()
 
     def cells(self) -> tuple[Cell, ...]:
         """Every cell, in the order of the axes; a ceiling stands once for all IPCs."""
@@ -153,18 +153,20 @@ def read(folder: Path) -> Matrix:
     path = folder / "matrix.toml"
     document = toml(path, "a board is a folder with a matrix.toml")
     try:
-        return parse(document, kept.read(folder))
+        return parse(document, networks.read(folder))
     except BenchError as error:
         raise BenchError(f"{path}: {error}") from None
 
 
-def parse(document: Mapping[str, Any], networks: tuple[Kept, ...] = ()) -> Matrix:
-    """A board from a TOML document, and the networks that it keeps.
+def parse(document: Mapping[str, Any], carried: tuple[BoardNetwork, ...] = ()) -> Matrix:
+    """A board from a TOML document, and the networks that it carries.
 
     Raises BenchError for what is wrong with the document as such.
     """
-    given = {k: v for k, v in document.items() if k not in ("set", "overrides", "kept", "define")}
-    known(document, {*_KEYS, "set"} - {"overrides", "kept"}, "matrix.toml")
+    given = {
+        k: v for k, v in document.items() if k not in ("set", "overrides", "networks", "define")
+    }
+    known(document, {*_KEYS, "set"} - {"overrides", "networks"}, "matrix.toml")
     facts = TRACKS[_track(given)]
     if isinstance(given.get("ceiling"), str):
         given["ceiling"] = [given["ceiling"]]
@@ -191,7 +193,7 @@ def parse(document: Mapping[str, Any], networks: tuple[Kept, ...] = ()) -> Matri
         **values | {"recipe": recipe_with(facts.recipe, {}, values.get("recipe", {}), "recipe")},
         define=_definitions(document.get("define", {})),
         overrides=_overrides(document.get("set", []), facts.name),
-        kept=networks,
+        networks=carried,
     )
     if "labels" in given and not facts.labels:
         raise BenchError(

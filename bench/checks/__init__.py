@@ -12,13 +12,12 @@ module of its own; they import torch, this module does not.
 from __future__ import annotations
 
 import importlib
-import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bench.checks.check import Check, Claims, Skipped, require
-from bench.contract.errors import BenchError, Missing, Unsupported, said
+from bench.checks.check import Check, Claims, Skipped
+from bench.contract.errors import BenchError, Missing, Unsupported, require, said, sentence
 from bench.contract.fields import about, replace, suggest
 from bench.contract.kinds import KINDS, fact
 from bench.contract.registry import Registry, registry_of
@@ -79,18 +78,8 @@ def run_checks(checks: Iterable[Check]) -> list[Verdict]:
                 verdicts.append(Verdict(check.name, "skipped", why))
             else:
                 seen.append((error, check.name))
-                verdicts.append(Verdict(check.name, "failed", raised(error)))
+                verdicts.append(Verdict(check.name, "failed", sentence(error)))
     return verdicts
-
-
-def raised(error: BaseException) -> str:
-    """An exception as a sentence; one that nobody worded also says where it was raised."""
-    text = said(error)
-    if isinstance(error, BenchError):
-        return text
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" (in {frames[-1].name}, {frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {text}{place}"
 
 
 def check_form(kind: str, component: Any) -> None:

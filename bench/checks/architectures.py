@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.checks import fixtures, side_effects
-from bench.checks.check import Claims, naming, on_each, once, require
+from bench.checks.check import Claims, naming, on_each, once
 from bench.checks.determinism import check_same, elsewhere
 from bench.checks.side_effects import Watched, watch
 from bench.contract.data import TensorSplit, digest_of_tensors
-from bench.contract.errors import BenchError, Unsupported
+from bench.contract.errors import BenchError, Unsupported, require
 from bench.contract.kinds import fact
 from bench.training import diffusion, gates, networks
 from bench.training.classifier import Examples

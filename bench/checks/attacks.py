@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.checks import fixtures, side_effects
-from bench.checks.check import Claims, naming, on_each, once, require
+from bench.checks.check import Claims, naming, on_each, once
 from bench.checks.determinism import check_same, elsewhere
 from bench.checks.side_effects import Watched, watch
 from bench.contract.data import digest_of_tensors
-from bench.contract.errors import Unsupported
+from bench.contract.errors import Unsupported, require
 from bench.contract.kinds import fact
 from bench.training import gates, toy
 

@@ -36,11 +36,6 @@ class Check:
         return self.name
 
 
-def require(ok: bool, message: str) -> None:
-    if not ok:
-        raise BenchError(message)
-
-
 @contextmanager
 def naming(case: str) -> Iterator[None]:
     """Put the case in front of what is raised inside."""

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from bench.checks import side_effects
-from bench.checks.check import Claims, once, require
+from bench.checks.check import Claims, once
 from bench.checks.determinism import check_same, elsewhere
 from bench.checks.side_effects import Watched, watch
 from bench.contract.data import Data, Split, digest_of_tensors
-from bench.contract.errors import Unsupported
+from bench.contract.errors import Unsupported, require
 from bench.training import gates
 
 BATCH = 500

@@ -1,7 +1,7 @@
 """The same call in another process, with another hash seed: same seed, same bytes?
 
 One helper process imports torch once and forks for every call, so that a call costs hundredths
-of a second, starts clean, and takes nobody along when it crashes.
+of a second, starts clean, and takes nothing along when it crashes.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from dataclasses import fields
 from functools import cache
 from typing import Any
 
-from bench.checks.check import require
-from bench.contract.errors import BenchError
+from bench.contract.errors import BenchError, require
 
 REMEDY = (
     "seed every generator by the task, and let neither the clock, nor `hash`, nor the order of "

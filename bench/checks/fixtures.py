@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.checks.check import require
 from bench.contract.data import Data, Split
+from bench.contract.errors import require
 from bench.contract.kinds import KINDS, fact
 from bench.contract.task import Task
 from bench.store.store import Store

@@ -18,7 +18,7 @@ from bench.engine.local import Local
 LIMITS = Limits(seconds=300, memory_gb=8)  # of one component
 
 
-def check_apart(
+def check_isolated(
     entries: Sequence[Entry], names: Registry, jobs: int, limits: Limits = LIMITS
 ) -> Iterator[tuple[Entry, list[Verdict]]]:
     """The verdicts on each component, in the order of `entries`, as they become known.

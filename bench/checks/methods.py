@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.checks import fixtures, side_effects
-from bench.checks.check import Claims, on_each, once, require
+from bench.checks.check import Claims, on_each, once
 from bench.checks.determinism import check_same, elsewhere
 from bench.checks.side_effects import Watched, watch
 from bench.contract.data import Data, digest_of_tensors
-from bench.contract.errors import BenchError
+from bench.contract.errors import BenchError, require
 from bench.contract.kinds import fact
 from bench.contract.task import CondensedSet, Selection
 from bench.stages.condense import condense

@@ -9,10 +9,10 @@ import torch
 from torch.nn import functional as F
 
 from bench.checks import fixtures, side_effects
-from bench.checks.check import Claims, naming, on_each, once, require
+from bench.checks.check import Claims, naming, on_each, once
 from bench.checks.determinism import check_same, elsewhere
 from bench.checks.side_effects import Watched, watch
-from bench.contract.errors import Unsupported
+from bench.contract.errors import Unsupported, require
 from bench.contract.kinds import KINDS, fact, says
 from bench.contract.task import Trial
 from bench.training import gates, sets, toy

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.checks.check import Claims, require
+from bench.checks.check import Claims
 from bench.contract.data import digest_of_tensors
-from bench.contract.errors import BenchError
+from bench.contract.errors import BenchError, require
 from bench.training import gates
 
 

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 
 from bench.checks import fixtures, side_effects
-from bench.checks.check import Claims, naming, on_each, once, require
+from bench.checks.check import Claims, naming, on_each, once
 from bench.checks.determinism import check_same, elsewhere
 from bench.checks.side_effects import Watched, watch
 from bench.contract.data import Data, digest_of_tensors
+from bench.contract.errors import require
 from bench.contract.kinds import fact
 from bench.stages.squeeze import squeeze
 from bench.training import networks, toy

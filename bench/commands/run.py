@@ -195,8 +195,8 @@ def _published(
     from bench.records.files import split_valid
     from bench.report import verify
 
-    said = teachers.keep(engine, plan, home, teachers=asked.keep_teachers)
-    for sentence in (*said, *(sets.keep(engine, plan, home) if asked.keep_sets else ())):
+    said = teachers.carry(engine, plan, home, teachers=asked.keep_teachers)
+    for sentence in (*said, *(sets.carry(engine, plan, home) if asked.keep_sets else ())):
         console.print(sentence)
     valid, refused = split_valid(ran.records)
     for sentence in refused:
@@ -239,7 +239,7 @@ def _publication(home: Path, engine: Engine, plan: Plan) -> Publication:
     from bench.engine.publishing import Publication
     from bench.engine.results import records_of
     from bench.records.files import split_valid
-    from bench.report.folder import keep
+    from bench.report.folder import add_results
     from bench.store.store import waiting
 
     def write(part: Plan, outcome: Outcome) -> None:
@@ -247,7 +247,7 @@ def _publication(home: Path, engine: Engine, plan: Plan) -> Publication:
         try:
             if valid:
                 with waiting(home / "matrix.toml", f"writes to {home}"):
-                    keep(home, valid)
+                    add_results(home, valid)
         except (BenchError, OSError) as error:
             console.print(f"records are not written before the end: {error}", style="red")
 
@@ -320,7 +320,7 @@ def _stoppable() -> Iterator[None]:
 
 
 def _salt(board: Path) -> str:
-    """The commit that is checked out, so that nobody can choose which cells are recomputed."""
+    """The commit that is checked out, so that the cells that are recomputed cannot be chosen."""
     import subprocess
 
     command = ["git", "-C", str(board), "rev-parse", "HEAD"]

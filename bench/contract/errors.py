@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import traceback
 import unicodedata
+from pathlib import Path
+
+from bench.contract.moved import moved
 
 LONGEST = 2000  # characters of a text of a plugin: more is no sentence
+UNWORDED = 300  # of a message that was not worded for readers
 
 
 class BenchError(Exception):
@@ -22,6 +28,12 @@ class Unsupported(Exception):
     """
 
 
+def require(ok: bool, message: str) -> None:
+    """Raise BenchError unless it is ok."""
+    if not ok:
+        raise BenchError(message)
+
+
 def said(text: object, longest: int = LONGEST) -> str:
     """What a plugin says, fit for a page, a record and a terminal: one line, clean, cut.
 
@@ -34,8 +46,8 @@ def said(text: object, longest: int = LONGEST) -> str:
     except Exception as error:
         raw = f"({type(text).__name__} that cannot be shown: {type(error).__name__})"
     raw = raw[: 8 * longest]  # megabytes are not worth a look
-    kept = " ".join("".join(map(_clean, raw)).split())
-    return kept if len(kept) <= longest else kept[: longest - 1] + "…"
+    clean = " ".join("".join(map(_clean, raw)).split())
+    return clean if len(clean) <= longest else clean[: longest - 1] + "…"
 
 
 def _clean(character: str) -> str:
@@ -45,3 +57,16 @@ def _clean(character: str) -> str:
     if category in ("Cc", "Cf"):
         return " " if character.isspace() else ""
     return character
+
+
+def sentence(error: BaseException) -> str:
+    """One line on an exception: what it is, what it says, and where it was raised."""
+    told = traceback.TracebackException.from_exception(error)  # survives a broken __str__
+    if isinstance(error, BenchError | Unsupported):
+        return said(told) or type(error).__name__
+    text = moved(error) or said(told, UNWORDED)
+    # The innermost frame is often torch's own; what the author can mend is further out.
+    frames = [f for f in told.stack if not f.filename.startswith("<")]
+    own = [f for f in frames if f"{os.sep}torch{os.sep}" not in f.filename] or frames
+    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}{': ' if text else ''}{text}{where}"

@@ -32,11 +32,6 @@ def choice(what: str, value: Any, choices: Collection[Any], expected: str = "") 
     expect(value in choices, what, value, expected or " or ".join(map(repr, choices)))
 
 
-def at_least(what: str, value: float, least: float) -> None:
-    """Raise BenchError unless `value` is a number (no NaN) of `least` or more."""
-    expect(value >= least, what, value, f"{least} or more")
-
-
 def suggest(name: str, known: Iterable[str]) -> str:
     """ "; did you mean 'herding'?", or the list of what there is when nothing is close."""
     names = sorted(known)

@@ -11,7 +11,7 @@ from bench.contract.typed import Above0
 class Limits:
     """Of one job: seconds on the clock, and GB (10^9 bytes) that its process may hold.
 
-    What the server has (torch, a few hundred MB) is shared by all and charged to nobody.
+    What the server has (torch, a few hundred MB) is shared by all and charged to none.
     """
 
     seconds: Above0 = 3600

@@ -74,7 +74,7 @@ class Broken:
 
 @dataclass(frozen=True)
 class Registry:
-    """Everything that is installed: `registry.methods["random"].component`."""
+    """Everything that is installed: `registry.get("method", "random").component`."""
 
     entries: tuple[Entry, ...]
     broken: tuple[Broken, ...] = ()
@@ -88,14 +88,6 @@ class Registry:
     def of(self, kind: str) -> Mapping[str, Entry]:
         """The entries of one kind, by name."""
         return self._by_kind[kind]
-
-    datasets = property(lambda self: self.of("dataset"))
-    teachers = property(lambda self: self.of("teacher"))
-    methods = property(lambda self: self.of("method"))
-    architectures = property(lambda self: self.of("architecture"))
-    attacks = property(lambda self: self.of("attack"))
-    samplers = property(lambda self: self.of("sampler"))
-    metrics = property(lambda self: self.of("metric"))
 
     def get(self, kind: str, name: str) -> Entry:
         """The entry of that name. Raises BenchError with a suggestion, or with what is broken."""
@@ -285,7 +277,7 @@ def _is_importable(cls: type) -> bool:
 
 
 def _without_clashes(entries: list[Entry]) -> tuple[list[Entry], list[Broken]]:
-    """A name taken twice within a kind is refused: nobody can tell which one a board means."""
+    """A name taken twice within a kind is refused: a board could mean either."""
     owners: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
         owners.setdefault((entry.kind, entry.name), []).append(entry)

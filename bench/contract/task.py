@@ -38,7 +38,7 @@ class CondensedSet:
     classes  [N] int64, the class that each image stands for; by default the arg max of its label.
              A published soft label may lean to another class
     extras   attachments: "image.*" with N rows, "class.*" with K rows
-    notes    what the method would show of its work (scores, curves): kept, and given to nobody
+    notes    what the method would show of its work (scores, curves): kept with the set alone
     """
 
     images: Tensor | Selection

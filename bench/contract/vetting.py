@@ -16,7 +16,6 @@ import selectors
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -25,6 +24,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from bench.contract.errors import BenchError
+from bench.contract.files import write_text
 
 SECONDS = 60.0
 """For the import of one distribution: torch from a cold network disk takes half of that."""
@@ -240,10 +240,6 @@ def _remembered() -> dict[str, str]:
 def _remember(new: Mapping[str, str]) -> None:
     """Add to the file, or leave it. Of two runs that add at once, one may ask again later."""
     old = {key: reason for key, reason in _remembered().items() if key not in new}
-    kept = list({**old, **new}.items())[-KEPT:]
+    latest = list({**old, **new}.items())[-KEPT:]
     with suppress(OSError, RuntimeError):
-        path = _file()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-            json.dump(dict(kept), file)
-        os.replace(file.name, path)
+        write_text(_file(), json.dumps(dict(latest)))

@@ -306,7 +306,7 @@ class Local:
         while the kernel takes its memory apart."""
         if bundle.process and not (ADOPTS and not bundle.jobs):  # then it goes by itself
             kill([*descendants(bundle.process), bundle.process])
-        if not ADOPTS:  # what a dead process leaves is nobody's descendant
+        if not ADOPTS:  # what a dead process leaves is below no process
             kill(bundle.below)
         self._bundles.remove(bundle)
         bundle.link.close()

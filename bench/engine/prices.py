@@ -109,17 +109,17 @@ def learned(finished: Iterable[Finished], records: Iterable[Result] = ()) -> Pri
     prices = Prices()
     for found in finished:
         if not found.unsupported:
-            prices.learn(_kept(found), found.cost.get("seconds", 0.0))
+            prices.learn(_profile_of(found), found.cost.get("seconds", 0.0))
     for record in records:
         for kind, seconds in record.seconds.items():
             prices.learn(Profile(kind, "", record.dataset, record.architecture), seconds)
     return prices
 
 
-def _kept(found: Finished) -> Profile:
+def _profile_of(found: Finished) -> Profile:
     """The profile that a stage has left, or its kind: older versions left none."""
-    kept = found.inputs.get("profile") if isinstance(found.inputs, Mapping) else None
+    told = found.inputs.get("profile") if isinstance(found.inputs, Mapping) else None
     try:
-        return Profile(**kept) if isinstance(kept, Mapping) else Profile(found.stage)
+        return Profile(**told) if isinstance(told, Mapping) else Profile(found.stage)
     except TypeError:
         return Profile(found.stage)

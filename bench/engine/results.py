@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Literal
 
-from bench.board import kept
+from bench.board import networks
 from bench.board.components import Components
 from bench.board.matrix import Cell, Matrix
 from bench.contract import keys
@@ -104,7 +104,7 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Res
     """The result of a cell; None if its probe failed, or if it was interrupted.
 
     Then an earlier record of the cell stays as it is: a failure is not published (law 9). A
-    metric that failed is left out, and `kept` looks for its earlier figure.
+    metric that failed is left out, and `with_earlier_figures` looks for its earlier figure.
     """
     failure = outcome.failed.get(planned.probe.id)
     if failure:
@@ -214,7 +214,7 @@ def eyes(components: Components, stage: Measure, sha256: str) -> dict[str, Any]:
     assert stage.features
     parts = (stage.metric, stage.features.architecture)
     return {
-        "features": f"{components.matrix.backbone}-{sha256[: kept.DIGITS]}",
+        "features": f"{components.matrix.backbone}-{sha256[: networks.DIGITS]}",
         "measured_by": keys.digest([components.registry.identity(part) for part in parts]),
     }
 

@@ -17,7 +17,7 @@ from bench.stages.squeeze import RESULT
 from bench.store.store import Finished
 
 
-def keep(engine: Engine, plan: Plan, board: Path) -> list[str]:
+def carry(engine: Engine, plan: Plan, board: Path) -> list[str]:
     """Give a board its sets of the first seed at the small budgets; a sentence for each.
 
     A set that there is no room for is not kept, and one that has not been made is not told of.

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.contract.errors import said
 from bench.contract.keys import canonical
 from bench.engine.estimate import Look
 from bench.engine.scheduler import Engine
@@ -38,8 +39,8 @@ class Reason:
 
     def __str__(self) -> str:
         follow = ", ".join(f"{n} {kind}" for kind, n in self.below.items())
-        said = f"{self.stage.title}: {self.sentence}"
-        return f"{said} (so are those below it: {follow})" if follow else said
+        text = f"{self.stage.title}: {self.sentence}"
+        return f"{text} (so are those below it: {follow})" if follow else text
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def why(engine: Engine, found: Look) -> Reasons:
     before = _earlier(engine, {(stage.kind, stage.title) for stage in found.missing})
     missing = {stage.id for stage in found.missing}
     told: dict[str, list[str]] = {}
-    said: dict[str, set[str]] = {}  # of a stage or of one above it
+    heard_of: dict[str, set[str]] = {}  # of a stage or of one above it
     below: dict[str, Counter[str]] = {}
     root: dict[str, str] = {}  # the stage from which one follows, both by id
     new: Counter[str] = Counter()
@@ -72,8 +73,8 @@ def why(engine: Engine, found: Look) -> Reasons:
         above = [one for one in stage.above.values() if one.id in missing]
         changes = _least(engine, stage, found, known)
         roots = [root[one.id] for one in above if one.id in root]
-        heard = {change for one in above for change in said.get(one.id, ())}
-        said[stage.id] = heard.union(changes)
+        heard = {change for one in above for change in heard_of.get(one.id, ())}
+        heard_of[stage.id] = heard.union(changes)
         changes = [change for change in changes if change not in heard]
         if roots and not changes:
             root[stage.id] = roots[0]
@@ -91,11 +92,11 @@ def _earlier(
     """What the keys of finished stages were made of, by kind and title, the latest first."""
     found: dict[tuple[str, str], list[tuple[float, Any]]] = defaultdict(list)
     for one in engine.store.finished():
-        kept = one.inputs if isinstance(one.inputs, Mapping) else {}
-        place = (one.stage, str(kept.get("title")))
+        inputs = one.inputs if isinstance(one.inputs, Mapping) else {}
+        place = (one.stage, str(inputs.get("title")))
         if place in wanted:
             done = engine.store.folder(one.stage, one.key) / DONE
-            found[place].append((done.stat().st_mtime, kept.get("key")))
+            found[place].append((done.stat().st_mtime, inputs.get("key")))
     latest_first = {k: sorted(v, key=lambda made: -made[0]) for k, v in found.items()}
     return {place: [key for _, key in made] for place, made in latest_first.items()}
 
@@ -153,5 +154,4 @@ def _sentence(stage: Stage, path: Path, was: Any, now: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = canonical(value) if not isinstance(value, str) else value or '""'
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return said((value or '""') if isinstance(value, str) else canonical(value), LONGEST)

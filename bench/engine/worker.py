@@ -15,13 +15,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from bench.contract.errors import BenchError, Unsupported, said
-from bench.contract.moved import moved
+from bench.contract.errors import BenchError, Unsupported, sentence
 from bench.engine.fork import Link
 from bench.engine.processes import ADOPTS, descendants, kill
 
 INTERVAL = 0.1  # seconds between two reports of progress
-LONGEST = 300  # characters of a message that nobody worded for a reader
 
 
 def work(link: Link, data: bytes, device: str, seconds: float, parent: int) -> None:
@@ -88,19 +86,6 @@ def _redirect(log: str | None) -> None:
     with open(log or os.devnull, "ab") as file:  # to its end, wherever that is: it may be cut
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
-
-
-def sentence(error: BaseException) -> str:
-    """One line on an exception: what it is, what it says, and where it was raised."""
-    told = traceback.TracebackException.from_exception(error)  # survives a broken __str__
-    if isinstance(error, BenchError | Unsupported):
-        return said(told) or type(error).__name__
-    text = moved(error) or said(told, LONGEST)
-    # The innermost frame is often torch's own; what the author can mend is further out.
-    frames = [f for f in told.stack if not f.filename.startswith("<")]
-    own = [f for f in frames if f"{os.sep}torch{os.sep}" not in f.filename] or frames
-    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-    return f"{type(error).__name__}{': ' if text else ''}{text}{where}"
 
 
 def _die_with(parent: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from bench.contract.errors import BenchError
-from bench.contract.fields import suggest
+from bench.contract.fields import shown, suggest
 from bench.records import record as types
 from bench.records.levels import Notes
 from bench.records.record import Level, ProbeRecord, Record
@@ -29,7 +29,6 @@ WORDS = {
     "list": "a list",
 }
 OUT_OF_RANGE = ("Number out of range", "a number that 64 bits can hold")
-LARGEST = 80  # characters of a value in a sentence
 
 
 def decoded(decoder: msgspec.json.Decoder[Typed], line: bytes, kind: Any) -> Typed:
@@ -115,15 +114,6 @@ def _depth(value: Any) -> int:
 
 def _wrong(name: str, value: Any, expected: str) -> None:
     raise BenchError(f"{name} is {shown(value)}; expected {expected}")
-
-
-def shown(value: Any) -> str:
-    """A value in a sentence: as Python writes it, cut where it is long."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # digits by the thousand; lists in lists
-        return "too long to be shown"
-    return text if len(text) <= LARGEST else f"{text[:LARGEST]}..."
 
 
 # ---- msgspec's messages, as sentences

@@ -8,7 +8,6 @@ refuse. What a line is no record for is a `Fault`: it stays where it is, and cos
 
 from __future__ import annotations
 
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -19,6 +18,7 @@ from typing import Any
 import msgspec
 
 from bench.contract.errors import BenchError
+from bench.contract.files import write_bytes
 from bench.contract.keys import canonical
 from bench.records.check import checked, decoded, sound
 from bench.records.levels import Notes, joined, split, valued
@@ -58,13 +58,13 @@ class Fault:
 class Board:
     """The results of a board, sorted, and the lines that are none.
 
-    `kept` are lines that stay where they are: those at fault, and sets and students that only they
-    may name.
+    `preserved` are lines that stay where they are: those at fault, and sets and students that
+    only they may name.
     """
 
     results: list[Result]
     faults: tuple[Fault, ...] = ()
-    kept: tuple[Fault, ...] = ()
+    preserved: tuple[Fault, ...] = ()
 
     def sentences(self, folder: Path) -> list[str]:
         """What is wrong, with file and line."""
@@ -196,11 +196,11 @@ def split_valid(results: Iterable[Result]) -> tuple[list[Result], list[str]]:
     return valid, refused
 
 
-def write(folder: Path, results: Iterable[Result], kept: Iterable[Fault] = ()) -> None:
+def write(folder: Path, results: Iterable[Result], preserved: Iterable[Fault] = ()) -> None:
     """Write the records of the methods that occur in `results`, whole and atomically.
 
     Files whose bytes stay the same, and those of other methods, are not touched. So that no
-    result is lost, pass `merge(read(folder), new)`, and the lines that were `kept`: they stay
+    result is lost, pass `merge(read(folder), new)`, and the `preserved` lines: they stay
     where they are. Raises BenchError for a result that `read` would refuse, and has written nothing
     then.
     """
@@ -215,19 +215,21 @@ def write(folder: Path, results: Iterable[Result], kept: Iterable[Fault] = ()) -
             f"{len(exact)} results of {len(merge(exact, ()))} cells; expected one a cell; use "
             "`merge`, where the newer result of a cell replaces the older one"
         )
-    texts, notes = _texts(exact, kept)
+    texts, notes = _texts(exact, preserved)
     names = {*texts, *(path.name for path in (folder / "records").glob("*.jsonl"))}
     if len({name.lower() for name in names}) < len(names):
         raise BenchError(
             f"of {', '.join(sorted(names))} two differ by case alone; expected names that any "
             "file system can hold; rename one method"
         )
-    shared = _shared(folder / "records", texts, notes, kept)
+    shared = _shared(folder / "records", texts, notes, preserved)
     for name, text in {SHARED: shared, **texts}.items():
         write_bytes(folder / "records" / name, text)
 
 
-def _texts(results: list[Result], kept: Iterable[Fault]) -> tuple[dict[str, bytes], list[Note]]:
+def _texts(
+    results: list[Result], preserved: Iterable[Fault]
+) -> tuple[dict[str, bytes], list[Note]]:
     """The content of files by name, and the notes that they name."""
     records, notes = split(results)
     lines: dict[str, list[bytes]] = defaultdict(list)
@@ -239,11 +241,11 @@ def _texts(results: list[Result], kept: Iterable[Fault]) -> tuple[dict[str, byte
             methods[record.id] = methods[record.set]
         at = record.student if isinstance(record, ProbeRecord) else record.id
         lines[_file_name(methods[at])].append(_line(record))
-    return {name: _whole(found, name, kept) for name, found in lines.items()}, notes
+    return {name: _whole(found, name, preserved) for name, found in lines.items()}, notes
 
 
 def _shared(
-    folder: Path, texts: dict[str, bytes], notes: list[Note], kept: Iterable[Fault]
+    folder: Path, texts: dict[str, bytes], notes: list[Note], preserved: Iterable[Fault]
 ) -> bytes:
     """What `_shared.jsonl` is to hold: new notes, and old ones that some line still names."""
     others = [
@@ -260,13 +262,13 @@ def _shared(
             continue  # a fault
         if digest.encode() in named:
             lines.setdefault(digest, line)
-    return _whole([lines[digest] for digest in sorted(lines)], SHARED, kept)
+    return _whole([lines[digest] for digest in sorted(lines)], SHARED, preserved)
 
 
-def _whole(lines: list[bytes], name: str, kept: Iterable[Fault]) -> bytes:
-    """A file: its head, its lines, and those that are kept where they stood."""
+def _whole(lines: list[bytes], name: str, preserved: Iterable[Fault]) -> bytes:
+    """A file: its head, its lines, and the preserved lines where they stood."""
     every = [_line(Head(format=FORMAT)), *lines]
-    for one in sorted((k for k in kept if k.file == name), key=lambda one: one.line):
+    for one in sorted((k for k in preserved if k.file == name), key=lambda one: one.line):
         if one.text not in every:
             every.insert(one.line - 1, one.text)
     return b"".join(line + b"\n" for line in every)
@@ -328,21 +330,3 @@ def _file_name(method: str) -> str:
             "with a letter or digit first; rename the method"
         )
     return f"{method}.jsonl"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Make `text` (UTF-8) the content of a file, as `write_bytes` does."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Make `data` the content of a file, atomically; leave it alone if it is already."""
-    if path.is_file() and path.read_bytes() == data:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -120,7 +120,9 @@ def merge(old: Iterable[Result], new: Iterable[Result]) -> list[Result]:
     return sorted(cells.values(), key=order)
 
 
-def kept(old: Iterable[Result], new: Iterable[Result], metrics: Iterable[str]) -> list[Result]:
+def with_earlier_figures(
+    old: Iterable[Result], new: Iterable[Result], metrics: Iterable[str]
+) -> list[Result]:
     """New results, with what metrics that failed now have given earlier, on the same content.
 
     `metrics` are those of the board: one that it no longer asks for is let go.
@@ -186,6 +188,15 @@ def order(result: Result) -> tuple[Any, ...]:
     return tuple(
         _natural(value) if isinstance(value, str) else value for value in result.coordinate
     )
+
+
+STANDARD_ERRORS = 4  # how far two measurements of one rate may lie from each other
+
+
+def by_chance(a: float, b: float, images: int) -> float:
+    """How far two rates of so many images may lie from each other and still be the same rate."""
+    middle = min(max((a + b) / 2, 1 / images), 1 - 1 / images)
+    return STANDARD_ERRORS * math.sqrt(2 * middle * (1 - middle) / images)
 
 
 def pack(bits: NDArray[np.bool_]) -> str:

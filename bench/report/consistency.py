@@ -23,7 +23,7 @@ OF_TABLE = (
     "denoiser",
 )  # whose settings stand in a table's caption
 OF_COLUMN = ("attack", "sampler")  # whose settings differ between the columns that one figure joins
-LOOKED, MEASURED = "looked at.", "measured by."  # before the name of a metric
+EVALUATOR, MEASURED = "looked at.", "measured by."  # before the name of a metric
 
 
 def typical(records: Iterable[Result]) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def inconsistencies(
             said.add("another version of the data")
         if "images_hash" in odd:
             said.add("other images")
-        if network := odd.get(f"{LOOKED}{metric}"):
+        if network := odd.get(f"{EVALUATOR}{metric}"):
             said.add(f"looked at by {network}")
         if f"{MEASURED}{metric}" in odd:
             said.add(f"measured by another version of {metric}")
@@ -99,7 +99,7 @@ def _shared(record: Result) -> dict[str, Any]:
     recipe = {k: v for k, v in record.recipe.items() if k not in own}
     scales = record.scales
     return {
-        **{f"{LOOKED}{m}": s.features for m, s in scales.items() if s.features},
+        **{f"{EVALUATOR}{m}": s.features for m, s in scales.items() if s.features},
         **{f"{MEASURED}{m}": s.measured_by for m, s in scales.items() if s.measured_by},
         **{f"recipe.{name}": value for name, value in recipe.items()},
         **{f"data.{name}": value for name, value in record.data.items()},

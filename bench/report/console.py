@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -23,6 +22,7 @@ from bench.report.model import (
     Table,
     Value,
     Words,
+    flat,
     repeats,
     text_of,
 )
@@ -78,14 +78,10 @@ def _line(console: Console, words: Words) -> Text:
     for piece in words:
         if isinstance(piece, Span):
             said = f"{piece.text} ({piece.url})" if piece.url else piece.text
-            line.append_text(_text(console, _flat(said), STYLES[piece.style]))
+            line.append_text(_text(console, flat(said), STYLES[piece.style]))
         else:
-            line.append_text(_text(console, _flat(piece)))
+            line.append_text(_text(console, flat(piece)))
     return line
-
-
-def _flat(text: str) -> str:
-    return re.sub(r"\s+", " ", text)
 
 
 def _show_table(console: Console, table: Table) -> None:
@@ -95,7 +91,7 @@ def _show_table(console: Console, table: Table) -> None:
     def marked(text: Text, notes: Sequence[str]) -> Text:
         return text.append("".join(f" [{numbers[note]}]" for note in notes), "not bold not italic")
 
-    heads = [marked(_text(console, _flat(c.name), "bold"), c.notes) for c in table.columns]
+    heads = [marked(_text(console, flat(c.name), "bold"), c.notes) for c in table.columns]
     rows = [
         [
             Text() if repeated else marked(_cell(console, cell), cell.notes)
@@ -123,14 +119,14 @@ def _show_table(console: Console, table: Table) -> None:
     if numbers:
         console.print()
     for note, number in numbers.items():
-        console.print(_text(console, f"[{number}] {_flat(note)}"), soft_wrap=False)
+        console.print(_text(console, f"[{number}] {flat(note)}"), soft_wrap=False)
 
 
 def _cell(console: Console, cell: Cell) -> Text:
     """Emphasis is a style where there is a terminal, and marks where there is none."""
     best = isinstance(cell, Value) and cell.best
     control = isinstance(cell, Name) and cell.role == "control"
-    text = _flat(text_of(cell))
+    text = flat(text_of(cell))
     if not console.is_terminal:
         text = f"**{text}**" if best else f"*{text}*" if control else text
     return _text(console, text, "bold" if best else "italic" if control else "")

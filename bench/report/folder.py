@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from bench.board import kept as networks
-from bench.board import sets
+from bench.board import networks, sets
 from bench.board.matrix import read as read_matrix
 from bench.contract.errors import BenchError
-from bench.records.files import read_all, write, write_bytes
-from bench.records.result import Result, kept, merge
+from bench.contract.files import write_bytes
+from bench.records.files import read_all, write
+from bench.records.result import Result, merge, with_earlier_figures
 from bench.report import page, pictures, published
 from bench.report.model import Page
 from bench.report.numbers import board_of, on_board
@@ -61,17 +61,17 @@ def publish(
     `pictured` says where the pictures of a result's cell are kept. The caller holds the board.
     What an earlier run, or somebody's editor, has left there that is no record stays as it is.
     """
-    results, matrix = keep(board, new), read_matrix(board)
+    results, matrix = add_results(board, new), read_matrix(board)
     axes = board_of(matrix)
     pictures.write(board, axes, on_board(axes, results), pictured)
     return write_tables(board)
 
 
-def keep(board: Path, new: Iterable[Result]) -> list[Result]:
+def add_results(board: Path, new: Iterable[Result]) -> list[Result]:
     """Write results (valid ones) beside those that a board has; all of them."""
     old = read_all(board)
-    results = merge(old.results, kept(old.results, new, read_matrix(board).metrics))
-    write(board, results, old.kept)
+    results = merge(old.results, with_earlier_figures(old.results, new, read_matrix(board).metrics))
+    write(board, results, old.preserved)
     return results
 
 

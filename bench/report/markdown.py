@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
@@ -21,6 +20,7 @@ from bench.report.model import (
     Table,
     Value,
     Words,
+    flat,
     repeats,
     text_of,
 )
@@ -34,7 +34,7 @@ def rendered(page: Page) -> str:
 
 def escaped(text: str) -> str:
     """Foreign text as one line of Markdown that means itself."""
-    return "".join(f"\\{c}" if c in "\\<*" else c for c in re.sub(r"\s+", " ", text))
+    return "".join(f"\\{c}" if c in "\\<*" else c for c in flat(text))
 
 
 def line(words: Words) -> str:

@@ -7,6 +7,7 @@ the table's order of reading.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -27,6 +28,12 @@ class Span:
 
 Words = tuple[str | Span, ...]
 """A line of text."""
+
+
+def flat(text: str) -> str:
+    """A text in one line."""
+    return re.sub(r"\s+", " ", text)
+
 
 # ---- cells of tables
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.records.files import write_text
+from bench.contract.files import write_text
 from bench.records.result import Result
 from bench.report import costs, csv, markdown, matched, pictures, published, relations, results
 from bench.report.model import (

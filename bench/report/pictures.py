@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.contract.files import write_bytes
 from bench.contract.keys import digest
 from bench.records.result import Result
 from bench.report.model import Paragraph, Picture, Section
@@ -133,11 +134,11 @@ def write(
     folder: Path,
     board: Board,
     records: Iterable[Result],
-    kept: Mapping[tuple[str | int, ...], Path],
+    pictured: Mapping[tuple[str | int, ...], Path],
 ) -> None:
     """Draw the rows of a board whose probes are all at hand; what is of no row goes.
 
-    `kept` has the tensors of probes by coordinate.
+    `pictured` has the tensors of probes by coordinate.
     """
     from safetensors.numpy import load_file
 
@@ -146,7 +147,7 @@ def write(
         if file.name not in shown:
             file.unlink()
     for name, attacked in rows(board, records).items():
-        places = [kept.get(record.coordinate) for record in attacked.values()]
+        places = [pictured.get(record.coordinate) for record in attacked.values()]
         found = [load_file(place) for place in places if place]
         if len(found) < len(attacked):
             continue
@@ -155,7 +156,4 @@ def write(
             drawn = sheet(found[0]["natural"], changed)
         else:
             drawn = samples(np.concatenate([one["samples"] for one in found]))
-        file = folder / name
-        if not file.is_file() or file.read_bytes() != drawn:
-            file.parent.mkdir(exist_ok=True)
-            file.write_bytes(drawn)
+        write_bytes(folder / name, drawn)

@@ -19,7 +19,7 @@ import pandas as pd
 from bench.records.record import Scale
 from bench.records.result import Result
 from bench.report.consistency import (
-    LOOKED,
+    EVALUATOR,
     OF_COLUMN,
     OF_TABLE,
     inconsistencies,
@@ -103,7 +103,7 @@ def sections(board: Board, records: Sequence[Result], table: pd.DataFrame) -> tu
                 one = _Shown(board, metric, scale.get(metric, UNKNOWN), drawn, *of_place)
                 parts.append(Section(_place_heading(board, place), _blocks(one)))
         if parts:
-            looked = {u[LOOKED + metric] for u in usual.values() if LOOKED + metric in u}
+            looked = {u[EVALUATOR + metric] for u in usual.values() if EVALUATOR + metric in u}
             title = _metric_heading(metric, scale.get(metric, UNKNOWN), looked)
             shown.append(Section(title, tuple(parts)))
     return tuple(shown)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,9 +10,8 @@ from msgspec import structs
 from bench.board.matrix import Cell
 from bench.contract import keys
 from bench.records.record import Scale
-from bench.records.result import Result, rounded, unpack
+from bench.records.result import Result, by_chance, rounded, unpack
 
-STANDARD_ERRORS = 4  # how far a rate recomputed on another machine may lie from the committed one
 ASIDE = {
     "seconds",
     "peak_mb",
@@ -47,7 +45,7 @@ def disagreements(committed: Iterable[Result], recomputed: Iterable[Result]) -> 
 
     On a machine like the one that a record comes from, all but cost and versions must be equal.
     Elsewhere (other processors round differently, and training amplifies that) what the board
-    states must be, a rate must lie within `STANDARD_ERRORS` of the difference of two proportions
+    states must be, a rate must lie within four standard errors of a difference of two proportions
     and any other number within a tenth. A rate of part of the images, as of the worst class, is not
     held to there: another training may be far off in one class.
     """
@@ -163,9 +161,7 @@ def _allowed(old: Result, new: Result, metric: str) -> float:
         return 0.1 * abs(a)
     if new.correct and not _is_share(new, metric):  # the record may claim anything
         return 1.0  # of part of the images: what another training makes of one class is not known
-    count = old.images
-    middle = min(max((a + b) / 2, 1 / count), 1 - 1 / count)
-    return STANDARD_ERRORS * math.sqrt(2 * middle * (1 - middle) / count)
+    return by_chance(a, b, old.images)
 
 
 def _shown(value: float | None) -> str:

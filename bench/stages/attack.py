@@ -48,7 +48,7 @@ class Probe(Stage):
             stages = [desk.found(part) for part in self.parts]
             found = [(desk.store.read(one), {**one.value}) for one in stages]
             found[0][0].update(desk.store.read(stages[0], "pictures"))
-            return _kept(*joined(found, test))
+            return _files(*joined(found, test))
         index = probed_images(test, facts["digest"], self.images)
         return _attacked(self, desk, test, index, 0)
 
@@ -96,7 +96,7 @@ def _attacked(stage: Probe | Attack, desk: Desk, test: Any, index: Tensor, numbe
     if source and source.key == student.key:
         raise Unsupported("its source is the student itself: that is no transfer")
     made_on = desk.network(source, stage.dataset) if source else None
-    return _kept(
+    return _files(
         *probe(
             stage.attack,
             desk.network(student, stage.dataset),
@@ -111,7 +111,7 @@ def _attacked(stage: Probe | Attack, desk: Desk, test: Any, index: Tensor, numbe
     )
 
 
-def _kept(tensors: dict[str, Tensor], value: dict[str, Any]) -> Result:
+def _files(tensors: dict[str, Tensor], value: dict[str, Any]) -> Result:
     """Two files: what metrics read, and pictures."""
     from bench.stages.probing import NAMES
 

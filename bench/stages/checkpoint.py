@@ -19,7 +19,7 @@ INTERVAL = 60.0  # seconds: what a kill costs at most
 
 
 @dataclass
-class Kept:
+class StoredCheckpoint:
     """The checkpoint of one stage, in a file of the store that goes when the stage is finished.
 
     What a plugin saves travels with what the harness has counted by then. Without a path nothing

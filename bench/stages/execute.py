@@ -16,7 +16,7 @@ import torch
 
 from bench.contract.imported import check_code
 from bench.stages import numeric
-from bench.stages.checkpoint import INTERVAL, Kept
+from bench.stages.checkpoint import INTERVAL, StoredCheckpoint
 from bench.stages.io import Desk, Progress
 from bench.stages.stage import Work
 from bench.store.store import Store
@@ -33,13 +33,13 @@ def execute(work: Work, *, device: str, progress: Progress) -> dict[str, Any]:
     store = Store(Path(work.store))
     check_code(work.code)  # before hours of work
     started = time.monotonic()
-    kept = Kept(store.partial(work.stage.kind, work.key), INTERVAL)
-    desk = Desk(store, device, progress, kept)
+    checkpoint = StoredCheckpoint(store.partial(work.stage.kind, work.key), INTERVAL)
+    desk = Desk(store, device, progress, checkpoint)
     tensors, value = work.stage.run(desk)
     check_code(work.code)  # of what the verb has imported
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     cost = {
-        "seconds": round(kept.seconds + time.monotonic() - started, 3),
+        "seconds": round(checkpoint.seconds + time.monotonic() - started, 3),
         "peak_mb": round(peak / (1024**2 if sys.platform == "darwin" else 1024), 1),
     }
     finished = store.publish(
@@ -51,7 +51,7 @@ def execute(work: Work, *, device: str, progress: Progress) -> dict[str, Any]:
         cost=cost,
         environment=environment(device),
     )
-    kept.remove()
+    checkpoint.remove()
     return asdict(finished)
 
 

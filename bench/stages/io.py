@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bench.contract.data import Split, TensorSplit
 from bench.contract.kinds import fact
 from bench.contract.task import CondensedSet, Selection, Task
-from bench.stages.checkpoint import Kept
+from bench.stages.checkpoint import StoredCheckpoint
 from bench.stages.source import Source, described, finished
 from bench.stages.stage import Above, Dataset, Stage
 from bench.store.store import Finished, Store
@@ -34,7 +34,7 @@ class Desk:
     store: Store
     device: str
     progress: Progress
-    checkpoint: Kept = field(default_factory=Kept)
+    checkpoint: StoredCheckpoint = field(default_factory=StoredCheckpoint)
 
     @property
     def passes(self) -> Passes:

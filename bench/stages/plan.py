@@ -14,10 +14,10 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from bench.board import kept
+from bench.board import networks
 from bench.board.components import Components, labeller
-from bench.board.kept import EVALUATOR_SEED
 from bench.board.matrix import NO_BUDGET, Cell, Matrix
+from bench.board.networks import EVALUATOR_SEED
 from bench.contract.errors import BenchError
 from bench.contract.keys import digest
 from bench.contract.kinds import fact
@@ -107,7 +107,7 @@ def plan(
     cells: Iterable[Cell],
     board: Path | None = None,
 ) -> Plan:
-    """The graph for some cells of a board; `board` is its folder, where it keeps networks.
+    """The graph for some cells of a board; `board` is its folder, where it carries networks.
 
     No stage is run for a cell that there are too few images for.
     """
@@ -190,7 +190,7 @@ class Questions:
         backbone = self.get("architecture", network, cell)
         component = self.get("teacher", teacher, cell)
         stage = Squeeze(self.datasets[cell.dataset], cell.seed, component, backbone)
-        return self.one(self._carried(stage) if self.matrix.kept else stage)
+        return self.one(self._carried(stage) if self.matrix.networks else stage)
 
     def _carried(self, stage: Squeeze) -> Squeeze:
         """The stage, with its file where the board carries it."""
@@ -198,12 +198,12 @@ class Questions:
         settings = settings_of(self.components, dataset.component, network, teacher)
         names = (dataset.name, dataset.facts["digest"], network.name, teacher.name)
         place = (*names, settings, stage.number)
-        found = next((one for one in self.matrix.kept if one.place == place), None)
+        found = next((one for one in self.matrix.networks if one.place == place), None)
         if not found or not self.board:
             return stage
-        if damage := kept.damage(self.board, found):
+        if damage := networks.damage(self.board, found):
             raise BenchError(damage)
-        file = str((self.board / kept.FOLDER / found.file).resolve())
+        file = str((self.board / networks.FOLDER / found.file).resolve())
         return replace(stage, sha256=found.sha256, file=file, passes=found.passes)
 
     @per(*SET)
@@ -322,8 +322,8 @@ class Questions:
     @per("dataset")
     def evaluator(self, cell: Cell, teacher: str) -> Squeeze | None:
         """The network that metrics look with: one teacher for the whole board."""
-        nobody = replace(cell, method="", ipc=NO_BUDGET, seed=EVALUATOR_SEED)
-        return self.squeeze(nobody, teacher, self.matrix.backbone)
+        no_method = replace(cell, method="", ipc=NO_BUDGET, seed=EVALUATOR_SEED)
+        return self.squeeze(no_method, teacher, self.matrix.backbone)
 
 
 def _source(cell: Cell, source: Mapping[str, str], matrix: Matrix) -> Cell:

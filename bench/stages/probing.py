@@ -81,11 +81,10 @@ def probe(
             progress(number + 1, len(blocks))
     gates.check_untouched(before, target, "the attack")
     tensors = {"logits": torch.cat(attacked), "clean_logits": torch.cat(clean), "index": index}
-    counts = [len(block) for block in blocks]
     value = {
         "norm": norm,
         "eps": eps,
-        "perturbation": _combined(sizes, counts),
+        "perturbation": _combined(sizes, [len(block) for block in blocks]),
         "passes": {"forward": forward, "backward": backward},
         "flat": [flat, right],
     }

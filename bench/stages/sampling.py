@@ -61,7 +61,7 @@ def sample(
             if progress:
                 progress(number + 1, len(parts))
     gates.check_untouched(before, student, "the sampler")
-    return _kept(torch.cat(found), index, labels, passes.as_json())
+    return _result(torch.cat(found), index, labels, passes.as_json())
 
 
 def drawn(examples: Examples, test: Split, index: Tensor, *, seed: int) -> Result:
@@ -83,10 +83,10 @@ def drawn(examples: Examples, test: Split, index: Tensor, *, seed: int) -> Resul
         chosen[places] = members[: int(places.sum())]
     found = batches(examples.split, examples.index[chosen], BLOCK)
     images = torch.cat([(block * 255).round().to(torch.uint8) for block in found])
-    return _kept(images, index, labels, {"forward": 0, "backward": 0})
+    return _result(images, index, labels, {"forward": 0, "backward": 0})
 
 
-def _kept(images: Tensor, index: Tensor, labels: Tensor, passes: dict[str, int]) -> Result:
+def _result(images: Tensor, index: Tensor, labels: Tensor, passes: dict[str, int]) -> Result:
     value = {
         "images": len(index),
         "images_hash": digest_of_tensors(index, labels),

@@ -52,19 +52,18 @@ def in_memory(
     """How much the store keeps of both splits, and the tensors, by split and name.
 
     That is "pixels" of splits in memory, "views" of small ones on disk, or "" (labels alone).
-    Raises BenchError for an image that is not legal, unless the answer is "".
+    `data` are `checked`, which looks at splits in memory whole. Raises BenchError for an image of
+    "views" that is not legal.
     """
     splits = {"train": data.train, "test": data.test}
     whole = {name: split for name, split in splits.items() if isinstance(split, TensorSplit)}
     if len(whole) == len(splits):
-        for name, one in whole.items():
-            _check_whole(one, data.shape, name)
         return "pixels", {name: _tensors(one.pixels, one) for name, one in whole.items()}
     total = sum(len(split.labels) for split in splits.values())
     labels = {name: {"labels": split.labels} for name, split in splits.items()}
     if total * prod(data.shape) > KEPT:
         return "", labels
-    done, kept = 0, {}
+    done, views = 0, {}
     for name, split in splits.items():
         pixels = torch.empty((len(split.labels), *data.shape), dtype=torch.uint8)
         with closing(batches(split, torch.arange(len(pixels)), AT_ONCE)) as parts:
@@ -76,22 +75,12 @@ def in_memory(
                     return "", labels  # the store would round them
                 done += len(images)
                 progress(done, total)
-        kept[name] = _tensors(pixels, split)
-    return "views", kept
+        views[name] = _tensors(pixels, split)
+    return "views", views
 
 
 def _tensors(pixels: Tensor, split: Split) -> dict[str, Tensor]:
     return {"pixels": pixels, "labels": split.labels}
-
-
-def _check_whole(split: TensorSplit, shape: tuple[int, ...], name: str) -> None:
-    if len(split.pixels) != len(split.labels):
-        raise BenchError(
-            f"the {name} split has {len(split.pixels):,} images and {len(split.labels):,} labels; "
-            "expected a label for each image"
-        )
-    for number, part in enumerate(torch.split(split.pixels, AT_ONCE)):
-        _check_part(part, shape, name, number * AT_ONCE)
 
 
 def _check_part(images: Tensor, shape: tuple[int, ...], name: str, first: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.board.components import Components
+from bench.board.networks import REMEDY, TABLE
 from bench.contract.errors import BenchError
 from bench.contract.keys import digest
 from bench.contract.task import Task
@@ -96,16 +97,15 @@ def _read(stage: Squeeze) -> dict[str, Tensor]:
     from bench.training.gates import check_finite
 
     blob = Path(stage.file).read_bytes()
-    again = "get it from the repository again, or delete its lines in teachers.toml"
     if hashlib.sha256(blob).hexdigest() != stage.sha256:
-        raise BenchError(f"{stage.file} is not the file that teachers.toml names; {again}")
+        raise BenchError(f"{stage.file} is not the file that {TABLE} names; {REMEDY}")
     try:
         network = built(stage.architecture, stage.dataset, 0)
         networks.load(network, load(blob))
         state = networks.state(network)
         check_finite(state)
     except (SafetensorError, BenchError) as error:
-        raise BenchError(f"{stage.file} is no network of this board ({error}); {again}") from None
+        raise BenchError(f"{stage.file} is no network of this board ({error}); {REMEDY}") from None
     return state
 
 

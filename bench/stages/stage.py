@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.board.kept import EVALUATOR_SEED
+from bench.board.networks import EVALUATOR_SEED
 from bench.contract.code import Code
 from bench.contract.keys import digest, parameters, platform, seed_of
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 class Average:
     """The exponential moving average of weights over the steps of a training.
 
-    Step n moves it to the weights by 1 - d. d is 0 at n = 0, so that weights which nobody has
+    Step n moves it to the weights by 1 - d. d is 0 at n = 0, so that weights that are not
     trained count for nothing; then it is (1 + n) / (10 + n), never above `decay`, as in
     TensorFlow's ExponentialMovingAverage with `num_updates`.
     """

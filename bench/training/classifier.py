@@ -85,25 +85,14 @@ def fit(
     """
     _check(examples, classes, regime, teacher)
     teacher = teacher.to(device) if teacher and regime == "teacher" else None
-    targets, weights = _targets(examples, regime)
     generator = generator_of(seed, "augment")
-    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
-    network.to(device).to(memory_format=layout).train()
+    network.to(device).to(memory_format=_layout(recipe)).train()
     training = Training(
         network, recipe, _steps(recipe, len(examples)), device, {"augment": generator}
     )
+    targets, weights = (part.to(device) for part in _targets(examples, regime))
     loss_of = _Loss(
-        network=network,
-        recipe=recipe,
-        targets=targets.to(device),
-        weights=weights.to(device),
-        classes=classes,
-        flip=flip,
-        generator=generator,
-        teacher=teacher,
-        penalty=penalty,
-        attack=attack,
-        layout=layout,
+        network, recipe, targets, weights, classes, flip, generator, teacher, penalty, attack
     )
     with (
         torch.random.fork_rng([device] if torch.device(device).type == "cuda" else []),
@@ -132,11 +121,10 @@ class _Loss:
     teacher: nn.Module | None
     penalty: Hook | None
     attack: Hook | None
-    layout: torch.memory_format
 
     def __call__(self, rows: Tensor, images: Tensor) -> Tensor:
         images, permutation, lam = _view(images, self.recipe, self.flip, self.generator)
-        images = images.contiguous(memory_format=self.layout)
+        images = images.contiguous(memory_format=_layout(self.recipe))
         rows = rows.to(images.device)
         partner = rows if permutation is None else rows[permutation.to(images.device)]
         one, other = (_distributions(self.targets[i], self.classes) for i in (rows, partner))
@@ -144,7 +132,7 @@ class _Loss:
         if self.attack:
             with evaluating(self.network):
                 images = self.attack(self.network, images, mixed).detach()
-            images = images.contiguous(memory_format=self.layout)
+            images = images.contiguous(memory_format=_layout(self.recipe))
 
         logits, labels = self._logits(images)
         if labels is not None:
@@ -166,6 +154,10 @@ class _Loss:
                 return logits, None
             with torch.no_grad():
                 return logits, self.teacher(images).float()
+
+
+def _layout(recipe: Recipe) -> torch.memory_format:
+    return torch.channels_last if recipe.channels_last else torch.contiguous_format
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

@@ -57,22 +57,20 @@ def fit(
     labels = examples.labels.argmax(1) if examples.labels.ndim == 2 else examples.labels
     if not count or len(labels) != count:
         raise BenchError(f"{count} examples and {len(labels)} labels; expected one label each")
-    labels = labels.to(device)
     weights = torch.ones(count) if examples.weights is None else examples.weights.float()
     weights = (weights / weights.mean()).to(device)
     told = {name: tensor.to(device) for name, tensor in of_classes(extras).items()}
-    seen = {name: tensor for name, tensor in extras.items() if name.startswith("image.")}
-    seen = seen if recipe.projection else {}
+    seen = {n: t for n, t in extras.items() if recipe.projection and n.startswith("image.")}
     generator = generator_of(seed, "denoising")
     denoiser.to(device).train()
     parameters = [p for p in denoiser.parameters() if p.requires_grad]
     average = Average(parameters, recipe.ema)
     training = Training(denoiser, recipe, recipe.steps, device, {"denoising": generator}, average)
-    loss_of = _Loss(denoiser, recipe, labels, weights, told, seen, flip, generator)
+    loss_of = _Loss(denoiser, recipe, labels.to(device), weights, told, seen, flip, generator)
 
     def keep(done: int) -> None:
         if done in recipe.checkpoints and done < recipe.steps:
-            training.kept[done] = _averaged(denoiser, average, parameters)
+            training.snapshots[done] = _averaged(denoiser, average, parameters)
 
     with torch.random.fork_rng([device] if torch.device(device).type == "cuda" else []):
         seed_torch(seed, device)  # dropout inside the network
@@ -89,7 +87,7 @@ def fit(
             )
     average.copy_to(parameters)
     denoiser.eval()
-    return training.kept
+    return training.snapshots
 
 
 @dataclass(frozen=True, eq=False)

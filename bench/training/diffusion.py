@@ -160,7 +160,7 @@ def build(
 ) -> Denoiser:
     """A fresh denoiser for sets whose attachments have rows of these shapes.
 
-    Initial weights come from torch's global generator; whoever wants them fixed seeds it.
+    Initial weights come from torch's global generator: seed it to have them fixed.
     """
     rows = {name: tuple(row) for name, row in (extras or {}).items()}
     return Denoiser(architecture.build(shape, classes, rows), shape, classes, schedule)

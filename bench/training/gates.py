@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from bench.contract.data import Data, TensorSplit
-from bench.contract.errors import BenchError
+from bench.contract.errors import BenchError, require
 from bench.contract.task import CondensedSet, Selection
 
 BALL_TOLERANCE = 1e-6  # float32 rounding of x + delta, in pixels of [0, 1]
 CHUNK = 2**22  # values looked at at once
-LOOKED = 4  # images of a split that is not in memory
+INSPECTED = 4  # images of a split that is not in memory
 REPEATED = 1e-3  # of logits, absolute and relative: sums in another order differ by far less
 
 
@@ -29,14 +29,14 @@ def check_data(data: Data, splits: Sequence[str] = ("train", "test")) -> None:
     A split in memory is looked at whole, of others the first images are. No other split than
     `splits` is looked into.
     """
-    _require(isinstance(data, Data), f"load() returned {_named(data)}; expected bench.Data")
+    require(isinstance(data, Data), f"load() returned {_named(data)}; expected bench.Data")
     channels = data.shape[0]
-    _require(len(data.mean) == channels == len(data.std), "mean and std need one value a channel")
-    _require(bool(data.digest), "the digest is empty; it must name the content")
+    require(len(data.mean) == channels == len(data.std), "mean and std need one value a channel")
+    require(bool(data.digest), "the digest is empty; it must name the content")
     for name in splits:
         split = getattr(data, name)
         labels = split.labels
-        _require(
+        require(
             isinstance(labels, Tensor)
             and labels.dtype == torch.int64
             and labels.ndim == 1
@@ -44,21 +44,21 @@ def check_data(data: Data, splits: Sequence[str] = ("train", "test")) -> None:
             f"the {name} labels are {_named(labels)}; expected int64 [T], not empty",
         )
         low, high = int(labels.min()), int(labels.max())
-        _require(
+        require(
             low >= 0 and high < len(data.classes),
             f"the {name} labels span {low}..{high}, with {len(data.classes)} classes",
         )
         if isinstance(split, TensorSplit):
             _check_whole(split.pixels, len(labels), data.shape, name)
         else:
-            images = split.images(torch.arange(min(len(labels), LOOKED)))
+            images = split.images(torch.arange(min(len(labels), INSPECTED)))
             check_pixels(images, data.shape, f"the {name} images")
 
 
 def _check_whole(pixels: Tensor, count: int, shape: tuple[int, ...], name: str) -> None:
     """All images of a split; the first that is wrong is named."""
     _check_form(pixels, shape, f"the {name} images")
-    _require(
+    require(
         len(pixels) == count,
         f"the {name} split has {len(pixels)} images and {count} labels; expected a label each",
     )
@@ -79,20 +79,20 @@ def check_pixels(images: Tensor, shape: tuple[int, ...], what: str) -> None:
     _check_form(images, shape, what)
     if images.dtype == torch.uint8:
         return
-    _require(bool(images.isfinite().all()), f"{what} hold NaN or infinity")
+    require(bool(images.isfinite().all()), f"{what} hold NaN or infinity")
     low, high = (float(x) for x in images.detach().aminmax())
-    _require(low >= 0 and high <= 1, f"{what} span {low:.4g}..{high:.4g}; expected [0, 1]")
+    require(low >= 0 and high <= 1, f"{what} span {low:.4g}..{high:.4g}; expected [0, 1]")
 
 
 def _check_form(images: Tensor, shape: tuple[int, ...], what: str) -> None:
     """Images [B, *shape], some, float32 or uint8."""
-    _require(isinstance(images, Tensor), f"{what} are {_named(images)}; expected a tensor")
-    _require(
+    require(isinstance(images, Tensor), f"{what} are {_named(images)}; expected a tensor")
+    require(
         tuple(images.shape[1:]) == tuple(shape) and images.ndim == 4,
         f"{what} have shape {list(images.shape)}; expected [N, {', '.join(map(str, shape))}]",
     )
-    _require(images.numel() > 0, f"{what} are none; expected at least one")
-    _require(
+    require(images.numel() > 0, f"{what} are none; expected at least one")
+    require(
         images.dtype in (torch.float32, torch.uint8),
         f"{what} are {images.dtype}; expected float32 or uint8",
     )
@@ -108,13 +108,13 @@ def check_condensed(
 ) -> None:
     """A condensed set: at most ipc x classes images (ipc = 0: no budget), legal pixels or
     indices, labels that are distributions, every class present, positive weights."""
-    _require(
+    require(
         isinstance(condensed, CondensedSet),
         f"condense() returned {_named(condensed)}; expected bench.CondensedSet",
     )
     count, budget = len(condensed), ipc * classes
-    _require(count > 0, "the condensed set is empty")
-    _require(
+    require(count > 0, "the condensed set is empty")
+    require(
         not ipc or count <= budget,
         f"the condensed set has {count} images; at most {budget} are allowed "
         f"({ipc} per class, {classes} classes)",
@@ -129,31 +129,31 @@ def check_condensed(
         _check_weights(condensed.weights, count)
     _check_extras(condensed.extras, count, classes)
     for name, note in condensed.notes.items():
-        _require(isinstance(note, Tensor), f"note '{name}' is {_named(note)}; expected a tensor")
+        require(isinstance(note, Tensor), f"note '{name}' is {_named(note)}; expected a tensor")
 
 
 def _check_selection(index: Tensor, train_size: int) -> None:
-    _require(
+    require(
         isinstance(index, Tensor) and index.dtype == torch.int64 and index.ndim == 1,
         f"the selection is {_named(index)}; expected int64 [N]",
     )
     low, high = int(index.min()), int(index.max())
-    _require(
+    require(
         low >= 0 and high < train_size,
         f"the selection spans {low}..{high}; the training split has {train_size} images",
     )
-    _require(len(set(index.tolist())) == len(index), "the selection names an image twice")
+    require(len(set(index.tolist())) == len(index), "the selection names an image twice")
 
 
 def _check_labels(labels: Tensor, count: int, classes: int) -> None:
-    _require(
+    require(
         isinstance(labels, Tensor) and tuple(labels.shape) == (count, classes),
         f"the labels are {_named(labels)}; expected a tensor [{count}, {classes}] of distributions",
     )
-    _require(labels.dtype == torch.float32, f"the labels are {labels.dtype}; expected float32")
-    _require(bool(labels.isfinite().all()), "the labels hold NaN or infinity")
+    require(labels.dtype == torch.float32, f"the labels are {labels.dtype}; expected float32")
+    require(bool(labels.isfinite().all()), "the labels hold NaN or infinity")
     sums = labels.detach().double().sum(1)
-    _require(
+    require(
         bool((labels >= 0).all()) and bool(((sums - 1).abs() < 1e-4).all()),
         "the labels are not distributions: every row must be 0 or more and sum to 1 "
         f"(sums span {float(sums.min()):.4g}..{float(sums.max()):.4g})",
@@ -162,15 +162,15 @@ def _check_labels(labels: Tensor, count: int, classes: int) -> None:
 
 def _check_classes(owners: Tensor, count: int, classes: int) -> None:
     """The classes [N] that the images stand for, whatever their labels lean to."""
-    _require(
+    require(
         isinstance(owners, Tensor) and owners.dtype == torch.int64 and owners.shape == (count,),
         f"the classes are {_named(owners)}; expected int64 [{count}], the class of each image",
     )
     found = set(owners.tolist())
     strange = sorted(found - set(range(classes)))
-    _require(not strange, f"the classes hold {strange[:5]}; expected 0..{classes - 1}")
+    require(not strange, f"the classes hold {strange[:5]}; expected 0..{classes - 1}")
     missing = sorted(set(range(classes)) - found)
-    _require(
+    require(
         not missing,
         f"no image of class {missing[:5]} is in the condensed set; if soft labels lean to other "
         "classes, pass classes=, the class that each image stands for",
@@ -178,13 +178,13 @@ def _check_classes(owners: Tensor, count: int, classes: int) -> None:
 
 
 def _check_weights(weights: Tensor, count: int) -> None:
-    _require(
+    require(
         isinstance(weights, Tensor)
         and tuple(weights.shape) == (count,)
         and weights.dtype == torch.float32,
         f"the weights are {_named(weights)}; expected float32 [{count}]",
     )
-    _require(
+    require(
         bool(weights.isfinite().all()) and bool((weights > 0).all()),
         "the weights must be positive and finite",
     )
@@ -197,7 +197,7 @@ def check_selects(condensed: CondensedSet, *, selects: bool) -> None:
     """
     found = isinstance(condensed.images, Selection) and is_one_hot(condensed.labels)
     said = "returned a Selection with one-hot labels" if found else "returned another set than that"
-    _require(
+    require(
         found == selects,
         f"condense() {said}, and the method says selects = {selects}; expected "
         f"`selects: ClassVar[bool] = {found}`: with soft labels, the board's teacher labels "
@@ -214,11 +214,11 @@ def _check_extras(extras: Mapping[str, Tensor], count: int, classes: int) -> Non
     rows = {"image": count, "class": classes}
     for name, tensor in extras.items():
         prefix = name.split(".")[0]
-        _require(
+        require(
             prefix in rows and "." in name,
             f"extra '{name}'; expected a name that starts with 'image.' or 'class.'",
         )
-        _require(
+        require(
             isinstance(tensor, Tensor) and tensor.ndim > 0 and len(tensor) == rows[prefix],
             f"extra '{name}' is {_named(tensor)}; expected a tensor with {rows[prefix]} rows",
         )
@@ -230,7 +230,7 @@ def check_perturbed(adversarial: Tensor, images: Tensor, norm: str, eps: float) 
     Returns {"linf": {"mean", "max"}, "l2": {...}} of the perturbations, in pixels of [0, 1].
     """
     check_pixels(adversarial, tuple(images.shape[1:]), "the adversarial images")
-    _require(
+    require(
         adversarial.dtype == torch.float32 and len(adversarial) == len(images),
         f"perturb() returned {_named(adversarial)}; expected float32 {list(images.shape)}",
     )
@@ -240,7 +240,7 @@ def check_perturbed(adversarial: Tensor, images: Tensor, norm: str, eps: float) 
         # an L2 norm adds the rounding of every pixel
         slack = BALL_TOLERANCE * (1 if norm == "linf" else delta.shape[1] ** 0.5)
         worst = float(sizes[norm].max())
-        _require(
+        require(
             worst <= eps + slack,
             f"the attack moves an image by {worst:.6g} in {norm}; its ball has radius {eps:.6g}",
         )
@@ -252,11 +252,11 @@ def check_perturbed(adversarial: Tensor, images: Tensor, norm: str, eps: float) 
 
 def check_samples(x: Any, count: int, shape: tuple[int, ...]) -> None:
     """What a sampler returns: float [count, *shape] in the space of the denoiser, finite."""
-    _require(
+    require(
         isinstance(x, Tensor) and x.is_floating_point() and tuple(x.shape) == (count, *shape),
         f"sample() returned {_named(x)}; expected float32 {[count, *shape]}",
     )
-    _require(bool(x.isfinite().all()), "the samples hold NaN or infinity")
+    require(bool(x.isfinite().all()), "the samples hold NaN or infinity")
 
 
 def fingerprint(model: nn.Module) -> tuple[Any, ...]:
@@ -281,9 +281,9 @@ def check_untouched(before: tuple[Any, ...], model: nn.Module, who: str) -> None
         "hooks",
     )
     for name, old, new in zip(names, facts, facts_now, strict=True):
-        _require(old == new, f"{who} changed the model: its {name}")
+        require(old == new, f"{who} changed the model: its {name}")
     same = all(torch.equal(a, b) for a, b in zip(tensors, tensors_now, strict=True))
-    _require(same, f"{who} changed the model: its weights or buffers")
+    require(same, f"{who} changed the model: its weights or buffers")
 
 
 def _hooks(module: nn.Module) -> tuple[int, ...]:
@@ -298,7 +298,7 @@ def check_repeated(logits: Tensor, again: Tensor) -> None:
     2019): BatchNorm left in train mode and dropout left on do so.
     """
     first = logits[: len(again)]
-    _require(
+    require(
         torch.allclose(first, again, rtol=REPEATED, atol=REPEATED),
         "the student gives an image other logits the second time, or in another batch "
         f"(by up to {float((first - again).abs().max()):.3g}); expected the same in eval mode; "
@@ -308,11 +308,11 @@ def check_repeated(logits: Tensor, again: Tensor) -> None:
 
 def check_logits(logits: Tensor, count: int, classes: int) -> None:
     """Logits [count, classes], finite."""
-    _require(
+    require(
         tuple(logits.shape) == (count, classes),
         f"the network returned shape {list(logits.shape)}; expected [{count}, {classes}]",
     )
-    _require(bool(logits.isfinite().all()), "the network's logits hold NaN or infinity")
+    require(bool(logits.isfinite().all()), "the network's logits hold NaN or infinity")
 
 
 def check_score(value: Any, bounds: tuple[float | None, float | None] | None) -> float:
@@ -320,7 +320,7 @@ def check_score(value: Any, bounds: tuple[float | None, float | None] | None) ->
 
     A subclass of float counts as the number that it is, whatever it says of itself.
     """
-    _require(
+    require(
         isinstance(value, int | float) and not isinstance(value, bool),
         f"measure() returned {_named(value)}; expected a float",
     )
@@ -328,16 +328,11 @@ def check_score(value: Any, bounds: tuple[float | None, float | None] | None) ->
         number = float.__float__(value) if isinstance(value, float) else float(int.__int__(value))
     except OverflowError:
         number = math.inf
-    _require(math.isfinite(number), f"measure() returned {number}; expected a finite number")
+    require(math.isfinite(number), f"measure() returned {number}; expected a finite number")
     low, high = bounds or (None, None)
     inside = (low is None or number >= low - 1e-9) and (high is None or number <= high + 1e-9)
-    _require(inside, f"measure() returned {number:.6g}; the metric declares bounds {bounds}")
+    require(inside, f"measure() returned {number:.6g}; the metric declares bounds {bounds}")
     return number
-
-
-def _require(ok: bool, message: str) -> None:
-    if not ok:
-        raise BenchError(message)
 
 
 def _named(value: Any) -> str:

@@ -37,7 +37,7 @@ class Training:
     device: str
     generators: Mapping[str, torch.Generator] = field(default_factory=dict)
     average: Average | None = None
-    kept: dict[int, dict[str, Tensor]] = field(default_factory=dict)  # states, by step
+    snapshots: dict[int, dict[str, Tensor]] = field(default_factory=dict)  # states, by step
 
     @cached_property
     def parameters(self) -> list[nn.Parameter]:
@@ -54,14 +54,14 @@ class Training:
             "optimizer": self.optimizer.state_dict()["state"],
             "average": dict(enumerate(self.average.means if self.average else ())),
             "generators": {name: one.get_state() for name, one in self.generators.items()},
-            "kept": self.kept,
+            "snapshots": self.snapshots,
             "draws": self._draws(),
             "done": torch.tensor(done),
         }
         return dict(_flat(parts))
 
     def resume(self, checkpoint: Checkpoint) -> int:
-        """Go back to what a checkpoint has kept; the steps that were done then, 0 if it has not."""
+        """Go back to what a checkpoint holds; the steps that were done then, 0 if it has not."""
         found = _nested(checkpoint.load())
         if not found:
             return 0
@@ -81,7 +81,9 @@ class Training:
                 mean.copy_(found["average"][str(i)])
         for name, generator in self.generators.items():
             generator.set_state(found["generators"][name])
-        self.kept.update({int(step): state for step, state in found.get("kept", {}).items()})
+        self.snapshots.update(
+            {int(step): state for step, state in found.get("snapshots", {}).items()}
+        )
         torch.set_rng_state(found["draws"]["cpu"])
         if "cuda" in found["draws"]:
             torch.cuda.set_rng_state(found["draws"]["cuda"], self.device)

@@ -45,7 +45,7 @@ def build(
 ) -> Normalized:
     """A fresh network of a registered architecture, with its normalisation inside.
 
-    Initial weights come from torch's global generator; whoever wants them fixed seeds it.
+    Initial weights come from torch's global generator: seed it to have them fixed.
     """
     return Normalized(architecture.build(shape, classes), mean, std)
 

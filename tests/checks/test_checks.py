@@ -101,8 +101,8 @@ def test_one_fault_is_one_failure_told_in_a_sentence() -> None:
     assert [v.check for v in failed] == [
         "method 'raises' returns a legal set: budget, range, labels, every class"
     ]
-    assert failed[0].detail.startswith("KeyError: 'nothing' (in condense, ")
-    assert "test_checks.py:" in failed[0].detail
+    assert failed[0].detail.startswith("KeyError: 'nothing' (")
+    assert "test_checks.py, line " in failed[0].detail
     skipped = [v for v in verdicts if v.status == "skipped"]
     assert len(skipped) == len(verdicts) - 2
     assert all("for \"method 'raises' returns a legal set" in v.detail for v in skipped)

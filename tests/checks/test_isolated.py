@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.checks import checks_for, run_checks
-from bench.checks.isolated import check_apart
+from bench.checks.isolated import check_isolated
 from bench.contract.limits import Limits
 from bench.contract.registry import Entry, Registry
 from bench.training import toy
@@ -34,7 +34,7 @@ def status(verdicts):
 def test_verdicts_are_those_of_this_process_in_the_order_of_the_components() -> None:
     fine = misbehaving.Fine()
     other = misbehaving.Talks()
-    found = list(check_apart(entries(fine, other), NAMES, jobs=2))
+    found = list(check_isolated(entries(fine, other), NAMES, jobs=2))
     assert [entry.name for entry, _ in found] == ["fine", "talks"]
     here = run_checks(checks_for("method", fine))
     assert [v for v in found[0][1] if "names only" not in v.check] == here
@@ -42,7 +42,7 @@ def test_verdicts_are_those_of_this_process_in_the_order_of_the_components() -> 
 
 def test_a_crash_costs_nobody_else() -> None:
     crashes, fine = misbehaving.Crashes(), misbehaving.Fine()
-    (_, (crash,)), (_, verdicts) = check_apart(entries(crashes, fine), NAMES, jobs=1)
+    (_, (crash,)), (_, verdicts) = check_isolated(entries(crashes, fine), NAMES, jobs=1)
     assert crash.check == "method 'crashes' lives through its checks"
     assert (crash.status, crash.detail) == ("failed", "the process died of SIGABRT")
     assert status(verdicts) == {"passed"}
@@ -51,13 +51,13 @@ def test_a_crash_costs_nobody_else() -> None:
 @pytest.mark.slow
 def test_a_component_that_never_comes_back_fails_at_the_time_limit() -> None:
     chosen = entries(misbehaving.Hangs())
-    ((_, (hang,)),) = check_apart(chosen, NAMES, jobs=1, limits=Limits(seconds=4))
+    ((_, (hang,)),) = check_isolated(chosen, NAMES, jobs=1, limits=Limits(seconds=4))
     assert (hang.status, hang.detail) == ("failed", "exceeded its time limit of 4 s")
 
 
 @pytest.mark.slow
 def test_names_are_looked_up_among_what_is_installed() -> None:
-    ((_, verdicts),) = check_apart(entries(misbehaving.NamesNobody()), NAMES, jobs=1)
+    ((_, verdicts),) = check_isolated(entries(misbehaving.NamesNobody()), NAMES, jobs=1)
     details = {v.check: v.detail for v in verdicts if v.status == "failed"}
     told = details["method 'names-nobody' names only what is installed"]
     assert "there is no teacher 'nobody-at-all'" in told
@@ -72,13 +72,13 @@ def test_a_component_that_cannot_be_sent_fails_alone() -> None:
         name: str = "hidden"
 
     chosen = entries(Hidden(), misbehaving.Fine())
-    found = {e.name: v for e, v in check_apart(chosen, NAMES, jobs=1)}
+    found = {e.name: v for e, v in check_isolated(chosen, NAMES, jobs=1)}
     assert "cannot be sent to a process" in found["hidden"][0].detail
     assert status(found["fine"]) == {"passed"}
 
 
 def test_nothing_to_check_gives_nothing() -> None:
-    assert list(check_apart([], NAMES, jobs=2)) == []
+    assert list(check_isolated([], NAMES, jobs=2)) == []
 
 
 # ---- the command

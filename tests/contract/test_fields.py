@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import re
-
 import pytest
 
 from bench.contract.errors import BenchError
-from bench.contract.fields import at_least, choice, expect
+from bench.contract.fields import choice, expect
 
 
 def test_a_sentence_names_the_value_and_what_was_expected() -> None:
@@ -25,10 +22,3 @@ def test_a_value_that_is_none_of_the_choices_is_refused(words: str, said: str) -
     choice("norm", "l2", ("l2", ""), words)
     with pytest.raises(BenchError, match=f"^{said}$"):
         choice("norm", "l7", ("l2", ""), words)
-
-
-@pytest.mark.parametrize("value", [1, -1.5, math.nan])
-def test_a_value_below_the_least_is_refused(value: float) -> None:
-    at_least("steps", 2, 2)
-    with pytest.raises(BenchError, match=re.escape(f"steps is {value!r}; expected 2 or more")):
-        at_least("steps", value, 2)

@@ -15,12 +15,11 @@ from typing import Any, ClassVar
 import pytest
 
 from bench.contract import vetting
-from bench.contract.errors import BenchError
+from bench.contract.errors import BenchError, sentence
 from bench.contract.fields import about, as_type_of, replace, suggest
 from bench.contract.kinds import KINDS
 from bench.contract.moved import MOVED
 from bench.contract.registry import Registry, discover, registry_of
-from bench.engine.worker import sentence
 from bench.training import toy
 
 HEAD = """\
@@ -109,7 +108,7 @@ def test_a_distribution_with_an_entry_point_is_found(install: Install) -> None:
     assert (entry.kind, entry.name) == ("method", "good")
     assert (entry.distribution, entry.version) == ("acme-method", "2.3")
     assert entry.about == "A method (Author, 2020)."
-    assert registry.methods["good"].component.lam == 1.0
+    assert registry.get("method", "good").component.lam == 1.0
     assert registry.packages == {"acme_method"}
     assert registry.broken == ()
 
@@ -145,15 +144,9 @@ def test_without_plugins_the_registry_is_empty() -> None:
 
 def test_kinds_are_listed_by_name_and_cannot_be_changed() -> None:
     registry = registry_of(toy.COMPONENTS)
-    assert list(registry.methods) == sorted(registry.methods)
+    assert list(registry.of("method")) == sorted(registry.of("method"))
     with pytest.raises(TypeError):
-        registry.methods["x"] = None
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_has_a_property_of_its_own(kind: str) -> None:
-    registry = registry_of(toy.COMPONENTS)
-    assert getattr(registry, f"{kind}s") is registry.of(kind)
+        registry.of("method")["x"] = None
 
 
 # ---- what is broken stays alone

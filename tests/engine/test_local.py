@@ -17,9 +17,9 @@ from typing import Any
 import psutil
 import pytest
 
-from bench.contract.errors import BenchError
+from bench.contract.errors import UNWORDED, BenchError, sentence
 from bench.contract.limits import Limits
-from bench.engine import fork, local, worker
+from bench.engine import fork, local
 from bench.engine.executor import Done, Event, Failed, Job, Progress, Slot
 from bench.engine.local import Local
 
@@ -577,5 +577,5 @@ def test_a_long_log_keeps_both_its_ends(tmp_path: Path) -> None:
 
 def test_a_sentence_for_a_reader_is_never_cut_and_a_stranger_s_is() -> None:
     long = "what to do stands at the end " * 40
-    assert worker.sentence(BenchError(long)).endswith("at the end")
-    assert len(worker.sentence(ValueError(long))) < 2 * worker.LONGEST
+    assert sentence(BenchError(long)).endswith("at the end")
+    assert len(sentence(ValueError(long))) < 2 * UNWORDED

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from support import a_result
 from toyplug import Seen
 
-from bench.board import kept
+from bench.board import networks
 from bench.board.check import resolve
 from bench.board.matrix import parse
 from bench.contract.errors import BenchError
@@ -42,7 +42,7 @@ BOARD: dict[str, Any] = {
 
 
 def engine_of(board: Path, store: Path, **changes: Any) -> Engine:
-    components = resolve(parse(BOARD | changes, kept.read(board)), REGISTRY)
+    components = resolve(parse(BOARD | changes, networks.read(board)), REGISTRY)
     return Engine(components, Store(store), board=board)
 
 
@@ -53,7 +53,7 @@ def ran(board: Path, store: Path, *, carry: bool = False, **changes: Any) -> tup
     ended = run(engine, plan)
     if ended.failures:
         raise BenchError(ended.failures[0].reason)
-    return ended, teachers.keep(engine, plan, board, teachers=carry)
+    return ended, teachers.carry(engine, plan, board, teachers=carry)
 
 
 def look(board: Path, store: Path, **changes: Any) -> tuple[str, float]:
@@ -84,9 +84,9 @@ def elsewhere(board: Path, folder: Path) -> Path:
 
 def named(board: Path) -> None:
     """Let the table of a board name the files as they are."""
-    for one in kept.read(board):
+    for one in networks.read(board):
         blob = (board / "teachers" / one.file).read_bytes()
-        kept.add(board, replace(one, sha256=hashlib.sha256(blob).hexdigest()), blob)
+        networks.add(board, replace(one, sha256=hashlib.sha256(blob).hexdigest()), blob)
 
 
 def test_the_first_run_keeps_the_network_under_the_hash_that_it_is_named_by(first: Any) -> None:
@@ -158,9 +158,9 @@ def test_two_boards_on_one_store_look_with_a_network_each(first: Any, tmp_path: 
 def test_a_network_too_large_for_a_repository_is_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept, "HEAVIEST", 100)
+    monkeypatch.setattr(networks, "HEAVIEST", 100)
     [said] = ran(tmp_path / "board", tmp_path / "store")[1]
-    assert "is not kept: a board carries networks of at most 100" in said
+    assert "is not carried: a board carries networks of at most 100" in said
     assert files(tmp_path / "board") == []
 
 
@@ -173,12 +173,12 @@ def test_a_network_that_most_figures_were_found_with_and_that_is_not_kept_is_mis
     first: Any, tmp_path: Path
 ) -> None:
     board, _, (name, _) = first
-    assert kept.missing(board, [looked_with(name)] * 2 + [looked_with("net-00000000")]) == []
-    assert kept.missing(board, [looked_with("net-00000000")] * 2 + [looked_with(name)]) == [
+    assert networks.missing(board, [looked_with(name)] * 2 + [looked_with("net-00000000")]) == []
+    assert networks.missing(board, [looked_with("net-00000000")] * 2 + [looked_with(name)]) == [
         "net-00000000"
     ]
-    assert kept.missing(tmp_path, [looked_with(name)]) == [name]
-    assert kept.missing(tmp_path, [a_result()]) == []
+    assert networks.missing(tmp_path, [looked_with(name)]) == [name]
+    assert networks.missing(tmp_path, [a_result()]) == []
 
 
 def test_what_is_kept_is_the_state_of_the_network(first: Any) -> None:
@@ -217,7 +217,7 @@ def test_a_board_carries_the_teachers_that_label_its_sets(
     assert said == []  # nobody has asked
     _, [said_of] = ran(board, store, carry=True)
     assert "its labels pair the rows of all machines" in said_of
-    [one] = kept.read(board)
+    [one] = networks.read(board)
     assert (one.dataset, one.network, one.teacher, one.seed) == (
         *("toy-data", "toy-convnet", "toy-teacher"),
         0,
@@ -266,7 +266,7 @@ def test_a_faulty_table_of_networks_is_refused(tmp_path: Path, table: str, words
     (tmp_path / "teachers").mkdir()
     (tmp_path / "teachers" / "teachers.toml").write_text(table)
     with pytest.raises(BenchError) as caught:
-        kept.read(tmp_path)
+        networks.read(tmp_path)
     assert words in str(caught.value)
     assert "teachers.toml" in str(caught.value)
 
@@ -275,16 +275,16 @@ def test_a_file_that_is_damaged_or_gone_is_named(first: Any, tmp_path: Path) -> 
     board, *_ = first
     copy = tmp_path / "board"
     shutil.copytree(board, copy)
-    assert kept.wrong(copy, []) == []
+    assert networks.wrong(copy, []) == []
     [path] = files(copy)
     path.write_bytes(b"other")
-    assert "is not the file that teachers.toml names" in kept.wrong(copy, [])[0]
+    assert "is not the file that teachers.toml names" in networks.wrong(copy, [])[0]
     path.unlink()
-    assert "is missing" in kept.wrong(copy, [])[0]
+    assert "is missing" in networks.wrong(copy, [])[0]
 
 
 def test_a_board_of_the_old_form_is_told_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "features").mkdir()
     (tmp_path / "features" / "a.safetensors").write_bytes(b"")
     with pytest.raises(BenchError, match="is of the old form; move its files to teachers/"):
-        kept.read(tmp_path)
+        networks.read(tmp_path)

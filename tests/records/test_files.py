@@ -158,9 +158,9 @@ def test_an_unsound_line_is_named_with_file_and_line_and_left_alone(tmp_path, at
     found = read_all(tmp_path)
     assert any(message in str(fault) and fault.line in (at + 1, 4) for fault in found.faults)
     assert [r.method for r in found.results] == ["beta"]
-    write(tmp_path, found.results, found.kept)
+    write(tmp_path, found.results, found.preserved)
     assert files(tmp_path)["alpha.jsonl"] == before["alpha.jsonl"]
-    write(tmp_path, [*found.results, alpha(seed=1)], found.kept)
+    write(tmp_path, [*found.results, alpha(seed=1)], found.preserved)
     assert read_all(tmp_path).results[0].coordinate == alpha(seed=1).coordinate
     old = before["alpha.jsonl"].split(b"\n")[at]
     assert old in files(tmp_path)["alpha.jsonl"].split(b"\n")
@@ -241,7 +241,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypat
     def broken(source, target):
         raise OSError("disk full")
 
-    monkeypatch.setattr("bench.records.files.os.replace", broken)
+    monkeypatch.setattr("bench.contract.files.os.replace", broken)
     with pytest.raises(OSError, match="disk full"):
         write(tmp_path, [alpha(), alpha(seed=1)])
     assert files(tmp_path) == before
@@ -290,7 +290,7 @@ def test_any_line_is_read_or_named_and_the_page_is_made(tmp_path_factory, data):
     page = render(BOARD, found.results, faults=tuple(map(str, found.faults)))["README.md"]
     assert ("could not be read" in page) == bool(found.faults)
     before = files(folder)
-    write(folder, found.results, found.kept)
+    write(folder, found.results, found.preserved)
     assert {line for line in before[name].split(b"\n") if line} >= {
         fault.text for fault in found.faults if fault.file == name
     }

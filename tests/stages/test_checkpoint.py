@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.stages.checkpoint import Kept
+from bench.stages.checkpoint import StoredCheckpoint
 
 
 def state(value: float) -> Callable[[], Mapping[str, Tensor]]:
@@ -15,12 +15,12 @@ def state(value: float) -> Callable[[], Mapping[str, Tensor]]:
 
 def test_what_was_saved_last_is_loaded_with_what_was_counted_by_then(tmp_path: Path) -> None:
     path = tmp_path / "partial" / "train-1.safetensors"
-    first = Kept(path, interval=0.0)
+    first = StoredCheckpoint(path, interval=0.0)
     first.passes.forward, first.passes.backward, first.drawn = 5, 4, 2
     first.save(state(1.0))
     first.save(state(2.0))
 
-    again = Kept(path)
+    again = StoredCheckpoint(path)
     assert again.load()["a/b"].tolist() == [2.0, 2.0]
     assert (again.passes.forward, again.passes.backward, again.drawn) == (5, 4, 2)
     assert again.seconds > 0
@@ -30,18 +30,18 @@ def test_the_state_is_asked_for_only_when_a_minute_has_passed(tmp_path: Path) ->
     def unwanted() -> Mapping[str, Tensor]:
         raise AssertionError("too early")
 
-    Kept(tmp_path / "x.safetensors").save(unwanted)
+    StoredCheckpoint(tmp_path / "x.safetensors").save(unwanted)
 
 
 def test_a_damaged_file_counts_as_none(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     for content in (b"", b"nonsense", b"\x10" * 64):
         path.write_bytes(content)
-        assert Kept(path).load() == {}
+        assert StoredCheckpoint(path).load() == {}
 
 
 def test_without_a_path_nothing_is_kept() -> None:
-    kept = Kept(interval=0.0)
-    kept.save(state(1.0))
-    kept.remove()
-    assert kept.load() == {}
+    checkpoint = StoredCheckpoint(interval=0.0)
+    checkpoint.save(state(1.0))
+    checkpoint.remove()
+    assert checkpoint.load() == {}

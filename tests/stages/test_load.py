@@ -148,15 +148,15 @@ def test_one_wrong_image_is_named_with_its_split(value: float, fault: str) -> No
     pixels[9, 0, 0, 0] = value
     wrong = replace(data, test=TensorSplit(pixels, data.test.labels))
     with pytest.raises(BenchError, match=rf"test image 9 .*{fault}"):
-        source.in_memory(wrong, lambda done, total: None)
+        source.checked(wrong, "test")
 
 
 def test_a_split_with_a_label_too_few_is_refused() -> None:
     data = toy.GRAY.load()
     assert isinstance(data.train, TensorSplit)
     wrong = replace(data, train=TensorSplit(data.train.pixels, data.train.labels[:-1]))
-    with pytest.raises(BenchError, match="expected a label for each image"):
-        source.in_memory(wrong, lambda done, total: None)
+    with pytest.raises(BenchError, match="expected a label each"):
+        source.checked(wrong, "test")
 
 
 # ---- where from

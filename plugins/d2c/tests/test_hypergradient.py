@@ -25,7 +25,7 @@ from bench_d2c.hypergradient import (
     solved,
     unrolled,
 )
-from bench_d2c.matching import Bank, Pair, apart, denoising, head, last_layer, matched
+from bench_d2c.matching import Bank, Pair, denoising, gradient_distance, head, last_layer, matched
 from bench_standard.architectures.dit import DIT_NANO
 
 SHAPE, CLASSES, ITEMS = (1, 4, 4), 2, 4
@@ -342,10 +342,12 @@ def test_the_scale_of_gradients_is_no_part_of_their_distance():
     torch.manual_seed(0)
     one, two = ([torch.randn(3, 4).double(), torch.randn(3).double()] for _ in range(2))
     for kind in ("layerwise", "cosine"):
-        tiny = apart([1e-6 * a for a in one], [1e-6 * b for b in two], kind)
-        assert float(tiny) == pytest.approx(float(apart(one, two, kind)), rel=1e-4)
-    assert float(apart(one, one, "layerwise")) == pytest.approx(0, abs=1e-5)
-    assert float(apart([-a for a in one], one, "layerwise")) == pytest.approx(2, abs=1e-4)
+        tiny = gradient_distance([1e-6 * a for a in one], [1e-6 * b for b in two], kind)
+        assert float(tiny) == pytest.approx(float(gradient_distance(one, two, kind)), rel=1e-4)
+    assert float(gradient_distance(one, one, "layerwise")) == pytest.approx(0, abs=1e-5)
+    assert float(gradient_distance([-a for a in one], one, "layerwise")) == pytest.approx(
+        2, abs=1e-4
+    )
 
 
 def test_a_bank_has_each_draw_and_its_opposite():

@@ -87,9 +87,9 @@ def test_only_the_real_side_has_the_term():
         for a, b in zip(found, aims, strict=True)
         if a.ndim > 1
     )
-    far = method.apart(network, real, made.requires_grad_(), 2)
+    far = method.distance_of(network, real, made.requires_grad_(), 2)
     assert far.item() == pytest.approx(expected.item(), abs=1e-3)  # an epsilon beside the norms
-    assert far.item() != pytest.approx(DC().apart(network, real, made, 2).item(), abs=1e-2)
+    assert far.item() != pytest.approx(DC().distance_of(network, real, made, 2).item(), abs=1e-2)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from bench import BenchError, CondensedSet, Data, Selection, Trial, Unsupported
 from bench.checks import checks_for, run_checks
 from bench.training.loading import probed_images
+from bench_guard.both_sides import worst_loss
 from bench_guard.curvature import curvature
 from bench_guard.metrics import (
     METRICS,
@@ -19,7 +20,6 @@ from bench_guard.metrics import (
     FeatureDeviation,
     InputCurvature,
 )
-from bench_guard.sides import worst_loss
 from bench_guard.spectrum import top_curvature
 
 ON_BOTH = [AdversarialGap(), FeatureDeviation()]

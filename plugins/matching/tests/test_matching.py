@@ -130,7 +130,7 @@ def test_dm_reaches_the_mean_embedding_of_each_class(ipc):
         networks={"backbone": lambda: network},
     )
     how = Matching(iterations=60, lr=0.3, batch=10, init="noise")
-    made = rows(match(given, how, DM().apart), 3)
+    made = rows(match(given, how, DM().distance_of), 3)
     for k in range(3):
         aim = networks.features(network, pixels[labels == k])[0].mean(0)
         found = networks.features(network, made[k])[0].mean(0)
@@ -142,7 +142,7 @@ def test_the_gradient_of_dm_is_that_of_the_embeddings():
     given = task(architecture=INSTANCE)
     network, real = given.network(), given.train.images(torch.arange(6))
     made = given.train.images(torch.arange(6, 9)).requires_grad_()
-    far = DM().apart(network, real, made, 2)
+    far = DM().distance_of(network, real, made, 2)
     layers = network.network[:-1]
     mean, std = network.mean, network.std
     gap = layers((made - mean) / std).mean(0) - layers((real - mean) / std).mean(0)
@@ -182,7 +182,7 @@ QUICK = Matching(iterations=2, outer=2, inner=2, batch=8, augment="color_crop_cu
 
 
 def test_the_same_seed_makes_the_same_bytes_and_another_seed_others():
-    one, again, other = (match(task(seed=s), QUICK, DC().apart).images for s in (0, 0, 1))
+    one, again, other = (match(task(seed=s), QUICK, DC().distance_of).images for s in (0, 0, 1))
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
 
@@ -225,7 +225,7 @@ def test_a_network_is_trained_on_all_images_augmented(monkeypatch):
         return fit(network, examples, recipe, **given)
 
     monkeypatch.setattr(matching, "fit", spy)
-    match(task(), QUICK, DC().apart)
+    match(task(), QUICK, DC().distance_of)
     assert trained == [(16, QUICK.augment, 2, False)] * 2  # not after the last step of a network
 
 
@@ -245,7 +245,7 @@ def test_progress_is_told_in_steps_of_the_images_and_networks_are_fresh():
         return made()
 
     given = dataclasses.replace(given, networks={"backbone": counted})
-    match(given, changed(QUICK, iterations=3), DC().apart)
+    match(given, changed(QUICK, iterations=3), DC().distance_of)
     assert told == [(n, 6) for n in range(1, 7)]
     assert asked == [0, 2, 4]
 
@@ -260,16 +260,16 @@ def test_passes_are_counted():
 
 @pytest.mark.parametrize("scale", [float("nan"), float("inf")])
 def test_a_distance_that_is_not_finite_says_what_to_lower(scale):
-    def apart(network, real, synthetic, label):
+    def distance_of(network, real, synthetic, label):
         return scale * synthetic.sum()
 
     with pytest.raises(BenchError, match=r"diverged.*step 1 of 4.*lower lr or lr_network"):
-        match(task(), QUICK, apart)
+        match(task(), QUICK, distance_of)
 
 
 def test_a_network_that_diverges_on_the_images_says_what_to_lower():
     with pytest.raises(BenchError, match=r"lr_network 1e\+20.*lower lr_network or inner"):
-        match(task(), changed(QUICK, lr_network=1e20), DC().apart)
+        match(task(), changed(QUICK, lr_network=1e20), DC().distance_of)
 
 
 # ---- settings

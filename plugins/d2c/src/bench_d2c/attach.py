@@ -77,7 +77,7 @@ def features(task: Task, index: Tensor, grid: int) -> Tensor:
     """Maps [N, d, grid, grid] of what `task.teacher` sees of training images at `index` [N].
 
     The last spatial map of the network with sides of `grid` or more (of a vision transformer, its
-    patch tokens), averaged down to it. A map has sides: whoever mirrors an image mirrors it too.
+    patch tokens), averaged down to it. A map has sides: mirror it where its image is mirrored.
     Raises Unsupported for a network without such a map.
     """
     with torch.no_grad(), closing(batches(task.train, index, BATCH)) as read:

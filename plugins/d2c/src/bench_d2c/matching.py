@@ -117,7 +117,7 @@ def matched(
         aim, wanted = seen(pair.real, extras, total)
         wanted = wanted if total else wanted.detach()  # its graph is gone
         found, means = seen(pool[0][bank.items], told(pool), True)
-        far = apart(found, aim, kind)
+        far = gradient_distance(found, aim, kind)
         if distribution:
             far = far + distribution * mean_distance(means, wanted) / means.shape[1]
         return far
@@ -125,7 +125,7 @@ def matched(
     return loss
 
 
-def apart(found: Sequence[Tensor], aim: Sequence[Tensor], kind: str) -> Tensor:
+def gradient_distance(found: Sequence[Tensor], aim: Sequence[Tensor], kind: str) -> Tensor:
     """The distance of two gradients, free of their scale; "layerwise" as a mean over output rows.
 
     `bench_matching` adds a constant to products of norms that a denoiser's gradients are as small

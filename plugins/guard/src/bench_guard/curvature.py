@@ -30,8 +30,8 @@ def curvature(model: nn.Module, images: Tensor, labels: Tensor, *, h: float) -> 
     import torch
 
     with _differentiable(model):
-        _, here = _loss_and_gradient(model, images, labels, twice=True)
-        _, there = _loss_and_gradient(model, images + _step(here, h), labels, twice=True)
+        _, here = _loss_and_gradient(model, images, labels, create_graph=True)
+        _, there = _loss_and_gradient(model, images + _step(here, h), labels, create_graph=True)
         change: Tensor = torch.linalg.vector_norm((there - here).flatten(1), dim=1)
     return change
 
@@ -53,7 +53,7 @@ def gradient_norm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     import torch
 
     with _differentiable(model):
-        _, gradient = _loss_and_gradient(model, images, labels, twice=True)
+        _, gradient = _loss_and_gradient(model, images, labels, create_graph=True)
         norm: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
     return norm
 
@@ -68,9 +68,9 @@ def _loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def _loss_and_gradient(
-    model: nn.Module, images: Tensor, labels: Tensor, twice: bool = False
+    model: nn.Module, images: Tensor, labels: Tensor, create_graph: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Losses [B] and their gradients in the images; `twice`: a graph of the gradients, too."""
+    """Losses [B] and their gradients in the images; with `create_graph`, differentiable."""
     import torch
 
     x = images.detach().requires_grad_()
@@ -79,7 +79,7 @@ def _loss_and_gradient(
         raise Unsupported("the network keeps no graph to its input")
     # the sum: the gradient of an image's own loss, whatever else is in the batch
     (gradient,) = torch.autograd.grad(
-        loss.sum(), x, create_graph=twice, retain_graph=True, materialize_grads=True
+        loss.sum(), x, create_graph=create_graph, retain_graph=True, materialize_grads=True
     )
     return loss, gradient
 
@@ -102,7 +102,7 @@ def _differentiable(model: nn.Module) -> Iterator[None]:
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     from bench.training.networks import evaluating
-    from bench_guard.twice import cheap_twice
+    from bench_guard.double_backward import cheap_double_backward
 
     if isinstance(model, torch.jit.ScriptModule):
         raise Unsupported("a scripted network cannot be differentiated twice here")
@@ -116,5 +116,5 @@ def _differentiable(model: nn.Module) -> Iterator[None]:
         )  # fused attention has no second derivative
         if "torch._dynamo" in sys.modules:  # only then can a part of the network be compiled
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        stack.enter_context(cheap_twice(model))
+        stack.enter_context(cheap_double_backward(model))
         yield

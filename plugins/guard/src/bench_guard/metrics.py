@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench import BenchError, Trial, Unsupported
-from bench_guard.sides import Side, looked_at, sides, worst_loss
+from bench_guard.both_sides import Side, both_sides, looked_at, worst_loss
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-TWICE = 20  # images differentiated twice at once: a graph each, and a Krylov space in float64
+SECOND_ORDER = (
+    20  # images differentiated twice at once: a graph each, and a Krylov space in float64
+)
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ class AdversarialGap:
             ]
             return float(torch.cat(losses).cpu() @ side.shares)
 
-        real, made = sides(trial, self.images, self.seed)
+        real, made = both_sides(trial, self.images, self.seed)
         return abs(risk(real) - risk(made))
 
 
@@ -201,7 +203,7 @@ class FeatureDeviation:
                     ]
                 )
 
-        real, made = sides(trial, self.images, self.seed)
+        real, made = both_sides(trial, self.images, self.seed)
         there, here = features(real), features(made)
         total = there.new_zeros(len(trial.data.classes), there.shape[1])
         total.index_add_(0, real.labels, there)
@@ -233,7 +235,7 @@ def _tested(trial: Trial, images: int, model: nn.Module) -> Iterator[tuple[Tenso
 
     test = trial.data.test
     index = probed_images(test, trial.data.digest, images)
-    return looked_at(test, index, test.labels[index], model, TWICE)
+    return looked_at(test, index, test.labels[index], model, SECOND_ORDER)
 
 
 def _network(role: str, trial: Trial) -> nn.Module:

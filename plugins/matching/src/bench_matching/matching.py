@@ -22,19 +22,19 @@ BATCHNORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 SETTLING = 16  # real images of each class that give BatchNorm its statistics,
 SETTLING_ALL = 1024  # and of all classes, as far as one of each allows
 
-Apart = Callable[[nn.Module, Tensor, Tensor, int], Tensor]
+Distance = Callable[[nn.Module, Tensor, Tensor, int], Tensor]
 """(network, real images [B, C, H, W], synthetic ones [m, C, H, W], class) -> a scalar."""
 
 
-def match(task: Task, how: Matching, apart: Apart) -> CondensedSet:
+def match(task: Task, how: Matching, distance_of: Distance) -> CondensedSet:
     """`task.ipc` images of each class, uint8, class after class, with one-hot labels.
 
     In each of `how.iterations` fresh networks the images make `how.outer` steps of SGD; between
     two of them the network is trained on the images for `how.inner` epochs. In each step, of
-    every class: real images are drawn, real and synthetic ones are augmented alike, and `apart`
-    says how far they are apart in the network, which is in eval mode. The gradient is taken class
-    by class: the same as that of the sum, with the memory of one class. BatchNorm has the
-    statistics of 16 real images of each class, or fewer from 65 classes on.
+    every class: real images are drawn, real and synthetic ones are augmented alike, and
+    `distance_of` says how far they are apart in the network, which is in eval mode. The gradient is
+    taken class by class: the same as that of the sum, with the memory of one class. BatchNorm has
+    the statistics of 16 real images of each class, or fewer from 65 classes on.
 
     As published, what is optimised is z in pixels = mean + std z, and `how.lr` is in its units;
     here it is clamped to the range of pixels after each step.
@@ -64,7 +64,7 @@ def match(task: Task, how: Matching, apart: Apart) -> CondensedSet:
                 draws,
                 flip=task.flip,
             )
-            distance = apart(network, pictures, made, label)
+            distance = distance_of(network, pictures, made, label)
             (z.grad[label],) = torch.autograd.grad(distance, own)
             far += distance.detach()
         sgd.step()

@@ -57,9 +57,11 @@ class DC:
     def condense(self, task: Task) -> CondensedSet:
         from bench_matching.matching import match
 
-        return match(task, self._settings(*loops(task.ipc)), self.apart)
+        return match(task, self._settings(*loops(task.ipc)), self.distance_of)
 
-    def apart(self, network: nn.Module, real: Tensor, synthetic: Tensor, label: int) -> Tensor:
+    def distance_of(
+        self, network: nn.Module, real: Tensor, synthetic: Tensor, label: int
+    ) -> Tensor:
         """How far the gradients on synthetic and on real images of one class are apart."""
         import torch
         from torch.nn import functional as F
@@ -119,10 +121,12 @@ class DM:
     def condense(self, task: Task) -> CondensedSet:
         from bench_matching.matching import match
 
-        return match(task, Matching.of(self), self.apart)
+        return match(task, Matching.of(self), self.distance_of)
 
-    def apart(self, network: nn.Module, real: Tensor, synthetic: Tensor, label: int) -> Tensor:
-        """How far the mean features of synthetic and of real images are apart."""
+    def distance_of(
+        self, network: nn.Module, real: Tensor, synthetic: Tensor, label: int
+    ) -> Tensor:
+        """How far the mean features of synthetic and of real images are from each other."""
         import torch
 
         from bench.training import networks

@@ -23,6 +23,7 @@ from bench.records.result import Result
 
 FOLDER, TABLE = "teachers", "teachers.toml"
 HEAVIEST = 10**6  # bytes; a larger network is not for a repository
+REMEDY = f"get it from the repository again, or delete its lines in {TABLE}, and it is trained"
 DIGITS = 8  # of its hash, in the name of a network
 EVALUATOR_SEED = -1  # of networks that metrics look with: no method can have asked one of them
 
@@ -30,11 +31,11 @@ Fraction = Annotated[float, Meta(ge=0, le=1, description="a fraction in [0, 1]")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class BoardNetwork:
     """A trained classifier in a file. It stands for the teacher of one data set, network and seed.
 
-    Its code and what the board leaves to the defaults are not part of that: a network that is kept
-    outlives a refactoring, and neither a change of the board nor one of the data.
+    Its code and what the board leaves to the defaults are not part of that: it outlives a
+    refactoring, and neither a change of the board nor one of the data.
     """
 
     file: FileName
@@ -52,7 +53,7 @@ class Kept:
 
     @property
     def place(self) -> tuple[str, str, str, str, str, int]:
-        """What it stands for: one network at most is kept of it."""
+        """What it stands for: a board carries one network of it at most."""
         return self.dataset, self.data, self.network, self.teacher, self.settings, self.seed
 
     def told(self) -> dict[str, Any]:
@@ -63,8 +64,8 @@ class Kept:
         return given
 
 
-def read(board: Path) -> tuple[Kept, ...]:
-    """The networks that a board keeps. Raises BenchError for whatever is wrong with the table."""
+def read(board: Path) -> tuple[BoardNetwork, ...]:
+    """The networks that a board carries. Raises BenchError for whatever is wrong with the table."""
     path = board / FOLDER / TABLE
     if not path.is_file():
         if any((board / "features").glob("*.safetensors")):
@@ -73,18 +74,17 @@ def read(board: Path) -> tuple[Kept, ...]:
                 f"them in {FOLDER}/{TABLE} (docs/boards.md says how)"
             )
         return ()
-    return carried.read(path, "network", Kept)
+    return carried.read(path, "network", BoardNetwork)
 
 
-def add(board: Path, new: Kept, blob: bytes) -> None:
+def add(board: Path, new: BoardNetwork, blob: bytes) -> None:
     """Give a board a network. Another of the same place makes room."""
     carried.add(board / FOLDER / TABLE, "network", read(board), new, blob)
 
 
-def damage(board: Path, one: Kept) -> str:
+def damage(board: Path, one: BoardNetwork) -> str:
     """What is wrong with the file of a network; "" if it is the one that the table names."""
-    again = f"get it from the repository again, or delete its lines in {TABLE}, and it is trained"
-    return carried.damage(board / FOLDER / TABLE, one, again)
+    return carried.damage(board / FOLDER / TABLE, one, REMEDY)
 
 
 def wrong(board: Path, records: Iterable[Result]) -> list[str]:
@@ -98,7 +98,7 @@ def wrong(board: Path, records: Iterable[Result]) -> list[str]:
 
 
 def missing(board: Path, records: Iterable[Result]) -> list[str]:
-    """The networks that most figures of a data set were found with, and that are not kept."""
+    """The networks that most figures of a data set were found with, and that the board lacks."""
     looked: dict[str, Counter[str]] = defaultdict(Counter)
     for record in records:
         looked[record.dataset].update(

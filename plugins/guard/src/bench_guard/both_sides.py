@@ -26,7 +26,7 @@ class Side:
     shares: Tensor
 
 
-def sides(trial: Trial, images: int, seed: int) -> tuple[Side, Side]:
+def both_sides(trial: Trial, images: int, seed: int) -> tuple[Side, Side]:
     """Real test images and condensed ones, at most `images` a class."""
     import torch
 

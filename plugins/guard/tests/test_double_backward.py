@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from bench import BenchError
 from bench.training.networks import Normalized
-from bench_guard.twice import cheap_twice
+from bench_guard.double_backward import cheap_double_backward
 
 CLASSES = 3
 
@@ -117,7 +117,7 @@ def test_a_gradient_and_its_derivative_in_the_weights_are_those_of_torch(name):
     wanted = torch.autograd.grad(
         loss + expected.square().sum(), weights_of(model), allow_unused=True
     )
-    with cheap_twice(model):
+    with cheap_double_backward(model):
         loss, found = slope(model, x, labels)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
     got = torch.autograd.grad(loss + found.square().sum(), weights_of(model), allow_unused=True)
@@ -131,7 +131,7 @@ def test_what_was_found_can_be_differentiated_any_number_of_times():
 
     def third(block):
         if block:
-            with cheap_twice(model):
+            with cheap_double_backward(model):
                 _, found = slope(model, x, labels)
         else:
             _, found = slope(model, x, labels)
@@ -145,7 +145,7 @@ def test_what_was_found_can_be_differentiated_any_number_of_times():
 
 def test_the_images_get_no_gradient_in_the_end():
     model, (x, labels) = network("conv, norm, relu, pool"), images()
-    with cheap_twice(model):
+    with cheap_double_backward(model):
         _, found = slope(model, x, labels)
     found.square().sum().backward()
     assert x.grad is None
@@ -156,9 +156,9 @@ def test_the_images_get_no_gradient_in_the_end():
 def test_a_network_is_left_as_it_was_found(name):
     model, (x, labels) = network(name), images()
     before = copy.deepcopy(model)
-    with cheap_twice(model):
+    with cheap_double_backward(model):
         slope(model, x, labels)
-    with pytest.raises(BenchError), cheap_twice(model):
+    with pytest.raises(BenchError), cheap_double_backward(model):
         raise BenchError("an interruption")
     for one, other in zip(model.modules(), before.modules(), strict=True):
         assert vars(one).keys() == vars(other).keys()
@@ -173,7 +173,7 @@ def test_a_hook_sees_what_it_always_sees():
     seen = []
     with model.network[0].register_forward_hook(lambda *call: seen.append(call[2].detach())):
         model(x)
-        with cheap_twice(model):
+        with cheap_double_backward(model):
             slope(model, x, labels)
     torch.testing.assert_close(*seen)
 
@@ -184,7 +184,7 @@ def test_a_sequential_with_a_forward_of_its_own_keeps_it():
     network.forward = lambda x: 2 * plain(x)
     images = torch.rand(2, 2, 6, 6)
     expected = network(images)
-    with cheap_twice(network):
+    with cheap_double_backward(network):
         inside = network(images)
     torch.testing.assert_close(inside, expected)
     torch.testing.assert_close(network(images), expected)
@@ -194,7 +194,7 @@ def test_hooks_on_slopes_between_a_convolution_and_its_norm_are_called():
     network = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3)).eval()
     called = []
     network[0].register_full_backward_hook(lambda *_: called.append(1))
-    with cheap_twice(network):
+    with cheap_double_backward(network):
         network(torch.rand(2, 2, 6, 6, requires_grad=True)).sum().backward()
     assert called
 
@@ -207,7 +207,7 @@ def test_a_stride_of_one_number_in_a_list_is_that_of_both_sides():
     network = Listed(2, 3, 3).eval()
     images = torch.rand(2, 2, 7, 7, requires_grad=True)
     expected = network(images)
-    with cheap_twice(network):
+    with cheap_double_backward(network):
         torch.testing.assert_close(network(images), expected)
 
 
@@ -226,6 +226,6 @@ def test_a_deep_residual_network_is_walked_once():
             return x
 
     network = Deep().eval()
-    with cheap_twice(network):
+    with cheap_double_backward(network):
         found = network(torch.rand(1, 2, 6, 6, requires_grad=True))
     assert found.shape == (1, 2, 6, 6)

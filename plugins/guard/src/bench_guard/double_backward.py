@@ -3,7 +3,7 @@
 torch differentiates a gradient step by step, and does more than is asked: eval-mode BatchNorm goes
 over whole maps again and again, the weights of a convolution get theirs from a convolution with
 kernels as large as the maps, ReLU and pooling get zeros for a curvature that they do not have, and
-in the end the images get a gradient that nobody reads. Here these layers are written out, and a
+in the end the images get a gradient that is not read. Here these layers are written out, and a
 BatchNorm is folded into the convolution before it where a Sequential has the two. The numbers are
 the network's, but for rounding; other layers are as ever.
 
@@ -29,7 +29,7 @@ Gradients = tuple[Tensor | None, ...]
 
 
 @contextmanager
-def cheap_twice(network: nn.Module) -> Iterator[None]:
+def cheap_double_backward(network: nn.Module) -> Iterator[None]:
     """Inside the block, a gradient of `network` is one in the images that it is called with.
 
     Afterwards, what was found can be differentiated in anything but the images. The network is
