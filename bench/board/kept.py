@@ -20,7 +20,7 @@ from msgspec import Meta
 from bench.contract.errors import BenchError
 from bench.contract.typed import Text, known, toml, unique
 from bench.contract.typed import read as typed
-from bench.records.files import write_bytes, write_text
+from bench.records.files import own, write_bytes, write_text
 from bench.records.result import Result
 
 FOLDER, TABLE = "teachers", "teachers.toml"
@@ -91,7 +91,7 @@ def read(board: Path) -> tuple[Kept, ...]:
 def add(board: Path, new: Kept, blob: bytes) -> None:
     """Give a board a network. Another of the same place makes room."""
     others = (one for one in read(board) if one.place != new.place)
-    write_bytes(board / FOLDER / new.file, blob)
+    write_bytes(own(board / FOLDER) / new.file, blob)
     text = "\n".join(_table(one) for one in sorted((*others, new), key=lambda one: one.file))
     write_text(board / FOLDER / TABLE, f"# Written by `bench run`; see docs/boards.md.\n\n{text}")
 

@@ -224,7 +224,7 @@ def write(folder: Path, results: Iterable[Result], kept: Iterable[Fault] = ()) -
         )
     shared = _shared(folder / "records", texts, notes, kept)
     for name, text in {SHARED: shared, **texts}.items():
-        write_bytes(folder / "records" / name, text)
+        write_bytes(own(folder / "records") / name, text)
 
 
 def _texts(results: list[Result], kept: Iterable[Fault]) -> tuple[dict[str, bytes], list[Note]]:
@@ -328,6 +328,16 @@ def _file_name(method: str) -> str:
             "with a letter or digit first; rename the method"
         )
     return f"{method}.jsonl"
+
+
+def own(folder: Path) -> Path:
+    """A folder of a board that is written to. Raises BenchError for a link: it leads to others'."""
+    if folder.is_symlink():
+        raise BenchError(
+            f"{folder} is a link to {os.readlink(folder)}; expected a folder of the board's own, "
+            "whose files a run may replace and delete; move it here, or delete the link"
+        )
+    return folder
 
 
 def write_text(path: Path, text: str) -> None:
