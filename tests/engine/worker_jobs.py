@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import builtins
 import importlib
 import multiprocessing
 import os
@@ -177,6 +178,10 @@ def files_of(names: tuple[str, ...], *, device: str, progress: Report) -> dict[s
         except ImportError:
             found[name] = ""
     return found
+
+
+def builtins_named(*names: str, device: str, progress: Report) -> list[str]:
+    return [name for name in names if hasattr(builtins, name)]
 
 
 def device_of(*, device: str, progress: Report) -> str:
