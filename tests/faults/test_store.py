@@ -37,7 +37,8 @@ def lose(store: Path, kinds: tuple[str, ...]) -> None:
 
 def damage(store: Path, kind: str) -> None:
     for file in store.glob(f"{kind}/*/*.safetensors"):
-        file.write_bytes(file.read_bytes()[:-1] + b"?")
+        content = file.read_bytes()
+        file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
 
 
 def values(outcome: Outcome) -> dict[str, object]:
