@@ -283,10 +283,12 @@ def _partial(other: Mapping[str, Sequence[Any]]) -> str:
     counts = [
         f"{read:,} of {published:,} {split} images"
         for split, (read, published) in other.items()
-        if split != "digest"
+        if split in ("train", "test")
     ]
     if counts or not other:
         return ", ".join(counts)
+    if "classes" in other:
+        return "other numbers of images by class than are published"
     return f"other pixels or labels (digest {other['digest'][0]}) than are published"
 
 

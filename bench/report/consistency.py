@@ -122,13 +122,14 @@ def unpaired(odd: Mapping[str, Any]) -> bool:
 def _teachers(record: Result) -> dict[str, str]:
     """The networks that have had a part in a record, under what they are trained as.
 
-    On another machine the same training comes to another network.
+    On another machine, or by other code, the same training comes to another network.
     """
     found = {}
     for role in ("teacher", "scorer"):
         if network := record.content.get(role):
             kinds = (role, "backbone", "dataset")
-            trained = [record.data, [(record.code.get(k), record.parameters.get(k)) for k in kinds]]
+            of = [(record.about.get(k), record.parameters.get(k)) for k in kinds]
+            trained = [record.data, of, record.evaluate]
             found[f"{TEACHER}{role}.{record.seed}.{digest(trained)}"] = network
     return found
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import builtins
+import ctypes
 import importlib
 import multiprocessing
 import os

@@ -168,8 +168,8 @@ def test_rows_of_two_teachers_of_one_seed_are_said_to_be_not_paired_and_none_is_
 def test_rows_whose_teachers_are_meant_to_differ_are_not_called_unpaired(tmp_path: Path) -> None:
     text = page(
         tmp_path,
-        measured("m", 0.5, content={"teacher": "one"}, code={"teacher": "a"}),
-        measured("o", 0.6, content={"teacher": "two"}, code={"teacher": "b"}),
+        measured("m", 0.5, content={"teacher": "one"}, about={"teacher": "a"}),
+        measured("o", 0.6, content={"teacher": "two"}, about={"teacher": "b"}),
         measured("p", 0.4),
     )
     assert "not paired" not in text

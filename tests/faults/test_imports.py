@@ -110,3 +110,14 @@ def test_a_library_in_the_place_of_the_installed_one_goes_by_what_its_files_hold
         found.add(code.requirements("toylibplug", {"toylibplug"})["toylib"])
     assert len(found) == 2
     assert all(one.startswith("2.1+") for one in found)
+
+
+def test_an_empty_part_of_pythonpath_is_not_the_current_folder_to_a_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from bench.engine.fork import _environment
+
+    monkeypatch.setenv("PYTHONPATH", ":/one::/two:")
+    assert _environment()["PYTHONPATH"] == "/one:/two"
+    monkeypatch.setenv("PYTHONPATH", ":")
+    assert "PYTHONPATH" not in _environment()
