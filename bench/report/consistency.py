@@ -87,6 +87,8 @@ def inconsistencies(
             if name.startswith(TEACHER):
                 role, seed, _ = name.removeprefix(TEACHER).split(".", 2)
                 said.add(f"not paired: another {role} of seed {seed} than in other rows")
+        if "protocol" in odd:
+            said.add(f"made under protocol {odd['protocol']}, whose figures are not comparable")
         if network := odd.get(f"{LOOKED}{metric}"):
             said.add(f"looked at by {network}")
         if f"{MEASURED}{metric}" in odd:
@@ -109,14 +111,18 @@ def _shared(record: Result) -> dict[str, Any]:
         **{f"recipe.{name}": value for name, value in recipe.items()},
         **{f"data.{name}": value for name, value in record.data.items()},
         **({"images_hash": record.images_hash} if record.images_hash else {}),
+        "protocol": record.protocol,
         **_teachers(record),
         **{kind: given.get(kind, {}) for kind in OF_TABLE if kind in given or kind in code},
     }
 
 
 def unpaired(odd: Mapping[str, Any]) -> bool:
-    """Has a teacher had a part in a record that is not the one of its table, whose seed it has?"""
-    return any(name.startswith(TEACHER) for name in odd)
+    """Was a record made under another protocol than its table, or with another teacher of its seed?
+
+    Then none of the figures that it is compared with is the best.
+    """
+    return any(name.startswith((TEACHER, "protocol")) for name in odd)
 
 
 def _teachers(record: Result) -> dict[str, str]:

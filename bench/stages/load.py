@@ -126,8 +126,8 @@ def _told(
     if counts:
         return f"has {' and '.join(counts)}; {end}"
     if classes := other.get("classes"):
-        found, expected = (", ".join(map(str, one)) for one in classes)
-        return f"has {found} training images by class where {expected} are published; {end}"
+        by_class, usual = (", ".join(map(str, one)) for one in classes)
+        return f"has {by_class} training images by class where {usual} are published; {end}"
     digest, expected = other["digest"]
     return f"has other pixels or labels (digest {digest}) than are published ({expected}); {end}"
 

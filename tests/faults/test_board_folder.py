@@ -176,6 +176,15 @@ def test_rows_whose_teachers_are_meant_to_differ_are_not_called_unpaired(tmp_pat
     assert "**60.0**" in text
 
 
+def test_rows_of_two_protocols_are_said_to_be_so_and_none_is_the_best(tmp_path: Path) -> None:
+    results = (
+        measured(m, r, protocol=n) for m, r, n in (("m", 0.5, 4), ("o", 0.4, 4), ("p", 0.6, 3))
+    )
+    text = page(tmp_path, *results)
+    assert "made under protocol 3, whose figures are not comparable" in text
+    assert "**60.0**" not in text
+
+
 def test_a_page_of_partial_data_says_what_was_read_first_and_beside_each_row(
     tmp_path: Path,
 ) -> None:
