@@ -6,7 +6,7 @@ import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -112,6 +112,11 @@ def check(
         raise typer.Exit(FAILED)
 
 
+def _flag(name: str, help: str) -> Any:
+    """An option that is off unless it is given."""
+    return typer.Option(f"--{name}", help=help)
+
+
 @app.command(epilog=EXIT_CODES)
 def run(
     board: Annotated[Path, typer.Argument(help="A folder with a matrix.toml.")],
@@ -129,30 +134,22 @@ def run(
         Path | None, typer.Option(help="Folder of finished stages; .bench if none.")
     ] = None,
     into: Annotated[Path | None, typer.Option(help="Write there; only read the board.")] = None,
-    download: Annotated[bool, typer.Option("--download", help="First fetch missing data.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show and price the plan.")] = False,
-    why: Annotated[
-        bool, typer.Option("--why", help="With --dry-run: say why stages are made again.")
-    ] = False,
-    check: Annotated[
-        bool, typer.Option("--check", help="Recompute; compare with records.")
-    ] = False,
+    download: Annotated[bool, _flag("download", "First fetch missing data.")] = False,
+    dry_run: Annotated[bool, _flag("dry-run", "Show and price the plan.")] = False,
+    why: Annotated[bool, _flag("why", "With --dry-run: say why stages are made again.")] = False,
+    check: Annotated[bool, _flag("check", "Recompute; compare with records.")] = False,
     sample: Annotated[
         int, typer.Option(help="With --check: only so many cells; 0: all.", min=0)
     ] = 0,
-    missing: Annotated[
-        bool, typer.Option("--missing", help="Run only cells without a record that holds.")
-    ] = False,
+    missing: Annotated[bool, _flag("missing", "Only cells without a record that holds.")] = False,
     keep_teachers: Annotated[
-        bool,
-        typer.Option("--keep-teachers", help="Give the board its teachers (1 MB each at most)."),
+        bool, _flag("keep-teachers", "Give the board its teachers (1 MB each at most).")
     ] = False,
     keep_sets: Annotated[
-        bool, typer.Option("--keep-sets", help="Give the board its sets at IPC 1 and 10.")
+        bool, _flag("keep-sets", "Give the board its sets at IPC 1 and 10.")
     ] = False,
     retrain_teachers: Annotated[
-        bool,
-        typer.Option("--retrain-teachers", help="Train the board's networks again, and compare."),
+        bool, _flag("retrain-teachers", "Train the board's networks again, and compare.")
     ] = False,
 ) -> None:
     """Run what a board lacks, and write its records and pages.

@@ -81,6 +81,8 @@ class Following:
             case "started":
                 bar, now = self.progress.add_task(f"  {step.stage.title}", total=None), _now()
                 key = profile(step.stage)
+                if one := self.running.get(step.stage.id):  # whose first try has failed
+                    self.progress.remove_task(one.bar)
                 self.running[step.stage.id] = _Running(step.stage.title, bar, key, now, now)
             case "progress":
                 one = self.running[step.stage.id]

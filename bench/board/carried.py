@@ -11,7 +11,7 @@ from typing import Annotated, Any, Protocol, TypeVar
 from msgspec import Meta
 
 from bench.contract.errors import BenchError
-from bench.contract.files import write_bytes, write_text
+from bench.contract.files import own, write_bytes, write_text
 from bench.contract.typed import known, toml, unique
 from bench.contract.typed import read as typed
 
@@ -58,7 +58,7 @@ def read(path: Path, key: str, kind: type[AnyEntry]) -> tuple[AnyEntry, ...]:
 def add(path: Path, key: str, old: Iterable[AnyEntry], new: AnyEntry, blob: bytes) -> None:
     """Put a file beside its table, and name it there. Another of the same place makes room."""
     others = (one for one in old if one.place != new.place)
-    write_bytes(path.parent / new.file, blob)
+    write_bytes(own(path.parent) / new.file, blob)
     text = "\n".join(_table(key, one) for one in sorted((*others, new), key=lambda one: one.file))
     write_text(path, f"# Written by `bench run`; see docs/boards.md.\n\n{text}")
 

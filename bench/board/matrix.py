@@ -18,7 +18,7 @@ from bench.board import networks
 from bench.board.networks import BoardNetwork
 from bench.contract.errors import BenchError
 from bench.contract.fields import expect, shown
-from bench.contract.kinds import KINDS, NAME, Regime
+from bench.contract.kinds import KINDS, LONGEST_NAME, NAME, Regime
 from bench.contract.limits import Limits
 from bench.contract.typed import Count, Text, Whole, fault, known, toml, unique
 from bench.contract.typed import read as typed
@@ -236,10 +236,11 @@ def _definitions(table: Any) -> dict[tuple[str, str], Mapping[str, Any]]:
     found: dict[tuple[str, str], Mapping[str, Any]] = {}
     for name, body in table.items():
         where = f"[define.{name}]"
-        if not NAME.fullmatch(name):  # names of methods are names of files
+        # names of methods are names of files
+        if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
             raise BenchError(
                 f"[define.{name[:100]}]: a name must be lower-case letters, digits, '-', '+' or "
-                "'.', at most 100"
+                f"'.', at most {LONGEST_NAME}"
             )
         kinds = [k for k in KINDS if isinstance(body, Mapping) and k in body]
         if not kinds:

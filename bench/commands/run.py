@@ -83,7 +83,7 @@ def run(asked: Asked) -> int:
     from bench.engine.scheduler import Engine, unwatched
     from bench.records.files import read_all
     from bench.report import published, verify
-    from bench.report.folder import copied
+    from bench.report.folder import check_writable, copied
     from bench.report.numbers import board_of
     from bench.store.store import Store
 
@@ -107,6 +107,8 @@ def run(asked: Asked) -> int:
     if asked.sample:
         cells = verify.sample(cells, asked.sample, _salt(asked.board))
     home = copied(asked.board, asked.into) if asked.into else asked.board
+    if not (asked.check or asked.dry_run):
+        check_writable(home)
     with _store_of(asked) as root, _stoppable():
         with display.following() as listen:
             engine = Engine(components, Store(root), slots, listen, home)

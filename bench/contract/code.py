@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.machinery import PathFinder
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import distribution, packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,27 @@ def requirements(module: str, packages: Collection[str]) -> dict[str, str]:
     An attack that a library computes is another attack when the library changes.
     """
     names = {name for top in _closure(module, frozenset(packages))[1] for name in owners(top)}
-    return {name: version(name) for name in sorted(names)}
+    return {name: _release(name) for name in sorted(names)}
+
+
+def release(name: str) -> str:
+    """The version of an installed distribution, as Python finds it now.
+
+    Where PYTHONPATH puts other files in its place, or an editable installation does, a version
+    says little: a digest of the source of these follows it.
+    """
+    home = Path(str(distribution(name).locate_file(""))).resolve()
+    tops = (top for top, distributions in _owners().items() if name in distributions)
+    found = {path for top in tops if (path := _source(top)) and home not in path.parents}
+    if not found:
+        return version(name)
+    files = [
+        file
+        for path in sorted(found)
+        for file in ([path] if path.name != "__init__.py" else sorted(path.parent.rglob("*.py")))
+    ]
+    content = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    return f"{version(name)}+{digest(content)}"
 
 
 def owners(top: str) -> tuple[str, ...]:
@@ -63,6 +83,9 @@ def _code_of(modules: tuple[str, ...], packages: frozenset[str]) -> Code:
         found |= _closure(module, packages)[0]
         requires |= requirements(module, packages)
     return Code({m: d for m, d in found.items() if m.split(".")[0] not in OURS}, requires)
+
+
+_release = cache(release)
 
 
 @cache
@@ -110,7 +133,7 @@ def _source(module: str) -> Path | None:
         name = f"{name}.{part}"
         spec = PathFinder.find_spec(name, spec.submodule_search_locations)
     origin = spec.origin if spec else None
-    return Path(origin) if origin and origin.endswith(".py") else None
+    return Path(origin).resolve() if origin and origin.endswith(".py") else None
 
 
 def source_digest(module: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from bench.contract.errors import BenchError
+
 
 def write_text(path: Path, text: str) -> None:
     """Make `text` (UTF-8) the content of a file, as `write_bytes` does."""
@@ -22,3 +24,13 @@ def write_bytes(path: Path, data: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def own(folder: Path) -> Path:
+    """A folder of a board that is written to. Raises BenchError for a link: it leads to others'."""
+    if folder.is_symlink():
+        raise BenchError(
+            f"{folder} is a link to {os.readlink(folder)}; expected a folder of the board's own, "
+            "whose files a run may replace and delete; move it here, or delete the link"
+        )
+    return folder

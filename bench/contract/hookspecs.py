@@ -27,7 +27,8 @@ def bench_datasets() -> Sequence[Any]:  # type: ignore[empty-body]
     """Data sets: `load() -> Data`.
 
     Class variable `published`: how many images each split has as published ("train", "test", and
-    perhaps the "digest" of all); other data are refused unless the board says `partial = true`.
+    perhaps the "digest" of all, and as "classes" the training images of each class); other data
+    are refused unless the board says `partial = true`.
     `roots` names fields that say where files lie, which no record keeps; the harness makes them
     absolute: beside matrix.toml, or in the data folder.
     """

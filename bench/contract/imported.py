@@ -11,11 +11,10 @@ import sys
 from collections.abc import Collection, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
-from importlib.metadata import version
 from pathlib import Path
 from types import CodeType, ModuleType
 
-from bench.contract.code import Code, parsed, source_digest
+from bench.contract.code import Code, parsed, release, source_digest
 from bench.contract.errors import BenchError
 
 
@@ -68,7 +67,7 @@ def check_code(code: Code) -> None:
         if name in sys.modules and _digest_of(name) != expected:
             raise BenchError(f"the code of {name} changed while the run went on; run again")
     for name, expected in code.requires.items():
-        if (found := version(name)) != expected:
+        if (found := release(name)) != expected:
             raise BenchError(
                 f"{name} changed from {expected} to {found} while the run went on; run again"
             )

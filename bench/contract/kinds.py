@@ -132,11 +132,19 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
+_PUBLISHED: dict[str, Callable[[Any], bool]] = {
+    "classes": lambda value: _are_counts(value),
+    "digest": lambda value: isinstance(value, str),
+}
+
+
 def _is_published(value: Any) -> bool:
-    known = isinstance(value, Mapping) and set(value) <= {"train", "test", "digest"}
-    return known and all(
-        isinstance(one, str) if name == "digest" else _is_count(one) for name, one in value.items()
-    )
+    known = isinstance(value, Mapping) and set(value) <= {"train", "test", "classes", "digest"}
+    return known and all(_PUBLISHED.get(name, _is_count)(one) for name, one in value.items())
+
+
+def _are_counts(value: Any) -> bool:
+    return isinstance(value, tuple) and all(map(_is_count, value))
 
 
 def _are_names(value: Any) -> bool:
@@ -188,7 +196,8 @@ _ROWS = (
             _is_published,
             "images of each split as published; others are refused unless the board says "
             "`partial = true`",
-            'counts by split, as {"train": 60000, "test": 10000}, and perhaps the "digest"',
+            'counts by split, as {"train": 60000, "test": 10000}, and perhaps the "digest" and '
+            'as "classes" the training images of each class, a tuple',
         ),
         roots=Fact(
             (),

@@ -154,7 +154,7 @@ def serve(modules: Sequence[str]) -> Link:
     It will import `modules`, those of torch at once. Modules of the current folder are found only
     if PYTHONPATH or an installation names it. Raises BenchError if there is nothing to fork from.
     """
-    asked = {"folder": os.getcwd(), "path": sys.path, "environment": os.environ | ENVIRONMENT}
+    asked = {"folder": os.getcwd(), "path": sys.path, "environment": _environment()}
     for _ in range(2):  # the base may have been killed a moment ago
         with suppress(OSError):
             return _base().link.ask({"serve": asked, "modules": list(modules)})
@@ -171,6 +171,15 @@ def base_failed() -> bool:
     return False
 
 
+def _environment() -> dict[str, str]:
+    """Ours with `ENVIRONMENT`, and with what PYTHONPATH names: an empty part, as in ":/home/lib",
+    is left by an unset variable, and would mean the current folder."""
+    found = os.environ | ENVIRONMENT
+    if parts := [part for part in found.pop("PYTHONPATH", "").split(os.pathsep) if part]:
+        found["PYTHONPATH"] = os.pathsep.join(parts)
+    return found
+
+
 def _base() -> _Base:
     """The server that has torch loaded; it starts when it is first asked for, and ends with us."""
     if _bases and _bases[0].process.poll() is not None:
@@ -181,7 +190,7 @@ def _base() -> _Base:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-c", START, str(there.fileno()), HOME],
                 stdin=subprocess.DEVNULL,
-                env=os.environ | ENVIRONMENT,
+                env=_environment(),
                 pass_fds=[there.fileno()],
             )
         _bases.append(_Base(process, Link(here)))

@@ -113,11 +113,10 @@ def record_of(components: Components, planned: Planned, outcome: Outcome) -> Res
     for stage in (planned.probe, *planned.measures.values()):
         if stage.id not in outcome.finished and stage.id not in outcome.failed:
             return None
-    return Result(
-        **described(components, planned),
-        **_measured(components, planned, outcome),
-        **_found(components, planned, outcome),
-    )
+    told, found = described(components, planned), _found(components, planned, outcome)
+    # what a worker has found counts; a store that an earlier release has filled does not say it
+    found["versions"] = told["versions"] | found["versions"]
+    return Result(**told | _measured(components, planned, outcome) | found)
 
 
 def _found(components: Components, planned: Planned, outcome: Outcome) -> dict[str, Any]:
@@ -132,6 +131,10 @@ def _found(components: Components, planned: Planned, outcome: Outcome) -> dict[s
     }
     done = {role: outcome.finished[s.id] for role, s in stages.items() if s}
     probe, dataset = done["probe"].value, planned.condensed.dataset
+    environment = {k: v for k, v in done["probe"].environment.items() if k != "versions"}
+    versions: dict[str, str] = {}
+    for f in done.values():
+        versions |= f.environment.get("versions", {})
     parts = [outcome.finished[s.id] for s in getattr(planned.probe, "parts", ())]
     made_on = getattr(planned.probe, "source", None)
     source = {"source": outcome.finished[made_on.id].content} if made_on else {}
@@ -155,7 +158,8 @@ def _found(components: Components, planned: Planned, outcome: Outcome) -> dict[s
         "seconds": seconds,
         "peak_mb": max(f.cost.get("peak_mb", 0.0) for f in (*done.values(), *parts)),
         "content": {role: f.content for role, f in done.items()} | source,
-        "environment": dict(done["probe"].environment),
+        "environment": environment,
+        "versions": versions,
     }
 
 
@@ -270,12 +274,25 @@ def described(components: Components, planned: Planned) -> dict[str, Any]:
         "data": {
             "digest": dataset.facts["digest"],
             "classes": dataset.identity["classes"],
-            # by "train", "test" and "digest": what was read, and what is published
-            **({"partial": dataset.facts["partial"]} if dataset.facts["partial"] else {}),
+            **({"partial": partial} if (partial := _partial(dataset.facts["partial"])) else {}),
         },
         "evaluate": components.matrix.evaluate,
         "protocol": keys.PROTOCOL,
     }
+
+
+def _partial(other: Mapping[str, Sequence[Any]]) -> str:
+    """What was read of published data, where that is other than what is published."""
+    counts = [
+        f"{read:,} of {published:,} {split} images"
+        for split, (read, published) in other.items()
+        if split in ("train", "test")
+    ]
+    if counts or not other:
+        return ", ".join(counts)
+    if "classes" in other:
+        return "other numbers of images by class than are published"
+    return f"other pixels or labels (digest {other['digest'][0]}) than are published"
 
 
 def _kind(role: str) -> str:

@@ -7,6 +7,7 @@ else.
 from __future__ import annotations
 
 import heapq
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -162,17 +163,17 @@ class Engine:
             inputs=self.inputs(stage, contents),
             # a data set is what it holds: its code is checked where it is read
             code=self.components.registry.code_of(stage.components[1:]),
+            provides=self.components.provided(stage.components),
         )
 
     def job(self, stage: Stage, work: Work) -> Job:
         """A stage as an executor gets it."""
-        provides = self.components.provided(stage.components)
         code = work.code.modules  # also what verbs import
-        modules = (do.__module__, *self.components.preload(provides), *code)
+        modules = (do.__module__, *self.components.preload(work.provides), *code)
         if stage.kind != "load":  # an optimizer wants it, and it takes seconds to be imported
             modules = ("torch._dynamo", *modules)
         log = self.store.log(stage.kind, work.key)
-        return Job(stage.id, do, (work,), log, provides, modules)
+        return Job(stage.id, do, (work,), log, work.provides, modules)
 
     def inputs(self, stage: Stage, contents: Mapping[str, str | None]) -> dict[str, Any]:
         """What is kept with the result of a stage, for people: all that its key hashes, in full.
@@ -213,6 +214,10 @@ class _Run:
     # the code of one metric in a process could change the figures of another; the others by "".
     runnable: dict[str, list[tuple[int, Stage]]] = field(default_factory=dict)
     elsewhere: list[Stage] = field(default_factory=list)  # another run is at it
+    making: set[str] = field(default_factory=set)  # stages that were found damaged, made again
+    behind: dict[str, list[Stage]] = field(default_factory=dict)  # what waits for each of them
+    reloaded: dict[str, set[str]] = field(default_factory=dict)  # data; stages tried once more
+    waits: bool = False  # for another run, and it was said
     looked: float = 0.0
     beaten: float = 0.0
     running: dict[str, tuple[Stage, Lock]] = field(default_factory=dict)
@@ -240,10 +245,22 @@ class _Run:
             if self.running:
                 self._hear()
             elif self.elsewhere:
+                self._say_waits()
                 time.sleep(RETRY / 4)
             elif not (self.ready or any(self.runnable.values())):
                 return
             watch(Outcome(self.finished, self.failed))
+
+    def _say_waits(self) -> None:
+        """Once: what another run is at, when there is nothing else to do."""
+        if not self.waits:
+            self.waits = True
+            more = f" and {len(self.elsewhere) - 1} more" if self.elsewhere[1:] else ""
+            sys.stderr.write(
+                f"waiting since {time.strftime('%H:%M:%S')} for another run on the store "
+                f"{self.engine.store.root}, which makes '{self.elsewhere[0].title}'{more}: wait, "
+                "or end that run\n"
+            )
 
     def _settle_ready(self) -> None:
         while self.ready:
@@ -330,6 +347,10 @@ class _Run:
                     continue
                 case Done():
                     self._done(stage, Finished(**event.value), "done")
+                case Failed() if not event.unsupported and (
+                    self._heal(stage) or self._reload(stage)
+                ):
+                    pass
                 case Failed():
                     if event.unsupported and stage.kind != "load":  # whose files no key holds
                         self._decline(stage, event.reason)
@@ -340,6 +361,45 @@ class _Run:
             self.beaten = time.monotonic()
             for stage, _ in self.running.values():
                 self.engine.listen(Step(stage, "running"))
+
+    def _heal(self, stage: Stage) -> bool:
+        """Whether a stage has failed for want of one above, whose files were found damaged.
+
+        That one is made again, once, and the stage after it.
+        """
+        lost = [one for one in {s.id: s for s in stage.above.values()}.values() if self._lost(one)]
+        for one in lost:
+            if one.id not in self.behind:
+                self.behind[one.id] = []
+                self.making.add(one.id)
+                sys.stderr.write(f"'{one.title}' is made again, and what has failed below it\n")
+                self._queue(one)
+            self.behind[one.id].append(stage)
+        self.waiting[stage.id] = len(lost)
+        return bool(lost)
+
+    def _reload(self, stage: Stage) -> bool:
+        """Whether a stage has failed for want of data that are there again, to be tried once."""
+        data = stage.dataset
+        if stage.kind == "load":
+            return False
+        if data.load not in self.reloaded:
+            if self.engine.store.find("load", data.load):
+                return False
+            sys.stderr.write(f"the data of {data.name} are read again, for '{stage.title}'\n")
+            self.engine.load([data.name])
+            self.reloaded[data.load] = set()
+        tried = self.reloaded[data.load]
+        there = stage.id not in tried and self.engine.store.find("load", data.load)
+        tried.add(stage.id)
+        if there:
+            heapq.heappush(self.ready, (self.rank[stage.id], stage))
+        return bool(there)
+
+    def _lost(self, stage: Stage) -> bool:
+        if stage.id in self.behind:
+            return stage.id in self.making
+        return self.engine.store.find(stage.kind, self.keys[stage.id]) is None
 
     def _decline(self, stage: Stage, reason: str) -> None:
         inputs = self.engine.inputs(stage, self._contents(stage))
@@ -362,7 +422,9 @@ class _Run:
         self._release_below(stage)
 
     def _release_below(self, stage: Stage) -> None:
-        for one in self.below.get(stage.id, ()):
+        again = stage.id in self.making
+        self.making.discard(stage.id)
+        for one in self.behind[stage.id] if again else self.below.get(stage.id, ()):
             self.waiting[one.id] -= 1
             if not self.waiting[one.id]:
                 heapq.heappush(self.ready, (self.rank[one.id], one))

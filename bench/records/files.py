@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from bench.contract.errors import BenchError
-from bench.contract.files import write_bytes
+from bench.contract.files import own, write_bytes
 from bench.contract.keys import canonical
 from bench.records.check import checked, decoded, sound
 from bench.records.levels import Notes, joined, split, valued
@@ -224,7 +224,7 @@ def write(folder: Path, results: Iterable[Result], preserved: Iterable[Fault] = 
         )
     shared = _shared(folder / "records", texts, notes, preserved)
     for name, text in {SHARED: shared, **texts}.items():
-        write_bytes(folder / "records" / name, text)
+        write_bytes(own(folder / "records") / name, text)
 
 
 def _texts(

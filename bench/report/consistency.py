@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from bench.contract.keys import canonical, parameters
+from bench.contract.keys import canonical, digest, parameters
 from bench.records.result import Result
 from bench.tracks import CLASSIFICATION, GENERATION
 
@@ -24,6 +24,7 @@ OF_TABLE = (
 )  # whose settings stand in a table's caption
 OF_COLUMN = ("attack", "sampler")  # whose settings differ between the columns that one figure joins
 EVALUATOR, MEASURED = "looked at.", "measured by."  # before the name of a metric
+TEACHER = "network of "  # before the role of a teacher, its seed and what it is trained as
 
 
 def typical(records: Iterable[Result]) -> dict[str, Any]:
@@ -82,6 +83,12 @@ def inconsistencies(
             said.add("another version of the data")
         if "images_hash" in odd:
             said.add("other images")
+        for name in odd:
+            if name.startswith(TEACHER):
+                role, seed, _ = name.removeprefix(TEACHER).split(".", 2)
+                said.add(f"not paired: another {role} of seed {seed} than in other rows")
+        if "protocol" in odd:
+            said.add(f"made under protocol {odd['protocol']}, whose figures are not comparable")
         if network := odd.get(f"{EVALUATOR}{metric}"):
             said.add(f"looked at by {network}")
         if f"{MEASURED}{metric}" in odd:
@@ -104,8 +111,33 @@ def _shared(record: Result) -> dict[str, Any]:
         **{f"recipe.{name}": value for name, value in recipe.items()},
         **{f"data.{name}": value for name, value in record.data.items()},
         **({"images_hash": record.images_hash} if record.images_hash else {}),
+        "protocol": record.protocol,
+        **_teachers(record),
         **{kind: given.get(kind, {}) for kind in OF_TABLE if kind in given or kind in code},
     }
+
+
+def unpaired(odd: Mapping[str, Any]) -> bool:
+    """Was a record made under another protocol than its table, or with another teacher of its seed?
+
+    Then none of the figures that it is compared with is the best.
+    """
+    return any(name.startswith((TEACHER, "protocol")) for name in odd)
+
+
+def _teachers(record: Result) -> dict[str, str]:
+    """The networks that have had a part in a record, under what they are trained as.
+
+    On another machine, or by other code, the same training comes to another network.
+    """
+    found = {}
+    for role in ("teacher", "scorer"):
+        if network := record.content.get(role):
+            kinds = (role, "backbone", "dataset")
+            of = [(record.about.get(k), record.parameters.get(k)) for k in kinds]
+            trained = [record.data, of, record.evaluate]
+            found[f"{TEACHER}{role}.{record.seed}.{digest(trained)}"] = network
+    return found
 
 
 def _differing(group: Sequence[Result]) -> list[str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from bench.board import networks, sets
 from bench.board.matrix import read as read_matrix
 from bench.contract.errors import BenchError
-from bench.contract.files import write_bytes
+from bench.contract.files import own, write_bytes
 from bench.records.files import read_all, write
 from bench.records.result import Result, merge, with_earlier_figures
 from bench.report import page, pictures, published
@@ -17,6 +19,21 @@ from bench.report.numbers import board_of, on_board
 
 READ = ("matrix.toml", "published.toml", f"{networks.FOLDER}/*")
 """What a run reads of a board's folder, beside its records."""
+
+
+def check_writable(board: Path) -> None:
+    """Raise BenchError where a run could not write what it finds: before it runs, not after."""
+    for folder in (board, *(board / one for one in ("records", pictures.FOLDER, networks.FOLDER))):
+        if folder != board and not os.path.lexists(folder):
+            continue
+        try:
+            with TemporaryFile(dir=folder if folder == board else own(folder)):
+                pass
+        except OSError as error:
+            raise BenchError(
+                f"{folder} cannot be written to ({error.strerror}); expected a folder for what a "
+                "run finds; name another with --into"
+            ) from None
 
 
 def copied(board: Path, into: Path) -> Path:

@@ -160,7 +160,7 @@ def radius(eps: float) -> str:
     """A radius in pixels of [0, 1], as people write it: "8/255" where that is it, or "0.123"."""
     steps = round(eps * 255)
     is_fraction = 0 < steps < 255 and abs(eps - steps / 255) < 1e-4
-    return f"{steps}/255" if is_fraction else f"{eps:.4g}"
+    return f"{steps}/255" if is_fraction else f"{eps:.6g}"
 
 
 def balls(board: Board, records: Iterable[Result]) -> dict[tuple[str, str], tuple[str, ...]]:

@@ -47,6 +47,7 @@ def build(
     return Page(
         board.title,
         (
+            *_partial(shown),
             *_introduction(board),
             *_left_out(faults),
             *(() if measured else [Paragraph(("No records yet.",))]),
@@ -119,6 +120,15 @@ def _introduction(board: Board) -> tuple[Block, ...]:
     return (
         *frozen,
         *(Paragraph(made_from), Code(commands, "sh"), Paragraph((spread,)), Items(legend)),
+    )
+
+
+def _partial(records: Iterable[Result]) -> tuple[Block, ...]:
+    """Which figures are not those of the data that their names stand for."""
+    said = sorted({(r.dataset, r.data["partial"]) for r in records if "partial" in r.data})
+    return tuple(
+        Paragraph((Span("Partial data", "strong"), f": {name} is {read} here."))
+        for name, read in said
     )
 
 

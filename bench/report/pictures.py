@@ -8,13 +8,14 @@ image. Of samples, each sampler has a line for every class.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.contract.files import write_bytes
+from bench.contract.files import own, write_bytes
 from bench.contract.keys import digest
 from bench.records.result import Result
 from bench.report.model import Paragraph, Picture, Section
@@ -23,6 +24,8 @@ from bench.report.numbers import Board, moves
 FOLDER = "images"
 SIDE = 64  # a smaller image is enlarged, by whole factors, to about this
 GAP = 4  # pixels of white between images
+
+OWN = re.compile(r".+\.ipc-(all|\d+)\.[0-9a-f]{8}\.png")  # as `name_of` has it
 
 Pixels = NDArray[np.uint8]  # [B, C, H, W]
 
@@ -143,8 +146,8 @@ def write(
     from safetensors.numpy import load_file
 
     shown = {Path(name).name for name in rows(board, records)}
-    for file in (folder / FOLDER).glob("*.png"):
-        if file.name not in shown:
+    for file in own(folder / FOLDER).glob("*.png"):
+        if OWN.fullmatch(file.name) and file.name not in shown:
             file.unlink()
     for name, attacked in rows(board, records).items():
         places = [pictured.get(record.coordinate) for record in attacked.values()]

@@ -25,6 +25,7 @@ from bench.report.consistency import (
     inconsistencies,
     recipe_of,
     typical,
+    unpaired,
     unusual,
 )
 from bench.report.model import (
@@ -64,6 +65,16 @@ class _Shown:
     @property
     def records(self) -> list[Result]:
         return [record for group in self.found.values() for record in group]
+
+    @cached_property
+    def unpaired(self) -> set[tuple[int, str]]:
+        """IPC and column where rows of different teachers stand: none of them is the best."""
+        return {
+            (ipc, column)
+            for column, attacks in self.heads.items()
+            for (ipc, _, attack), group in self.found.items()
+            if attack in attacks and any(unpaired(self.odd.get(id(r), {})) for r in group)
+        }
 
     @cached_property
     def settings(self) -> dict[str, set[str]]:
@@ -200,9 +211,9 @@ def _row(shown: _Shown, ipc: int, method: str) -> tuple[Cell, ...]:
     spots = [(ipc, method, column) for column in shown.heads]
     records = [record for spot in spots for record in shown.found.get(spot, ())]
     weighed = next((shown.cells[spot] for spot in spots if spot in shown.cells), None)
-    notes = _distinct(
-        ", ".join(_settings(record.parameters, _of_method(record))) for record in records
-    )
+    settings = (", ".join(_settings(record.parameters, _of_method(record))) for record in records)
+    partial = (f"partial data: {r.data['partial']}" for r in records if "partial" in r.data)
+    notes = _distinct([*settings, *partial])
     return (
         budget(ipc),
         Name(method, shown.board.role(method), notes),
@@ -221,7 +232,7 @@ def _figure(shown: _Shown, spot: Spot) -> Value:
         row["sd"] if row["n"] > 1 else None,
         row["n"],
         PERCENT if shown.scale.rate else PLAIN,
-        best=bool(row["best"]),
+        best=bool(row["best"]) and (spot[0], spot[2]) not in shown.unpaired,
         notes=(*reasons, *_remarks(shown, spot, row["n"])),
     )
 

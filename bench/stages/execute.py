@@ -7,8 +7,10 @@ import platform
 import resource
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ def execute(work: Work, *, device: str, progress: Progress) -> dict[str, Any]:
         os.environ["BENCH_DATA"] = work.folder
     store = Store(Path(work.store))
     check_code(work.code)  # before hours of work
+    versions = _versions(work)
     started = time.monotonic()
     checkpoint = StoredCheckpoint(store.partial(work.stage.kind, work.key), INTERVAL)
     desk = Desk(store, device, progress, checkpoint)
@@ -49,10 +52,19 @@ def execute(work: Work, *, device: str, progress: Progress) -> dict[str, Any]:
         value,
         inputs=work.inputs,
         cost=cost,
-        environment=environment(device),
+        environment=environment(device) | {"versions": versions},
     )
     checkpoint.remove()
     return asdict(finished)
+
+
+def _versions(work: Work) -> dict[str, str]:
+    """Of what runs here: the harness, torch, plugins, and the libraries that these import."""
+    found = dict(work.code.requires)  # `check_code` has looked
+    for name in ("condensation-bench", "torch", *work.provides):
+        with suppress(PackageNotFoundError):  # components that no distribution provides
+            found[name] = version(name)
+    return found
 
 
 @cache

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.contract.errors import BenchError
+from bench.contract.keys import plain
 from bench.contract.kinds import fact
 from bench.stages.stage import Identity, Result, Stage
 from bench.store.store import Finished
@@ -83,25 +84,31 @@ class Load(Stage):
         }
         return tensors, value
 
-    def _difference(self, data: Data) -> dict[str, list[int | str]]:
+    def _difference(self, data: Data) -> dict[str, list[Any]]:
         """Where it is not what was published: what was read, and what is published, by name.
 
         Raises BenchError for a difference that the board does not allow.
         """
         published = fact("dataset", self.component, "published")
-        read = {
-            name: data.digest if name == "digest" else len(getattr(data, name).labels)
-            for name in published
-        }
-        other = {name: [read[name], published[name]] for name in published}
+        read = {name: _read(data, name, published[name]) for name in published}
+        other = {name: [read[name], plain(published[name])] for name in published}
         other = {name: both for name, both in other.items() if both[0] != both[1]}
         if other and not self.partial:
             raise BenchError(f"{self.component.name} {_told(other, read, published)}")
         return other
 
 
+def _read(data: Data, name: str, published: Any) -> Any:
+    """What a data set has of what is published by that name."""
+    if name == "digest":
+        return data.digest
+    if name == "classes":
+        return data.train.labels.bincount(minlength=len(published)).tolist()
+    return len(getattr(data, name).labels)
+
+
 def _told(
-    other: Mapping[str, list[int | str]], read: Mapping[str, Any], published: Mapping[str, Any]
+    other: Mapping[str, list[Any]], read: Mapping[str, Any], published: Mapping[str, Any]
 ) -> str:
     """What is wrong with data under a published name, and what to do."""
     end = "get it again; or let the board say `partial = true`, and its page says what was read"
@@ -114,10 +121,13 @@ def _told(
     counts = [
         f"{found:,} {name} images where {expected:,} are published"
         for name, (found, expected) in other.items()
-        if name != "digest"
+        if name in BOTH
     ]
     if counts:
         return f"has {' and '.join(counts)}; {end}"
+    if classes := other.get("classes"):
+        by_class, usual = (", ".join(map(str, one)) for one in classes)
+        return f"has {by_class} training images by class where {usual} are published; {end}"
     digest, expected = other["digest"]
     return f"has other pixels or labels (digest {digest}) than are published ({expected}); {end}"
 
@@ -146,7 +156,7 @@ def stamp(path: str) -> list[Any]:
     try:
         found = os.stat(path)
         if not stat.S_ISDIR(found.st_mode):
-            return [found.st_size, found.st_mtime_ns]
+            return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]  # archives set mtimes
         with os.scandir(path) as entries:
             rows = sorted(_row(entry) for entry in entries)
     except OSError:
@@ -160,7 +170,8 @@ def _row(entry: os.DirEntry[str]) -> str:
     except OSError:
         return f"{entry.name} gone"
     inside = stat.S_ISDIR(found.st_mode)  # whose time also tells of what is below
-    return f"{entry.name} {'/' if inside else (found.st_size, found.st_mtime_ns)}"
+    times = found.st_mtime_ns, found.st_ctime_ns
+    return f"{entry.name} {'/' if inside else (found.st_size, *times)}"
 
 
 def is_current(loaded: Finished) -> bool:

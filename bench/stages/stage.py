@@ -168,6 +168,7 @@ class Work:
     folder: str = ""  # $BENCH_DATA: a server of workers keeps the one that it was started with
     inputs: Mapping[str, Any] = field(default_factory=dict)  # for people
     code: Code = field(default_factory=Code)  # what the key says of the code that runs
+    provides: tuple[str, ...] = ()  # distributions of its components
 
 
 @cache

@@ -455,6 +455,15 @@ def test_a_process_has_the_modules_of_its_own_distributions_and_of_no_others(
     assert found == [["pre_other"], ["pre_mine"], ["pre_other"]]
 
 
+def test_a_patch_of_builtins_reaches_no_server_but_its_own(modules: Write) -> None:
+    modules(pre_patch="import builtins; builtins.pre_patched = 1", pre_plain="")
+    names = ("pre_patched",)
+    mine = Job("1", jobs.builtins_named, names, None, ("mine",), ("pre_patch",))
+    other = Job("2", jobs.builtins_named, names, None, ("other",), ("pre_plain",))
+    none = Job("3", jobs.builtins_named, names)
+    assert loaded(mine, other, none) == [["pre_patched"], [], []]
+
+
 def test_a_server_imports_a_module_once_for_all_its_workers(modules: Write, tmp_path: Path) -> None:
     modules(pre_count=f"open({str(tmp_path / 'count')!r}, 'a').write('x')")
     job = Job("x", jobs.loaded, (("pre_count",),), None, ("mine",), ("pre_count",))

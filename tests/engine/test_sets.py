@@ -19,7 +19,7 @@ from bench.contract.errors import BenchError
 from bench.contract.registry import registry_of
 from bench.engine.results import run
 from bench.engine.scheduler import Engine
-from bench.engine.sets import keep
+from bench.engine.sets import carry
 from bench.records.result import Result
 from bench.store.store import Store
 
@@ -38,7 +38,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[str]
     one = engine(folder / "store")
     plan = one.plan(one.components.matrix.cells())
     made = run(one, plan).records
-    return folder / "store", folder / "board", keep(one, plan, folder / "board"), list(made)
+    return folder / "store", folder / "board", carry(one, plan, folder / "board"), list(made)
 
 
 def test_sets_of_the_first_seed_at_the_small_budgets_are_kept(ran: Any) -> None:
@@ -63,14 +63,14 @@ def test_a_card_says_which_records_are_of_the_set(ran: Any) -> None:
 def test_the_same_sets_are_kept_in_the_same_bytes(ran: Any, tmp_path: Path) -> None:
     store, board, *_ = ran
     one = engine(store)
-    keep(one, one.plan(one.components.matrix.cells()), tmp_path)
+    carry(one, one.plan(one.components.matrix.cells()), tmp_path)
     for path in (board / "sets").iterdir():
         assert (tmp_path / "sets" / path.name).read_bytes() == path.read_bytes()
 
 
 def test_sets_that_were_not_made_are_not_told_of(tmp_path: Path) -> None:
     one = engine(tmp_path / "store")
-    assert keep(one, one.plan(one.components.matrix.cells()), tmp_path / "board") == []
+    assert carry(one, one.plan(one.components.matrix.cells()), tmp_path / "board") == []
     assert not (tmp_path / "board").exists()
 
 
@@ -82,11 +82,11 @@ def test_a_set_that_there_is_no_room_for_is_said_and_not_kept(
     monkeypatch.setattr(sets, "HEAVIEST", weight + 1)
     one = engine(store)
     plan = one.plan(one.components.matrix.cells())
-    said = keep(one, plan, tmp_path)
+    said = carry(one, plan, tmp_path)
     assert [kept.file for kept in sets.read(tmp_path)] == FILES[:1]
     assert said[1].startswith("the set of ")
     assert f"is not kept: of the {weight + 1:,} of a board 1 are left" in said[1]
-    assert keep(one, plan, tmp_path)[0] == said[0]  # it takes its own place
+    assert carry(one, plan, tmp_path)[0] == said[0]  # it takes its own place
 
 
 def test_a_set_that_is_damaged_or_gone_is_named(ran: Any, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import ctypes
 import importlib
 import multiprocessing
@@ -177,6 +178,10 @@ def files_of(names: tuple[str, ...], *, device: str, progress: Report) -> dict[s
         except ImportError:
             found[name] = ""
     return found
+
+
+def builtins_named(*names: str, device: str, progress: Report) -> list[str]:
+    return [name for name in names if hasattr(builtins, name)]
 
 
 def device_of(*, device: str, progress: Report) -> str:

@@ -9,6 +9,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Generator, Tensor, nn
@@ -73,11 +74,6 @@ def recover(
     images = kept.get("images", images)  # those of earlier passes
     with recording(network) as moments:
         for number, rows in enumerate(passes[first:], first):
-
-            def keep(state: State, number: int = number) -> None:
-                place = {"pass": torch.tensor(number), "images": images}
-                task.checkpoint.save(lambda: {**place, **state()})
-
             images[rows.flatten()] = _optimised(
                 network,
                 moments,
@@ -85,7 +81,7 @@ def recover(
                 how,
                 task,
                 kept=kept if number == first else {},
-                keep=keep,
+                keep=partial(_keep, task, number, images),
                 before=number * how.iterations,
                 total=len(passes) * how.iterations,
             )
@@ -164,6 +160,12 @@ def _optimised(
         keep(lambda done=done: _state(done, z, adam))  # type: ignore[misc]
     pixels = (mean + std * z.detach()).clamp(0, 1)
     return (pixels * 255).round().to(torch.uint8).cpu()
+
+
+def _keep(task: Task, number: int, images: Tensor, state: State) -> None:
+    """Keep how far pass `number` is, beside the images of those before it."""
+    place = {"pass": torch.tensor(number), "images": images}
+    task.checkpoint.save(lambda: {**place, **state()})
 
 
 def _state(done: int, z: Tensor, adam: torch.optim.Adam) -> dict[str, Tensor]:

@@ -21,10 +21,16 @@ def opened(path: Path, formats: tuple[str, ...] | None = None) -> Image.Image:
 
     try:
         with Image.open(path, formats=formats) as image:
+            # a camera's MPO has one picture, and previews of it
+            frames = getattr(image, "n_frames", 1) if image.format != "MPO" else 1
             image.load()
-            return image
     except Exception as error:  # a broken file raises nearly anything
         raise BenchError(f"{path} cannot be read ({error}); expected an image; {AGAIN}") from error
+    if frames > 1:
+        raise BenchError(
+            f"{path} holds {frames} pictures; expected one; save the one that you mean alone"
+        )
+    return image
 
 
 def eight_bits(image: Image.Image, path: Path) -> Image.Image:

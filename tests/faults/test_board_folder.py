@@ -1,0 +1,199 @@
+"""A run writes to files of its own, finds out before any work, and says what its figures are of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import SMALL, a_result, changed, stages, write_board
+
+from bench.board.matrix import parse
+from bench.board.networks import read as networks
+from bench.contract.errors import BenchError
+from bench.records.files import read, split_valid, write
+from bench.report import pictures
+from bench.report.folder import check_writable, page_of, write_tables
+from bench.report.numbers import board_of
+from bench.report.published import read as in_print
+
+Bench = Callable[..., Any]
+
+
+@pytest.mark.parametrize("name", ["records", "images", "teachers"])
+def test_a_link_in_the_place_of_a_folder_of_the_board_is_refused_before_any_work(
+    bench: Bench, tmp_path: Path, name: str
+) -> None:
+    board = write_board(tmp_path / "board", **SMALL)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "mine.png").write_bytes(b"mine")
+    (board / name).symlink_to(other)
+    done = bench("run", board, "--store", "store")
+    assert done.code == 2
+    assert f"{board / name} is a link to {other}" in done.err + done.out
+    assert [path.name for path in other.iterdir()] == ["mine.png"]
+    assert stages(tmp_path / "store") == {}
+
+
+@pytest.mark.parametrize("name", ["records", "images"])
+def test_a_place_that_cannot_be_written_to_is_found_before_any_work(
+    bench: Bench, tmp_path: Path, name: str
+) -> None:
+    board = write_board(tmp_path / "board", **SMALL)
+    (board / name).write_text("no folder")
+    done = bench("run", board, "--store", "store")
+    assert done.code == 2
+    assert f"{board / name} cannot be written to" in done.err + done.out
+    assert stages(tmp_path / "store") == {}
+
+
+def test_a_board_that_can_be_written_to_is_left_as_it_is(tmp_path: Path) -> None:
+    board = write_board(tmp_path / "board")
+    check_writable(board)
+    assert [path.name for path in board.iterdir()] == ["matrix.toml"]
+
+
+def test_a_picture_that_no_run_has_drawn_stays(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    mine, old = images / "diagram.png", images / "d.a.hard.m.ipc-1.0123abcd.png"
+    for file in (mine, old):
+        file.write_bytes(b"png")
+    board = write_board(tmp_path)
+    pictures.write(tmp_path, board_of(parse_board(board)), [], {})
+    assert mine.exists()
+    assert not old.exists()
+
+
+def parse_board(folder: Path) -> Any:
+    from bench.board.matrix import read as matrix
+
+    return matrix(folder)
+
+
+def test_a_picture_is_not_written_through_a_link(tmp_path: Path) -> None:
+    from bench.contract.files import write_bytes
+
+    theirs = tmp_path / "theirs.png"
+    theirs.write_bytes(b"theirs")
+    (tmp_path / "ours.png").symlink_to(theirs)
+    write_bytes(tmp_path / "ours.png", b"ours")
+    assert theirs.read_bytes() == b"theirs"
+    assert (tmp_path / "ours.png").read_bytes() == b"ours"
+
+
+# ---- what is read of a board
+
+
+@pytest.mark.parametrize(
+    "text", ["a = " + "[" * 5000 + "]" * 5000, "a = " + "9" * 5000, "\ufeffa ="]
+)
+def test_nonsense_in_any_file_of_a_board_is_one_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "teachers").mkdir()
+    for name, reader in (("published.toml", printed), ("teachers/teachers.toml", networks)):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(BenchError, match=Path(name).name) as told:
+            reader(tmp_path)
+        assert len(str(told.value)) < 400
+
+
+def test_a_name_that_a_board_defines_is_no_longer_than_any_other() -> None:
+    document = {
+        "title": "t",
+        "datasets": ["d"],
+        "methods": ["m"],
+        "ipc": [1],
+        "architectures": ["a"],
+        "attacks": ["clean"],
+        "metrics": ["accuracy"],
+    }
+    parse({**document, "define": {"m" * 48: {"method": "x"}}})
+    with pytest.raises(BenchError, match="at most 48"):
+        parse({**document, "define": {"m" * 49: {"method": "x"}}})
+
+
+# ---- what the figures are of
+
+PAGE: dict[str, Any] = {
+    "datasets": ["d"],
+    "methods": ["m", "o", "p"],
+    "controls": None,
+    "ceiling": None,
+    "ipc": [1],
+    "architectures": ["a"],
+    "attacks": ["x"],
+    "metrics": ["right"],
+    "seeds": [0],
+}
+
+
+def page(folder: Path, *results: Any) -> str:
+    board = write_board(folder / "board", **PAGE)
+    valid, refused = split_valid(results)
+    assert refused == []
+    write(board, valid)
+    assert len(read(board)) == len(results)
+    write_tables(board)
+    page_of(board)
+    return (board / "README.md").read_text()
+
+
+def measured(method: str, right: float, **changes: Any) -> Any:
+    content = {"set": method, "probe": method, **changes.pop("content", {})}
+    metrics = {"right": right}
+    scales = {"right": {"better": "higher", "unit": "fraction"}}
+    return a_result(method=method, metrics=metrics, scales=scales, content=content, **changes)
+
+
+def test_rows_of_two_teachers_of_one_seed_are_said_to_be_not_paired_and_none_is_the_best(
+    tmp_path: Path,
+) -> None:
+    same = {"content": {"teacher": "one"}}
+    text = page(tmp_path / "1", *(measured(m, r, **same) for m, r in (("m", 0.5), ("o", 0.6))))
+    assert "**60.0**" in text
+    assert "not paired" not in text
+    text = page(
+        tmp_path / "2",
+        measured("m", 0.5, **same),
+        measured("o", 0.55, **same),
+        measured("p", 0.6, content={"teacher": "two"}),
+    )
+    assert "not paired: another teacher of seed 0 than in other rows" in text
+    assert "**60.0**" not in text
+    assert "**55.0**" not in text
+
+
+def test_rows_whose_teachers_are_meant_to_differ_are_not_called_unpaired(tmp_path: Path) -> None:
+    text = page(
+        tmp_path,
+        measured("m", 0.5, content={"teacher": "one"}, about={"teacher": "a"}),
+        measured("o", 0.6, content={"teacher": "two"}, about={"teacher": "b"}),
+        measured("p", 0.4),
+    )
+    assert "not paired" not in text
+    assert "**60.0**" in text
+
+
+def test_rows_of_two_protocols_are_said_to_be_so_and_none_is_the_best(tmp_path: Path) -> None:
+    results = (
+        measured(m, r, protocol=n) for m, r, n in (("m", 0.5, 4), ("o", 0.4, 4), ("p", 0.6, 3))
+    )
+    text = page(tmp_path, *results)
+    assert "made under protocol 3, whose figures are not comparable" in text
+    assert "**60.0**" not in text
+
+
+def test_a_page_of_partial_data_says_what_was_read_first_and_beside_each_row(
+    tmp_path: Path,
+) -> None:
+    from bench.engine.results import _partial
+
+    read = _partial({"train": [300, 60000], "test": [100, 10000]})
+    data = {"digest": "1", "classes": "2", "partial": read}
+    text = page(tmp_path, measured("m", 0.5, data=data), measured("o", 0.6, data=data))
+    first = next(line for line in text.splitlines()[1:] if line and not line.startswith("<!--"))
+    assert first.startswith("**Partial data**: d is 300 of 60,000 train images, 100 of 10,000 test")
+    assert "partial data: 300 of 60,000 train images" in text
+    assert changed(measured("m", 0.5, data=data)).data["partial"] == read
