@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import SMALL, a_result, changed, stages, write_board
+from support import BOARD, SMALL, a_result, changed, stages, write_board
 
 from bench.board.matrix import parse
 from bench.board.networks import read as networks
@@ -19,6 +19,10 @@ from bench.report.numbers import board_of
 from bench.report.published import read as in_print
 
 Bench = Callable[..., Any]
+
+
+def printed(folder: Path) -> object:
+    return in_print(folder, board_of(parse(BOARD)))
 
 
 @pytest.mark.parametrize("name", ["records", "images", "teachers"])
