@@ -218,7 +218,7 @@ def test_two_data_sets_have_a_network_each(tmp_path: Path) -> None:
     names = {record.scales["seen"].features for record in found.records}
     assert len(names) == 2
     page = render(board_of(board), found.records)["README.md"]
-    assert f"## seen-{' / '.join(sorted(names))}, in percent" in page
+    assert f"## seen-{' / '.join(sorted(names))} (lower is better)" in page
     assert "looked at by" not in page
 
 

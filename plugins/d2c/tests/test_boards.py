@@ -159,14 +159,14 @@ def test_its_path_goes_all_the_way(small, registry, tmp_path):
     own = {"latent-dit-l": "ddpm", "latent-sit-l": "euler-250"}
     assert len(made.records) == 5 * 2 * 2 * 2  # methods, networks, samplers, checkpoints
     for record in made.records:
-        walks = own[record["architecture"]] == record["sampler"]
-        assert record["status"] == ("ok" if walks else "unsupported"), record["reason"]
-    walked = [r for r in made.records if r["status"] == "ok"]
-    attached = {r["method"] for r in walked if r["bytes"]["extras"]}
+        walks = own[record.architecture] == record.sampler
+        assert record.ok == walks, record.reason
+    walked = [r for r in made.records if r.ok]
+    attached = {r.method for r in walked if r.bytes["extras"]}
     assert attached == ATTACHED
-    scored = {r["method"] for r in walked if "scorer" in r["passes"]}
+    scored = {r.method for r in walked if "scorer" in r.passes}
     assert scored == {"d2c-select", "d2c-select-only"}
-    assert {r["passes"]["set"]["forward"] for r in walked if r["method"] == "random"} == {0}
+    assert {r.passes["set"].forward for r in walked if r.method == "random"} == {0}
 
 
 @pytest.mark.slow
@@ -206,5 +206,5 @@ def test_a_learnt_pool_goes_all_the_way_on_either_track(registry, tmp_path):
         made = results.run(engine, engine.plan(document.cells()))
         assert [str(failure) for failure in made.failures] == []
         (record,) = made.records
-        assert record["status"] == "ok", record["reason"]
-        assert record["bytes"]["extras"] > 0
+        assert record.ok, record.reason
+        assert record.bytes["extras"] > 0

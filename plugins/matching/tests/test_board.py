@@ -1,11 +1,10 @@
 """The methods on a board, as a user runs them: with the board's backbone and no teacher."""
 
-import json
-
 import pytest
 from typer.testing import CliRunner
 
 from bench.cli import app
+from bench.records.files import read
 
 BOARD = """
 title = "Matching in miniature"
@@ -41,19 +40,18 @@ def records(tmp_path_factory):
     arguments = ["run", str(folder), "--store", str(folder / "store"), "--jobs", "2"]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
-    files = (folder / "records").glob("*.jsonl")
-    return {file.stem: json.loads(file.read_text()) for file in files}
+    return {result.method: result for result in read(folder)}
 
 
 @pytest.mark.slow
 def test_sets_are_made_with_the_backbone_of_the_board(records):
     for method in ("dc", "dsa", "dm"):
-        assert records[method]["parameters"]["backbone"]["width"] == 8
-        assert records[method]["passes"]["set"]["backward"] > 0
-    assert "backbone" not in records["random"]["parameters"]
+        assert records[method].parameters["backbone"]["width"] == 8
+        assert records[method].passes["set"].backward > 0
+    assert "backbone" not in records["random"].parameters
 
 
 @pytest.mark.slow
 def test_students_learn_from_them(records):
     for method in ("dc", "dsa", "dm"):
-        assert records[method]["metrics"]["accuracy"] > 0.3  # of ten classes
+        assert records[method].metrics["accuracy"] > 0.3  # of ten classes

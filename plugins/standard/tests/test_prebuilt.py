@@ -1,5 +1,4 @@
 import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from safetensors.torch import save_file
 
 from bench import BenchError, Missing, Task, TensorSplit, Unsupported
 from bench.checks import checks_for, fixtures, run_checks
+from bench.records.files import read
 from bench.training import toy
 from bench_standard.prebuilt import Prebuilt
 
@@ -469,10 +469,9 @@ def test_a_board_runs_a_file_and_a_folder_from_toml_to_record(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    lines = (board / "records" / "shelved.jsonl").read_text().splitlines()
-    records = {record["ipc"]: record for record in map(json.loads, lines)}
-    assert {ipc: record["status"] for ipc, record in records.items()} == {1: "ok", 2: "ok"}
-    assert {ipc: record["size"] for ipc, record in records.items()} == {1: 8, 2: 16}
-    assert 2 * records[1]["bytes"]["images"] == records[2]["bytes"]["images"]  # all in eight bits
-    assert all(record["metrics"]["toy-accuracy"] > 0.5 for record in records.values())
+    found = {result.ipc: result for result in read(board)}
+    assert {ipc: result.status for ipc, result in found.items()} == {1: "ok", 2: "ok"}
+    assert {ipc: result.size for ipc, result in found.items()} == {1: 8, 2: 16}
+    assert 2 * found[1].bytes["images"] == found[2].bytes["images"]  # all in eight bits
+    assert all(result.metrics["toy-accuracy"] > 0.5 for result in found.values())
     assert "shelved" in (board / "README.md").read_text()

@@ -42,7 +42,7 @@ if __name__ == "__main__":
         and (cell.ipc, cell.seed, cell.architecture) in ((0, 0, "resnet18"), (1, 0, "resnet18"))
     ]
     made = results.run(engine, engine.plan(cells))
-    found = [[r["method"], r["status"], r["images"], r["size"], r["bytes"]] for r in made.records]
+    found = [[r.method, r.status, r.images, r.size, r.bytes] for r in made.records]
     print(json.dumps([found, [str(failure) for failure in made.failures]]))
 """
 
@@ -73,7 +73,7 @@ def small(board):
     """The board with its settings, but few images and steps, and ResNets of width 4."""
     document = tomllib.loads((BOARDS / board / "matrix.toml").read_text())
     document["recipe"]["epochs"] = 1
-    document |= {"ipc": [1], "probe": {"images": 20}}
+    document |= {"ipc": [1], "probe": {"images": 20}, "partial": True}
     document["set"] += [
         {"where": {"method": ["wmdd", "wmdd-uniform", "sre2l", "cda"]}, "iterations": 1},
         {"where": {"architecture": "resnet18"}, "width": 4},
