@@ -36,7 +36,7 @@ WRONG = {
     "shape, ipc 1": "the condensed images have shape [8, 1, 7, 8]; expected [N, 1, 8, 8]",
     "nan, ipc 1": "the condensed images hold NaN or infinity",
     "many, ipc 1": "the condensed set has 9 images; at most 8 are allowed (1 per class, 8 classes)",
-    "loop, ipc 1": "exceeded its time limit of 8 s",
+    "loop, ipc 1": "exceeded its time limit of 15 s",
     "abort, ipc 1": "the process died of SIGABRT",
     "exit, ipc 1": "the process exited with code 3 before the job was done",
     "memory, ipc 1": "exceeded its memory limit of 0.6 GB",
@@ -67,7 +67,7 @@ FAULTS = {
     "metrics": ["toy-accuracy", "broken-metric"],
     "seeds": [0],
     "backbone": "toy-linear",
-    "limits": {"seconds": 8, "memory_gb": 0.6},
+    "limits": {"seconds": 15, "memory_gb": 0.6},
 }
 
 

@@ -17,7 +17,7 @@ from bench.board.matrix import NO_BUDGET, Cell, parse
 from bench.contract.errors import BenchError
 from bench.contract.keys import digest
 from bench.contract.registry import registry_of
-from bench.stages.load import is_current
+from bench.stages.load import is_current, stamp
 from bench.stages.plan import Plan, load_stage, short_of
 from bench.stages.plan import plan as plan_of
 from bench.stages.stage import STAGES, Dataset, Stage, identity_of
@@ -552,8 +552,7 @@ def test_a_field_of_a_data_set_is_in_the_key_of_its_load() -> None:
 
 
 def loaded(*paths: Path) -> Finished:
-    facts = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
-    return Finished("load", "k", "c", {"sources": facts})
+    return Finished("load", "k", "c", {"sources": [[str(p), *stamp(str(p))] for p in paths]})
 
 
 def test_data_are_current_until_a_file_that_they_came_from_changes(tmp_path: Path) -> None:
