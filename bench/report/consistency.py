@@ -72,6 +72,7 @@ def inconsistencies(
         said.add(f"mixed: seeds differ in {_few(sorted(mixed))}")
     elif across:
         said.add(f"mixed: attacks differ in {_few(across)}")
+    apart: dict[str, set[int]] = defaultdict(set)  # seeds by the role of a teacher
     for record in chain(*groups):
         odd = {k: v for k, v in unusual[id(record)].items() if not within(k)}
         recipe = {k.removeprefix("recipe."): v for k, v in odd.items() if k.startswith("recipe.")}
@@ -86,13 +87,16 @@ def inconsistencies(
         for name in odd:
             if name.startswith(TEACHER):
                 role, seed, _ = name.removeprefix(TEACHER).split(".", 2)
-                said.add(f"not paired: another {role} of seed {seed} than in other rows")
+                apart[role].add(int(seed))
         if "protocol" in odd:
             said.add(f"made under protocol {odd['protocol']}, whose figures are not comparable")
         if network := odd.get(f"{EVALUATOR}{metric}"):
             said.add(f"looked at by {network}")
         if f"{MEASURED}{metric}" in odd:
             said.add(f"measured by another version of {metric}")
+    for role, seeds in apart.items():
+        which = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, sorted(seeds)))}"
+        said.add(f"not paired: another {role} of {which} than in other rows")
     return sorted(said)
 
 
