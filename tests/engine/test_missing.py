@@ -138,3 +138,14 @@ def test_a_cell_that_was_declined_holds_as_long_as_its_reason_does(ran: Any) -> 
     assert sound(ran, declined(reason), **many) == BOTH
     assert sound(ran, declined(reason)) == set()  # fewer images are asked for since
     assert sound(ran, **many) == set()  # measured, and too many are asked for since
+
+
+def test_the_code_that_reads_a_data_set_does_not_matter_what_it_holds_does(ran: Any) -> None:
+    def read_otherwise(record: Result) -> Result:
+        return structs.replace(record, code={**record.code, "dataset": "0" * 16})
+
+    def of_others(record: Result) -> Result:
+        return structs.replace(record, data={**record.data, "digest": "0" * 16})
+
+    assert sound(ran, read_otherwise) == BOTH
+    assert sound(ran, of_others) == set()
