@@ -17,7 +17,7 @@ from msgspec import Meta
 from bench.board import networks
 from bench.board.networks import BoardNetwork
 from bench.contract.errors import BenchError
-from bench.contract.fields import expect, shown
+from bench.contract.fields import expect, shown, suggest
 from bench.contract.kinds import KINDS, LONGEST_NAME, NAME, Regime
 from bench.contract.limits import Limits
 from bench.contract.typed import Count, Text, Whole, fault, known, toml, unique
@@ -87,6 +87,7 @@ class Matrix:
     methods: Names = ()
     controls: Names = ()
     ceiling: Names = ()
+    baseline: str = ""  # the one of them that others are compared with
     ipc: Annotated[tuple[Count, ...], Meta(min_length=1)] = ()
     labels: Annotated[tuple[Regime, ...], Meta(min_length=1)] = ("hard",)
     attacks: Names = ()
@@ -189,6 +190,7 @@ def parse(document: Mapping[str, Any], carried: tuple[BoardNetwork, ...] = ()) -
             unique(value, key)
     sets = [name for key in ("methods", "controls", "ceiling") for name in values.get(key, ())]
     unique(sets, "methods, controls and ceiling")
+    _check_baseline(values)
     matrix = Matrix(
         **values | {"recipe": recipe_with(facts.recipe, {}, values.get("recipe", {}), "recipe")},
         define=_definitions(document.get("define", {})),
@@ -203,6 +205,16 @@ def parse(document: Mapping[str, Any], carried: tuple[BoardNetwork, ...] = ()) -
     if "teacher" in matrix.labels and not matrix.backbone:
         raise BenchError('labels "teacher" need a backbone; add backbone = "<architecture>"')
     return matrix
+
+
+def _check_baseline(values: Mapping[str, Any]) -> None:
+    """Raise BenchError for a baseline that has no row at each budget."""
+    name = values.get("baseline", "")
+    compared = (*values.get("controls", ()), *values.get("methods", ()))
+    if name and name not in compared:
+        raise BenchError(
+            f"baseline {name!r} is none of the board's controls and methods{suggest(name, compared)}"
+        )
 
 
 _KEYS = tuple(Matrix.__dataclass_fields__)

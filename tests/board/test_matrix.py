@@ -89,6 +89,8 @@ def test_a_whole_board_is_read() -> None:
     matrix = board()
     assert matrix.datasets == ("toy-data",)
     assert matrix.ceiling == ("toy-full",)
+    assert matrix.baseline == ""
+    assert board(baseline="toy-means").baseline == "toy-means"
     assert matrix.seeds == (0, 1)
     assert matrix.evaluate == "validation"
     assert matrix.recipe == {
@@ -185,6 +187,9 @@ def test_what_a_board_cannot_do_without_is_asked_for(key: str) -> None:
             {"methods": NOTHING, "controls": NOTHING, "ceiling": NOTHING},
             "no methods, controls or ceiling; name at least one",
         ),
+        ({"baseline": 3}, "baseline is 3; expected a text"),
+        ({"baseline": "toy-meens"}, "none of the board's controls and methods; did you mean 'toy-"),
+        ({"baseline": "toy-full"}, "baseline 'toy-full' is none of the board's controls"),
         # tracks
         ({"samplers": ["toy-sampler"]}, "on a classification board; expected attacks"),
         ({"track": "generation", "samplers": ["s"]}, "on a generation board; expected samplers"),
