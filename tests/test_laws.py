@@ -21,7 +21,7 @@ BENCH = Path(bench.__file__).parent
 SOURCES = sorted(BENCH.rglob("*.py"))
 PLUGIN_SOURCES = sorted((ROOT / "plugins").glob("*/src/**/*.py"))
 HEAVY = (
-    *("torch", "torchvision", "diffusers", "timm", "torchattacks", "ot", "sklearn", "scipy"),
+    *("torch", "torchvision", "diffusers", "timm", "torchattacks", "ot", "sklearn"),
     *("cv2", "imagecorruptions", "numba", "PIL", "skimage"),
 )
 LIGHT = ("contract", "store", "records", "tracks", "board", "report")

@@ -96,6 +96,8 @@ class Matrix:
     backbone: str = ""  # the network of teachers
     denoiser: str = ""  # the network of scorers
     teacher: str = ""  # labels the views for methods that name no teacher
+    question: str = ""  # what the board asks, for readers of the index
+    scale: str = ""  # what is smaller here than in print
     evaluate: Literal["test", "validation"] = "test"
     frozen: str = ""  # why it is run no more
     partial: Partial = False  # data sets that may have other counts than those in print
@@ -213,7 +215,8 @@ def _check_baseline(values: Mapping[str, Any]) -> None:
     compared = (*values.get("controls", ()), *values.get("methods", ()))
     if name and name not in compared:
         raise BenchError(
-            f"baseline {name!r} is none of the board's controls and methods{suggest(name, compared)}"
+            f"baseline {name!r} is none of the board's controls and methods"
+            f"{suggest(name, compared)}"
         )
 
 

@@ -116,7 +116,7 @@ def _shared(record: Result) -> dict[str, Any]:
         **{f"data.{name}": value for name, value in record.data.items()},
         **({"images_hash": record.images_hash} if record.images_hash else {}),
         "protocol": record.protocol,
-        **_teachers(record),
+        **teachers(record),
         **{kind: given.get(kind, {}) for kind in OF_TABLE if kind in given or kind in code},
     }
 
@@ -129,7 +129,7 @@ def unpaired(odd: Mapping[str, Any]) -> bool:
     return any(name.startswith((TEACHER, "protocol")) for name in odd)
 
 
-def _teachers(record: Result) -> dict[str, str]:
+def teachers(record: Result) -> dict[str, str]:
     """The networks that have had a part in a record, under what they are trained as.
 
     On another machine, or by other code, the same training comes to another network.

@@ -25,11 +25,32 @@ from bench.report.model import (
     text_of,
 )
 
+LINES = 150  # of a page in a repository
 
-def rendered(page: Page) -> str:
-    """A whole page."""
-    blocks = (*page.introduction, *page.results, *page.rest)
-    return "\n\n".join(_chunks(Section(page.title, blocks), 1)) + "\n"
+
+def rendered(page: Page, lines: int = LINES) -> str:
+    """The first screen, and of the further sections those that fit; the page names the others."""
+    blocks = (*page.summary, *page.introduction)
+    chunks = [*_chunks(Section(page.title, blocks), 1)]
+    room = lines - _height(chunks) - 2
+    left = []
+    for section in (*page.results, *page.rest):
+        found = [*_chunks(section, 2)]
+        if _height(found) <= room:
+            chunks += found
+            room -= _height(found)
+        else:
+            left.append(section.title)
+    if left:
+        said = ("Not on this page: ", "; ".join(left), ". ", Span("table.csv", "code"))
+        whole = (" has every figure; ", Span("bench site OUT .", "code"), " builds a page of all.")
+        chunks.append(line((*said, *whole)))
+    return "\n\n".join(chunks) + "\n"
+
+
+def _height(chunks: Sequence[str]) -> int:
+    """Lines, each chunk with an empty one after it."""
+    return sum(chunk.count("\n") + 2 for chunk in chunks)
 
 
 def escaped(text: str) -> str:

@@ -69,9 +69,10 @@ class Value:
     sd: float | None = None
     n: int = 0
     form: Form = PLAIN
-    best: bool = False  # one of the best of those that it is compared with, as displayed
+    best: bool = False  # not distinguishable from the best of those that it is compared with
     declined: bool = False
     notes: tuple[str, ...] = ()
+    interval: tuple[float, float] | None = None  # 95 %
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,11 @@ def text_of(cell: Cell) -> str:
             if mean is None:
                 return DECLINED if cell.declined else MISSING
             shown = cell.form.shown(mean)
-            return shown if sd is None else f"{shown} ± {cell.form.shown_spread(sd)}"
+            if sd is not None:
+                return f"{shown} ± {cell.form.shown_spread(sd)}"
+            if cell.interval:
+                return f"{shown} [{', '.join(map(cell.form.shown, cell.interval))}]"
+            return shown
 
 
 def budget(ipc: int) -> Cell:
@@ -204,7 +209,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Page:
-    """All that a board shows: an introduction, `results`, the rest.
+    """All that a board shows: the first screen, an introduction, `results`, the rest.
 
     `results` are a section for values in print, if there are any, and one for each metric.
     """
@@ -214,6 +219,7 @@ class Page:
     results: tuple[Section, ...]
     rest: tuple[Section, ...]
     figures: Frame
+    summary: tuple[Block, ...] = ()
 
 
 def tables(page: Page) -> Iterator[tuple[tuple[str, ...], Table]]:
@@ -229,4 +235,4 @@ def tables(page: Page) -> Iterator[tuple[tuple[str, ...], Table]]:
                 case Section(title, inner):
                     yield from walk(inner, (*headings, title))
 
-    yield from walk((*page.introduction, *page.results, *page.rest), (page.title,))
+    yield from walk((*page.summary, *page.introduction, *page.results, *page.rest), (page.title,))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter
@@ -21,7 +21,7 @@ from msgspec import structs
 
 from bench.board.matrix import Matrix
 from bench.records.record import Scale
-from bench.records.result import Result, at_step, unpack
+from bench.records.result import Result, at_step, pack, unpack
 from bench.report.model import PERCENT, PLAIN
 
 
@@ -49,6 +49,9 @@ class Board:
     samplers: tuple[str, ...] = ()
     checkpoints: tuple[int, ...] = ()
     frozen: str = ""  # why it is run no more
+    baseline: str = ""  # the row that others are compared with
+    question: str = ""
+    scale: str = ""  # what is smaller here than in print
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -80,9 +83,6 @@ def board_of(matrix: Matrix) -> Board:
 ROW = ("dataset", "architecture", "labels", "ipc", "method")
 COLUMNS = (*ROW, "role", "column", "metric", "mean", "sd", "n", "images", "size", "bytes")
 """Columns of `tidy`, and of `table.csv`."""
-
-PEERS = ["dataset", "architecture", "labels", "ipc", "column", "metric"]
-"""Rows that agree on these are compared with each other."""
 
 
 def on_board(board: Board, records: Iterable[Result]) -> list[Result]:
@@ -222,7 +222,8 @@ def robust(board: Board, records: Sequence[Result]) -> list[Result]:
             if place[0] == dataset and whole and same and joined:
                 survived = np.logical_and.reduce([bits[id(record)] for record in found])
                 mean = float(survived.mean())
-                both = {"attack": joint, "metrics": dict.fromkeys(joined, mean)}
+                both = {"metrics": dict.fromkeys(joined, mean), "correct": pack(survived)}
+                both |= {"attack": joint}
                 derived.append(structs.replace(found[0], **both))
     return derived
 
@@ -299,23 +300,3 @@ def _row(board: Board, key: tuple[Any, ...], group: list[Result]) -> dict[str, A
 def display(value: float, rate: bool) -> str:
     """A mean as a table prints it: a rate in percent with one decimal, else four digits."""
     return (PERCENT if rate else PLAIN).shown(value)
-
-
-def best(table: pd.DataFrame, scale: Mapping[str, Scale]) -> pd.Series[bool]:
-    """Which rows of `tidy` are the best of their `PEERS`, compared as displayed: ties share.
-
-    `scale` is that of `scales`. The ceiling does not compete, nor does a metric that does not rank.
-    """
-    sign = {"higher": 1, "lower": -1, "neither": 0}
-    score = pd.Series(
-        [
-            sign[scale[metric].better] * float(display(mean, scale[metric].rate))
-            for mean, metric in zip(table["mean"], table["metric"], strict=True)
-        ],
-        index=table.index,
-        dtype=float,
-    )
-    ranked = table["metric"].map(lambda metric: scale[metric].better != "neither").astype(bool)
-    competes = (table["role"] != "ceiling") & ranked
-    top = score.where(competes).groupby([table[name] for name in PEERS]).transform("max")
-    return competes & (score == top)

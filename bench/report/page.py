@@ -14,7 +14,17 @@ import pandas as pd
 
 from bench.contract.files import write_text
 from bench.records.result import Result
-from bench.report import costs, csv, markdown, matched, pictures, published, relations, results
+from bench.report import (
+    costs,
+    csv,
+    markdown,
+    matched,
+    pictures,
+    published,
+    relations,
+    results,
+    summary,
+)
 from bench.report.model import (
     MISSING,
     Block,
@@ -27,8 +37,9 @@ from bench.report.model import (
     Span,
     Words,
 )
-from bench.report.numbers import Board, on_board, on_one_scale, tidy
+from bench.report.numbers import Board, on_board, on_one_scale, scales, tidy
 from bench.report.published import InPrint
+from bench.report.standing import standings, with_standings
 from bench.tracks import TRACKS
 
 NOTHING = InPrint()
@@ -42,12 +53,13 @@ def build(
 ) -> Page:
     """The page of a board; `faults` are lines of its records that could not be read."""
     shown = relations.flagged(on_one_scale(board, on_board(board, records)))
-    table = tidy(board, shown)
+    scale = scales(board, shown)
+    stand = standings(board, shown, scale)
+    table = with_standings(tidy(board, shown), stand)
     measured = results.sections(board, shown, table)
     return Page(
         board.title,
         (
-            *_partial(shown),
             *_introduction(board),
             *_left_out(faults),
             *(() if measured else [Paragraph(("No records yet.",))]),
@@ -60,6 +72,7 @@ def build(
             *_components(board, shown),
         ),
         _frame(table),
+        (*_first_lines(board, shown), *summary.blocks(board, shown, table, scale, stand)),
     )
 
 
@@ -93,34 +106,34 @@ def write_files(folder: Path, files: Mapping[str, str]) -> None:
         write_text(folder / name, text)
 
 
+def _first_lines(board: Board, records: Iterable[Result]) -> tuple[Block, ...]:
+    """What the board asks, at which scale, and what has to be known before any figure is read."""
+    frozen = (Paragraph((Span("Frozen", "strong"), f": {board.frozen}")),) if board.frozen else ()
+    said = " ".join(filter(None, (board.question, board.scale and f"Scale: {board.scale}.")))
+    return (*frozen, *_partial(records), *([Paragraph((said,))] if said else []))
+
+
 def _introduction(board: Board) -> tuple[Block, ...]:
     n = len(board.seeds)
     spread = (
-        f"Figures are means; ± is the standard deviation over n = {n} seeds; no claim of "
-        "significance is made."
+        f"Figures are means; ± is the standard deviation over n = {n} seeds."
         if n > 1
-        else "Every figure is of one seed; no claim of significance is made."
+        else "Every figure is of one seed."
     )
     made_from = (
         *("Generated from ", Span("matrix.toml", "code"), " and ", Span("records/", "code")),
         "; edits here are overwritten. In this folder:",
     )
     commands = (
-        "bench run .          # measure the cells that are missing\n"
+        "bench run .  # measure the cells that are missing\n"
+        "bench run . --methods NAME --missing  # add a row\n"
         "bench leaderboard .  # rebuild this page and table.csv"
     )
-    bold = ": the best of its IPC as displayed. Ties share it; the full set is left out."
     legend: tuple[Words, ...] = (
         ("IPC: images per class. Images, Bytes: what the condensed set weighs.",),
-        (Span("Bold", "strong"), bold),
-        (Span("Italics", "emphasis"), ": controls."),
         (f"{MISSING}: not measured. n/a: declined, for the reason in the footnote.",),
     )
-    frozen = (Paragraph((Span("Frozen", "strong"), f": {board.frozen}")),) if board.frozen else ()
-    return (
-        *frozen,
-        *(Paragraph(made_from), Code(commands, "sh"), Paragraph((spread,)), Items(legend)),
-    )
+    return (Paragraph(made_from), Code(commands, "sh"), Paragraph((spread,)), Items(legend))
 
 
 def _partial(records: Iterable[Result]) -> tuple[Block, ...]:

@@ -25,7 +25,6 @@ from bench.report.consistency import (
     inconsistencies,
     recipe_of,
     typical,
-    unpaired,
     unusual,
 )
 from bench.report.model import (
@@ -42,7 +41,7 @@ from bench.report.model import (
     Value,
     budget,
 )
-from bench.report.numbers import Board, ball, best, columns, scales
+from bench.report.numbers import Board, ball, columns, scales
 
 UNKNOWN = Scale(better="neither")  # of a metric without a figure
 Place = tuple[str, str, str]  # data set, architecture, labels
@@ -67,16 +66,6 @@ class _Shown:
         return [record for group in self.found.values() for record in group]
 
     @cached_property
-    def unpaired(self) -> set[tuple[int, str]]:
-        """IPC and column where rows of different teachers stand: none of them is the best."""
-        return {
-            (ipc, column)
-            for column, attacks in self.heads.items()
-            for (ipc, _, attack), group in self.found.items()
-            if attack in attacks and any(unpaired(self.odd.get(id(r), {})) for r in group)
-        }
-
-    @cached_property
     def settings(self) -> dict[str, set[str]]:
         """The settings of each attack or sampler that ran; several where cells differ."""
         settings: dict[str, set[str]] = {column: set() for column in self.board.columns}
@@ -87,10 +76,13 @@ class _Shown:
 
 
 def sections(board: Board, records: Sequence[Result], table: pd.DataFrame) -> tuple[Section, ...]:
-    """The sections of all metrics; none if there is nothing to show. `table` is that of `tidy`."""
+    """The sections of all metrics; none if there is nothing to show.
+
+    `table` is that of `tidy`, with `standing.with_standings`.
+    """
     scale = scales(board, records)
     measured: dict[tuple[str, ...], dict[Spot, Any]] = defaultdict(dict)
-    for row in table.assign(best=best(table, scale)).to_dict("records"):
+    for row in table.to_dict("records"):
         place = (row["dataset"], row["architecture"], row["labels"])
         measured[row["metric"], *place][row["ipc"], row["method"], row["column"]] = row
     evidence = _by_place(records)
@@ -232,7 +224,7 @@ def _figure(shown: _Shown, spot: Spot) -> Value:
         row["sd"] if row["n"] > 1 else None,
         row["n"],
         PERCENT if shown.scale.rate else PLAIN,
-        best=bool(row["best"]) and (spot[0], spot[2]) not in shown.unpaired,
+        best=bool(row["tied"]),
         notes=(*reasons, *_remarks(shown, spot, row["n"])),
     )
 

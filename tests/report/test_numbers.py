@@ -1,4 +1,4 @@
-"""Records -> numbers: means, spreads, robustness per image, and who is best."""
+"""Records -> numbers: means, spreads, and robustness per image."""
 
 import math
 from dataclasses import replace
@@ -16,7 +16,6 @@ from bench.report.numbers import (
     COLUMNS,
     Board,
     balls,
-    best,
     columns,
     display,
     on_board,
@@ -137,7 +136,6 @@ def test_no_records_make_an_empty_table():
     table = tidy(BOARD, [])
     assert tuple(table.columns) == COLUMNS
     assert len(table) == 0
-    assert best(table, {}).tolist() == []
 
 
 def test_unsupported_cells_have_no_figure():
@@ -332,49 +330,6 @@ def test_a_figure_is_displayed_in_percent_or_four_digits(value, rate, text):
     assert display(value, rate) == text
 
 
-def best_of(means, metric="right", roles=None):
-    table = pd.DataFrame(
-        {
-            **dict.fromkeys(("dataset", "architecture", "labels", "column"), "x"),
-            "ipc": 1,
-            "metric": metric,
-            "mean": means,
-            "role": roles or ["method"] * len(means),
-        }
-    )
-    return best(table, record().scales).tolist()
-
-
-def test_the_best_is_the_highest_or_the_lowest():
-    assert best_of([0.1, 0.3, 0.2]) == [False, True, False]
-    assert best_of([0.1, 0.3, 0.2], "distance") == [True, False, False]
-
-
-def test_a_metric_that_does_not_rank_has_no_best():
-    made = [record("1000"), record("1111", method="beta")]
-    read = scales(BOARD, made)
-    neither = {**read, "right": Scale(better="neither", unit="fraction")}
-    table = tidy(BOARD, made)
-    assert set(table[best(table, read)]["metric"]) == {*read}
-    assert set(table[best(table, neither)]["metric"]) == {*read} - {"right"}
-
-
-def test_what_looks_equal_shares_the_best():
-    assert best_of([0.93149, 0.93101, 0.9304]) == [True, True, False]
-    assert best_of([12.3456, 12.3461, 12.36], "distance") == [True, True, False]
-
-
-def test_the_ceiling_does_not_compete_but_controls_do():
-    assert best_of([0.2, 0.3, 0.9], roles=["method", "control", "ceiling"]) == [False, True, False]
-    assert best_of([0.9], roles=["ceiling"]) == [False]
-    assert best_of([0.9, 0.9], roles=["method", "ceiling"]) == [True, False]
-
-
-def test_budgets_do_not_compete_with_each_other():
-    table = tidy(BOARD, [record("1000", ipc=1), record("1111", ipc=10)])
-    assert best(table, scales(BOARD, [record()])).all()
-
-
 @given(
     st.lists(
         st.builds(
@@ -435,16 +390,3 @@ def test_samples_off_the_axes_are_not_shown():
     off = [sampled("other"), sampled(step=250), record()]
     assert on_board(SAMPLED, [*on, *off]) == on
     assert on_board(BOARD, [*on, record()]) == [record()]
-
-
-def test_the_best_of_a_checkpoint_is_the_smallest_distance_and_no_ceiling():
-    made = [
-        sampled(distance=2.0),
-        sampled(method="beta", distance=1.0),
-        sampled(method="all", ipc=0, distance=0.5),
-        sampled(step=500, distance=3.0),
-        sampled(method="beta", step=500, distance=4.0),
-    ]
-    table = tidy(SAMPLED, made)
-    top = table[best(table, scales(SAMPLED, made)) & (table["metric"] == "distance")]
-    assert top[["column", "method"]].values.tolist() == [["few @ 500", "alpha"], ["few", "beta"]]

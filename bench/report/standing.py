@@ -1,0 +1,158 @@
+"""Where a figure stands among those that it is compared with.
+
+The arithmetic is `bench.report.statistics`; here records are brought into its terms: which rows
+compete, and which of them share seeds, test images and teachers.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.records.record import Scale
+from bench.records.result import Result, unpack
+from bench.report.consistency import teachers
+from bench.report.numbers import Board, robust
+from bench.report.statistics import LEVEL, Difference, Row, alike, estimate, verdicts
+
+Key = tuple[str, str, str, int, str, str, str]
+"""data set, architecture, labels, IPC, method, column, metric"""
+
+Group = tuple[str, str, str, int, str, str]
+"""The same without the method: rows of one group compete."""
+
+SAME = 1e-5  # how far a share of right images, which is rounded, may lie from its bits
+
+
+@dataclass(frozen=True)
+class Over:
+    """A difference to the baseline; whether it holds after Holm's correction."""
+
+    found: Difference
+    significant: bool
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Of one figure: its 95 % interval, and its place among those that it competes with.
+
+    `ranks` are the first and the last place that it may have; () where it does not compete.
+    `mixed`: rows that it competes with have another teacher of one seed, or another protocol.
+    """
+
+    interval: tuple[float, float] | None = None
+    ranks: tuple[int, ...] = ()
+    over: Over | None = None
+    mixed: bool = False
+
+    @property
+    def tied(self) -> bool:
+        """May it be the best of what was measured alike?"""
+        return self.ranks[:1] == (1,) and not self.mixed
+
+
+@dataclass(frozen=True)
+class Standings:
+    """Of all figures of a board; of its main metric, how many adjacent ranks are told apart."""
+
+    of: Mapping[Key, Standing] = field(default_factory=dict)
+    adjacent: int = 0
+    separable: int = 0
+
+    def get(self, key: Key) -> Standing:
+        return self.of.get(key, Standing())
+
+
+def standings(board: Board, records: Sequence[Result], scale: Mapping[str, Scale]) -> Standings:
+    """Compare all rows of a board that compete; `scale` is that of `numbers.scales`."""
+    groups: dict[Group, dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
+    for record in [*(r for r in records if r.ok), *robust(board, records)]:
+        place = (record.dataset, record.architecture, record.labels, record.ipc, record.column)
+        for metric in record.metrics:
+            if metric in scale:
+                groups[(*place, metric)][record.method].append(record)
+    found: dict[Key, Standing] = {}
+    adjacent = separable = 0
+    bits: dict[int, NDArray[np.int8]] = {}
+    for group, methods in groups.items():
+        rows = {name: _row(name, group[5], of_row, bits) for name, of_row in methods.items()}
+        better = scale[group[5]].better
+        competing = [
+            row
+            for name, row in rows.items()
+            if board.role(name) != "ceiling"
+            and better != "neither"
+            and estimate(row).variance is not None  # of one seed nothing can be said
+        ]
+        mixed = any(not alike(one, other) for one, other in combinations(competing, 2))
+        said = verdicts(competing, higher=better == "higher", baseline=board.baseline)
+        if group[5] == board.metrics[0]:
+            adjacent += len(said.neighbours)
+            separable += said.separable
+        for name, row in rows.items():
+            over = said.over.get(name)
+            found[(*group[:4], name, *group[4:])] = Standing(
+                _interval(row),
+                said.ranks.get(name, ()),
+                Over(over[0], over[1] <= LEVEL) if over else None,
+                mixed,
+            )
+    return Standings(found, adjacent, separable)
+
+
+def with_standings(table: pd.DataFrame, found: Standings) -> pd.DataFrame:
+    """`tidy` with the columns `low`, `high` (95 %) and `tied` (may it be the best?)."""
+    names = ["dataset", "architecture", "labels", "ipc", "method", "column", "metric"]
+    stand = [found.get(key) for key in table[names].itertuples(index=False, name=None)]
+    intervals = [one.interval or (np.nan, np.nan) for one in stand]
+    return table.assign(
+        low=[low for low, _ in intervals],
+        high=[high for _, high in intervals],
+        tied=[one.tied for one in stand],
+    )
+
+
+def _interval(row: Row) -> tuple[float, float] | None:
+    """95 %, within what a share can be."""
+    found = estimate(row).interval
+    if found is None or row.right is None:
+        return found
+    return max(found[0], 0.0), min(found[1], 1.0)
+
+
+def _row(
+    name: str, metric: str, records: Iterable[Result], known: dict[int, NDArray[np.int8]]
+) -> Row:
+    """The records of a row; `known` keeps the bits of each, by `id`, for its other metrics."""
+    by_seed = {record.seed: record for record in sorted(records, key=lambda r: r.seed)}
+    values = {seed: float(record.metrics[metric]) for seed, record in by_seed.items()}
+    right: list[NDArray[np.int8]] = []
+    for seed, record in by_seed.items():
+        if not record.correct:
+            break
+        if id(record) not in known:
+            known[id(record)] = unpack(record.correct, record.images).astype(np.int8)
+        bits = known[id(record)]
+        if abs(bits.mean() - values[seed]) > SAME or len(bits) != len(right[0] if right else bits):
+            break
+        right.append(bits)
+    hashes = {record.images_hash for record in by_seed.values()}
+    shares = len(right) == len(by_seed) and len(hashes) == 1
+    return Row(
+        name,
+        values,
+        np.stack(right) if shares else None,
+        min(hashes),
+        {seed: _made_by(record) for seed, record in by_seed.items()},
+    )
+
+
+def _made_by(record: Result) -> dict[str, str]:
+    shared = {"protocol": str(record.protocol), "images": record.images_hash}
+    return {**shared, **record.data, **teachers(record)}

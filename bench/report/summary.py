@@ -1,0 +1,297 @@
+"""The first screen of a page: who wins, by how much, is that significant, and at what cost.
+
+A table for each place (a data set, an architecture, a regime of labels) has the main metric in the
+first column of attacks or samplers, the best row of each budget first. A board with more rows than
+a screen holds shows the first ones of each budget and the baseline, and says how many it leaves
+out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import pandas as pd
+
+from bench.records.record import Scale
+from bench.records.result import Result
+from bench.report.model import (
+    COUNT,
+    PERCENT,
+    PLAIN,
+    Block,
+    Cell,
+    Column,
+    Form,
+    Items,
+    Name,
+    Paragraph,
+    Section,
+    Span,
+    Table,
+    Value,
+    Words,
+    budget,
+)
+from bench.report.numbers import Board
+from bench.report.standing import Key, Standing, Standings
+
+ROWS = 72  # of all tables together
+LEAST = 3  # rows of a budget, beside the baseline
+UNCERTAIN = "not significant at 5 %"
+PASSES = (
+    "Passes: images that went through a network, forward or back, to make one set, its teacher "
+    "included."
+)
+UNPAIRED = "not paired: another teacher, protocol or seeds"
+
+Place = tuple[str, str, str]
+Figures = Mapping[Any, Mapping[Any, Any]]  # rows of `tidy`, by `Key`
+
+
+@dataclass(frozen=True)
+class _View:
+    """What the tables of the first screen show of a board."""
+
+    board: Board
+    metric: str
+    scale: Scale
+    main: str  # the column by which rows are sorted
+    hard: Mapping[str, str]  # data set -> the column of the hardest attack, if any
+    figures: Figures
+    standings: Standings
+    passes: Mapping[tuple[str, int, str], float]  # of condensation, by data set, IPC and method
+
+    @property
+    def form(self) -> Form:
+        return PERCENT if self.scale.rate else PLAIN
+
+    def key(self, place: Place, ipc: int, method: str, column: str) -> Key:
+        return (*place, ipc, method, column, self.metric)
+
+
+def blocks(
+    board: Board,
+    records: Sequence[Result],
+    table: pd.DataFrame,
+    scale: Mapping[str, Scale],
+    standings: Standings,
+) -> tuple[Block, ...]:
+    """The blocks of the first screen; none where the main metric has no figure."""
+    names = ["dataset", "architecture", "labels", "ipc", "method", "column", "metric"]
+    keys = table[names].itertuples(index=False, name=None)
+    figures: Figures = dict(zip(keys, table.to_dict("records"), strict=True))
+    metric = board.metrics[0]
+    if metric not in scale or not (main := _main(board, figures)):
+        return ()
+    hard = {dataset: _hardest(board, dataset, main, figures) for dataset in board.datasets}
+    passes = _passes(records)
+    view = _View(board, metric, scale[metric], main, hard, figures, standings, passes)
+    places = [p for p in product(board.datasets, board.architectures, board.labels)
+              if _groups(view, p)]  # fmt: skip
+    groups = {place: _groups(view, place) for place in places}
+    count = sum(len(found) for found in groups.values())
+    most = max(LEAST, ROWS // max(count, 1))
+    parts = [Section(_title(board, place), _blocks(view, place, groups[place], most))
+             for place in places]  # fmt: skip
+    return (_winners(view, groups), *parts, _legend(standings))
+
+
+def _main(board: Board, figures: Figures) -> str:
+    """The first column that has a figure of the main metric."""
+    filled = {key[5] for key in figures if key[6] == board.metrics[0]}
+    wanted = board.samplers or board.attacks
+    return next((column for column in wanted if column in filled), "")
+
+
+def _hardest(board: Board, dataset: str, main: str, figures: Figures) -> str:
+    """The column that leaves least standing, over the rows that have most columns; "" if none."""
+    if not board.attacks:
+        return ""
+    sums: dict[str, list[float]] = defaultdict(list)
+    for (of, _, _, _, _, column, metric), row in figures.items():
+        if of == dataset and column != main and metric == board.metrics[0]:
+            sums[column].append(row["mean"])
+    if not sums:
+        return ""
+    return max(sums, key=lambda column: (len(sums[column]), -_mean(sums[column]), column))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _passes(records: Sequence[Result]) -> dict[tuple[str, int, str], float]:
+    """Images through a network, forward and back, that making a set has cost, teacher included."""
+    found: dict[tuple[str, int, str], dict[str, float]] = defaultdict(dict)
+    for record in records:
+        for role in ("teacher", "scorer", "set"):
+            if role in record.passes and role in record.content:
+                spent = record.passes[role]
+                key = (record.dataset, record.ipc, record.method)
+                found[key][record.content[role]] = spent.forward + spent.backward
+    sets: dict[tuple[str, int, str], set[str]] = defaultdict(set)
+    for record in records:
+        if "set" in record.content:
+            sets[record.dataset, record.ipc, record.method].add(record.content["set"])
+    return {k: math.fsum(spent.values()) / max(len(sets[k]), 1) for k, spent in found.items()}
+
+
+def _groups(view: _View, place: Place) -> dict[int, list[str]]:
+    """The methods of each budget that have a figure, the best first."""
+    sign = -1 if view.scale.better == "higher" else 1
+    found: dict[int, list[tuple[float, int, str]]] = defaultdict(list)
+    for position, (ipc, method) in enumerate(view.board.rows):
+        row = view.figures.get(view.key(place, ipc, method, view.main))
+        if row:
+            order = sign * row["mean"] if view.scale.better != "neither" else 0.0
+            found[ipc].append((order, position, method))
+    return {ipc: [method for _, _, method in sorted(rows)] for ipc, rows in found.items()}
+
+
+def _title(board: Board, place: Place) -> str:
+    dataset, architecture, labels = place
+    return f"{dataset} · {architecture}" + (f" · {labels} labels" if board.attacks else "")
+
+
+# ---- who wins
+
+
+def _winners(view: _View, groups: Mapping[Place, Mapping[int, Sequence[str]]]) -> Items:
+    """One line a place: who leads at each budget, and who is not distinguishable from that."""
+    return Items(
+        tuple(
+            (
+                *(Span(_title(view.board, place), "strong"), ": "),
+                *(word for words in _leaders(view, place, of_place) for word in words),
+            )
+            for place, of_place in groups.items()
+        )
+    )
+
+
+def _leaders(view: _View, place: Place, groups: Mapping[int, Sequence[str]]) -> Iterator[Words]:
+    budgets = [ipc for ipc in groups if ipc]
+    for ipc in budgets:
+        first = groups[ipc][0]
+        mean = view.figures[view.key(place, ipc, first, view.main)]["mean"]
+        tied = [m for m in groups[ipc][1:] if _standing(view, place, ipc, m).tied]
+        said = f"IPC {ipc} {first} {view.form.shown(mean)}"
+        if tied:
+            said += f" (tied: {', '.join(tied[:4])}{_more(len(tied) - 4)})"
+        yield (said + ("; " if ipc != budgets[-1] else "."),)
+
+
+def _more(count: int) -> str:
+    return f" and {count} more" if count > 0 else ""
+
+
+def _standing(view: _View, place: Place, ipc: int, method: str, column: str = "") -> Standing:
+    return view.standings.get(view.key(place, ipc, method, column or view.main))
+
+
+# ---- tables
+
+
+def _blocks(
+    view: _View, place: Place, groups: Mapping[int, Sequence[str]], most: int
+) -> tuple[Block, ...]:
+    board = view.board
+    hard = view.hard[place[0]]
+    shown = {ipc: _chosen(board, methods, most) for ipc, methods in groups.items()}
+    baseline = board.baseline
+    percent = ", %" if view.scale.rate else ""
+    heads = (
+        Column("IPC", key=True, merged=True),
+        Column("Method", key=True, left=True),
+        Column("Rank"),
+        Column(f"{view.metric}, {view.main}{percent}"),
+        *([Column(f"Over {baseline}")] if baseline else []),
+        *([Column(f"{hard}{percent}")] if hard else []),
+        *(Column("Bytes"), Column("Passes")),
+    )
+    rows = tuple(
+        _row(view, place, ipc, method) for ipc, methods in shown.items() for method in methods
+    )
+    left = {ipc: len(methods) - len(shown[ipc]) for ipc, methods in groups.items()}
+    said = "; ".join(
+        f"{'IPC ' + str(ipc) if ipc else 'full set'}: {n}" for ipc, n in left.items() if n
+    )
+    table = Table(heads, rows)
+    return (table, Paragraph((f"Further rows, below these: {said}.",))) if said else (table,)
+
+
+def _chosen(board: Board, methods: Sequence[str], most: int) -> list[str]:
+    """The first ones, and the baseline."""
+    if len(methods) <= most + 1:
+        return list(methods)
+    first = list(methods[:most])
+    return first if board.baseline in first or board.baseline not in methods else [
+        *first, board.baseline]  # fmt: skip
+
+
+def _row(view: _View, place: Place, ipc: int, method: str) -> tuple[Cell, ...]:
+    board, form = view.board, view.form
+    row = view.figures[view.key(place, ipc, method, view.main)]
+    stands = _standing(view, place, ipc, method)
+    hard = view.hard[place[0]]
+    cells: list[Cell] = [
+        budget(ipc),
+        Name(method, board.role(method)),
+        _rank(stands, ipc),
+        _figure(row, stands, form),
+    ]
+    if board.baseline:
+        cells.append(_over(stands, form, ipc == 0 or method == board.baseline))
+    if hard:
+        other = view.figures.get(view.key(place, ipc, method, hard))
+        cells.append(
+            _figure(other, _standing(view, place, ipc, method, hard), form) if other else Value()
+        )
+    spent = view.passes.get((place[0], ipc, method))
+    return (*cells, Value(row["bytes"], form=COUNT), Value(spent, form=COUNT))
+
+
+def _rank(stands: Standing, ipc: int) -> Cell:
+    if not ipc or not stands.ranks:
+        return Value()
+    low, high = stands.ranks
+    return Name(str(low) if low == high else f"{low} to {high}")
+
+
+def _figure(row: Mapping[str, Any], stands: Standing, form: Form) -> Value:
+    mean, n = row["mean"], row["n"]
+    return Value(mean, None, n, form, best=stands.tied, interval=stands.interval)
+
+
+def _over(stands: Standing, form: Form, itself: bool) -> Value:
+    if itself or stands.over is None:
+        return Value()
+    found, signed = stands.over.found, replace(form, number=f"+{form.number}")
+    notes = (() if stands.over.significant else (UNCERTAIN,)) + (
+        () if found.paired else (UNPAIRED,)
+    )
+    mean = found.estimate.mean
+    return Value(mean, None, found.seeds, signed, interval=found.estimate.interval, notes=notes)
+
+
+def _legend(standings: Standings) -> Items:
+    told = f"{standings.separable} of {standings.adjacent} adjacent ranks of this board"
+    return Items(
+        (
+            (
+                "In brackets: 95 % intervals, over seeds and test images. ",
+                *(Span("Bold", "strong"), ": not distinguishable from the best at 5 %. "),
+                *(Span("Italics", "emphasis"), ": controls."),
+            ),
+            (
+                "Rank: the places that a row may have at 5 % (Holm). ",
+                f"{told} are told apart." if standings.adjacent else "",
+            ),
+            (PASSES,),
+        )
+    )
