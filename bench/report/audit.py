@@ -228,8 +228,8 @@ def _rules(judged: Sequence[tuple[Ranking, Sequence[Pair]]]) -> tuple[model.Word
         "explained is taken as a standard deviation: a standard error would separate fewer."
     )
     limits = (
-        "A separable order may be wrong: ± knows neither which test images were drawn, nor of a baseline "
-        "that was trained by another protocol."
+        "A separable order may be wrong: ± knows neither which test images were drawn, nor of a "
+        "baseline that was trained by another protocol."
     )
     second_hand = "Second-hand: the figures were read elsewhere than in the source."
     return written, (test,), (assumed,), (limits,), (second_hand,)

@@ -117,9 +117,10 @@ def write_tables(board: Path) -> list[str]:
 
 def page_of(board: Path) -> Page:
     """The page that follows from the records of a board."""
-    found, axes = read_all(board), board_of(read_matrix(board))
-    faults = tuple(map(str, found.faults))
-    return page.build(axes, found.results, published.read(board, axes), faults)
+    found, matrix = read_all(board), read_matrix(board)
+    axes, faults = board_of(matrix), tuple(map(str, found.faults))
+    in_print = published.read(board, axes)
+    return page.build(axes, found.results, in_print, faults, matrix.baseline)
 
 
 def _tables(board: Path) -> dict[str, str]:

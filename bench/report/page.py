@@ -14,7 +14,18 @@ import pandas as pd
 
 from bench.contract.files import write_text
 from bench.records.result import Result
-from bench.report import costs, csv, markdown, matched, pictures, published, relations, results
+from bench.report import (
+    composite,
+    costs,
+    csv,
+    gains,
+    markdown,
+    matched,
+    pictures,
+    published,
+    relations,
+    results,
+)
 from bench.report.model import (
     MISSING,
     Block,
@@ -39,8 +50,12 @@ def build(
     records: Iterable[Result],
     in_print: InPrint = NOTHING,
     faults: Sequence[str] = (),
+    baseline: str = "",
 ) -> Page:
-    """The page of a board; `faults` are lines of its records that could not be read."""
+    """The page of a board; `faults` are lines of its records that could not be read.
+
+    `baseline` is the method that others are compared with; "" is none.
+    """
     shown = relations.flagged(on_one_scale(board, on_board(board, records)))
     table = tidy(board, shown)
     measured = results.sections(board, shown, table)
@@ -54,6 +69,8 @@ def build(
         ),
         (*matched.section(board, in_print.values, table), *measured),
         (
+            *gains.sections(board, shown, baseline),
+            *composite.sections(board, shown, table, baseline),
             *published.sections(in_print.tables),
             *costs.sections(board, shown),
             *pictures.sections(board, shown),
