@@ -148,7 +148,7 @@ def test_a_gain_is_antisymmetric_and_within_its_bounds(ours: list[float], theirs
 
 
 def test_a_page_has_them_after_the_results_and_before_the_costs():
-    spent = {"passes": {"student": {"forward": 9, "backward": 9}}}
+    spent = {"passes": {role: {"forward": 9, "backward": 9} for role in ("student", "probe")}}
     records = [
         *measured("made", 0.5, labels="teacher", **spent),
         *measured("dice", 0.4, labels="teacher", **spent),
