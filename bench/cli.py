@@ -204,6 +204,23 @@ def leaderboard(
 
 
 @app.command()
+def audit(
+    places: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Boards, or files of tables; all of leaderboards/ and docs/literature/ if none.",
+            metavar="[BOARDS]...",
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the page, as docs/literature.md.")] = None,
+) -> None:
+    """Say which orderings in print hold, tested against their own ±."""
+    from bench.commands import audit as command
+
+    command.audit(places or (), out)
+
+
+@app.command()
 def convert(
     boards: Annotated[list[Path], typer.Argument(help="Folders with a matrix.toml and records.")],
 ) -> None:

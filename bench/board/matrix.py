@@ -214,10 +214,8 @@ def _check_baseline(values: Mapping[str, Any]) -> None:
     name = values.get("baseline", "")
     compared = (*values.get("controls", ()), *values.get("methods", ()))
     if name and name not in compared:
-        raise BenchError(
-            f"baseline {name!r} is none of the board's controls and methods"
-            f"{suggest(name, compared)}"
-        )
+        hint = suggest(name, compared)
+        raise BenchError(f"baseline {name!r} is none of the board's controls and methods{hint}")
 
 
 _KEYS = tuple(Matrix.__dataclass_fields__)

@@ -61,7 +61,7 @@ class Printed:
     """What one source prints for cells of a board: `rows` by method and IPC, as fractions.
 
     IPC 0 is the full set. `n` is how many runs ± is the standard deviation of; None is not in
-    print, and then as many are assumed as were measured.
+    print, and then as many are assumed as were measured. What is `second_hand` says so in its note.
     """
 
     source: Source
@@ -76,6 +76,7 @@ class Printed:
     labels: str = ""
     tier: str = ""  # what sets these values apart, as "JPEG copies of the images"
     n: Runs = None
+    second_hand: bool = False  # read elsewhere than in the source
     note: str = ""
 
 

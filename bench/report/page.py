@@ -15,8 +15,10 @@ import pandas as pd
 from bench.contract.files import write_text
 from bench.records.result import Result
 from bench.report import (
+    composite,
     costs,
     csv,
+    gains,
     markdown,
     matched,
     pictures,
@@ -66,6 +68,8 @@ def build(
         ),
         (*matched.section(board, in_print.values, table), *measured),
         (
+            *gains.sections(board, shown, board.baseline),
+            *composite.sections(board, shown, table, board.baseline),
             *published.sections(in_print.tables),
             *costs.sections(board, shown),
             *pictures.sections(board, shown),

@@ -21,12 +21,13 @@ from bench.contract.kinds import NORMS, SEARCHES
 from bench.contract.typed import Text, fault, known, toml, unique
 from bench.contract.typed import read as typed
 from bench.report import matched, model
-from bench.report.matched import Address, Printed, Source, decimals_of
+from bench.report.matched import Address, Printed, Runs, Source, decimals_of
 from bench.report.model import Column, Form, Name, Paragraph, Section, Span
 from bench.report.numbers import Board
 from bench.report.relations import TOLERANCE, Attacked, broken
 
 Value = tuple[float, ...]  # (), (mean,) or (mean, spread)
+ASSUMED = 5  # runs behind ± where the source does not say, for `bench audit`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,8 @@ class Table:
     """One table in print.
 
     `columns` are its heads, `rows` a value for each; a rate is a fraction. `attacks` says of
-    columns that are attacks what they are, and `natural` is the column without one.
+    columns that are attacks what they are, and `natural` is the column without one. `spread` is
+    what ± is, over `n` runs, where the source says so: a standard deviation or error ("sd", "se").
     """
 
     source: Source
@@ -56,6 +58,10 @@ class Table:
     ]
     metric: Text
     rate: bool = True
+    n: Runs = None
+    assumed_n: Annotated[int, Meta(ge=2)] = ASSUMED
+    spread: Literal["", "sd", "se"] = ""
+    second_hand: bool = False  # read elsewhere than in the source
     note: str = ""
     natural: str = ""
     attacks: Mapping[str, Attack] = field(default_factory=dict)
@@ -87,11 +93,29 @@ def read(folder: Path, board: Board) -> InPrint:
 def parse(document: Mapping[str, Any], board: Board) -> InPrint:
     """What a TOML document holds. Raises BenchError for what is wrong with it."""
     known(document, ("table", "value"), "the file")
-    found = document.get("table", [])
+    return InPrint(
+        parse_tables(document.get("table", [])), matched.parse(document.get("value", []), board)
+    )
+
+
+def read_tables(path: Path) -> tuple[Table, ...]:
+    """The tables of a file that belongs to no board, so that it holds [[table]] entries alone.
+
+    Raises BenchError, with the file's name, for whatever is wrong with it.
+    """
+    document = toml(path, "expected TOML with [[table]] entries")
+    try:
+        known(document, ("table",), "the file")
+        return parse_tables(document.get("table", []))
+    except BenchError as error:
+        raise BenchError(f"{path}: {error}") from None
+
+
+def parse_tables(found: Any) -> tuple[Table, ...]:
+    """The entries [[table]] of a file. Raises BenchError for what is wrong with them."""
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         raise BenchError("`table` is not an array of tables; expected entries [[table]]")
-    tables = tuple(_table(one, f"[[table]] number {n}") for n, one in enumerate(found, 1))
-    return InPrint(tables, matched.parse(document.get("value", []), board))
+    return tuple(_table(one, f"[[table]] number {n}") for n, one in enumerate(found, 1))
 
 
 def _table(given: Mapping[str, Any], place: str) -> Table:
@@ -161,11 +185,19 @@ def _shown(table: Table) -> model.Table:
         rows.append((Name(name), *cells))
     unit = ", in percent" if table.rate else ""
     source = (f"{table.metric}{unit}. Source: ", Span(table.source, "link", table.url), ".")
+    said = " ".join(filter(None, (spread_said(table.spread, table.n), table.note)))
     return model.Table(
         (Column("Row", key=True, left=True), *map(Column, table.columns)),
         tuple(rows),
-        (source, (table.note,)) if table.note else (source,),
+        (source, (said,)) if said else (source,),
     )
+
+
+def spread_said(spread: str, n: int | None) -> str:
+    """What a source says of its ±, as a sentence; "" if it says nothing."""
+    words = {"sd": "the standard deviation", "se": "the standard error", "": "not explained"}
+    runs = f", over {n} runs" if n else ""
+    return f"± is {words[spread]}{runs}." if spread or n else ""
 
 
 def _both(value: Value) -> tuple[float | None, float | None]:

@@ -52,9 +52,14 @@ class Standing:
     mixed: bool = False
 
     @property
+    def leads(self) -> bool:
+        """May it be the best?"""
+        return self.ranks[:1] == (1,)
+
+    @property
     def tied(self) -> bool:
-        """May it be the best of what was measured alike?"""
-        return self.ranks[:1] == (1,) and not self.mixed
+        """May it be the best, among rows that were measured alike?"""
+        return self.leads and not self.mixed
 
 
 @dataclass(frozen=True)

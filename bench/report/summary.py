@@ -179,7 +179,7 @@ def _leaders(view: _View, place: Place, groups: Mapping[int, Sequence[str]]) -> 
     for ipc in budgets:
         first = groups[ipc][0]
         mean = view.figures[view.key(place, ipc, first, view.main)]["mean"]
-        tied = [m for m in groups[ipc][1:] if _standing(view, place, ipc, m).tied]
+        tied = [m for m in groups[ipc][1:] if _standing(view, place, ipc, m).leads]
         said = f"IPC {ipc} {first} {view.form.shown(mean)}"
         if tied:
             said += f" (tied: {', '.join(tied[:4])}{_more(len(tied) - 4)})"
