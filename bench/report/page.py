@@ -14,7 +14,17 @@ import pandas as pd
 
 from bench.contract.files import write_text
 from bench.records.result import Result
-from bench.report import costs, csv, markdown, matched, pictures, published, relations, results
+from bench.report import (
+    costs,
+    csv,
+    latex,
+    markdown,
+    matched,
+    pictures,
+    published,
+    relations,
+    results,
+)
 from bench.report.model import (
     MISSING,
     Block,
@@ -65,7 +75,8 @@ def build(
 
 def files(page: Page) -> dict[str, str]:
     """The files of a page, by name."""
-    return {"README.md": markdown.rendered(page), "table.csv": csv.rendered(page.figures)}
+    tables = {"table.csv": csv.rendered(page.figures), "table.tex": latex.rendered(page)}
+    return {"README.md": markdown.rendered(page), **tables}
 
 
 def render(
