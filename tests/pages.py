@@ -19,6 +19,7 @@ from bench.report.model import (
     Paragraph,
     Passes,
     Picture,
+    Plot,
     Section,
     Span,
     Table,
@@ -97,6 +98,7 @@ BLOCKS = st.deferred(
         | st.builds(Items, st.lists(WORDS, max_size=2).map(tuple))
         | st.builds(Code, TEXTS)
         | st.builds(Picture, TEXTS, TEXTS, WORDS)
-        | st.builds(Section, TEXTS, st.lists(BLOCKS, max_size=2).map(tuple))
+        | st.builds(Plot, st.just({"mark": "point"}), TEXTS, WORDS)
+        | st.builds(Section, TEXTS, st.lists(BLOCKS, max_size=2).map(tuple), st.booleans())
     )
 )

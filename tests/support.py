@@ -60,7 +60,7 @@ def toml(document: Mapping[str, Any], name: str = "") -> str:
 
 def tables(board: Path) -> dict[str, bytes]:
     """The tables of a board."""
-    return {name: (board / name).read_bytes() for name in ("README.md", "table.csv")}
+    return {name: (board / name).read_bytes() for name in ("README.md", "table.csv", "table.tex")}
 
 
 def records(board: Path) -> list[dict[str, Any]]:

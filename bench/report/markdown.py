@@ -15,6 +15,7 @@ from bench.report.model import (
     Page,
     Paragraph,
     Picture,
+    Plot,
     Section,
     Span,
     Table,
@@ -104,6 +105,9 @@ def _chunks(block: Block, level: int) -> Iterator[str]:
     match block:
         case Section(title, blocks):
             yield f"{'#' * level} {escaped(title).strip()}"
+            if block.folded and (links := _links(blocks)):
+                yield links
+                blocks = tuple(inner for inner in blocks if not isinstance(inner, Picture))
             for inner in blocks:
                 yield from _chunks(inner, level + 1)
         case Paragraph(words):
@@ -115,8 +119,16 @@ def _chunks(block: Block, level: int) -> Iterator[str]:
         case Picture(file, instead, caption):
             yield from [line(caption)] if caption else []
             yield f"![{_in_brackets(instead)}]({file})"
+        case Plot(caption=caption):
+            yield from [line(caption)] if caption else []
         case Table():
             yield from _table(block)
+
+
+def _links(blocks: Sequence[Block]) -> str:
+    """The pictures of a folded section, as links in one paragraph."""
+    shown = (block for block in blocks if isinstance(block, Picture))
+    return " · ".join(f"[{_in_brackets(one.instead).strip()}]({one.file})" for one in shown)
 
 
 def _table(table: Table) -> Iterator[str]:

@@ -51,6 +51,7 @@ Runs = Annotated[
     Meta(description="the number of runs that ± is over, 2 or more"),
 ]
 
+TITLE = "Published and measured"
 POINTS = 0.02  # how far means may lie apart where one side has no ±
 MATCHED, DIFFERS, OPEN = "paper-matched", "differs", "open"
 T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)  # of Student's t
@@ -193,7 +194,7 @@ def section(board: Board, printed: tuple[Printed, ...], table: pd.DataFrame) -> 
     for tier, found in tiers.items():
         tables = tuple(_table(board, *one) for one in found)
         blocks += (Section(_capital(tier), tables),) if tier else tables
-    return (Section("Published and measured", tuple(blocks)),)
+    return (Section(TITLE, tuple(blocks)),)
 
 
 ALLOWED = (

@@ -8,9 +8,9 @@ the table's order of reading.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 MISSING, DECLINED = "–", "n/a"  # what stands for a figure that is not there
 
@@ -187,14 +187,27 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Plot:
+    """A chart as a Vega-Lite description; `instead` says in words what it shows."""
+
+    spec: Mapping[str, Any]
+    instead: str
+    caption: Words = ()
+
+
+@dataclass(frozen=True)
 class Section:
-    """A part under a heading; its level is how deep it lies in the page."""
+    """A part under a heading; its level is how deep it lies in the page.
+
+    A `folded` one is opened by those who want it: its pictures would be a wall.
+    """
 
     title: str
     blocks: tuple[Block, ...]
+    folded: bool = False
 
 
-Block = Paragraph | Items | Code | Picture | Table | Section
+Block = Paragraph | Items | Code | Picture | Plot | Table | Section
 
 Scalar = str | int | float | None
 

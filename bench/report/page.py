@@ -19,6 +19,7 @@ from bench.report import (
     costs,
     csv,
     gains,
+    latex,
     markdown,
     matched,
     pictures,
@@ -82,7 +83,8 @@ def build(
 
 def files(page: Page) -> dict[str, str]:
     """The files of a page, by name."""
-    return {"README.md": markdown.rendered(page), "table.csv": csv.rendered(page.figures)}
+    tables = {"table.csv": csv.rendered(page.figures), "table.tex": latex.rendered(page)}
+    return {"README.md": markdown.rendered(page), **tables}
 
 
 def render(

@@ -8,7 +8,7 @@ from hypothesis import given
 from pages import BLOCKS, TABLE, any_table, page_of
 
 from bench.report.markdown import escaped, rendered, width_of
-from bench.report.model import Block, Code, Items, Paragraph, Picture, Section, Span, Table
+from bench.report.model import Block, Code, Items, Paragraph, Picture, Plot, Section, Span, Table
 
 
 def test_a_table_stands_with_its_caption_and_its_footnotes() -> None:
@@ -65,9 +65,21 @@ said
     )
 
 
+def test_a_folded_section_is_a_line_of_links_and_a_plot_its_caption() -> None:
+    pictures = (Picture("a.png", "one [1]", ("said",)), Picture("b.png", "two"))
+    page = page_of(
+        Section("Sets", (Paragraph(("A grid each.",)), *pictures), folded=True),
+        Plot({"mark": "line"}, "rises", ("Accuracy.",)),
+        Plot({"mark": "line"}, "rises"),
+    )
+    assert rendered(page) == (
+        "# Board\n\n## Sets\n\n[one \\[1\\]](a.png) · [two](b.png)\n\nA grid each.\n\nAccuracy.\n"
+    )
+
+
 @given(BLOCKS)
 def test_any_block_is_rendered(block: Block) -> None:
-    assert rendered(page_of(block)).startswith("# Board\n\n")
+    assert rendered(page_of(block)).startswith("# Board\n")
 
 
 @given(any_table())

@@ -350,7 +350,7 @@ def test_a_bar_in_a_name_breaks_no_table():
 
 def test_check_names_the_files_that_differ_or_are_missing(tmp_path):
     made = render(BOARD, records())
-    assert check(tmp_path, made) == ["README.md", "table.csv"]
+    assert check(tmp_path, made) == ["README.md", "table.csv", "table.tex"]
     write_files(tmp_path, made)
     assert check(tmp_path, made) == []
     (tmp_path / "README.md").write_bytes(made["README.md"].replace("\n", "\r\n").encode())
