@@ -29,10 +29,12 @@ def test_the_contract_holds(method):
     assert [v for v in verdicts if v.status != "passed"] == []
 
 
-def test_the_entry_point_brings_both():
+def test_the_entry_point_brings_all():
     [entry] = [e for e in entry_points(group="bench") if e.name == "inversion"]
     assert entry.load() is bench_inversion
-    assert [m.name for m in bench_inversion.bench_methods()] == ["sre2l", "cda"]
+    published, better = ["sre2l", "cda"], ["sre2l-from-random", "cda-from-random", "sre2l-random"]
+    names = [m.name for m in bench_inversion.bench_methods()]
+    assert names == [*published, *better, "rded", "rded-whole"]
 
 
 def test_cda_is_sre2l_with_a_curriculum():

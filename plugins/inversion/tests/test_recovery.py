@@ -267,7 +267,7 @@ def test_a_teacher_without_batchnorm_is_declined():
 @pytest.mark.parametrize(
     ("field", "value", "expected"),
     [
-        ("iterations", 0, "1 or more"),
+        ("iterations", -1, "0 or more"),
         ("batch", 0, "1 or more"),
         ("lr", 0.0, "more than 0"),
         ("lam", -1.0, "0 or more"),

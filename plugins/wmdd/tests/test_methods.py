@@ -15,7 +15,17 @@ from bench.training.recipe import Recipe
 from bench_inversion.statistics import distance, of_classes, recording
 from bench_standard.architectures.convnet import CONVNET, ConvNet
 from bench_standard.datasets.digits import Digits
-from bench_wmdd.methods import BN, CE, CE_BN, MMD, SLICED, UNIFORM, WMDD
+from bench_wmdd.methods import (
+    BN,
+    CE,
+    CE_BN,
+    FROM_NEAREST,
+    MMD,
+    NEAREST,
+    SLICED,
+    UNIFORM,
+    WMDD,
+)
 from bench_wmdd.supports import barycenter
 
 ARMS = [WMDD(), UNIFORM, SLICED, MMD, BN, CE, CE_BN]
@@ -43,7 +53,7 @@ def test_the_entry_point_brings_all_arms():
     names = [m.name for m in bench_wmdd.bench_methods()]
     assert names[0] == "wmdd"
     arms = ["uniform", "sliced", "mmd", "bn", "ce", "ce-bn"]
-    assert names[1:] == [f"wmdd-{arm}" for arm in arms]
+    assert names[1:] == [f"wmdd-{arm}" for arm in [*arms, "from-nearest", "nearest"]]
 
 
 def test_arms_differ_in_what_they_are_named_after():
@@ -175,6 +185,40 @@ def test_a_teacher_without_batchnorm_is_declined_before_any_work():
 def test_a_field_that_makes_no_sense_is_refused(field, value):
     with pytest.raises(BenchError, match=f"{field} is {value!r}; expected"):
         WMDD(**{field: value})
+
+
+def test_without_iterations_a_set_is_the_real_images_nearest_to_the_points():
+    made, task = condensed(NEAREST), fixtures.task(WMDD(), toy.GRAY, 4)
+    assert made.images.dtype == torch.uint8
+    for label in range(8):
+        members = (task.train.labels == label).nonzero().squeeze(1)
+        real = task.train.images(members)
+        with torch.no_grad():
+            points = networks.features(task.teacher, real)[0]
+        targets = barycenter(points, 4, seed=task.seed)[0]
+        own = made.images[4 * label : 4 * label + 4].flatten(1)
+        pixels = (real * 255).round().to(torch.uint8).flatten(1)
+        taken = [int((pixels == image).all(1).nonzero()[0, 0]) for image in own]
+        assert len({*taken}) == 4
+        gap = torch.cdist(targets, points)
+        first = int(gap.min(1).values.argmin())  # of all pairs the nearest comes first
+        assert taken[first] == int(gap[first].argmin())
+
+
+def test_a_start_keeps_weights_and_labels_of_its_recovery():
+    start, moved = condensed(NEAREST), condensed(quick(FROM_NEAREST))
+    assert torch.equal(start.weights, moved.weights)
+    assert torch.equal(start.classes, moved.classes)
+    noise = condensed(quick(WMDD(), lr=0.05)).images.float()
+    begun = start.images.float()
+    assert (moved.images - begun).abs().mean() < 0.5 * (noise - begun).abs().mean()
+
+
+@pytest.mark.parametrize("arm", [CE, CE_BN], ids=lambda m: m.name)
+def test_an_arm_without_points_has_no_nearest_images(arm):
+    with pytest.raises(BenchError, match=r"init is 'nearest'; .* aims at no points"):
+        dataclasses.replace(arm, init="nearest")
+    assert dataclasses.replace(arm, init="random").init == "random"
 
 
 def test_a_student_learns_digits_from_ten_images_a_class():

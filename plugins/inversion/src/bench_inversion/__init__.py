@@ -1,12 +1,13 @@
-"""Images recovered from a trained network: SRe2L and CDA, and the library that they stand on."""
+"""Squeeze, recover, relabel: SRe2L, CDA and RDED, and the library that they stand on."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from bench import hookimpl
-from bench_inversion.methods import CDA, SRe2L
+from bench_inversion.methods import CDA, CDA_FROM_RANDOM, RANDOM_START, SRE2L_FROM_RANDOM, SRe2L
+from bench_inversion.rded import RDED, WHOLE
 
 
 @hookimpl
 def bench_methods() -> Sequence[Any]:
-    return [SRe2L(), CDA()]
+    return [SRe2L(), CDA(), SRE2L_FROM_RANDOM, CDA_FROM_RANDOM, RANDOM_START, RDED(), WHOLE]

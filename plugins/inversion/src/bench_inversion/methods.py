@@ -29,20 +29,24 @@ class SRe2L:
     roll: int = 4  # largest shift of each step, in pixels
     batch: int = 100  # images optimised at once
     temperature: float = 1.0  # of the labels
+    init: str = "noise"  # as published | "random": the real images of the control `random`
+    mirror: bool = True  # views may be mirrored, where that keeps the label
     quick: ClassVar[dict[str, Any]] = {"iterations": 60, "roll": 1}
 
     def __post_init__(self) -> None:
         self._recovery()
 
     def _recovery(self) -> Recovery:
-        return Recovery.of(self, cross_entropy=1.0, whole=False)
+        return Recovery.of(self, cross_entropy=1.0, whole=False).aims_at_no_points()
 
     def condense(self, task: Task) -> CondensedSet:
         from bench_inversion.labels import owners, soft_labels
         from bench_inversion.recovery import recover
+        from bench_inversion.starts import at_random
         from bench_inversion.statistics import running
 
-        images = recover(task, running(task.teacher), self._recovery())
+        start = at_random(task) if self.init == "random" else None
+        images = recover(task, running(task.teacher), self._recovery(), start=start)
         labels = soft_labels(task, images, self.temperature)
         return CondensedSet(images, labels, classes=owners(task, len(images)))
 
@@ -54,3 +58,9 @@ class CDA(SRe2L):
     name: str = "cda"
     scale: tuple[float, ...] = (0.08, 1.0)
     curriculum: float = 1.0
+
+
+# From real images, by small steps: noise costs ten points and more (docs/decisions.md).
+SRE2L_FROM_RANDOM = SRe2L("sre2l-from-random", init="random", lr=0.05)
+CDA_FROM_RANDOM = CDA("cda-from-random", init="random", lr=0.05)
+RANDOM_START = SRe2L("sre2l-random", init="random", iterations=0)  # and what it starts from

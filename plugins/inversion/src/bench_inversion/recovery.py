@@ -34,19 +34,23 @@ def recover(
     *,
     features: Tensor | None = None,
     weights: Tensor | None = None,
+    start: Tensor | None = None,
 ) -> Tensor:
     """`task.ipc` images of each class, uint8 [N, C, H, W], class after class (N = K x ipc).
 
-    Noise, optimised by Adam with a cosine schedule. In each step one random view (resized crop,
-    mirror image where `task.flip`, shift) of a whole batch goes through the frozen teacher; the
-    loss is that of `Recovery`. As published, what is optimised is z in pixels = mean + std z; it
-    begins as N(0, 1) and is clamped to the range of pixels after each step, and `how.lr` is in its
-    units. The last iterate is kept, in eight bits, as published sets are.
+    Noise, or the real images at `start`, optimised by Adam with a cosine schedule. In each step
+    one random view (resized crop, mirror image where `task.flip` and `how.mirror`, shift) of a
+    whole batch goes through the frozen teacher; the loss is that of `Recovery`. As published,
+    what is optimised is z in pixels = mean + std z; noise begins as N(0, 1), z is clamped to the
+    range of pixels after each step, and `how.lr` is in its units. The last iterate is kept, in
+    eight bits, as published sets are.
 
     statistics  of all images, which a batch as a whole matches; or of each class, which the
                 images of the class match together (so a batch must hold whole classes)
     features    [N, d], what each image's features aim at; None: no feature loss
     weights     [N], how much an image counts in the statistics; None: all alike
+    start       [N], the training images that it starts from; None: noise. With no iterations they
+                come back as they are, in eight bits
 
     Batches of one image a class are small where classes are few. As many as fit into `how.batch`
     then go through the teacher together, each with its own views and its own loss, which changes
@@ -77,7 +81,7 @@ def recover(
             images[rows.flatten()] = _optimised(
                 network,
                 moments,
-                _batches(task, how, rows, statistics, features, weights),
+                _batches(task, how, rows, statistics, features, weights, start),
                 how,
                 task,
                 kept=kept if number == first else {},
@@ -95,12 +99,13 @@ def _batches(
     statistics: Statistics,
     features: Tensor | None,
     weights: Tensor,
+    start: Tensor | None,
 ) -> _Batches:
-    """The noise, the views and the aims of a pass; `rows` [V, B / V] are those of `_passes`."""
+    """The start, the views and the aims of a pass; `rows` [V, B / V] are those of `_passes`."""
     device, ipc, index = task.device, task.ipc, rows.flatten()
     together = rows.view(-1, ipc) if statistics.mean.ndim == 2 else rows
     return _Batches(
-        noise=torch.stack([_noise(task, int(row)) for row in index]).to(device),
+        start=_start(task, index, start).to(device),
         views=views.beside([_views(task, how, int(row) % ipc) for row in rows[:, 0]]),
         labels=(index // ipc).to(device),
         statistics=statistics.of((together[:, 0] // ipc).to(device)),
@@ -113,7 +118,7 @@ def _batches(
 class _Batches:
     """What goes through the teacher together: V batches, B images in all, and their aims."""
 
-    noise: Tensor  # [B, C, H, W]
+    start: Tensor  # [B, C, H, W], as z
     views: views.Views  # [iterations, V]
     labels: Tensor  # [B]
     statistics: Statistics  # [ch], or [G, ch] of classes
@@ -137,7 +142,7 @@ def _optimised(
 
     It goes on from what a checkpoint has `kept` of it, if anything.
     """
-    z = aim.noise.requires_grad_()
+    z = aim.start.requires_grad_()
     mean, std = (z.new_tensor(v).view(-1, 1, 1) for v in (task.mean, task.std))
     adam = torch.optim.Adam([z], how.lr, BETAS, fused=True)
     for step in range(_resume(kept, z, adam), how.iterations):
@@ -216,9 +221,8 @@ def _views(task: Task, how: Recovery, number: int) -> views.Views:
     step = torch.arange(how.iterations, dtype=torch.float64).clamp_max(part)
     fall = (1 + (math.pi * step / part).cos()) / 2 if how.curriculum else 0 * step
     generator = _generator(task.seed, "views", number)
-    return views.draw(
-        smallest + (largest - smallest) * fall, largest, how.roll, task.flip, generator
-    )
+    flip = task.flip and how.mirror
+    return views.draw(smallest + (largest - smallest) * fall, largest, how.roll, flip, generator)
 
 
 def _frozen(network: nn.Module, device: str) -> nn.Module:
@@ -230,6 +234,14 @@ def _frozen(network: nn.Module, device: str) -> nn.Module:
     if torch.device(device).type == "cpu":
         made = made.to(memory_format=torch.channels_last)
     return made
+
+
+def _start(task: Task, rows: Tensor, start: Tensor | None) -> Tensor:
+    """What `rows` [B] start from, as z [B, C, H, W]."""
+    if start is None:
+        return torch.stack([_noise(task, int(row)) for row in rows])
+    mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (task.mean, task.std))
+    return (task.train.images(start[rows]) - mean) / std
 
 
 def _noise(task: Task, row: int) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 from bench import BenchError
 
 FEATURE_LOSSES = ("norm", "squared")
+INITS = ("noise", "random", "nearest")
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Recovery:
     Raises BenchError for a value that makes no sense.
     """
 
-    iterations: int = 1000
+    init: str = "noise"  # as published | real images: "random" | "nearest" to what is aimed at
+    iterations: int = 1000  # 0: the images that it starts from, in eight bits
     lr: float = 0.25  # of Adam, in units of the data's standard deviation; cosine to 0
     lam: float = 0.01  # weight of the distance between BatchNorm statistics
     first_bn: float = 1.0  # factor of the first layer in it
@@ -28,6 +30,7 @@ class Recovery:
     scale: tuple[float, float] = (1.0, 1.0)  # area of the random resized crop of each step
     curriculum: float = 0.0  # part of the run in which the smallest area falls from the largest
     roll: int = 4  # largest shift of each step in pixels; what leaves comes in opposite
+    mirror: bool = True  # views may be mirrored, where that keeps the label
     batch: int = 100  # images optimised at once
     whole: bool = True  # batches of whole classes (a class larger than `batch` goes alone), or
     # of one image a class
@@ -40,9 +43,9 @@ class Recovery:
         return cls(**{k: v for k, v in asdict(component).items() if k in names} | given)
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "batch"):
-            self._check(name, getattr(self, name) >= 1, "1 or more")
-        for name in ("lam", "first_bn", "cross_entropy", "features", "roll"):
+        self._check("init", self.init in INITS, " or ".join(map(repr, INITS)))
+        self._check("batch", self.batch >= 1, "1 or more")
+        for name in ("iterations", "lam", "first_bn", "cross_entropy", "features", "roll"):
             self._check(name, getattr(self, name) >= 0, "0 or more")
         for name in ("lr", "temperature"):
             self._check(name, getattr(self, name) > 0, "more than 0")
@@ -53,6 +56,12 @@ class Recovery:
         if not self.lam + self.cross_entropy + self.features:
             raise BenchError("lam, cross_entropy and features are all 0; expected one above 0")
         self._check("scale", area, "two areas with 0 < smallest <= largest <= 1")
+
+    def aims_at_no_points(self) -> Recovery:
+        """These settings, of a recovery without targets. Raises BenchError for init "nearest"."""
+        expected = "'noise' or 'random': it aims at no points that real images could be nearest to"
+        self._check("init", self.init != "nearest", expected)
+        return self
 
     def _check(self, name: str, ok: bool, expected: str) -> None:
         if not ok:

@@ -40,6 +40,8 @@ from bench_standard.diffusion import Diffusion, PretrainedDiffusion
 from bench_standard.generative import METRICS
 from bench_standard.medoid import Medoid
 from bench_standard.metrics import Accuracy, WorstClass
+from bench_standard.patient import Patient
+from bench_standard.pictured import FIRST_OPINION, MOVED, FromReal, Opinion
 from bench_standard.prebuilt import Prebuilt
 from bench_standard.pretrained import Pretrained, TorchvisionImageNet
 from bench_standard.real import Real
@@ -78,6 +80,7 @@ def bench_teachers() -> Sequence[Any]:
         STANDARD_CIFAR,
         STANDARD_FASHION,
         STANDARD_IMAGENET,
+        Patient(),
         Pretrained(),
         TorchvisionImageNet(),
         Diffusion(),
@@ -159,4 +162,5 @@ def bench_samplers() -> Sequence[Any]:
 
 @hookimpl
 def bench_metrics() -> Sequence[Any]:
-    return [Accuracy(), WorstClass(), *METRICS]
+    looks = [Opinion(), FIRST_OPINION, FromReal(), MOVED]
+    return [Accuracy(), WorstClass(), *looks, *METRICS]

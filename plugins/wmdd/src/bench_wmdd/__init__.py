@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench import hookimpl
-from bench_wmdd.methods import BN, CE, CE_BN, MMD, SLICED, UNIFORM, WMDD
+from bench_wmdd.methods import BN, CE, CE_BN, FROM_NEAREST, MMD, NEAREST, SLICED, UNIFORM, WMDD
 from bench_wmdd.metrics import CLASS_W1, ClassDisparity, ClassWasserstein, Diversity, RiskGap
 from bench_wmdd.supports import barycenter, barycenters
 
@@ -13,7 +13,7 @@ __all__ = ["barycenter", "barycenters", "bench_methods", "bench_metrics"]
 
 @hookimpl
 def bench_methods() -> Sequence[Any]:
-    return [WMDD(), UNIFORM, SLICED, MMD, BN, CE, CE_BN]
+    return [WMDD(), UNIFORM, SLICED, MMD, BN, CE, CE_BN, FROM_NEAREST, NEAREST]
 
 
 @hookimpl

@@ -41,6 +41,8 @@ class WMDD:
     roll: int = 2  # largest shift of each step, in pixels
     batch: int = 100  # images optimised at once; a class stays whole
     temperature: float = 1.0  # of the labels
+    init: str = "noise"  # as published | real images: "random" | "nearest" to the points
+    mirror: bool = True  # views may be mirrored, where that keeps the label
     quick: ClassVar[dict[str, Any]] = {"iterations": 60, "roll": 1}
     preload: ClassVar[tuple[str, ...]] = ("ot",)
 
@@ -52,17 +54,20 @@ class WMDD:
                 )
         if not self.bandwidth > 0:
             raise BenchError(f"{self.name}: bandwidth is {self.bandwidth}; expected more than 0")
-        Recovery.of(self)
+        how = Recovery.of(self)
+        if not self.features:
+            how.aims_at_no_points()
 
     def condense(self, task: Task) -> CondensedSet:
         import torch
 
         from bench_inversion.labels import owners, soft_labels
         from bench_inversion.recovery import recover
+        from bench_inversion.starts import at_random, nearest
         from bench_inversion.statistics import running, stacked, survey
 
         aimed = running(task.teacher)  # declines a teacher without BatchNorm before any work
-        statistics, supports = [], []
+        statistics, supports, near = [], [], []
         for label in range(len(task.classes)):
             if not self.features and self.statistics == "global":
                 break  # nothing is asked of the real images
@@ -71,13 +76,18 @@ class WMDD:
             statistics.append(of_class)
             if self.features:
                 supports.append(self.support(points, task.ipc, task.seed))
+            if self.init == "nearest":
+                near.append(members[nearest(supports[-1][0], points)])
             task.progress(label + 1, len(task.classes))
         if self.statistics == "class":
             aimed = stacked(statistics)
         features = weights = None
         if supports:
             features, weights = (torch.cat(parts) for parts in zip(*supports, strict=True))
-        images = recover(task, aimed, Recovery.of(self), features=features, weights=weights)
+        start = torch.cat(near) if near else at_random(task) if self.init == "random" else None
+        images = recover(
+            task, aimed, Recovery.of(self), features=features, weights=weights, start=start
+        )
         labels = soft_labels(task, images, self.temperature)
         return CondensedSet(images, labels, weights, classes=owners(task, len(images)))
 
@@ -110,6 +120,10 @@ class WMDD:
 UNIFORM = WMDD("wmdd-uniform", barycenter="uniform")
 SLICED = WMDD("wmdd-sliced", barycenter="sliced")
 MMD = WMDD("wmdd-mmd", barycenter="mmd")
+
+# From the real images nearest to the points, by small steps; and those images as they are.
+FROM_NEAREST = WMDD("wmdd-from-nearest", init="nearest", lr=0.05)
+NEAREST = WMDD("wmdd-nearest", init="nearest", iterations=0)
 
 # What each of the two terms brings: with the barycenter or cross-entropy, by class or over all.
 BN = WMDD("wmdd-bn", statistics="global")
