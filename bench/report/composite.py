@@ -2,8 +2,8 @@
 
 DD-Ranking (Li et al., 2025, arXiv 2505.13300): HLR, IOR, LRS, ARS. BEARD (Zhou et al., 2024, arXiv
 2411.09265): RR, AE, CREI. Formulas are those of their repositories. Rates are fractions; the
-released code of DD-Ranking puts percents into its exponentials. The scores mean what their weights and their pool
-of attacks mean, so a page has them with their inputs, and ranks by none.
+released code of DD-Ranking puts percents into its exponentials. The scores mean what their weights
+and their pool of attacks mean, so a page has them with their inputs, and ranks by none.
 """
 
 from __future__ import annotations
