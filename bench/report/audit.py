@@ -201,14 +201,19 @@ def _headline(
 ) -> model.Words:
     tested, separable = _counts(pairs)
     fewer = [pair for ranking, _ in judged for pair in audit(replace(ranking, assumed_n=FEWER))]
-    sources = len({ranking.url for ranking, _ in judged})
+    sources, lacking = len({ranking.url for ranking, _ in judged}), len(pairs) - tested
     said = (
-        f" of ranks in print are separable at 5 %, in {len(judged)} tables of {sources} sources. "
-        f"Where no number of runs is in print, {ASSUMED} are assumed; with {FEWER}, "
-        f"{_counts(fewer)[1]} pairs are separable. {len(pairs) - tested} more pairs of these "
-        f"tables lack a ±. In {len(silent)} further tables no pair has one: nobody can say whether "
-        "their order holds."
+        f" of ranks in print are separable at 5 %, in {_counted(len(judged), 'table')} of "
+        f"{_counted(sources, 'source')}. Where no number of runs is in print, {ASSUMED} are "
+        f"assumed; with {FEWER}, {_counted(_counts(fewer)[1], 'pair')} would be separable."
     )
+    if lacking:
+        said += f" {_counted(lacking, 'further pair')} of these cannot be tested, for want of a ±."
+    if silent:
+        said += (
+            f" No pair of {_counted(len(silent), 'further table')} has one: nobody can say whether "
+            "their order holds."
+        )
     return Span(f"{separable} of {tested} adjacent pairs", "strong"), said
 
 
@@ -261,6 +266,10 @@ def _counts(pairs: Iterable[Pair]) -> tuple[int, int]:
     """How many pairs are tested, and how many of them are separable."""
     found = Counter((pair.tested, pair.separable) for pair in pairs)
     return found[True, False] + found[True, True], found[True, True]
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _authors(source: str) -> str:

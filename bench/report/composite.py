@@ -1,16 +1,16 @@
 """Composite scores of other benchmarks: arithmetic over the figures of several cells.
 
 DD-Ranking (Li et al., 2025, arXiv 2505.13300): HLR, IOR, LRS, ARS. BEARD (Zhou et al., 2024, arXiv
-2411.09265): RR, AE, CREI. Rates are fractions, here as in both papers; the released code of
-DD-Ranking puts percents into its exponentials. The scores mean what their weights and their pool
-of attacks mean, so a page has them with their inputs, and ranks by none.
+2411.09265): RR, AE, CREI. Formulas are those of their repositories. Rates are fractions; the
+released code of DD-Ranking puts percents into its exponentials. The scores mean what their weights
+and their pool of attacks mean, so a page has them with their inputs, and ranks by none.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -35,6 +35,7 @@ from bench.report.model import (
 )
 from bench.report.numbers import Board, ball, scales
 
+CONDENSED = "accuracy on the condensed set"
 WEIGHT = 0.5  # what both papers use of every weight
 SCORE, POINTS = Form(".3f"), Form("+.1f", percent=True)
 KEYS = (Column("IPC", key=True, merged=True), Column("Method", key=True, left=True))
@@ -46,18 +47,18 @@ Spot = tuple[int, str, str]  # IPC, method, column
 def hlr(real: float, condensed: float) -> float:
     """Hard label recovery: accuracy on all real data minus that on the set, both with hard labels.
 
-    Fractions; lower is better. DD-Ranking, section "Label-Robust Score". Raises BenchError for
-    what is no fraction, as all below do.
+    Fractions; lower is better (DD-Ranking). Raises BenchError for what is no fraction, as all
+    below do.
     """
-    return _fraction(real, "real") - _fraction(condensed, "condensed")
+    return _fraction(real, "accuracy on real data") - _fraction(condensed, CONDENSED)
 
 
-def ior(condensed: float, random: float) -> float:
+def ior(condensed: float, baseline: float) -> float:
     """Improvement over random: accuracy on the set minus that on random images, labels alike.
 
-    Fractions; higher is better. DD-Ranking, section "Label-Robust Score".
+    Fractions; higher is better (DD-Ranking).
     """
-    return _fraction(condensed, "condensed") - _fraction(random, "random")
+    return _fraction(condensed, CONDENSED) - _fraction(baseline, "accuracy of the baseline")
 
 
 def lrs(hlr: float, ior: float, weight: float = WEIGHT) -> float:
@@ -96,10 +97,10 @@ def rr(clean: Sequence[float], attacked: Sequence[float]) -> float:
     attacks of these. It knows how far apart attacks are, not how strong: one attack gives 0, a
     weak one more raises it. NaN where no attack does anything.
     """
-    natural = _mean(_fraction(a, "clean") for a in clean)
-    weakened = [_fraction(a, "attacked") for a in attacked]
-    span = natural - min(weakened)
-    return 1 - (natural - _mean(weakened)) / span if span else math.nan
+    before = _mean(_fraction(a, "accuracy on clean images") for a in clean)
+    after = [_fraction(a, "accuracy under attack") for a in attacked]
+    span = before - min(after)
+    return 1 - (before - _mean(after)) / span if span else math.nan
 
 
 def ae(clean: float, attacks: Sequence[float]) -> float:
@@ -118,14 +119,16 @@ def crei(rr: float, ae: float, weight: float = WEIGHT) -> float:
     return weight * rr + (1 - weight) * ae
 
 
-def _mean(values: Any) -> float:
+def _mean(values: Iterable[float]) -> float:
     found = [*values]
     return math.fsum(found) / len(found)
 
 
 def _fraction(value: float, name: str) -> float:
     if not 0 <= value <= 1:
-        raise BenchError(f"{name} is {value!r}; expected a fraction in [0, 1]; divide percents")
+        raise BenchError(
+            f"{name} is {value!r}; expected a fraction in [0, 1]; divide percents by 100"
+        )
     return value
 
 

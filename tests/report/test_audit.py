@@ -136,7 +136,8 @@ def test_the_page_says_first_how_many_orderings_hold():
     text = markdown.rendered(audit.document([ranked(), silent]))
     first = text.split("\n\n")[1]
     assert first.startswith("**1 of 2 adjacent pairs** of ranks in print are separable at 5 %")
-    assert "2 more pairs of these tables lack a ±. In 1 further tables no pair has one" in first
+    assert "2 further pairs of these cannot be tested, for want of a ±." in first
+    assert "No pair of 1 further table has one" in first
     assert "- **1 of 2**: digits." in text
     assert "5 runs assumed. Not separable: IPC 1: c and a." in text
     assert text.endswith("- mute. [Doe et al., table 1](https://example.org/1). Second-hand.\n")
