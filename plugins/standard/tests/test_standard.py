@@ -35,6 +35,7 @@ HOOKS = {
         "standard-cifar",
         "standard-fashion",
         "standard-imagenet",
+        "patient",
         "pretrained",
         "torchvision-imagenet",
         "diffusion",
@@ -69,7 +70,9 @@ HOOKS = {
     ],
     "bench_samplers": ["ddim", "ddpm", "euler"],
     "bench_metrics": [
-        *("accuracy", "worst-class", "fd", "kd", "kd-sd", "score"),
+        *("accuracy", "worst-class", "second-opinion", "first-opinion"),
+        *("from-real", "share-from-real"),
+        *("fd", "kd", "kd-sd", "score"),
         *("precision", "recall", "density", "coverage", "sample-accuracy"),
         *("memorisation", "memorisation-pixels", "denoising-loss"),
         *("fd-efflite0", "kd-efflite0", "kd-efflite0-sd", "score-efflite0"),
