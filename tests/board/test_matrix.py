@@ -377,7 +377,14 @@ def is_read_or_refused(document: dict[str, Any]) -> None:
         assert method.name == cell.method
 
 
+@pytest.mark.slow
 @settings(deadline=None, derandomize=True, max_examples=400)
+@given(nearly_boards())
+def test_many_boards_that_are_nearly_sound_are_read_or_refused(document: dict[str, Any]) -> None:
+    is_read_or_refused(document)
+
+
+@settings(deadline=None, derandomize=True, max_examples=100)
 @given(nearly_boards())
 def test_a_board_that_is_nearly_sound_is_read_or_refused(document: dict[str, Any]) -> None:
     is_read_or_refused(document)
