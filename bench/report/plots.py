@@ -102,7 +102,10 @@ class _Figures:
         import altair as alt
 
         axis = alt.Axis(format="%") if self.scale.rate else alt.Axis()
-        return alt.Y("mean:Q", title=title or self.title, axis=axis, scale=alt.Scale(zero=False))
+        ends = [end for row in self.of_column for end in (row["low"], row["high"])]
+        far = not self.scale.rate and ends and 0 < 5 * min(ends) < max(ends)
+        scale = alt.Scale(type="log", nice=False) if far else alt.Scale(zero=False)
+        return alt.Y("mean:Q", title=title or self.title, axis=axis, scale=scale)
 
 
 def _rows(board: Board, table: pd.DataFrame) -> Iterator[Row]:
@@ -137,13 +140,15 @@ def against_ipc(shown: _Figures) -> Plot | None:
     x = alt.X(
         "ipc:Q",
         title="images per class",
-        scale=alt.Scale(type="log", padding=12),
+        scale=alt.Scale(type="log", padding=16, nice=False),
         axis=alt.Axis(values=budgets, format="d", grid=False),
     )
     y, base = shown.y(f"{shown.column}: {shown.title}"), alt.Chart().encode(x=x)
     lines = base.mark_line(strokeWidth=1.5).encode(y, *_colour(names), _dash(names))
     whiskers = base.mark_rule(opacity=0.6).encode(alt.Y("low:Q"), alt.Y2("high:Q"), *_colour(names))
-    points = base.mark_point(size=45, filled=True).encode(y, *_colour(names), _shape(names))
+    points = base.mark_point(size=45, filled=True, opacity=1).encode(
+        y, *_colour(names), _shape(names)
+    )
     wanted = ("place", "ipc", "method", "mean", "low", "high")
     chart = _panels(alt.layer(whiskers, lines, points), rows, wanted)
     what = f"{shown.metric} under {shown.column} against images per class"
@@ -203,7 +208,9 @@ def against_radius(shown: _Figures, records: Iterable[Result]) -> Plot | None:
     x = alt.X("radius:Q", title=f"radius of the {norm} ball (pixels of 0 to 1)")
     y, base = shown.y(f"lowest {shown.title}"), alt.Chart().encode(x)
     lines = base.mark_line(strokeWidth=1.5).encode(y, *_colour(names), _dash(names))
-    points = base.mark_point(size=45, filled=True).encode(y, *_colour(names), _shape(names))
+    points = base.mark_point(size=45, filled=True, opacity=1).encode(
+        y, *_colour(names), _shape(names)
+    )
     chart = _panels(alt.layer(lines, points), rows, ("place", "radius", "method", "mean"))
     what = f"the lowest {shown.metric} under the attacks of a radius, against that radius"
     return _plot(chart, f"{_capital(what)}.", f"{_capital(what)} ({norm}; 0: {shown.column}).")
@@ -219,13 +226,13 @@ def pareto(shown: _Figures, cost: str, said: str) -> Plot | None:
     rows = _few(rows, shown.scale)
     names, front = _names(shown, rows), _front(rows, cost, shown.scale)
     rows = [{**row, "front": id(row) in front} for row in rows]
-    x = alt.X(f"{cost}:Q", title=said, scale=alt.Scale(type="log", padding=12))
+    x = alt.X(f"{cost}:Q", title=said, scale=alt.Scale(type="log", padding=16, nice=False))
     x = x.axis(format="~s", grid=False, labelOverlap=True)
     base = alt.Chart().encode(x, shown.y(f"{shown.column}: {shown.title}"))
     line = base.transform_filter("datum.front").mark_line(
         interpolate="step-after", color="#888888", strokeWidth=1
     )
-    points = base.mark_point(size=55, filled=True).encode(*_colour(names), _shape(names))
+    points = base.mark_point(size=55, filled=True, opacity=1).encode(*_colour(names), _shape(names))
     texts = base.transform_filter("datum.front").mark_text(dy=-9, fontSize=9)
     texts = texts.encode(text="label:N")
     rows = [{**row, "label": f"{row['method']} {row['ipc']}"} for row in rows]
@@ -257,7 +264,7 @@ def _heat_map(shown: _Figures, place: str, rows: list[Row]) -> Plot | None:
         alt.X("column:N", title=None, sort=columns, axis=alt.Axis(labelAngle=-40)),
         alt.Y("method:N", title=None, sort=names),
     )
-    colour = alt.Color("mean:Q", title=shown.title, legend=alt.Legend(format="%"))
+    colour = alt.Color("mean:Q", legend=None)
     colour = colour.scale(scheme="viridis", domain=[0, 1])
     ink = alt.Color("light:N", legend=None).scale(domain=[True, False], range=["white", "black"])
     texts = base.mark_text(fontSize=9).encode(text=alt.Text("mean:Q", format=".0%"), color=ink)
@@ -295,7 +302,7 @@ def published(entry: matched.Printed, pairs: Sequence[matched.Pair]) -> Plot | N
     colour = alt.Color("which:N", title=None).scale(domain=which, range=[COLOURS[1], COLOURS[0]])
     shape = alt.Shape("which:N", title=None).scale(domain=which, range=["diamond", "circle"])
     joined = base.mark_line(color="#888888").encode(x, detail="row:N")
-    points = base.mark_point(size=60, filled=True).encode(x, colour, shape)
+    points = base.mark_point(size=60, filled=True, opacity=1).encode(x, colour, shape)
     texts = base.transform_filter("datum.which == 'measured'").mark_text(align="left", dx=8)
     texts = texts.encode(alt.X("top:Q"), text="said:N")
     chart = alt.layer(joined, points, texts).properties(width=WIDTH, height=LINE * len(order))
