@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from bench.engine.scheduler import Engine, Outcome
     from bench.records.result import Result
     from bench.stages.plan import Plan
-    from bench.store.store import Store
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -203,7 +202,7 @@ def _published(
     valid, refused = split_valid(ran.records)
     for sentence in refused:
         console.print(f"failed: {sentence}", style="red")
-    names = _write(home, ran, valid, engine.store) if valid else []
+    names = _write(home, engine, plan, ran, valid) if valid else []
     if ran.interrupted:
         done = f"{len(valid)} of {len(plan.cells)} cells are published in {home}"
         raise Interrupted(
@@ -219,17 +218,19 @@ def _published(
     return FAILED if ran.cells_failed or refused else 0
 
 
-def _write(home: Path, ran: Ran, valid: Sequence[Result], store: Store) -> list[str]:
+def _write(home: Path, engine: Engine, plan: Plan, ran: Ran, valid: Sequence[Result]) -> list[str]:
     """Write records, pictures and pages of a board; the names of the pages."""
+    from bench.engine.galleries import grids
     from bench.report.folder import publish
+    from bench.report.galleries import CLASSES, COLUMNS
     from bench.store.store import waiting
 
     pictured = {
-        record.coordinate: store.folder(probe.stage, probe.key) / "pictures.safetensors"
+        record.coordinate: engine.store.folder(probe.stage, probe.key) / "pictures.safetensors"
         for record, probe in ran.probes
     }
     with waiting(home / "matrix.toml", f"writes to {home}"):  # with a store of its own, perhaps
-        return publish(home, valid, pictured)
+        return publish(home, valid, pictured, grids(engine, plan, CLASSES, COLUMNS))
 
 
 def _publication(home: Path, engine: Engine, plan: Plan) -> Publication:

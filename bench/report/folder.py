@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -13,7 +14,7 @@ from bench.contract.errors import BenchError
 from bench.contract.files import own, write_bytes
 from bench.records.files import read_all, write
 from bench.records.result import Result, merge, with_earlier_figures
-from bench.report import page, pictures, published
+from bench.report import galleries, page, pictures, published
 from bench.report.model import Page
 from bench.report.numbers import board_of, on_board
 
@@ -71,16 +72,21 @@ def copied(board: Path, into: Path) -> Path:
 
 
 def publish(
-    board: Path, new: Iterable[Result], pictured: Mapping[tuple[str | int, ...], Path]
+    board: Path,
+    new: Iterable[Result],
+    pictured: Mapping[tuple[str | int, ...], Path],
+    grids: Mapping[str, Callable[[], galleries.Grid]],
 ) -> list[str]:
     """Write results (valid ones), pictures and tables; the names of the tables.
 
-    `pictured` says where the pictures of a result's cell are kept. The caller holds the board.
+    `pictured` says where the pictures of a result's cell are kept, and `grids` makes the images of
+    a condensed set by the hash of its content. The caller holds the board.
     What an earlier run, or somebody's editor, has left there that is no record stays as it is.
     """
     results, matrix = add_results(board, new), read_matrix(board)
     axes = board_of(matrix)
     pictures.write(board, axes, on_board(axes, results), pictured)
+    galleries.write(board, axes, on_board(axes, results), grids)
     return write_tables(board)
 
 
@@ -116,10 +122,12 @@ def write_tables(board: Path) -> list[str]:
 
 
 def page_of(board: Path) -> Page:
-    """The page that follows from the records of a board."""
+    """The page that follows from the records of a board, and the pictures of sets it has."""
     found, axes = read_all(board), board_of(read_matrix(board))
     faults = tuple(map(str, found.faults))
-    return page.build(axes, found.results, published.read(board, axes), faults)
+    built = page.build(axes, found.results, published.read(board, axes), faults)
+    shown = galleries.sections(board, axes, on_board(axes, found.results))
+    return replace(built, rest=(*built.rest, *shown))
 
 
 def _tables(board: Path) -> dict[str, str]:

@@ -184,17 +184,23 @@ def section(board: Board, printed: tuple[Printed, ...], table: pd.DataFrame) -> 
     """
     if not printed:
         return ()
-    known = {_place(row): row for row in table.to_dict("records")}
     tiers: dict[str, list[tuple[Printed, list[Pair]]]] = {"": []}
-    for entry in printed:
-        tiers.setdefault(entry.tier, []).append((entry, list(_pairs(entry, known))))
+    for one in pairs(printed, table):
+        tiers.setdefault(one[0].tier, []).append(one)
     if not tiers[""]:
         del tiers[""]
     blocks: list[Block] = [Paragraph((_stand(tiers),)), RULE]
     for tier, found in tiers.items():
-        tables = tuple(_table(board, *one) for one in found)
+        tables = tuple(_table(board, entry, listed) for entry, listed in found)
         blocks += (Section(_capital(tier), tables),) if tier else tables
     return (Section(TITLE, tuple(blocks)),)
+
+
+def pairs(printed: Iterable[Printed], table: pd.DataFrame) -> Iterator[tuple[Printed, list[Pair]]]:
+    """Each entry, and its values beside those of a frame of `numbers.tidy`."""
+    known = {_place(row): row for row in table.to_dict("records")}
+    for entry in printed:
+        yield entry, list(_pairs(entry, known))
 
 
 ALLOWED = (

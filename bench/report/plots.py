@@ -1,0 +1,440 @@
+"""The plots of a board: charts as Vega-Lite descriptions, from the figures of its tables.
+
+Colours are those of Okabe and Ito (2008), which the colour-blind tell apart; shapes and dashes say
+the same again, so that a plot can be read in grey. Without altair (the extra `pages`) a board has
+no plots. A chart with fewer than two points says nothing, and is left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import pandas as pd
+
+from bench.records.record import Scale
+from bench.records.result import Result
+from bench.report import matched
+from bench.report.model import Plot, Section
+from bench.report.numbers import Board, ball, scales
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+SHAPES = ("circle", "triangle-right", "triangle-up", "diamond", "cross", "triangle-down")
+DASHES = ([1, 0], [6, 2], [2, 2], [8, 2, 2, 2], [4, 4])
+LINES = 20  # in one chart, at most
+DIGITS = 4  # significant ones, of the figures in a chart
+WIDTH, HEIGHT, LINE = 300, 220, 18  # pixels of a panel, and of one line of a list
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rank:
+    """Between which ranks a method may stand; 1 is the best."""
+
+    method: str
+    low: float
+    high: float
+
+
+def sections(
+    board: Board,
+    records: Sequence[Result],
+    table: pd.DataFrame,
+    in_print: Sequence[matched.Printed] = (),
+    ranks: Mapping[str, Sequence[Rank]] | None = None,
+) -> tuple[Section, ...]:
+    """The plots of a board, of its main metric; none without altair, or where none says something.
+
+    `table` is that of `numbers.tidy`, and `ranks` are the rank intervals by the place or budget
+    that they are of.
+    """
+    if not find_spec("altair"):
+        return ()
+    scale = scales(board, records).get(board.metrics[0])
+    drawn: list[Plot | None] = []
+    if scale:
+        shown = _Figures(board, scale, list(_rows(board, table)), "low" in table.columns)
+        drawn += [against_ipc(shown), *(rank_intervals(w, r) for w, r in (ranks or {}).items())]
+        drawn += [against_radius(shown, records), pareto(shown, "bytes", "bytes of the set")]
+        drawn += [pareto(_with_passes(shown, records), "passes", "images through networks")]
+        drawn += [*heat_maps(shown)]
+    drawn += [published(*one) for one in matched.pairs(in_print, table)]
+    plots = tuple(plot for plot in drawn if plot)
+    return (Section("Plots", plots),) if plots else ()
+
+
+@dataclass(frozen=True)
+class _Figures:
+    """Rows of the main metric; `low` and `high` of each are ends of what `interval` says."""
+
+    board: Board
+    scale: Scale
+    rows: list[Row]
+    interval: bool
+
+    @property
+    def metric(self) -> str:
+        return self.board.metrics[0]
+
+    @property
+    def column(self) -> str:
+        """The first attack, or the first sampler at the end of the training."""
+        return (self.board.attacks or self.board.samplers)[0]
+
+    @property
+    def of_column(self) -> list[Row]:
+        return [row for row in self.rows if row["column"] == self.column]
+
+    @property
+    def title(self) -> str:
+        return f"{self.metric} (%)" if self.scale.rate else self.metric
+
+    @property
+    def whiskers(self) -> str:
+        return "95 % intervals" if self.interval else "± one standard deviation over seeds"
+
+    def y(self, title: str = "") -> Any:
+        import altair as alt
+
+        axis = alt.Axis(format="%") if self.scale.rate else alt.Axis()
+        ends = [end for row in self.of_column for end in (row["low"], row["high"])]
+        far = not self.scale.rate and ends and 0 < 5 * min(ends) < max(ends)
+        scale = alt.Scale(type="log", nice=False) if far else alt.Scale(zero=False)
+        return alt.Y("mean:Q", title=title or self.title, axis=axis, scale=scale)
+
+
+def _rows(board: Board, table: pd.DataFrame) -> Iterator[Row]:
+    """The rows of the main metric, with `place`, `low` and `high`, in the order of the board."""
+    for row in table[table["metric"] == board.metrics[0]].to_dict("records"):
+        said = f" · {row['labels']} labels" if board.attacks else ""
+        spread = row["sd"] if row["sd"] == row["sd"] else 0.0
+        ends = (row.get("low", math.nan), row.get("high", math.nan))
+        if any(end is None or end != end for end in ends):
+            ends = (row["mean"] - spread, row["mean"] + spread)
+        place = f"{row['dataset']} · {row['architecture']}{said}"
+        yield {str(k): v for k, v in row.items()} | {
+            "place": place,
+            "low": ends[0],
+            "high": ends[1],
+        }
+
+
+# ---- charts
+
+
+def against_ipc(shown: _Figures) -> Plot | None:
+    """The main metric against images per class: one line a method, one panel a place."""
+    import altair as alt
+
+    rows = [row for row in shown.of_column if row["ipc"]]
+    budgets = sorted({row["ipc"] for row in rows})
+    if len(budgets) < 2:
+        return None
+    rows = _few(rows, shown.scale)
+    names = _names(shown, rows)
+    x = alt.X(
+        "ipc:Q",
+        title="images per class",
+        scale=alt.Scale(type="log", padding=16, nice=False),
+        axis=alt.Axis(values=budgets, format="d", grid=False),
+    )
+    y, base = shown.y(f"{shown.column}: {shown.title}"), alt.Chart().encode(x=x)
+    lines = base.mark_line(strokeWidth=1.5).encode(y, *_colour(names), _dash(names))
+    whiskers = base.mark_rule(opacity=0.6).encode(alt.Y("low:Q"), alt.Y2("high:Q"), *_colour(names))
+    points = base.mark_point(size=45, filled=True, opacity=1).encode(
+        y, *_colour(names), _shape(names)
+    )
+    wanted = ("place", "ipc", "method", "mean", "low", "high")
+    chart = _panels(alt.layer(whiskers, lines, points), rows, wanted)
+    what = f"{shown.metric} under {shown.column} against images per class"
+    best = [_best(shown, [row for row in rows if row["ipc"] == ipc]) for ipc in budgets]
+    said = "; ".join(
+        f"IPC {ipc}: {row['method']} is first ({row['place']})"
+        for ipc, row in zip(budgets, best, strict=True)
+    )
+    return _plot(chart, f"{what}. {said}.", f"{_capital(what)}; {shown.whiskers}.")
+
+
+def rank_intervals(where: str, ranks: Sequence[Rank]) -> Plot | None:
+    """Between which ranks each method may stand, the best on top."""
+    import altair as alt
+
+    if len(ranks) < 2:
+        return None
+    rows: list[Row] = [{"method": r.method, "low": r.low, "high": r.high} for r in ranks]
+    rows.sort(key=lambda row: (row["low"] + row["high"], row["method"]))
+    y = alt.Y("method:N", title=None, sort=[row["method"] for row in rows])
+    x = alt.X("low:Q", title="rank (1 is the best)", scale=alt.Scale(zero=False, padding=8))
+    x = x.axis(format="d", tickMinStep=1)
+    base = alt.Chart(_data(rows, ("method", "low", "high"))).encode(y)
+    bars = base.mark_rule(strokeWidth=4, color=COLOURS[0]).encode(x, x2="high:Q")
+    ends = [
+        base.mark_tick(thickness=2, size=12, color=COLOURS[0]).encode(x.copy()),
+        base.mark_tick(thickness=2, size=12, color=COLOURS[0]).encode(alt.X("high:Q")),
+    ]
+    chart = alt.layer(bars, *ends).properties(width=WIDTH, height=LINE * len(rows))
+    said = "; ".join(f"{row['method']} {row['low']:g} to {row['high']:g}" for row in rows)
+    return _plot(chart, f"Rank intervals, {where}: {said}.", f"Rank intervals: {where}.")
+
+
+def against_radius(shown: _Figures, records: Iterable[Result]) -> Plot | None:
+    """The lowest figure at each radius of one norm: a line a method, a panel a place and budget."""
+    import altair as alt
+
+    norm, radii = _radii(records)
+    lowest: dict[tuple[Any, ...], Row] = {}
+    for row in shown.rows:
+        radius = radii.get((row["dataset"], row["column"]))
+        radius = 0.0 if row["column"] == shown.column else radius
+        if radius is None:
+            continue
+        place = f"{row['place']}, " + (f"IPC {row['ipc']}" if row["ipc"] else "full set")
+        key = (place, row["method"], radius)
+        if key not in lowest or row["mean"] < lowest[key]["mean"]:
+            lowest[key] = {**row, "place": place, "radius": radius}
+    counts: dict[str, set[float]] = defaultdict(set)
+    for place, _, radius in lowest:
+        counts[place].add(radius)
+    rows = [row for row in lowest.values() if len(counts[row["place"]]) > 2]
+    if not rows or shown.scale.better != "higher":
+        return None
+    rows = _few(rows, shown.scale)
+    names = _names(shown, rows)
+    x = alt.X("radius:Q", title=f"radius of the {norm} ball (pixels of 0 to 1)")
+    y, base = shown.y(f"lowest {shown.title}"), alt.Chart().encode(x)
+    lines = base.mark_line(strokeWidth=1.5).encode(y, *_colour(names), _dash(names))
+    points = base.mark_point(size=45, filled=True, opacity=1).encode(
+        y, *_colour(names), _shape(names)
+    )
+    chart = _panels(alt.layer(lines, points), rows, ("place", "radius", "method", "mean"))
+    what = f"the lowest {shown.metric} under the attacks of a radius, against that radius"
+    return _plot(chart, f"{_capital(what)}.", f"{_capital(what)} ({norm}; 0: {shown.column}).")
+
+
+def pareto(shown: _Figures, cost: str, said: str) -> Plot | None:
+    """The main metric against a cost: what nothing cheaper beats is joined by a line."""
+    import altair as alt
+
+    rows = [row for row in shown.of_column if row.get(cost) and row["ipc"]]
+    if len(rows) < 2 or len({row[cost] for row in rows}) < 2 or shown.scale.better == "neither":
+        return None
+    rows = _few(rows, shown.scale)
+    names, front = _names(shown, rows), _front(rows, cost, shown.scale)
+    rows = [{**row, "front": id(row) in front} for row in rows]
+    x = alt.X(f"{cost}:Q", title=said, scale=alt.Scale(type="log", padding=16, nice=False))
+    x = x.axis(format="~s", grid=False, labelOverlap=True)
+    base = alt.Chart().encode(x, shown.y(f"{shown.column}: {shown.title}"))
+    line = base.transform_filter("datum.front").mark_line(
+        interpolate="step-after", color="#888888", strokeWidth=1
+    )
+    points = base.mark_point(size=55, filled=True, opacity=1).encode(*_colour(names), _shape(names))
+    texts = base.transform_filter("datum.front").mark_text(dy=-9, fontSize=9)
+    texts = texts.encode(text="label:N")
+    rows = [{**row, "label": f"{row['method']} {row['ipc']}"} for row in rows]
+    wanted = ("place", cost, "method", "mean", "front", "label")
+    chart = _panels(alt.layer(line, points, texts), rows, wanted)
+    what = f"{shown.metric} under {shown.column} against {said}"
+    first = ", ".join(dict.fromkeys(row["label"] for row in rows if row["front"]))
+    words = "the grey line joins what nothing cheaper beats, by method and images per class"
+    return _plot(chart, f"{what}. Not beaten: {first}.", f"{_capital(what)}; {words}.")
+
+
+def heat_maps(shown: _Figures) -> Iterator[Plot | None]:
+    """Methods by columns, a chart for each place: a panel for each budget."""
+    for place in dict.fromkeys(row["place"] for row in shown.rows):
+        yield _heat_map(shown, place, [row for row in shown.rows if row["place"] == place])
+
+
+def _heat_map(shown: _Figures, place: str, rows: list[Row]) -> Plot | None:
+    import altair as alt
+
+    columns = list(dict.fromkeys(row["column"] for row in rows))
+    rows = [row for row in rows if row["ipc"]]
+    names = _names(shown, rows)
+    if len(columns) < 2 or len(names) < 2 or not shown.scale.rate:
+        return None
+    columns.sort(key=lambda name: (name not in shown.board.columns,))
+    rows = [{**row, "place": f"IPC {row['ipc']}", "light": row["mean"] < 0.5} for row in rows]
+    base = alt.Chart().encode(
+        alt.X("column:N", title=None, sort=columns, axis=alt.Axis(labelAngle=-40)),
+        alt.Y("method:N", title=None, sort=names),
+    )
+    colour = alt.Color("mean:Q", legend=None)
+    colour = colour.scale(scheme="viridis", domain=[0, 1])
+    ink = alt.Color("light:N", legend=None).scale(domain=[True, False], range=["white", "black"])
+    texts = base.mark_text(fontSize=9).encode(text=alt.Text("mean:Q", format=".0%"), color=ink)
+    layers = alt.layer(base.mark_rect().encode(colour), texts).resolve_scale(color="independent")
+    layers = layers.properties(width=34 * len(columns), height=LINE * len(names))
+    chart = _panels(layers, rows, ("place", "column", "method", "mean", "light"), sized=False)
+    what = f"{shown.metric} of methods under attacks" if shown.board.attacks else shown.metric
+    said = f"{_capital(what)}: {place}."
+    return _plot(chart, said, said)
+
+
+def published(entry: matched.Printed, pairs: Sequence[matched.Pair]) -> Plot | None:
+    """Values in print beside those measured, with the difference in points."""
+    import altair as alt
+
+    found = [pair for pair in pairs if pair.n]
+    if len(found) < 2:
+        return None
+    rows: list[Row] = []
+    for pair in found:
+        row = f"{pair.method}, " + (f"IPC {pair.ipc}" if pair.ipc else "full set")
+        said = f"{100 * pair.difference:+.1f}"
+        both = {"published": pair.printed[0], "measured": pair.mean}
+        top = max(both.values())
+        rows += [
+            {"row": row, "which": k, "mean": v, "said": said, "top": top} for k, v in both.items()
+        ]
+    order = list(dict.fromkeys(row["row"] for row in rows))
+    base = alt.Chart(_data(rows, ("row", "which", "mean", "said", "top"))).encode(
+        alt.Y("row:N", title=None, sort=order)
+    )
+    x = alt.X("mean:Q", title=f"{entry.metric} (%)", axis=alt.Axis(format="%"))
+    x = x.scale(zero=False, padding=24)
+    which = ["published", "measured"]
+    colour = alt.Color("which:N", title=None).scale(domain=which, range=[COLOURS[1], COLOURS[0]])
+    shape = alt.Shape("which:N", title=None).scale(domain=which, range=["diamond", "circle"])
+    joined = base.mark_line(color="#888888").encode(x, detail="row:N")
+    points = base.mark_point(size=60, filled=True, opacity=1).encode(x, colour, shape)
+    texts = base.transform_filter("datum.which == 'measured'").mark_text(align="left", dx=8)
+    texts = texts.encode(alt.X("top:Q"), text="said:N")
+    chart = alt.layer(joined, points, texts).properties(width=WIDTH, height=LINE * len(order))
+    said = "; ".join(f"{p.method} IPC {p.ipc or 'all'}: {100 * p.difference:+.1f}" for p in found)
+    words = f"Published and measured {entry.metric}, with the difference in points"
+    return _plot(chart, f"{words}: {said}.", f"{words}: {entry.source}.")
+
+
+# ---- figures
+
+
+def _few(rows: list[Row], scale: Scale) -> list[Row]:
+    """The rows of the `LINES` methods whose best figures are best."""
+    sign = -1 if scale.better == "lower" else 1
+    best: dict[str, float] = {}
+    for row in rows:
+        best[row["method"]] = max(best.get(row["method"], -math.inf), sign * row["mean"])
+    kept = sorted(best, key=lambda name: (-best[name], name))[:LINES]
+    return [row for row in rows if row["method"] in kept]
+
+
+def _names(shown: _Figures, rows: Iterable[Row]) -> list[str]:
+    """The methods of rows, in the order of the board."""
+    found = {row["method"] for row in rows}
+    board = shown.board
+    return [m for m in (*board.methods, *board.controls, *board.ceiling) if m in found]
+
+
+def _best(shown: _Figures, rows: Sequence[Row]) -> Row:
+    sign = -1 if shown.scale.better == "lower" else 1
+    return max(rows, key=lambda row: sign * row["mean"])
+
+
+def _front(rows: Iterable[Row], cost: str, scale: Scale) -> set[int]:
+    """Of each place, the rows (by `id`) that are better than all that cost no more."""
+    sign = -1 if scale.better == "lower" else 1
+    found, best = set(), defaultdict[str, float](lambda: -math.inf)
+    for row in sorted(rows, key=lambda row: (row[cost], -sign * row["mean"])):
+        if sign * row["mean"] > best[row["place"]]:
+            best[row["place"]] = sign * row["mean"]
+            found.add(id(row))
+    return found
+
+
+def _radii(records: Iterable[Result]) -> tuple[str, dict[tuple[str, str], float]]:
+    """The norm of most radii, and the radius in it of each column, robust ones too."""
+    found: dict[str, dict[tuple[str, str], float]] = defaultdict(dict)
+    for record in records:
+        if record.ok and record.norm and record.eps:
+            for column in (record.column, f"robust {ball(record)}"):
+                found[record.norm][record.dataset, column] = record.eps
+    norm = max(sorted(found), key=lambda name: len({*found[name].values()}), default="")
+    return norm, found.get(norm, {})
+
+
+def _with_passes(shown: _Figures, records: Iterable[Result]) -> _Figures:
+    """The rows with the passes, forward and back, of teacher, scorer, set and student together."""
+    stages: dict[tuple[Any, ...], dict[str, dict[str, int]]] = defaultdict(
+        lambda: defaultdict(dict)
+    )
+    for record in records:
+        if record.ok and not record.step:
+            spot = (record.dataset, record.architecture, record.labels, record.ipc, record.method)
+            for role in {"teacher", "scorer", "set", "student"} & record.passes.keys():
+                passes = record.passes[role]
+                both = passes.forward + passes.backward
+                stages[spot][role][record.content.get(role, "")] = both
+    rows = []
+    for row in shown.rows:
+        spot = tuple(row[name] for name in ("dataset", "architecture", "labels", "ipc", "method"))
+        made = stages.get(spot, {})
+        total = sum(math.fsum(each.values()) / len(each) for _, each in sorted(made.items()))
+        rows.append({**row, "passes": total})
+    return _Figures(shown.board, shown.scale, rows, shown.interval)
+
+
+# ---- altair
+
+
+def _data(rows: Iterable[Row], wanted: Sequence[str]) -> Any:
+    import altair as alt
+
+    values = [{name: _rounded(row[name]) for name in wanted} for row in rows]
+    return alt.Data(values=values)  # type: ignore[no-untyped-call]
+
+
+def _rounded(value: Any) -> Any:
+    """A figure with `DIGITS` significant digits: the last ones differ between machines."""
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+
+
+def _panels(layers: Any, rows: Sequence[Row], wanted: Sequence[str], sized: bool = True) -> Any:
+    """A panel for each `place` of rows, two beside each other."""
+    import altair as alt
+
+    places = list(dict.fromkeys(row["place"] for row in rows))
+    chart = layers.properties(width=WIDTH, height=HEIGHT) if sized else layers
+    header = alt.Header(labelFontWeight="bold")
+    facet = alt.Facet("place:N", title=None, sort=places, header=header)
+    chart = chart.properties(data=_data(rows, wanted)).facet(facet, columns=2)
+    return chart.resolve_scale(y="independent") if sized else chart
+
+
+def _colour(names: Sequence[str]) -> tuple[Any]:
+    import altair as alt
+
+    return (
+        alt.Color("method:N", title="method").scale(domain=names, range=_cycle(COLOURS, names)),
+    )
+
+
+def _shape(names: Sequence[str]) -> Any:
+    import altair as alt
+
+    return alt.Shape("method:N", title="method").scale(domain=names, range=_cycle(SHAPES, names))
+
+
+def _dash(names: Sequence[str]) -> Any:
+    import altair as alt
+
+    dashes = _cycle(DASHES, names)
+    return alt.StrokeDash("method:N", title="method").scale(domain=names, range=dashes)
+
+
+def _cycle(values: Sequence[Any], names: Sequence[str]) -> list[Any]:
+    return [values[k % len(values)] for k in range(len(names))]
+
+
+def _plot(chart: Any, instead: str, caption: str) -> Plot:
+    spec = chart.configure_view(stroke="#cccccc").to_dict()
+    return Plot(spec, instead, (caption,))
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
