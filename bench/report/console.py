@@ -17,6 +17,7 @@ from bench.report.model import (
     Name,
     Paragraph,
     Picture,
+    Plot,
     Section,
     Span,
     Table,
@@ -51,6 +52,8 @@ def show(console: Console, blocks: Sequence[Block]) -> None:
                 say(_line(console, words))
             case Picture(file, _, caption):
                 say(_line(console, (*caption, f" ({file})")))
+            case Plot(_, instead, caption):
+                say(_line(console, (*caption, " ", instead)))
             case Code(text):
                 console.print(_text(console, text))
         say()

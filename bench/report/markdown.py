@@ -15,6 +15,7 @@ from bench.report.model import (
     Page,
     Paragraph,
     Picture,
+    Plot,
     Section,
     Span,
     Table,
@@ -94,6 +95,9 @@ def _chunks(block: Block, level: int) -> Iterator[str]:
         case Picture(file, instead, caption):
             yield from [line(caption)] if caption else []
             yield f"![{_in_brackets(instead)}]({file})"
+        case Plot(_, instead, caption):
+            yield from [line(caption)] if caption else []
+            yield escaped(instead).strip()
         case Table():
             yield from _table(block)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 MISSING, DECLINED = "–", "n/a"  # what stands for a figure that is not there
 
@@ -76,11 +76,15 @@ class Value:
 
 @dataclass(frozen=True)
 class Name:
-    """A text in a cell; of a method, which "role" it has: "method", "control" or "ceiling"."""
+    """A text in a cell; of a method, which "role" it has: "method", "control" or "ceiling".
+
+    `url` is where it leads on a page that can be clicked.
+    """
 
     text: str
     role: str = ""
     notes: tuple[str, ...] = ()
+    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -182,6 +186,15 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Plot:
+    """A Vega-Lite specification; `instead` says what it shows to those who do not see it."""
+
+    spec: dict[str, Any]
+    instead: str
+    caption: Words = ()
+
+
+@dataclass(frozen=True)
 class Section:
     """A part under a heading; its level is how deep it lies in the page."""
 
@@ -189,7 +202,7 @@ class Section:
     blocks: tuple[Block, ...]
 
 
-Block = Paragraph | Items | Code | Picture | Table | Section
+Block = Paragraph | Items | Code | Picture | Plot | Table | Section
 
 Scalar = str | int | float | None
 
@@ -216,17 +229,23 @@ class Page:
     figures: Frame
 
 
-def tables(page: Page) -> Iterator[tuple[tuple[str, ...], Table]]:
-    """Every table of a page, in its order, with the headings above it."""
+def blocks(page: Page) -> Iterator[tuple[tuple[str, ...], Block]]:
+    """Every block of a page but sections, in its order, with the headings above it."""
 
     def walk(
         blocks: tuple[Block, ...], headings: tuple[str, ...]
-    ) -> Iterator[tuple[tuple[str, ...], Table]]:
+    ) -> Iterator[tuple[tuple[str, ...], Block]]:
         for block in blocks:
-            match block:
-                case Table():
-                    yield headings, block
-                case Section(title, inner):
-                    yield from walk(inner, (*headings, title))
+            if isinstance(block, Section):
+                yield from walk(block.blocks, (*headings, block.title))
+            else:
+                yield headings, block
 
     yield from walk((*page.introduction, *page.results, *page.rest), (page.title,))
+
+
+def tables(page: Page) -> Iterator[tuple[tuple[str, ...], Table]]:
+    """Every table of a page, in its order, with the headings above it."""
+    for headings, block in blocks(page):
+        if isinstance(block, Table):
+            yield headings, block
