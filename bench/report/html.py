@@ -66,7 +66,7 @@ class _Ids:
         return name
 
 
-def rendered(page: Page, around: Around = Around()) -> str:  # noqa: B008: frozen
+def rendered(page: Page, around: Around = Around()) -> str:
     """A whole page as a document."""
     ids = _Ids({"main", "figures"})
     writer = _Writer(ids, around)

@@ -71,7 +71,9 @@ def _board(folder: Path, out: Path) -> index.Entry:
     for block in shown:
         if isinstance(block, Picture):
             _copy(folder, block.file, out)
-    write_text(out / "index.html", html.rendered(made, html.Around(up="../index.html", drawn=drawn)))
+    write_text(
+        out / "index.html", html.rendered(made, html.Around(up="../index.html", drawn=drawn))
+    )
     write_text(out / html.FIGURES, html.figures_script(made.figures))
     return index.Entry(out.name, board, made, tuple(on_board(board, found.results)))
 
