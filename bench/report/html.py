@@ -36,7 +36,7 @@ from bench.report.model import (
     text_of,
 )
 
-FIGURES, WIDE = "figures.js", 40  # a text of so many characters may take several lines
+FIGURES, WIDE = "figures.js", 24  # a text of so many characters may take several lines
 TAGS = {"strong": "strong", "emphasis": "em", "code": "code"}
 SAFE = re.compile(r"https?://|#|[^:?#]*([/?#]|$)", re.IGNORECASE)  # links that run nothing
 
