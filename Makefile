@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist
 SPEED := $(BIN)/python -m pytest tests/speed --benchmark-columns min,median,rounds
 SPEED += --benchmark-sort name --benchmark-group-by group
 
-.PHONY: demo test test-slow lint speed speed-short clean
+.PHONY: demo test test-slow lint speed speed-short site clean
 
 demo: .venv/installed
 	rm -rf .bench/demo
@@ -34,6 +34,9 @@ speed: .venv/tools
 speed-short: .venv/tools
 	mkdir -p .bench
 	$(SPEED) --benchmark-json .bench/speed-short.json -m short
+
+site: .venv/tools
+	$(BIN)/bench site .bench/site
 
 INSTALL := pyproject.toml plugins/*/pyproject.toml ci/plugins.txt ci/constraints.txt ci/install
 

@@ -221,6 +221,21 @@ def audit(
 
 
 @app.command()
+def site(
+    out: Annotated[Path, typer.Argument(help="The folder to write; files of ours are replaced.")],
+    boards: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders with a matrix.toml; all of leaderboards/ if none is named."),
+    ] = None,
+) -> None:
+    """Build HTML pages of boards, with an index, to be opened from disk or served."""
+    from bench.display import console
+    from bench.report.site import build
+
+    console.print(f"open {build(out, boards or ())}")
+
+
+@app.command()
 def convert(
     boards: Annotated[list[Path], typer.Argument(help="Folders with a matrix.toml and records.")],
 ) -> None:

@@ -77,11 +77,15 @@ class Value:
 
 @dataclass(frozen=True)
 class Name:
-    """A text in a cell; of a method, which "role" it has: "method", "control" or "ceiling"."""
+    """A text in a cell; of a method, which "role" it has: "method", "control" or "ceiling".
+
+    `url` is where it leads on a page that can be clicked.
+    """
 
     text: str
     role: str = ""
     notes: tuple[str, ...] = ()
+    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -235,17 +239,23 @@ class Page:
     summary: tuple[Block, ...] = ()
 
 
-def tables(page: Page) -> Iterator[tuple[tuple[str, ...], Table]]:
-    """Every table of a page, in its order, with the headings above it."""
+def blocks(page: Page) -> Iterator[tuple[tuple[str, ...], Block]]:
+    """Every block of a page but sections, in its order, with the headings above it."""
 
     def walk(
         blocks: tuple[Block, ...], headings: tuple[str, ...]
-    ) -> Iterator[tuple[tuple[str, ...], Table]]:
+    ) -> Iterator[tuple[tuple[str, ...], Block]]:
         for block in blocks:
-            match block:
-                case Table():
-                    yield headings, block
-                case Section(title, inner):
-                    yield from walk(inner, (*headings, title))
+            if isinstance(block, Section):
+                yield from walk(block.blocks, (*headings, block.title))
+            else:
+                yield headings, block
 
     yield from walk((*page.summary, *page.introduction, *page.results, *page.rest), (page.title,))
+
+
+def tables(page: Page) -> Iterator[tuple[tuple[str, ...], Table]]:
+    """Every table of a page, in its order, with the headings above it."""
+    for headings, block in blocks(page):
+        if isinstance(block, Table):
+            yield headings, block

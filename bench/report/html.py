@@ -1,0 +1,300 @@
+"""Pages as HTML that reads without scripts and from a disk.
+
+The page is a tree of elements, and the library that writes it out escapes every text and every
+attribute: no string of a board becomes markup.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from xml.etree.ElementTree import Element, tostring
+
+from bench.report.model import (
+    Block,
+    Cell,
+    Code,
+    Column,
+    Frame,
+    Items,
+    Name,
+    Page,
+    Paragraph,
+    Passes,
+    Picture,
+    Plot,
+    Section,
+    Span,
+    Table,
+    Value,
+    Words,
+    flat,
+    text_of,
+)
+
+FIGURES, WIDE = "figures.js", 24  # a text of so many characters may take several lines
+TAGS = {"strong": "strong", "emphasis": "em", "code": "code"}
+SAFE = re.compile(r"https?://|#|[^:?#]*([/?#]|$)", re.IGNORECASE)  # links that run nothing
+
+
+@dataclass(frozen=True)
+class Around:
+    """What lies about a page: the folder of the assets, the way up, which plots are drawn."""
+
+    assets: str = "../assets/"
+    up: str = ""
+    drawn: bool = False
+
+
+@dataclass
+class _Ids:
+    """Names of parts of one page: each is given once."""
+
+    given: set[str] = field(default_factory=set)
+
+    def fresh(self, title: str) -> str:
+        slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "part"
+        name, number = slug, 1
+        while name in self.given:
+            number += 1
+            name = f"{slug}-{number}"
+        self.given.add(name)
+        return name
+
+
+def rendered(page: Page, around: Around = Around()) -> str:
+    """A whole page as a document."""
+    ids = _Ids({"main", "figures"})
+    writer = _Writer(ids, around)
+    first = [block for block in page.summary if isinstance(block, Section)]
+    said = [block for block in page.summary if not isinstance(block, Section)]
+    later = (*page.results, *page.rest)
+    parts = [
+        *(writer.section(section, 2, folded=False) for section in first),
+        *(writer.section(s, 2, folded=n > 0 or bool(first)) for n, s in enumerate(later)),
+    ]
+    titles = [flat(section.title) for section in (*first, *later)]
+    entries = list(zip((part.get("id", "") for part in parts), titles, strict=True))
+    if page.figures.rows:
+        parts.append(_all_figures(around))
+        entries.append(("figures", "All figures"))
+    intro = [
+        piece
+        for block in (*said, *page.introduction)
+        for piece in writer.block(block, 2, page.title)
+    ]
+    up = [element("p", element("a", "All boards", href=around.up))] if around.up else []
+    main = element("main", element("h1", flat(page.title)), *intro, id="main")
+    if entries:
+        main.append(_contents(entries))
+    main.extend(parts)
+    skip = element("a", "Skip to the results", href=f"#{entries[0][0] if entries else 'main'}")
+    skip.set("class", "skip")
+    body = element("body", skip, *([element("header", *up)] if up else []), main)
+    return _document(_head(page.title, around), body)
+
+
+def figures_script(frame: Frame) -> str:
+    """All figures as a script, which also a page on a disk may load."""
+    rows = [[_finite(value) for value in row] for row in frame.rows]
+    text = json.dumps({"columns": frame.columns, "rows": rows}, separators=(",", ":"))
+    return f"window.benchFigures={text};\n"
+
+
+def plot_file(plot: Plot) -> str:
+    """The name of a plot's file, which follows from what it shows."""
+    text = json.dumps(plot.spec, sort_keys=True)
+    return f"plot-{hashlib.sha256(text.encode()).hexdigest()[:12]}.svg"
+
+
+def element(tag: str, *children: str | Element, **attributes: str) -> Element:
+    """An element with texts and elements in it, in order."""
+    made = Element(tag, attributes)
+    for child in children:
+        if isinstance(child, Element):
+            made.append(child)
+        elif len(made):
+            made[-1].tail = (made[-1].tail or "") + child
+        else:
+            made.text = (made.text or "") + child
+    return made
+
+
+def _finite(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _classed(name: str, made: Element) -> Element:
+    made.set("class", name)
+    return made
+
+
+def _document(head: Element, body: Element) -> str:
+    html = element("html", head, body, lang="en")
+    return "<!DOCTYPE html>\n" + tostring(html, encoding="unicode", method="html") + "\n"
+
+
+def _head(title: str, around: Around) -> Element:
+    view = "width=device-width, initial-scale=1"
+    assets = around.assets
+    return element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content=view),
+        element("meta", name="color-scheme", content="light dark"),
+        element("link", rel="icon", href="data:,"),  # else a browser asks for one
+        element("title", flat(title)),
+        element("link", rel="stylesheet", href=f"{assets}site.css"),
+        element("script", src=f"{assets}datatables.js", defer="defer"),
+        element("script", src=f"{assets}site.js", defer="defer"),
+    )
+
+
+def _contents(entries: list[tuple[str, str]]) -> Element:
+    links = (element("li", element("a", title, href=f"#{name}")) for name, title in entries)
+    made = element("nav", element("h2", "Contents"), element("ul", *links))
+    made.set("aria-label", "Contents")
+    return made
+
+
+def _all_figures(around: Around) -> Element:
+    """The place of the long table, which a script fills when it is unfolded."""
+    said = "This table needs JavaScript; table.csv beside the board's records holds the same."
+    place = element("div", element("noscript", element("p", said)))
+    place.set("id", "figures-table")
+    place.set("data-source", FIGURES)
+    place.set("aria-live", "polite")
+    summary = element("summary", element("h2", "All figures"))
+    return element("section", element("details", summary, place), id="figures")
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Blocks as elements of one page, whose ids it gives."""
+
+    ids: _Ids
+    around: Around
+
+    def section(self, section: Section, level: int, folded: bool = False) -> Element:
+        title = flat(section.title)
+        heading = element(f"h{min(level, 6)}", title)
+        inner = [p for block in section.blocks for p in self.block(block, level + 1, title)]
+        name = self.ids.fresh(title)
+        if not folded:
+            return element("section", heading, *inner, id=name)
+        details = element("details", element("summary", heading), *inner)
+        return element("section", details, id=name)
+
+    def block(self, block: Block, level: int, title: str) -> Iterator[Element]:
+        match block:
+            case Section():
+                yield self.section(block, level)
+            case Paragraph(words):
+                yield element("p", *_words(words))
+            case Items(items):
+                yield element("ul", *(element("li", *_words(words)) for words in items))
+            case Code(text):
+                code = element("pre", element("code", text))
+                code.set("tabindex", "0")
+                yield code
+            case Picture(file, instead, caption):
+                image = element("img", src=_link(file), alt=flat(instead), loading="lazy")
+                yield _figure(image, caption or (instead,), folded=True)
+            case Plot(_, instead, caption) if self.around.drawn:
+                image = element("img", src=plot_file(block), alt=flat(instead))
+                yield _figure(_classed("plot", image), caption)
+            case Plot(_, instead, caption):
+                lacks = " (not drawn here: install condensation-bench[pages] to build plots)"
+                yield _figure(element("p", flat(instead), lacks), caption)
+            case Table():
+                yield from self.table(block, title)
+
+    def table(self, table: Table, title: str) -> Iterator[Element]:
+        notes, name = table.footnotes, self.ids.fresh("table")
+        lines = [piece for words in table.caption for piece in (*_words(words), element("br"))][:-1]
+        caption = element("caption", *lines)
+        if not lines:
+            caption = _classed("hidden", element("caption", title))
+
+        def marked(made: Element, texts: tuple[str, ...]) -> Element:
+            for text in texts:
+                link = element("a", str(notes[text]), href=f"#{name}-{notes[text]}")
+                link.set("aria-label", f"Note {notes[text]}")
+                made.append(element("sup", link))
+            return made
+
+        heads = []
+        for column in table.columns:
+            made = marked(element("th", flat(column.name), scope="col"), column.notes)
+            heads.append(_classed("left", made) if column.left else made)
+        rows = [
+            element("tr", *(marked(_cell(c, x), x.notes) for c, x in pairs))
+            for pairs in (zip(table.columns, row, strict=True) for row in table.rows)
+        ]
+        made = element(
+            *("table", caption, element("thead", element("tr", *heads))),
+            element("tbody", *rows),
+        )
+        made.set("data-sortable", "")
+        box = _classed("scroll", element("div", made, role="region", tabindex="0"))
+        box.set("aria-label", " ".join("".join(caption.itertext()).split()) or title)
+        yield box
+        if notes:
+            items = (element("li", flat(t), id=f"{name}-{n}") for t, n in notes.items())
+            yield _classed("notes", element("ol", *items))
+
+
+def _figure(shown: Element, caption: Words, folded: bool = False) -> Element:
+    if folded:
+        summary = element("summary", *_words(caption))
+        return element("figure", element("details", summary, shown))
+    said = [element("figcaption", *_words(caption))] if caption else []
+    return element("figure", shown, *said)
+
+
+def _cell(column: Column, cell: Cell) -> Element:
+    text = flat(text_of(cell)).strip()
+    shown: str | Element = text
+    match cell:
+        case Value(best=True):
+            shown = element("strong", text)
+        case Name(role="control"):
+            shown = element("em", text)
+        case Name(url=url) if url:
+            shown = element("a", text, href=_link(url))
+    made = element("th", shown, scope="row") if column.key else element("td", shown)
+    if not column.left:
+        made.set("data-order", _order(cell))
+    wide = isinstance(cell, Name) and len(text) > WIDE
+    kind = " ".join((["left"] if column.left else []) + (["wide"] if wide else []))
+    return _classed(kind, made) if kind else made
+
+
+def _order(cell: Cell) -> str:
+    """By what a cell of a column of numbers is sorted; what is no number has nothing."""
+    match cell:
+        case Value(mean=mean) if mean is not None and math.isfinite(mean):
+            return format(mean, ".8g")
+        case Passes(forward, backward) if math.isfinite(forward + backward):
+            return format(forward + backward, ".12g")
+    return ""
+
+
+def _words(words: Words) -> Iterator[str | Element]:
+    for piece in words:
+        match piece:
+            case str():
+                yield flat(piece)
+            case Span(text, "link", url):
+                yield element("a", flat(text), href=_link(url))
+            case Span(text, style):
+                yield element(TAGS[style], flat(text))
+
+
+def _link(url: str) -> str:
+    """Where a link leads, unless a browser would run it."""
+    return url if SAFE.match(url) else "#"

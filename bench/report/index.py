@@ -1,0 +1,160 @@
+"""The first page of a site: all boards, and one ranking of methods across them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from bench.records.result import Result
+from bench.report.across import FEWEST, Standing, Unit, ranking
+from bench.report.model import (
+    COUNT,
+    Cell,
+    Column,
+    Form,
+    Frame,
+    Name,
+    Page,
+    Paragraph,
+    Section,
+    Table,
+    Value,
+)
+from bench.report.numbers import Board, on_board, scales
+
+TITLE = "Boards"
+RATE, RANK = Form(".0f", percent=True), Form(".1f")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A board on the index; `page` is that of its folder `name`."""
+
+    name: str
+    board: Board
+    page: Page
+    records: tuple[Result, ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows with a figure: data set, network, labels, IPC and method."""
+        at = [self.page.figures.columns.index(c) for c in ROW]
+        return len({tuple(row[i] for i in at) for row in self.page.figures.rows})
+
+
+ROW = ("dataset", "architecture", "labels", "ipc", "method")
+Asked = tuple[str, str, str]
+NOTHING: Asked = ("", "", "")
+
+
+def asked(readme: str) -> dict[str, Asked]:
+    """Board -> its question, answer and scale, as the table of boards in a README has them.
+
+    That table is where people write them; a board that it does not name has none.
+    """
+    found: dict[str, Asked] = {}
+    for line in readme.splitlines():
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if len(cells) == 4:
+            plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", c).replace("`", "") for c in cells]
+            for name in re.findall(r"\]\((?:[\w./-]*/)?([\w.-]+)/README\.md\)", cells[0]):
+                found[name] = (plain[1], plain[2], plain[3])
+    return found
+
+
+def build(entries: Iterable[Entry], about: Mapping[str, Asked]) -> Page:
+    """The index of boards. It names no date: records hold none, so a date would not follow."""
+    entries = tuple(entries)
+    sections = (_boards(entries, about), *_across(entries))
+    said = (
+        "What dataset-condensation methods give on each board, measured by one harness. "
+        "A board's page has every table, with its settings, costs and pictures."
+    )
+    return Page(TITLE, (Paragraph((said,)), *sections), (), (), Frame((), ()))
+
+
+def _boards(entries: Iterable[Entry], about: Mapping[str, Asked]) -> Section:
+    columns = (
+        Column("Board", key=True, left=True),
+        *(Column(name, left=True) for name in ("Asks", "Answer", "Scale", "Track")),
+        *(Column("Rows"), Column("Seeds"), Column("State", left=True)),
+    )
+    rows: list[tuple[Cell, ...]] = []
+    for entry in entries:
+        question, answer, scale = about.get(entry.name, NOTHING)
+        state = "frozen" if entry.board.frozen else "open" if entry.records else "not run yet"
+        rows.append(
+            (
+                Name(entry.name, url=f"{entry.name}/index.html"),
+                *(Name(t) for t in (question or entry.board.title, answer, scale)),
+                Name(entry.board.track),
+                Value(entry.rows, form=COUNT),
+                Value(len(entry.board.seeds), form=COUNT),
+                Name(state),
+            )
+        )
+    caption = (("Rows have a figure: a method at an IPC, on a data set, network and labels.",),)
+    return Section("All boards", (Table(columns, tuple(rows), caption),))
+
+
+def units(entry: Entry) -> Iterator[Unit]:
+    """The places of a board in which methods compete, by its main metric, clean or first column.
+
+    A ceiling stands on the full set and does not compete; a board whose split is no test split
+    chooses settings, and takes no part.
+    """
+    board, metric, column = entry.board, entry.board.metrics[0], entry.board.columns[0]
+    scale = scales(board, on_board(board, entry.records)).get(metric)
+    if board.evaluate != "test" or scale is None or scale.better == "neither":
+        return
+    scores: dict[tuple[object, ...], dict[str, float]] = {}
+    for row in entry.page.figures.rows:
+        cell = dict(zip(entry.page.figures.columns, row, strict=True))
+        taken = (cell["metric"], cell["column"]) == (metric, column)
+        if taken and cell["role"] != "ceiling" and isinstance(cell["mean"], int | float):
+            place = tuple(cell[name] for name in ROW[:-1])
+            scores.setdefault(place, {})[str(cell["method"])] = float(cell["mean"])
+    for of_place in scores.values():
+        yield Unit(entry.name, of_place, scale.better == "higher")
+
+
+def _across(entries: tuple[Entry, ...]) -> tuple[Section, ...]:
+    each = {entry.name: tuple(units(entry)) for entry in entries}
+    standings = ranking(unit for found in each.values() for unit in found)
+    if not standings:
+        return ()
+    names = [entry.name for entry in entries if each[entry.name]]
+    frozen = [e.name for e in entries if each[e.name] and e.board.frozen]
+    said = (
+        "Methods compete within a board at one data set, network, labels and IPC, by the board's "
+        "main metric in its first column. A win rate is the share of opponents beaten, a tie being "
+        "half a win. Boards weigh the same. Intervals are at 95 %, from drawing boards again; "
+        f"fewer than {FEWEST} boards give none. Methods that met other opponents, or on other "
+        "boards, are compared only loosely, and a name may have other settings on another board."
+    )
+    which = f"Boards: {', '.join(names)}."
+    which += f" Frozen, yet counted: {', '.join(frozen)}." if frozen else ""
+    columns = (
+        Column("Method", key=True, left=True),
+        *(Column(name) for name in ("Boards", "Places", "Win rate, %", "95 % interval")),
+        *(Column(name) for name in ("Mean rank", "95 % interval", "Of")),
+    )
+    table = Table(columns, tuple(map(_row, standings)), ((which,),))
+    return (Section("Methods across boards", (Paragraph((said,)), table)),)
+
+
+def _row(one: Standing) -> tuple[Cell, ...]:
+    return (
+        Name(one.method),
+        *(Value(one.boards, form=COUNT), Value(one.units, form=COUNT)),
+        *(Value(one.wins, form=RATE), _between(one.wins_interval, RATE)),
+        *(Value(one.rank, form=RANK), _between(one.rank_interval, RANK)),
+        Value(one.of, form=RANK),
+    )
+
+
+def _between(interval: tuple[float, float] | None, form: Form) -> Cell:
+    if interval is None:
+        return Value()
+    return Name(" to ".join(map(form.shown, interval)))

@@ -1,0 +1,114 @@
+"""Boards -> a folder of HTML pages that opens from disk, and asks nothing of a network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from importlib import import_module, resources
+from pathlib import Path
+
+import pandas as pd
+
+from bench.board.matrix import read as read_matrix
+from bench.contract.errors import BenchError
+from bench.contract.files import write_bytes, write_text
+from bench.records.files import read_all
+from bench.records.result import Result
+from bench.report import html, index, plots, published
+from bench.report.folder import page_of
+from bench.report.matched import Printed
+from bench.report.model import Page, Picture, Plot, blocks
+from bench.report.numbers import Board, board_of, on_board
+
+HOME = Path("leaderboards")
+ASSETS = ("datatables.js", "datatables-LICENSE.txt", "site.css", "site.js")
+
+
+def build(out: Path, boards: Iterable[Path] = ()) -> Path:
+    """Write the pages of boards below `out`, or of all boards below `HOME`; the index's path.
+
+    What else lies in `out` stays. Raises BenchError where there is no board, where two boards have
+    one name, and where `out` is a board or is in one.
+    """
+    folders = _folders(out, tuple(boards))
+    for name in ASSETS:
+        asset = resources.files("bench.report").joinpath("assets", name)
+        write_bytes(out / "assets" / name, asset.read_bytes())
+    entries = [_board(folder, out / folder.resolve().name) for folder in folders]
+    readmes = dict.fromkeys(folder.resolve().parents[1] / "README.md" for folder in folders)
+    about = {
+        name: asked
+        for readme in readmes
+        if readme.is_file()
+        for name, asked in index.asked(readme.read_text("utf-8")).items()
+    }
+    first = index.build(entries, about)
+    write_text(out / "index.html", html.rendered(first, html.Around("assets/")))
+    return out / "index.html"
+
+
+def _folders(out: Path, asked: Sequence[Path]) -> list[Path]:
+    folders = list(asked) or sorted(path.parent for path in HOME.glob("*/matrix.toml"))
+    if not folders:
+        raise BenchError(
+            f"there is no board in {HOME}/; name folders with a matrix.toml, as in: bench site OUT "
+            "BOARD"
+        )
+    names: dict[str, Path] = {}
+    for folder in folders:
+        name, whole = folder.resolve().name, out.resolve()
+        if folder.resolve() in (whole, *whole.parents):
+            raise BenchError(f"{out} is in the board {folder}; expected another folder to write")
+        if name in {*names, "assets"}:
+            other = names.get(name, out / "assets")
+            raise BenchError(f"{folder} would be written over {other}; rename one of them")
+        names[name] = folder
+    return folders
+
+
+def _board(folder: Path, out: Path) -> index.Entry:
+    """Write what a board shows; its entry on the index."""
+    found, board = read_all(folder), board_of(read_matrix(folder))
+    records = on_board(board, found.results)
+    made = _with_plots(page_of(folder), board, records, published.read(folder, board).values)
+    shown = [block for _, block in blocks(made)]
+    drawn = _draw([block for block in shown if isinstance(block, Plot)], out)
+    for block in shown:
+        if isinstance(block, Picture):
+            _copy(folder, block.file, out)
+    write_text(
+        out / "index.html", html.rendered(made, html.Around(up="../index.html", drawn=drawn))
+    )
+    write_text(out / html.FIGURES, html.figures_script(made.figures))
+    return index.Entry(out.name, board, made, tuple(records))
+
+
+def _with_plots(
+    made: Page, board: Board, records: Sequence[Result], in_print: Sequence[Printed]
+) -> Page:
+    """A page and its plots; these are no part of it, since a library that may lack draws them."""
+    table = pd.DataFrame(made.figures.rows, columns=list(made.figures.columns))
+    drawn = plots.sections(board, records, table, in_print) if len(table) else ()
+    return replace(made, rest=(*drawn, *made.rest))
+
+
+def _copy(folder: Path, file: str, out: Path) -> None:
+    """Copy a picture of a board, unless it is missing or lies elsewhere."""
+    source = folder / file
+    inside = os.path.realpath(source).startswith(os.path.realpath(folder) + os.sep)
+    if inside and source.is_file():
+        write_bytes(out / file, source.read_bytes())
+
+
+def _draw(plots: Sequence[Plot], out: Path) -> bool:
+    """Write plots as SVG; False where the library that draws them is not installed."""
+    if not plots:
+        return True
+    try:
+        draw = import_module("vl_convert").vegalite_to_svg
+    except ModuleNotFoundError:
+        return False
+    for plot in plots:
+        write_text(out / html.plot_file(plot), draw(plot.spec))
+    return True
