@@ -70,32 +70,41 @@ def rendered(page: Page, around: Around = Around()) -> str:
     """A whole page as a document."""
     ids = _Ids({"main", "figures"})
     writer = _Writer(ids, around)
-    first = [block for block in page.summary if isinstance(block, Section)]
-    said = [block for block in page.summary if not isinstance(block, Section)]
+    opening, first, after = _around_first(page)
     later = (*page.results, *page.rest)
     parts = [
         *(writer.section(section, 2, folded=False) for section in first),
         *(writer.section(s, 2, folded=n > 0 or bool(first)) for n, s in enumerate(later)),
     ]
+    notes = [piece for block in after for piece in writer.block(block, 2, page.title)]
     titles = [flat(section.title) for section in (*first, *later)]
     entries = list(zip((part.get("id", "") for part in parts), titles, strict=True))
     if page.figures.rows:
         parts.append(_all_figures(around))
         entries.append(("figures", "All figures"))
-    intro = [
-        piece
-        for block in (*said, *page.introduction)
-        for piece in writer.block(block, 2, page.title)
-    ]
+    intro = [piece for block in opening for piece in writer.block(block, 2, page.title)]
     up = [element("p", element("a", "All boards", href=around.up))] if around.up else []
     main = element("main", element("h1", flat(page.title)), *intro, id="main")
     if entries:
         main.append(_contents(entries))
-    main.extend(parts)
+    main.extend([*parts[: len(first)], *notes, *parts[len(first) :]])
     skip = element("a", "Skip to the results", href=f"#{entries[0][0] if entries else 'main'}")
     skip.set("class", "skip")
     body = element("body", skip, *([element("header", *up)] if up else []), main)
     return _document(_head(page.title, around), body)
+
+
+def _around_first(page: Page) -> tuple[list[Block], list[Section], list[Block]]:
+    """What stands before the tables of the first screen, these, and what stands below them.
+
+    How the page is made comes last; a page without a first screen begins with it.
+    """
+    first = [block for block in page.summary if isinstance(block, Section)]
+    others: list[Block] = [block for block in page.summary if not isinstance(block, Section)]
+    if not first:
+        return [*others, *page.introduction], first, []
+    before = page.summary.index(first[0])
+    return others[:before], first, [*others[before:], *page.introduction]
 
 
 def figures_script(frame: Frame) -> str:

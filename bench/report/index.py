@@ -10,6 +10,7 @@ from bench.records.result import Result
 from bench.report.across import FEWEST, Standing, Unit, ranking
 from bench.report.model import (
     COUNT,
+    Block,
     Cell,
     Column,
     Form,
@@ -124,8 +125,9 @@ def _across(entries: tuple[Entry, ...]) -> tuple[Section, ...]:
     standings = ranking(unit for found in each.values() for unit in found)
     if not standings:
         return ()
-    names = [entry.name for entry in entries if each[entry.name]]
-    frozen = [e.name for e in entries if each[e.name] and e.board.frozen]
+    competing = [e for e in entries if any(len(unit.scores) > 1 for unit in each[e.name])]
+    names = [entry.name for entry in competing]
+    frozen = [entry.name for entry in competing if entry.board.frozen]
     said = (
         "Methods compete within a board at one data set, network, labels and IPC, by the board's "
         "main metric in its first column. A win rate is the share of opponents beaten, a tie being "
@@ -140,8 +142,15 @@ def _across(entries: tuple[Entry, ...]) -> tuple[Section, ...]:
         *(Column(name) for name in ("Boards", "Places", "Win rate, %", "95 % interval")),
         *(Column(name) for name in ("Mean rank", "95 % interval", "Of")),
     )
-    table = Table(columns, tuple(map(_row, standings)), ((which,),))
-    return (Section("Methods across boards", (Paragraph((said,)), table)),)
+    broad = [one for one in standings if one.boards >= FEWEST]
+    narrow = [one for one in standings if one.boards < FEWEST]
+    parts: list[Block] = [Paragraph((said,))]
+    if broad:
+        parts.append(Table(columns, tuple(map(_row, broad)), ((which,),)))
+    if narrow:
+        few = Table(columns, tuple(map(_row, narrow)))
+        parts.append(Section(f"Methods on fewer than {FEWEST} boards", (few,)))
+    return (Section("Methods across boards", tuple(parts)),)
 
 
 def _row(one: Standing) -> tuple[Cell, ...]:
