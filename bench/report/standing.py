@@ -93,7 +93,7 @@ def standings(board: Board, records: Sequence[Result], scale: Mapping[str, Scale
             for name, row in rows.items()
             if board.role(name) != "ceiling"
             and better != "neither"
-            and estimate(row).variance is not None  # of one seed nothing can be said
+            and estimate(row).variance is not None  # one seed says nothing of others
         ]
         mixed = any(not alike(one, other) for one, other in combinations(competing, 2))
         said = verdicts(competing, higher=better == "higher", baseline=board.baseline)

@@ -134,9 +134,15 @@ PAGE: dict[str, Any] = {
 }
 
 
+def _again(one: Any, n: int) -> Any:
+    """A result of seed 1, a little off that of seed 0."""
+    right = round(one.metrics["right"] + n / 10**4, 6)
+    return structs.replace(one, seed=1, metrics={"right": right})
+
+
 def page(folder: Path, *of_seed: Any) -> str:
     """The page of results of seed 0, and as many of seed 1 that are like them."""
-    results = [*of_seed, *(structs.replace(one, seed=1) for one in of_seed)]
+    results = [*of_seed, *(_again(one, n) for n, one in enumerate(of_seed))]
     board = write_board(folder / "board", **PAGE)
     valid, refused = split_valid(results)
     assert refused == []

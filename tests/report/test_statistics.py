@@ -52,11 +52,23 @@ def test_one_seed_without_bits_has_no_interval_and_decides_nothing():
     assert difference(figures("a", [0.5]), figures("b", [0.9])).estimate.p == 1
 
 
-def test_one_seed_with_bits_has_the_interval_of_its_images():
+def test_one_seed_with_bits_says_nothing_of_other_seeds():
     bits = np.array([[1] * 60 + [0] * 40], dtype=np.int8)
-    low, high = crossed(bits).interval
-    expected = stats.t.interval(0.95, 99, 0.6, stats.sem(bits[0]))
-    assert (low, high) == pytest.approx(expected)
+    assert crossed(bits).interval is None
+    assert difference(row("a", bits), row("b", 1 - bits)).estimate.p == 1
+
+
+def test_figures_that_do_not_differ_say_nothing_of_how_they_would():
+    assert of_seeds([1.0, 1.0]).interval is None
+    assert difference(figures("a", [1.0, 1.0]), figures("b", [0.9, 0.9])).estimate.p == 1
+
+
+def test_a_mean_over_other_seeds_turns_no_verdict_round():
+    """Over all seeds a is above b, over those that both have it is far below."""
+    a = Row("a", {0: 0.5, 1: 0.51, 2: 0.49, 3: 0.9, 4: 0.91, 5: 0.89})
+    b = Row("b", {0: 0.59, 1: 0.61, 2: 0.58})
+    assert difference(a, b).estimate.p < LEVEL
+    assert verdicts([a, b], higher=True).ranks == {"a": (1, 2), "b": (1, 2)}
 
 
 def test_mean_squares_are_those_of_a_two_way_analysis_of_variance():
@@ -127,7 +139,6 @@ def test_identical_rows_do_not_differ():
     found = difference(row("a", bits), row("b", bits))
     assert found.estimate.p == 1
     assert found.estimate.mean == 0
-    assert found.seeds_needed is None
 
 
 def test_images_pair_even_where_teachers_do_not():
@@ -143,7 +154,7 @@ def test_images_pair_even_where_teachers_do_not():
     assert same.estimate.variance < foreign.estimate.variance / 2
 
 
-@given(st.integers(0, 10**6), st.integers(1, 5), st.integers(2, 30))
+@given(st.integers(0, 10**6), st.integers(2, 5), st.integers(2, 30))
 def test_differences_are_antisymmetric_and_know_no_order(seed, seeds, images):
     rng = np.random.default_rng(seed)
     a, b = drawn(rng, seeds, images), drawn(rng, seeds, images)
@@ -154,6 +165,15 @@ def test_differences_are_antisymmetric_and_know_no_order(seed, seeds, images):
     assert one.mean == -other.mean
     assert one.variance == other.variance == third.variance
     assert one.p == other.p == third.p
+
+
+@given(st.integers(0, 10**6), st.integers(2, 5), st.integers(2, 30))
+def test_an_interval_leaves_out_0_where_p_is_below_5_in_100(seed, seeds, images):
+    rng = np.random.default_rng(seed)
+    found = crossed(drawn(rng, seeds, images) - drawn(rng, seeds, images, 1.0))
+    low, high = found.interval
+    if abs(found.p - LEVEL) > 1e-6:
+        assert (low > 0 or high < 0) == (found.p < LEVEL)
 
 
 # ---- many rows
@@ -201,35 +221,18 @@ def test_rows_far_apart_have_ranks_of_their_own():
     assert apart.estimate.mean > 0.5
 
 
-def test_seeds_that_would_be_needed_do_separate():
-    """With as many seeds as it says, four of five boards tell the rows apart."""
-    rng = np.random.default_rng(4)
-    images = 4000
-    by_image = rng.standard_normal(images)
-
-    def pair(seeds):
-        a, b = (drawn(rng, seeds, images, up, 0.25, shared=by_image) for up in (0.25, 0.0))
-        return difference(row("a", a), row("b", b))
-
-    needed = pair(40).seeds_needed
-    assert 4 <= needed <= 60
-    told = [pair(needed).estimate.p <= LEVEL for _ in range(100)]
-    assert 0.65 <= np.mean(told) <= 0.95
-    assert np.mean([pair(2).estimate.p <= LEVEL for _ in range(50)]) < 0.4
-
-
-@pytest.mark.parametrize("seeds", [3, 5])
-def test_under_a_null_with_effects_of_seeds_and_images_five_in_a_hundred_differ(seeds):
-    rng = np.random.default_rng(5 + seeds)
-    images, tries = 300, 800
-    found = []
-    for _ in range(tries):
-        shared = 1.5 * rng.standard_normal(images)
-        a, b = (drawn(rng, seeds, images, of_seed=0.3, shared=shared) for _ in range(2))
-        found.append(difference(row("a", a), row("b", b)).estimate.p <= LEVEL)
-    rate = np.mean(found)
-    assert rate <= LEVEL + 3 * math.sqrt(LEVEL * (1 - LEVEL) / tries)
-    assert rate >= 0.01
+@pytest.mark.parametrize(("seeds", "most"), [(2, 0.08), (3, 0.055), (5, 0.055)])
+@pytest.mark.parametrize("of_seed", [0.1, 0.3])
+def test_of_equal_rows_at_most_five_in_a_hundred_are_told_apart(seeds, most, of_seed):
+    """Over several effects of seeds; with two seeds it is up to eight."""
+    images, tries, found = 300, 600, []
+    for again in range(3):
+        rng = np.random.default_rng([seeds, again])
+        for _ in range(tries):
+            shared = 1.5 * rng.standard_normal(images)
+            a, b = (drawn(rng, seeds, images, of_seed=of_seed, shared=shared) for _ in range(2))
+            found.append(difference(row("a", a), row("b", b)).estimate.p <= LEVEL)
+    assert np.mean(found) <= most + 2 * math.sqrt(most * (1 - most) / len(found))
 
 
 @pytest.mark.parametrize("seeds", [3, 5])
@@ -241,7 +244,7 @@ def test_intervals_cover_the_rate_of_the_population_in_95_of_100_boards(seeds):
     for _ in range(tries):
         low, high = estimate(row("a", drawn(rng, seeds, images, 0.5))).interval
         held.append(low <= truth <= high)
-    assert 0.95 - 3 * math.sqrt(0.05 * 0.95 / tries) <= np.mean(held) <= 0.99
+    assert np.mean(held) >= 0.95 - 2 * math.sqrt(0.05 * 0.95 / tries)
 
 
 def test_all_pairs_of_a_table_share_what_they_are_made_of():

@@ -64,11 +64,7 @@ def recover(
 
     Raises Unsupported for a teacher without BatchNorm, BenchError for a loss that is not finite.
     """
-    if statistics.mean.ndim == 2 and not how.whole:
-        raise BenchError(
-            "statistics of each class, and batches of one image a class; expected batches that "
-            "hold whole classes; set whole = True"
-        )
+    _check_batches(statistics, how)
     device, count, ipc = task.device, len(task.classes), task.ipc
     network, statistics = _frozen(task.teacher, device), statistics.to(device)
     weights = torch.ones(count * ipc) if weights is None else weights.float()
@@ -90,6 +86,14 @@ def recover(
                 total=len(passes) * how.iterations,
             )
     return images
+
+
+def _check_batches(statistics: Statistics, how: Recovery) -> None:
+    if statistics.mean.ndim == 2 and not how.whole:
+        raise BenchError(
+            "statistics of each class, and batches of one image a class; expected batches that "
+            "hold whole classes; set whole = True"
+        )
 
 
 def _batches(
