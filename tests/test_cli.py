@@ -683,7 +683,7 @@ def test_a_stale_table_is_named_and_made_anew(bench: Bench, reference: Any, tmp_
     assert stale.code == 1
     assert stale.out.splitlines() == [
         f"{folder / name} is not what the records say; run: bench leaderboard {folder}"
-        for name in ("README.md", "table.csv")
+        for name in ("README.md", "table.csv", "table.tex")
     ]
     assert snapshot(folder) == before
     assert bench("leaderboard", folder).code == 0
