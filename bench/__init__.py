@@ -46,7 +46,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Say where a module is that was imported from here, as in `from bench import networks`."""
+    """What is loaded on first use; and where a module is that was imported from here before."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("condensation-bench")
     old = f"bench.{name}"
     if old in MOVED:
         error = ImportError(name=old)
