@@ -24,7 +24,7 @@ def test_a_component_shows_its_fields_with_types_meanings_and_its_source(bench: 
     assert ended.code == 0
     assert ended.out.startswith("method noted: Mean images, and a note of each call.\n")
     lines = [line.strip() for line in ended.out.splitlines()]
-    assert 'field teacher: str = \'\'; whose probabilities are the labels; "": one-hot' in lines
+    assert "field teacher: str = ''; whose probabilities are the labels; \"\": one-hot" in lines
     assert "field train: int = 40; images per class" in lines  # of the second, inherited
     [first, _] = [line for line in lines if line.startswith("source ")]
     path, _, number = first.removeprefix("source ").rpartition(":")

@@ -31,7 +31,7 @@ def show_component(entry: Entry) -> None:
     component, row = entry.component, KINDS[entry.kind]
     cls = type(component)
     console.print(f"{entry.kind} {entry.name}: {about(component)}")
-    for line in inspect.getdoc(cls).splitlines()[1:] if cls.__doc__ else ():
+    for line in (inspect.getdoc(cls) or "").splitlines()[1:]:
         console.print(f"  {said(line)}" if line.strip() else "")
     console.print(
         f"  from {entry.distribution} {entry.version}, {cls.__module__}:{cls.__qualname__}"
