@@ -3,7 +3,7 @@
 `import bench` is light on purpose: torch is loaded by the verbs of components, never by
 discovery, planning or the tables. What trains and looks through networks is in `bench.training`,
 the contract kit in `bench.checks`; CONTRIBUTING.md lists the public names of all three. What
-notebooks use (`read_board`, `table`) is loaded on first use.
+notebooks use (`evaluate`, `read_board`, `table`) is loaded on first use.
 """
 
 from importlib import import_module
@@ -26,6 +26,7 @@ from bench.contract.moved import MOVED, moved
 from bench.contract.task import CondensedSet, Selection, Task, Trial
 
 if TYPE_CHECKING:
+    from bench.commands.evaluate import evaluate
     from bench.report.frames import read_board, table
 
 hookimpl = pluggy.HookimplMarker("bench")
@@ -46,12 +47,17 @@ __all__ = [
     "crop_and_resize",
     "digest",
     "digest_of_tensors",
+    "evaluate",
     "hookimpl",
     "read_board",
     "table",
 ]
 
-_LATER = {"read_board": "bench.report.frames", "table": "bench.report.frames"}
+_LATER = {
+    "evaluate": "bench.commands.evaluate",
+    "read_board": "bench.report.frames",
+    "table": "bench.report.frames",
+}
 """The modules of names that are loaded on first use."""
 
 
