@@ -1,11 +1,13 @@
-"""Compare dataset-condensation methods: everything a plugin author imports.
+"""Compare dataset-condensation methods: everything a plugin author imports, and a notebook.
 
 `import bench` is light on purpose: torch is loaded by the verbs of components, never by
 discovery, planning or the tables. What trains and looks through networks is in `bench.training`,
-the contract kit in `bench.checks`; CONTRIBUTING.md lists the public names of all three.
+the contract kit in `bench.checks`; CONTRIBUTING.md lists the public names of all three. What
+notebooks use (`evaluate`, `read_board`, `table`) is loaded on first use.
 """
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -22,6 +24,10 @@ from bench.contract.errors import BenchError, Missing, Unsupported
 from bench.contract.keys import digest
 from bench.contract.moved import MOVED, moved
 from bench.contract.task import CondensedSet, Selection, Task, Trial
+
+if TYPE_CHECKING:
+    from bench.commands.evaluate import evaluate
+    from bench.report.frames import read_board, table
 
 hookimpl = pluggy.HookimplMarker("bench")
 
@@ -41,12 +47,28 @@ __all__ = [
     "crop_and_resize",
     "digest",
     "digest_of_tensors",
+    "evaluate",
     "hookimpl",
+    "read_board",
+    "table",
 ]
+
+_LATER = {
+    "evaluate": "bench.commands.evaluate",
+    "read_board": "bench.report.frames",
+    "table": "bench.report.frames",
+}
+"""The modules of names that are loaded on first use."""
 
 
 def __getattr__(name: str) -> Any:
-    """Say where a module is that was imported from here, as in `from bench import networks`."""
+    """What is loaded on first use; and where a module is that was imported from here before."""
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("condensation-bench")
     old = f"bench.{name}"
     if old in MOVED:
         error = ImportError(name=old)

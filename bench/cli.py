@@ -37,7 +37,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # what a terminal cannot show is escaped
     try:
-        app()
+        app(prog_name="bench")
     except Interrupted as end:
         print(f"bench: {end}", file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -51,25 +51,40 @@ def main() -> None:
         raise
 
 
+def _version(asked: bool) -> None:
+    import bench
+
+    if asked:
+        print(f"condensation-bench {bench.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print it, and end."),
+    ] = False,
+) -> None: ...
+
+
 @app.command()
 def plugins(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Show these components in full.")
+        list[str] | None, typer.Argument(help="Show these in full, as `bench show` does.")
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if a plugin is broken.")
     ] = False,
 ) -> None:
     """List the components that are installed, and plugins that are broken; or show some in full."""
+    from bench.commands.show import show as show_them
     from bench.contract.registry import discover
-    from bench.display import console, show_broken, show_component, show_plugins
+    from bench.display import console, show_broken, show_plugins
 
     registry = discover(again=True)
     _check_names(names or (), registry)
-    for name in names or ():
-        for entry in registry.entries:
-            if entry.name == name:
-                show_component(entry)
+    show_them(registry, names or ())
     if not names:
         show_plugins(registry)
     show_broken(b for b in registry.broken if not names or {n for _, n in b.names} & set(names))
@@ -77,6 +92,14 @@ def plugins(
         console.print("no plugin is installed; try: pip install -r ci/plugins.txt")
     if strict and registry.broken:
         raise typer.Exit(FAILED)
+
+
+@app.command()
+def show(
+    names: Annotated[list[str], typer.Argument(help="Names of components.")],
+) -> None:
+    """Show components in full: what they are, fields with defaults and meanings, and source."""
+    plugins(names)
 
 
 @app.command()

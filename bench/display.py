@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 from collections import Counter
@@ -24,8 +23,7 @@ from rich.progress import (
 from rich.table import Table
 
 from bench.checks import Verdict
-from bench.contract.fields import about, values_of
-from bench.contract.kinds import KINDS, says
+from bench.contract.kinds import KINDS
 from bench.contract.registry import Broken, Entry, Registry
 from bench.engine.estimate import Estimate
 from bench.engine.prices import Prices, Profile, profile
@@ -247,28 +245,6 @@ def show_table(table: Table) -> None:
 def show_broken(broken: Iterable[Broken]) -> None:
     for one in broken:
         console.print(f"broken: {one.distribution} {one.version}: {one.reason}", style="red")
-
-
-def show_component(entry: Entry) -> None:
-    """All that a component says of itself: where from, its facts, its fields with defaults."""
-    cls = type(entry.component)
-    console.print(f"{entry.kind} {entry.name}: {about(entry.component)}")
-    console.print(
-        f"  from {entry.distribution} {entry.version}, {cls.__module__}:{cls.__qualname__}"
-    )
-    row = KINDS[entry.kind]
-    console.print(f"  verb {row.verb}({row.given}) -> {row.gives}")
-    defaults = {f.name: f.default for f in dataclasses.fields(entry.component)}
-    for name, value in values_of(entry.component).items():
-        preset = f" (the class has {defaults[name]!r})" if value != defaults[name] else ""
-        console.print(f"  field {name} = {value!r}{preset}")
-    for name, one in row.facts.items():
-        if name not in defaults:
-            value = getattr(entry.component, name, None)
-            told = "yes" if callable(value) else repr(value)
-            default = "no" if one.default is None else repr(one.default)
-            said = told if says(entry.component, name) else f"{default} (the default)"
-            console.print(f"  {one.by} {name}: {said}; {one.meaning}")
 
 
 def show_verdicts(entry: Entry, verdicts: Sequence[Verdict]) -> None:

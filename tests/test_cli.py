@@ -196,7 +196,7 @@ def test_a_component_is_shown_in_full(bench: Bench) -> None:
     for words in (
         "from toyplug 1.0, toyplug:",
         "verb perturb(",
-        "field eps = ",
+        "field eps: float = ",
         "class variable norm: 'linf'; the ball that it stays in",
         "class variable block: 0 (the default)",
     ):

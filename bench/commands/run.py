@@ -286,11 +286,11 @@ def _store_of(asked: Asked) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="bench-") as name:
             yield Path(name)
         return
-    _check_store(root)
+    check_store(root)
     yield root
 
 
-def _check_store(root: Path) -> None:
+def check_store(root: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         writable = os.access(root, os.W_OK)

@@ -232,6 +232,10 @@ _ROWS = (
             "its set is real images with one-hot labels; with soft labels the board's teacher "
             "labels them"
         ),
+        from_file=_bool(
+            "its set is read from the safetensors file that its fields `path` (absolute) and "
+            "`sha256` name, as `bench.evaluate` writes it"
+        ),
         float_images=_bool("its images stay float32, 4 bytes a value; others become uint8"),
         download=DOWNLOAD,
     ),

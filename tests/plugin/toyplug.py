@@ -164,6 +164,29 @@ def _sum(tensor: Any) -> float:
 
 
 @dataclass(frozen=True)
+class Elsewhere(toy.ToyMeans):
+    """A set from a safetensors file."""
+
+    name: str = "elsewhere"
+    path: str = ""
+    sha256: str = ""
+    from_file: ClassVar[bool] = True
+
+    def condense(self, task: Task) -> CondensedSet:
+        import torch
+        from safetensors.torch import load_file
+
+        if not self.path:
+            raise Missing("elsewhere has no path; expected that of a file")
+        note("condense", self.name)
+        tensors = load_file(self.path)
+        labels = tensors["labels"]
+        if labels.ndim == 1:
+            labels = torch.eye(len(task.classes))[labels]
+        return CondensedSet(tensors["images"], labels, classes=tensors.get("classes"))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
 class Slow(toy.ToyFirst):
     """The first images, after a minute."""
 
@@ -347,6 +370,7 @@ COMPONENTS: dict[str, tuple[Any, ...]] = {
         *toy.COMPONENTS["method"],
         Noted(),
         Drawing(),
+        Elsewhere(),
         Slow(),
         *(Faulty(how, how) for how in FAULTS),
         toy.ToyMeans("taught", teacher="broken-teacher"),

@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench import BenchError, CondensedSet, Missing, Task, Unsupported
 from bench_standard import files
@@ -48,6 +48,7 @@ class Prebuilt:
     path: str = ""  # below the data folder, or absolute
     sha256: str = ""  # of the file or folder; left empty, the error says what it is
     teacher: str = ""  # labels the views where a board asks for it; empty: the board's choice
+    from_file: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.sha256 and not re.fullmatch("[0-9a-f]{64}", self.sha256):
