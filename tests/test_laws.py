@@ -100,8 +100,8 @@ def strings(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.relative_to(BENCH).as_posix())
 def test_bench_names_no_installed_component(path: Path, installed: dict[str, list[str]]) -> None:
     # A teacher has the first name; here it is the key of kept pictures, and part of a probe's
-    # content. A method has the second, which is a function of ours; metrics have the next two, which
-    # are English. The others are modules of ours.
+    # content. A method has the second, which is a function of ours; metrics have the next two,
+    # which are English. The others are modules of ours.
     words = {"adversarial", "dsa", "is", "score", *(source.stem for source in SOURCES)}
     assert not (strings(path) - words) & {*installed["names"], *installed["packages"]}
 
