@@ -18,6 +18,7 @@ from bench.report import model
 from bench.report.matched import Printed
 from bench.report.model import Block, Column, Form, Items, Name, Page, Paragraph, Section, Span
 from bench.report.published import ASSUMED, InPrint, Table, Value, spread_said
+from bench.report.statistics import holm
 
 LEVEL = 0.05
 BUDGET = ", IPC "  # before the budget, in the name of a row
@@ -95,15 +96,6 @@ def welch(a: Value, b: Value, runs: int, spread: str = "sd") -> float:
     scale = math.sqrt(runs) if spread == "se" else 1.0
     stats = (mean_a, sd_a * scale, runs, mean_b, sd_b * scale, runs)
     return float(ttest_ind_from_stats(*stats, equal_var=False).pvalue)
-
-
-def holm(ps: Sequence[float]) -> list[float]:
-    """p values adjusted for their number, in their order (Holm, 1979)."""
-    adjusted, least = [0.0] * len(ps), 0.0
-    for rank, at in enumerate(sorted(range(len(ps)), key=lambda k: ps[k])):
-        least = max(least, min(1.0, (len(ps) - rank) * ps[at]))
-        adjusted[at] = least
-    return adjusted
 
 
 def _of_table(table: Table) -> Ranking:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import pandas as pd
 from msgspec import Meta
+from scipy.special import stdtrit
 
 from bench.contract.errors import BenchError
 from bench.contract.fields import suggest
@@ -54,7 +55,6 @@ Runs = Annotated[
 TITLE = "Published and measured"
 POINTS = 0.02  # how far means may lie apart where one side has no ±
 MATCHED, DIFFERS, OPEN = "paper-matched", "differs", "open"
-T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)  # of Student's t
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,20 +111,13 @@ class Pair:
         if not (both := ours + theirs):
             return 0.0
         freedom = both**2 / (ours**2 / (self.n - 1) + theirs**2 / (runs - 1))
-        return quantile(freedom) * math.sqrt(both)
+        return float(stdtrit(freedom, 0.975)) * math.sqrt(both)
 
     @property
     def verdict(self) -> str:
         if not self.n:
             return OPEN
         return MATCHED if abs(self.difference) <= self.allowed + 1e-9 else DIFFERS
-
-
-def quantile(freedom: float) -> float:
-    """The 97.5 % quantile of Student's t, within a thousandth; below 11, freedom is floored."""
-    if freedom < len(T95) + 1:
-        return T95[max(1, math.floor(freedom + 1e-9)) - 1]
-    return 1.95996 + 2.3723 / freedom + 2.8225 / freedom**2  # Cornish and Fisher, 1938
 
 
 # ---- reading

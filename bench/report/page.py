@@ -133,7 +133,8 @@ def _introduction(board: Board) -> tuple[Block, ...]:
     commands = (
         "bench run .  # measure the cells that are missing\n"
         "bench run . --methods NAME --missing  # add a row\n"
-        "bench leaderboard .  # rebuild this page and table.csv"
+        "bench leaderboard .  # rebuild this page, table.csv and table.tex\n"
+        "bench site OUT .  # everything as HTML: plots, pictures, tables that sort"
     )
     legend: tuple[Words, ...] = (
         ("IPC: images per class. Images, Bytes: what the condensed set weighs.",),

@@ -16,7 +16,8 @@ from scipy import stats
 from bench.commands import audit as command
 from bench.contract.errors import BenchError
 from bench.report import audit, markdown, model, published
-from bench.report.audit import Pair, holm, rankings, welch
+from bench.report.audit import Pair, rankings, welch
+from bench.report.statistics import holm
 
 ROOT = Path(__file__).parents[2]
 TABLE: dict[str, Any] = {

@@ -79,7 +79,8 @@ Generated from `matrix.toml` and `records/`; edits here are overwritten. In this
 ```sh
 bench run .  # measure the cells that are missing
 bench run . --methods NAME --missing  # add a row
-bench leaderboard .  # rebuild this page and table.csv
+bench leaderboard .  # rebuild this page, table.csv and table.tex
+bench site OUT .  # everything as HTML: plots, pictures, tables that sort
 ```
 
 Figures are means; ± is the standard deviation over n = 2 seeds.
