@@ -53,8 +53,9 @@ def bench_methods() -> Sequence[Any]:  # type: ignore[empty-body]
     `float_images = True` that its images are not to be rounded to uint8. `per_seed = True`
     lets `[[set]]` give it other fields for each seed, as of sets that others have made;
     `from_file = True` says that its set is read from the file that its fields `path` and `sha256`
-    name. On boards of the generation track `samples = True` says that no student is trained: images
-    drawn from its set are judged as samples are.
+    name. On boards
+    of the generation track `samples = True` says that no student is trained: images drawn from its
+    set are judged as samples are.
     """
 
 
