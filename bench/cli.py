@@ -259,6 +259,22 @@ def site(
 
 
 @app.command()
+def row(
+    board: Annotated[Path, typer.Argument(help="A folder with a matrix.toml and records.")],
+    method: Annotated[str, typer.Argument(help="A method, control or ceiling of it.")],
+    ipc: Annotated[int | None, typer.Option(help="Only this budget; 0: the full set.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only this data set.")] = None,
+    architecture: Annotated[str | None, typer.Option(help="Only this network.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Only these labels.")] = None,
+) -> None:
+    """Explain rows: settings, recipe, versions, machine, hashes, and the command for each."""
+    from bench.commands import row as command
+
+    where = {"ipc": ipc, "dataset": dataset, "architecture": architecture, "labels": labels}
+    command.row(board, method, where)
+
+
+@app.command()
 def convert(
     boards: Annotated[list[Path], typer.Argument(help="Folders with a matrix.toml and records.")],
 ) -> None:

@@ -104,10 +104,10 @@ def _judged(folder: Path, home: Path, cell: Cell, ran: Ran) -> pd.DataFrame:
     frame = frame[(frame["dataset"] == cell.dataset) & frame["ipc"].isin([cell.ipc, 0])]
     better = {name: s.better for name, s in scales(board_of(read(home)), results).items()}
     signs = pd.Series([-1.0 if better[m] == "lower" else 1.0 for m in frame["metric"]], frame.index)
-    score = (signs * frame["mean"]).rename("score")
+    merit = (signs * frame["mean"]).rename("merit")
     group = frame.groupby(PEERS, sort=False).ngroup().rename("group")
-    order = pd.concat([group, score], axis=1).sort_values(
-        ["group", "score"], ascending=[True, False], kind="stable"
+    order = pd.concat([group, merit], axis=1).sort_values(
+        ["group", "merit"], ascending=[True, False], kind="stable"
     )
     return frame.loc[order.index].reset_index(drop=True)
 

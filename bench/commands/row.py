@@ -1,0 +1,45 @@
+"""`bench row`: what is known of a row of a board."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.contract.errors import BenchError
+from bench.contract.fields import suggest
+
+
+def row(folder: Path, method: str, where: Mapping[str, Any]) -> None:
+    """Print the rows of a method; `where` are values of axes, or None.
+
+    Raises BenchError for what is not on the board, and where there is no such record.
+    """
+    from bench.board.matrix import read
+    from bench.display import console
+    from bench.records.files import read as read_records
+    from bench.report.console import show
+    from bench.report.numbers import board_of
+    from bench.report.row import rows
+
+    board = board_of(read(folder))
+    asked = {name: value for name, value in where.items() if value is not None}
+    known = {
+        "method": (*board.methods, *board.controls, *board.ceiling),
+        "ipc": (*board.ipc, *((0,) if board.ceiling else ())),
+        "dataset": board.datasets,
+        "architecture": board.architectures,
+        "labels": board.labels,
+    }
+    for name, value in {"method": method, **asked}.items():
+        if value not in known[name]:
+            hint = suggest(str(value), map(str, known[name]))
+            raise BenchError(f"{name} '{value}' is not on this board{hint}")
+    found = rows(board, read_records(folder), str(folder), method=method, **asked)
+    if not found:
+        only = "".join(f" --only {name}={value}" for name, value in asked.items())
+        raise BenchError(
+            f"{folder} has no record of {method} there; run: bench run {folder} --methods "
+            f"{method}{only}"
+        )
+    show(console, found)

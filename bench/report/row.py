@@ -1,0 +1,226 @@
+"""A row explains itself: what its figures were made of, by what, where, and how to make it again.
+
+A pure function of a board and its records, for a terminal and for pages.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+from bench.contract.keys import canonical
+from bench.records.result import Result
+from bench.report.consistency import recipe_of, typical
+from bench.report.model import (
+    COUNT,
+    PERCENT,
+    PLAIN,
+    Block,
+    Cell,
+    Code,
+    Column,
+    Items,
+    Name,
+    Paragraph,
+    Section,
+    Span,
+    Table,
+    Value,
+    Words,
+)
+from bench.report.numbers import Board, on_board, on_one_scale, scales, tidy
+from bench.report.relations import flagged
+from bench.tracks import TRACKS
+
+ROW = ("dataset", "architecture", "labels", "ipc", "method")
+
+
+def rows(board: Board, records: Iterable[Result], folder: str, **where: Any) -> tuple[Section, ...]:
+    """A section for each row of a board that `where` selects, in the order of its tables.
+
+    `where` has values of `ROW`; `folder` is how commands name the board.
+    """
+    shown = flagged(on_one_scale(board, on_board(board, records)))
+    chosen = [r for r in shown if all(getattr(r, name) == v for name, v in where.items())]
+    budgets = list(board.rows)
+    place = attrgetter(*ROW)
+
+    def order(record: Result) -> tuple[int, ...]:
+        return (
+            board.datasets.index(record.dataset),
+            board.architectures.index(record.architecture),
+            board.labels.index(record.labels),
+            budgets.index((record.ipc, record.method)),
+        )
+
+    groups = groupby(sorted(chosen, key=lambda r: (order(r), r.seed)), place)
+    return tuple(section(board, [*group], folder) for _, group in groups)
+
+
+def section(board: Board, records: Sequence[Result], folder: str) -> Section:
+    """What is known of one row, whose records are given: some, of one place of `ROW`."""
+    one = records[0]
+    budget = f"IPC {one.ipc}" if one.ipc else "full set"
+    labels = f", {one.labels} labels" if TRACKS[board.track].labels else ""
+    title = f"{one.method}, {budget}: {one.dataset}, {one.architecture}{labels}"
+    about = [*dict.fromkeys(r.about["method"] for r in records if r.about.get("method"))]
+    facts = tuple((Span(name, "strong"), f": {said}") for name, said in _facts(board, records))
+    return Section(
+        title,
+        (
+            *(Paragraph((text,)) for text in about),
+            *_figures(board, records),
+            Items(facts),
+            *_flags(records),
+            Paragraph((_again(board),)),
+            Code(command(board, one, folder), "sh"),
+        ),
+    )
+
+
+def command(board: Board, one: Result, folder: str) -> str:
+    """What makes the row of a record again."""
+    several = {
+        "ipc": len(board.ipc) > 1 and one.ipc > 0,
+        "dataset": len(board.datasets) > 1,
+        "architecture": len(board.architectures) > 1,
+        "labels": len(board.labels) > 1,
+    }
+    only = [f"--only {name}={getattr(one, name)}" for name, named in several.items() if named]
+    return " ".join(["bench run", shlex.quote(folder), f"--methods {one.method}", *only])
+
+
+def _again(board: Board) -> str:
+    if board.frozen:
+        return (
+            f"The board is frozen ({board.frozen}); in a copy without that line, with what is "
+            "installed, this makes the row anew:"
+        )
+    return "What makes it again:"
+
+
+def _facts(board: Board, records: Sequence[Result]) -> Iterator[tuple[str, str]]:
+    """What is said of a row, by name; what differs between its records is listed."""
+    measured = [r for r in records if r.ok]
+    seeds = sorted({r.seed for r in measured})
+    yield "role", board.role(records[0].method)
+    yield "seeds", ", ".join(map(str, seeds)) if seeds else "none was measured"
+    for reason in sorted({r.reason for r in records if r.reason}):
+        yield "declined", reason
+    if measured:
+        yield "images", _each(measured, lambda r: f"{r.size:,}")
+        yield "bytes", _each(measured, _weights)
+    for role in dict.fromkeys(role for r in records for role in r.parameters):
+        if role in ("attack", "sampler", "recipe"):
+            continue  # of columns; and what a recipe is stands below, whole
+        set_fields = [_pairs(r.parameters[role]) for r in records if role in r.parameters]
+        yield f"settings of the {role}", _alternatives(set_fields)
+    recipe = recipe_of(typical(measured)) if measured else ""
+    if recipe:
+        yield "recipe", f"{recipe}; all else is the default"
+    yield "versions", _versions(records)
+    yield "protocol", _each(records, lambda r: str(r.protocol))
+    if measured:
+        yield "machine", _each(measured, lambda r: _pairs(r.environment, " "))
+        yield "cost of the set, in passes", _each(measured, _cost)
+    yield from _hashes(records)
+
+
+def _hashes(records: Sequence[Result]) -> Iterator[tuple[str, str]]:
+    yield "data", _each(records, lambda r: _pairs(r.data, " "))
+    for role in ("teacher", "scorer", "set", "student"):
+        found = {(r.seed, r.content[role]) for r in records if role in r.content}
+        if len({content for _, content in found}) == 1:
+            yield f"content of the {role}", found.pop()[1]
+        elif found:
+            yield f"content of the {role}", "; ".join(f"{c} (seed {s})" for s, c in sorted(found))
+    code = {role: digest for r in records for role, digest in sorted(r.code.items())}
+    several = {role for r in records for role, c in r.code.items() if c != code[role]}
+    if code:
+        of_row = {role: c for role, c in code.items() if role not in ("attack", "sampler")}
+        yield "code", _pairs(of_row | dict.fromkeys(several & of_row.keys(), "several"), " ")
+
+
+def _figures(board: Board, records: Sequence[Result]) -> tuple[Block, ...]:
+    """Mean and spread of each column and metric."""
+    table, scale = tidy(board, records), scales(board, records)
+    if table.empty:
+        return ()
+    of_probe = {m for r in records for m, read in r.scales.items() if read.of == "probe"}
+    seen: set[str] = set()
+    lines: list[tuple[Cell, ...]] = []
+    for line in table.to_dict("records"):
+        metric, n = str(line["metric"]), int(line["n"])
+        if metric in seen and metric not in of_probe:
+            continue  # of the set or the student: the same in all columns
+        seen.add(metric)
+        sd = float(line["sd"]) if n > 1 else None
+        form = PERCENT if scale[metric].rate else PLAIN
+        column = line["column"] if metric in of_probe else ""
+        figure = Value(float(line["mean"]), sd, n, form)
+        lines.append((Name(metric), Name(str(column)), figure, Value(n, form=COUNT)))
+    heads = (
+        Column("Metric", key=True, left=True, merged=True),
+        Column("Column", key=True, left=True),
+        *(Column("Figure"), Column("Seeds")),
+    )
+    return (Table(heads, tuple(lines)),)
+
+
+def _flags(records: Sequence[Result]) -> tuple[Block, ...]:
+    """What is to be known before a figure is trusted: broken relations, declined metrics."""
+    said: list[Words] = [
+        (f"{column}, flag: {flag}",)
+        for column, flag in dict.fromkeys((r.column, flag) for r in records for flag in r.flags)
+    ]
+    said += [
+        (f"{column}, {metric} declined: {why}",)
+        for column, metric, why in dict.fromkeys(
+            (r.column, metric, why) for r in records for metric, why in r.refused.items()
+        )
+    ]
+    return (Items(tuple(said)),) if said else ()
+
+
+def _each(records: Iterable[Result], say: Callable[[Result], str]) -> str:
+    """What records say, once where all say the same."""
+    return _alternatives(map(say, records)) or "not recorded"
+
+
+def _alternatives(texts: Iterable[str]) -> str:
+    return "; or ".join(dict.fromkeys(filter(None, texts)))
+
+
+def _pairs(values: Mapping[str, Any], joint: str = " = ") -> str:
+    return ", ".join(
+        f"{name}{joint}{value if isinstance(value, str) else _plain(value)}"
+        for name, value in sorted(values.items())
+    )
+
+
+def _versions(records: Iterable[Result]) -> str:
+    """Every distribution with the versions that its stages have seen."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        for name, version in record.versions.items():
+            found[name].add(version)
+    return ", ".join(f"{name} {' or '.join(sorted(found[name]))}" for name in sorted(found))
+
+
+def _plain(value: Any) -> str:
+    return canonical(value) if isinstance(value, dict | list) else json.dumps(value)
+
+
+def _weights(record: Result) -> str:
+    parts = [f"{name} {count:,}" for name, count in record.bytes.items() if count]
+    return f"{sum(record.bytes.values()):,} ({', '.join(parts)})"
+
+
+def _cost(record: Result) -> str:
+    made = record.passes.get("set")
+    return f"{made.forward:,} forward, {made.backward:,} backward" if made else ""
