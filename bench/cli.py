@@ -275,6 +275,27 @@ def row(
 
 
 @app.command()
+def export(
+    board: Annotated[Path, typer.Argument(help="A folder with a matrix.toml.")],
+    method: Annotated[str, typer.Argument(help="A method or control of it.")],
+    ipc: Annotated[int, typer.Argument(help="Images per class.", min=0)],
+    seed: Annotated[int | None, typer.Option(help="The board's first if none.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="The board's first if none.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A new folder; named by the set if none.")
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Folder of finished stages; .bench if none.")
+    ] = None,
+) -> None:
+    """Write a condensed set for others: tensors, PNGs, and a card."""
+    from bench.commands import export as command
+    from bench.display import console
+
+    console.print(f"wrote {command.export(board, method, ipc, seed, dataset, out, store)}")
+
+
+@app.command()
 def convert(
     boards: Annotated[list[Path], typer.Argument(help="Folders with a matrix.toml and records.")],
 ) -> None:
