@@ -121,14 +121,6 @@ def _shared(record: Result) -> dict[str, Any]:
     }
 
 
-def unpaired(odd: Mapping[str, Any]) -> bool:
-    """Was a record made under another protocol than its table, or with another teacher of its seed?
-
-    Then none of the figures that it is compared with is the best.
-    """
-    return any(name.startswith((TEACHER, "protocol")) for name in odd)
-
-
 def teachers(record: Result) -> dict[str, str]:
     """The networks that have had a part in a record, under what they are trained as.
 

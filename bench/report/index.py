@@ -45,26 +45,24 @@ class Entry:
 
 
 ROW = ("dataset", "architecture", "labels", "ipc", "method")
-Asked = tuple[str, str, str]
-NOTHING: Asked = ("", "", "")
 
 
-def asked(readme: str) -> dict[str, Asked]:
-    """Board -> its question, answer and scale, as the table of boards in a README has them.
+def answers(readme: str) -> dict[str, str]:
+    """Board -> what came of it, as the third column of the table of boards in a README says.
 
-    That table is where people write them; a board that it does not name has none.
+    People write that; question and scale stand in the board's matrix.toml.
     """
-    found: dict[str, Asked] = {}
+    found: dict[str, str] = {}
     for line in readme.splitlines():
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
         if len(cells) == 4:
-            plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", c).replace("`", "") for c in cells]
+            plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", cells[2]).replace("`", "")
             for name in re.findall(r"\]\((?:[\w./-]*/)?([\w.-]+)/README\.md\)", cells[0]):
-                found[name] = (plain[1], plain[2], plain[3])
+                found[name] = plain
     return found
 
 
-def build(entries: Iterable[Entry], about: Mapping[str, Asked]) -> Page:
+def build(entries: Iterable[Entry], about: Mapping[str, str]) -> Page:
     """The index of boards. It names no date: records hold none, so a date would not follow."""
     entries = tuple(entries)
     sections = (_boards(entries, about), *_across(entries))
@@ -75,7 +73,7 @@ def build(entries: Iterable[Entry], about: Mapping[str, Asked]) -> Page:
     return Page(TITLE, (Paragraph((said,)), *sections), (), (), Frame((), ()))
 
 
-def _boards(entries: Iterable[Entry], about: Mapping[str, Asked]) -> Section:
+def _boards(entries: Iterable[Entry], about: Mapping[str, str]) -> Section:
     columns = (
         Column("Board", key=True, left=True),
         *(Column(name, left=True) for name in ("Asks", "Answer", "Scale", "Track")),
@@ -83,12 +81,12 @@ def _boards(entries: Iterable[Entry], about: Mapping[str, Asked]) -> Section:
     )
     rows: list[tuple[Cell, ...]] = []
     for entry in entries:
-        question, answer, scale = about.get(entry.name, NOTHING)
+        board, answer = entry.board, about.get(entry.name, "")
         state = "frozen" if entry.board.frozen else "open" if entry.records else "not run yet"
         rows.append(
             (
                 Name(entry.name, url=f"{entry.name}/index.html"),
-                *(Name(t) for t in (question or entry.board.title, answer, scale)),
+                *(Name(t) for t in (board.question or board.title, answer, board.scale)),
                 Name(entry.board.track),
                 Value(entry.rows, form=COUNT),
                 Value(len(entry.board.seeds), form=COUNT),

@@ -38,10 +38,10 @@ def build(out: Path, boards: Iterable[Path] = ()) -> Path:
     entries = [_board(folder, out / folder.resolve().name) for folder in folders]
     readmes = dict.fromkeys(folder.resolve().parents[1] / "README.md" for folder in folders)
     about = {
-        name: asked
+        name: answer
         for readme in readmes
         if readme.is_file()
-        for name, asked in index.asked(readme.read_text("utf-8")).items()
+        for name, answer in index.answers(readme.read_text("utf-8")).items()
     }
     first = index.build(entries, about)
     write_text(out / "index.html", html.rendered(first, html.Around("assets/")))

@@ -91,13 +91,14 @@ def blocks(
     hard = {dataset: _hardest(board, dataset, main, figures) for dataset in board.datasets}
     passes = _passes(records)
     view = _View(board, metric, scale[metric], main, hard, figures, standings, passes)
-    places = [p for p in product(board.datasets, board.architectures, board.labels)
-              if _groups(view, p)]  # fmt: skip
-    groups = {place: _groups(view, place) for place in places}
+    places = product(board.datasets, board.architectures, board.labels)
+    groups = {place: found for place in places if (found := _groups(view, place))}
     count = sum(len(found) for found in groups.values())
     most = max(LEAST, ROWS // max(count, 1))
-    parts = [Section(_title(board, place), _blocks(view, place, groups[place], most))
-             for place in places]  # fmt: skip
+    parts = [
+        Section(_title(board, place), _blocks(view, place, of_place, most))
+        for place, of_place in groups.items()
+    ]
     return (_winners(view, groups), *parts, _legend(standings))
 
 
@@ -109,7 +110,7 @@ def _main(board: Board, figures: Figures) -> str:
 
 
 def _hardest(board: Board, dataset: str, main: str, figures: Figures) -> str:
-    """The column that leaves least standing, over the rows that have most columns; "" if none."""
+    """Of the columns that most rows have, the one that leaves least standing; "" if none."""
     if not board.attacks:
         return ""
     sums: dict[str, list[float]] = defaultdict(list)
@@ -230,8 +231,8 @@ def _chosen(board: Board, methods: Sequence[str], most: int) -> list[str]:
     if len(methods) <= most + 1:
         return list(methods)
     first = list(methods[:most])
-    return first if board.baseline in first or board.baseline not in methods else [
-        *first, board.baseline]  # fmt: skip
+    missing = board.baseline in methods and board.baseline not in first
+    return [*first, board.baseline] if missing else first
 
 
 def _row(view: _View, place: Place, ipc: int, method: str) -> tuple[Cell, ...]:
