@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from bench.contract import imported, vetting
+from bench.contract import code, imported, vetting
 from bench.contract.unnoticed import unnoticed
 from bench.engine.fork import Link
 from bench.engine.processes import ADOPTS, adopt, children, descendants, die_with, kill
@@ -118,7 +118,7 @@ def _child(
     parent: int, request: Any, data: bytes, end: socket.socket, inherited: list[Any]
 ) -> NoReturn:
     """The rest of the life of a process that was just forked: as a server, or as a worker."""
-    code = 1
+    status = 1
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -131,17 +131,18 @@ def _child(
         if "serve" in request:
             _move(**request["serve"])
             imported.record(vetting.installed_packages())  # before a plugin is imported
+            code.owners("torch")  # which distribution has which package: slow, asked in each stage
             _serve(Link(end), [])
         from bench.engine.worker import work
 
         work(Link(end), data, request["device"], request["seconds"], parent)
-        code = 0
+        status = 0
     except SystemExit as left:
-        code = left.code if isinstance(left.code, int) else 1
+        status = left.code if isinstance(left.code, int) else 1
     except BaseException:
         traceback.print_exc()
     finally:
-        os._exit(code)
+        os._exit(status)
 
 
 def _move(folder: str, path: list[str], environment: dict[str, str]) -> None:
