@@ -18,7 +18,7 @@ from bench.report import model
 from bench.report.matched import Printed
 from bench.report.model import Block, Column, Form, Items, Name, Page, Paragraph, Section, Span
 from bench.report.published import ASSUMED, InPrint, Table, Value, spread_said
-from bench.report.statistics import holm
+from bench.report.verdicts import holm
 
 LEVEL = 0.05
 BUDGET = ", IPC "  # before the budget, in the name of a row
@@ -137,7 +137,7 @@ def _pairs(ranking: Ranking, column: str, rows: Mapping[str, Value]) -> Iterable
     near = [*pairwise(ranked)]
     tested = [pair for pair in near if all(len(rows[name]) > 1 for name in pair)]
     ps = [welch(rows[a], rows[b], ranking.runs, ranking.spread) for a, b in tested]
-    adjusted = dict(zip(tested, holm(ps), strict=True))
+    adjusted = dict(zip(tested, holm(ps).tolist(), strict=True))
     return (Pair(column, *pair, adjusted.get(pair)) for pair in near)
 
 

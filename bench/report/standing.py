@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,8 @@ from bench.records.record import Scale
 from bench.records.result import Result, unpack
 from bench.report.consistency import teachers
 from bench.report.numbers import Board, robust
-from bench.report.statistics import LEVEL, Difference, Row, alike, estimate, verdicts
+from bench.report.statistics import LEVEL, Difference, Row, all_alike, estimate
+from bench.report.verdicts import verdicts
 
 Key = tuple[str, str, str, int, str, str, str]
 """data set, architecture, labels, IPC, method, column, metric"""
@@ -95,7 +95,7 @@ def standings(board: Board, records: Sequence[Result], scale: Mapping[str, Scale
             and better != "neither"
             and estimate(row).variance is not None  # one seed says nothing of others
         ]
-        mixed = any(not alike(one, other) for one, other in combinations(competing, 2))
+        mixed = not all_alike(competing)
         said = verdicts(competing, higher=better == "higher", baseline=board.baseline)
         if group[5] == board.metrics[0]:
             adjacent += len(said.neighbours)

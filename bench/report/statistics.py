@@ -1,4 +1,4 @@
-"""Which differences are real: intervals, paired differences, tie groups and ranks.
+"""Which differences are real: intervals of rows, and differences of two.
 
 A row of a table was measured with some seeds on some test images, and both are samples: another
 seed gives another student, other test images another share of right ones. They are crossed (each
@@ -11,16 +11,17 @@ Pure functions of arrays; sums of bits are whole numbers, so no order can change
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 from scipy.special import stdtr, stdtrit
 
 LEVEL = 0.05
+ROUNDING = 1e-9  # figures that differ by less, as shares of their mean, do not differ
 FLOOR = 1.5  # standard errors are at least so many images: twice that is the "rule of three"
 
 Bits = NDArray[np.int8]  # [S, P], S seeds and P test images
@@ -73,11 +74,9 @@ class Estimate:
         """95 %."""
         if self.variance is None:
             return None
-        low, high = 0.0, float(stdtrit(min(f for _, f in self.sources), 1 - LEVEL / 2))
-        for _ in range(40):
-            middle = (low + high) / 2
-            low, high = (middle, high) if self._tails(middle) > LEVEL else (low, middle)
-        half = high * math.sqrt(self.variance)
+        above = 1.001 * float(stdtrit(min(f for _, f in self.sources), 1 - LEVEL / 2))
+        t: float = brentq(lambda t: self._tails(t) - LEVEL, 0.0, above, xtol=1e-12)
+        half = t * math.sqrt(self.variance)
         return self.mean - half, self.mean + half
 
     @property
@@ -115,7 +114,7 @@ def of_seeds(values: Sequence[float]) -> Estimate:
     n = len(values)
     mean = math.fsum(values) / n
     squares = math.fsum((v - mean) ** 2 for v in values)
-    if n < 2 or not squares:
+    if n < 2 or squares <= n * (ROUNDING * mean) ** 2:
         return Estimate(mean, None)
     return Estimate(mean, squares / (n - 1) / n, ((1.0, n - 1),))
 
@@ -193,6 +192,17 @@ def alike(one: Row, other: Row) -> bool:
     return all(mine[k] == theirs[k] for mine, theirs in both for k in mine.keys() & theirs.keys())
 
 
+def all_alike(rows: Iterable[Row]) -> bool:
+    """Are any two of these rows alike?"""
+    named: dict[tuple[int, str], str] = {}
+    return all(
+        named.setdefault((seed, key), value) == value
+        for row in rows
+        for seed, made in row.made_by.items()
+        for key, value in made.items()
+    )
+
+
 def _welch(one: Estimate, other: Estimate) -> Estimate:
     """Of two independent estimates."""
     mean = one.mean - other.mean
@@ -221,78 +231,3 @@ def _images_alone(one: Bits, other: Bits) -> Estimate:
         left = table - rates[:, None] - table.mean(0) + table.mean()
         rest += float((left**2).sum()) / (len(table) - 1) / (images - 1) / table.size
     return _of(float(mean), seeds, of_image, rest, 1, images)
-
-
-# ---- many rows
-
-
-@dataclass(frozen=True)
-class Verdicts:
-    """What can be said of the rows of one column, which are given the best first.
-
-    `ranks` are the places that each may have, of the comparisons of that row with all others;
-    `over` are the differences to the baseline, with their p values after Holm's correction;
-    `separable` of `neighbours` adjacent rows are told apart.
-    """
-
-    ranks: Mapping[str, tuple[int, int]]
-    over: Mapping[str, tuple[Difference, float]]
-    neighbours: tuple[tuple[str, str, Difference, float], ...]
-
-    @property
-    def separable(self) -> int:
-        return sum(p <= LEVEL for _, _, _, p in self.neighbours)
-
-
-def verdicts(rows: Sequence[Row], *, higher: bool, baseline: str = "") -> Verdicts:
-    """Compare rows, at 5 % within each family of comparisons (Holm, 1979).
-
-    A row's rank interval comes from its comparisons with all others (Mogstad et al., 2024: a
-    marginal interval); rows whose interval begins at 1 may be the best, and are the tie group.
-    """
-    sign = 1 if higher else -1
-    ordered = sorted(rows, key=lambda row: (-sign * row.mean, row.name))
-    apart = {
-        (a.name, b.name): difference(a, b) for i, a in enumerate(ordered) for b in ordered[i + 1 :]
-    }
-    ranks = {}
-    for place, row in enumerate(ordered):
-        above = [apart[other.name, row.name] for other in ordered[:place]]
-        below = [apart[row.name, other.name] for other in ordered[place + 1 :]]
-        found = [one.estimate for one in (*above, *below)]
-        # over the seeds that two rows share, their order may be another: that decides nothing
-        certain = [
-            p <= LEVEL and sign * one.mean > 0
-            for p, one in zip(holm([one.p for one in found]), found, strict=True)
-        ]
-        better, worse = sum(certain[:place]), sum(certain[place:])
-        ranks[row.name] = (1 + better, len(ordered) - worse)
-    with_base = [row for row in ordered if row.name != baseline] if baseline else []
-    base = next((row for row in ordered if row.name == baseline), None)
-    over = [difference(row, base) for row in with_base] if base else []
-    near = [apart[a.name, b.name] for a, b in pairwise(ordered)]
-    return Verdicts(
-        ranks,
-        {
-            row.name: (one, p)
-            for row, one, p in zip(
-                with_base if base else [], over, holm([o.estimate.p for o in over]), strict=True
-            )
-        },
-        tuple(
-            (a.name, b.name, one, p)
-            for (a, b), one, p in zip(
-                pairwise(ordered), near, holm([o.estimate.p for o in near]), strict=True
-            )
-        ),
-    )
-
-
-def holm(values: Sequence[float]) -> list[float]:
-    """p values of one family, corrected so that 5 % holds for all of them (Holm, 1979)."""
-    order = sorted(range(len(values)), key=values.__getitem__)
-    adjusted, least = [1.0] * len(values), 0.0
-    for position, index in enumerate(order):
-        least = max(least, min(1.0, (len(values) - position) * values[index]))
-        adjusted[index] = least
-    return adjusted

@@ -17,7 +17,7 @@ from bench.commands import audit as command
 from bench.contract.errors import BenchError
 from bench.report import audit, markdown, model, published
 from bench.report.audit import Pair, rankings, welch
-from bench.report.statistics import holm
+from bench.report.verdicts import holm
 
 ROOT = Path(__file__).parents[2]
 TABLE: dict[str, Any] = {
@@ -85,7 +85,7 @@ def test_more_runs_separate_more():
 
 def test_holm_is_as_in_its_paper():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([]) == []
+    assert not len(holm([]))
 
 
 @given(st.lists(st.floats(0, 1), max_size=6))

@@ -1,12 +1,12 @@
 """Statistics of boards, against scipy, brute force and simulation."""
 
-import itertools
 import math
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rows import drawn, figures, row
 from scipy import stats
 
 from bench.report.statistics import (
@@ -15,27 +15,8 @@ from bench.report.statistics import (
     crossed,
     difference,
     estimate,
-    holm,
     of_seeds,
-    verdicts,
 )
-
-
-def row(name, bits, **also):
-    bits = np.asarray(bits, dtype=np.int8)
-    return Row(name, dict(enumerate(bits.mean(1).tolist())), bits, **also)
-
-
-def figures(name, values, **also):
-    return Row(name, dict(enumerate(values)), **also)
-
-
-def drawn(rng, seeds, images, rate=0.0, of_seed=0.3, of_image=1.5, shared=None):
-    """Bits of a student that depend on seeds and images: [S, P]."""
-    by_image = shared if shared is not None else of_image * rng.standard_normal(images)
-    logits = rate + of_seed * rng.standard_normal((seeds, 1)) + by_image
-    return (rng.random((seeds, images)) < 1 / (1 + np.exp(-logits))).astype(np.int8)
-
 
 # ---- one row
 
@@ -61,14 +42,6 @@ def test_one_seed_with_bits_says_nothing_of_other_seeds():
 def test_figures_that_do_not_differ_say_nothing_of_how_they_would():
     assert of_seeds([1.0, 1.0]).interval is None
     assert difference(figures("a", [1.0, 1.0]), figures("b", [0.9, 0.9])).estimate.p == 1
-
-
-def test_a_mean_over_other_seeds_turns_no_verdict_round():
-    """Over all seeds a is above b, over those that both have it is far below."""
-    a = Row("a", {0: 0.5, 1: 0.51, 2: 0.49, 3: 0.9, 4: 0.91, 5: 0.89})
-    b = Row("b", {0: 0.59, 1: 0.61, 2: 0.58})
-    assert difference(a, b).estimate.p < LEVEL
-    assert verdicts([a, b], higher=True).ranks == {"a": (1, 2), "b": (1, 2)}
 
 
 def test_mean_squares_are_those_of_a_two_way_analysis_of_variance():
@@ -176,49 +149,7 @@ def test_an_interval_leaves_out_0_where_p_is_below_5_in_100(seed, seeds, images)
         assert (low > 0 or high < 0) == (found.p < LEVEL)
 
 
-# ---- many rows
-
-
-@given(st.lists(st.floats(0, 1), max_size=8))
-def test_holm_is_that_of_the_definition(values):
-    expected = []
-    for value in values:
-        smaller = sorted(values)
-        steps = [(len(values) - i) * p for i, p in enumerate(smaller) if p <= value]
-        expected.append(min(1.0, max(steps)))
-    assert holm(values) == pytest.approx(expected)
-    assert all(p >= raw for p, raw in zip(holm(values), values, strict=True))
-
-
-@given(st.integers(0, 10**6), st.integers(1, 6), st.integers(1, 4), st.booleans())
-def test_ranks_hold_the_place_of_each_row_and_the_first_may_be_the_best(seed, rows, seeds, higher):
-    rng = np.random.default_rng(seed)
-    made = [row(f"m{i}", drawn(rng, seeds, 30, rate=rng.normal())) for i in range(rows)]
-    found = verdicts(made, higher=higher, baseline="m0")
-    ordered = sorted(made, key=lambda r: (-r.mean if higher else r.mean, r.name))
-    for place, one in enumerate(ordered, 1):
-        low, high = found.ranks[one.name]
-        assert low <= place <= high
-    assert found.ranks[ordered[0].name][0] == 1
-    assert set(found.over) == {r.name for r in made} - {"m0"}
-    assert len(found.neighbours) == rows - 1
-    again = verdicts(made[::-1], higher=higher, baseline="m0")
-    assert again.ranks == found.ranks
-
-
-def test_rows_far_apart_have_ranks_of_their_own():
-    rng = np.random.default_rng(3)
-    made = [
-        row(n, drawn(rng, 5, 2000, rate, of_seed=0.05))
-        for n, rate in zip("abc", (2, 0, -2), strict=True)
-    ]
-    found = verdicts(made, higher=True, baseline="c")
-    assert found.ranks == {"a": (1, 1), "b": (2, 2), "c": (3, 3)}
-    assert found.separable == 2
-    assert verdicts(made, higher=False).ranks["c"] == (1, 1)
-    apart, p = found.over["a"]
-    assert p < LEVEL
-    assert apart.estimate.mean > 0.5
+# ---- by simulation
 
 
 @pytest.mark.parametrize(("seeds", "most"), [(2, 0.08), (3, 0.055), (5, 0.055)])
@@ -245,15 +176,3 @@ def test_intervals_cover_the_rate_of_the_population_in_95_of_100_boards(seeds):
         low, high = estimate(row("a", drawn(rng, seeds, images, 0.5))).interval
         held.append(low <= truth <= high)
     assert np.mean(held) >= 0.95 - 2 * math.sqrt(0.05 * 0.95 / tries)
-
-
-def test_all_pairs_of_a_table_share_what_they_are_made_of():
-    """Every pair that `verdicts` judges is judged as `difference` alone would."""
-    rng = np.random.default_rng(9)
-    made = [row(n, drawn(rng, 3, 60)) for n in "abcd"]
-    found = verdicts(made, higher=True)
-    alone = {
-        (a.name, b.name): difference(a, b).estimate.p for a, b in itertools.permutations(made, 2)
-    }
-    for a, b, one, _ in found.neighbours:
-        assert one.estimate.p == alone[a, b]

@@ -1,0 +1,78 @@
+"""What can be said of all rows of a column: ranks, tie groups, and who is told from whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.report.pairs import pairs
+from bench.report.statistics import LEVEL, Difference, Row, difference
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What can be said of the rows of one column, which are given the best first.
+
+    `ranks` are the places that each may have, of the comparisons of that row with all others;
+    `over` are the differences to the baseline, with their p values after Holm's correction;
+    `separable` of `neighbours` adjacent rows are told apart.
+    """
+
+    ranks: Mapping[str, tuple[int, int]]
+    over: Mapping[str, tuple[Difference, float]]
+    neighbours: tuple[tuple[str, str, Difference, float], ...]
+
+    @property
+    def separable(self) -> int:
+        return sum(p <= LEVEL for _, _, _, p in self.neighbours)
+
+
+def verdicts(rows: Sequence[Row], *, higher: bool, baseline: str = "") -> Verdicts:
+    """Compare rows, at 5 % within each family of comparisons (Holm, 1979).
+
+    A row's rank interval comes from its comparisons with all others (Mogstad et al., 2024: a
+    marginal interval); rows whose interval begins at 1 may be the best, and are the tie group.
+    """
+    sign = 1 if higher else -1
+    ordered = sorted(rows, key=lambda row: (-sign * row.mean, row.name))
+    over = [row for row in ordered if row.name != baseline]
+    base = next((row for row in ordered if row.name == baseline), None)
+    return Verdicts(
+        {row.name: ranks for row, ranks in zip(ordered, _ranks(ordered, sign), strict=True)},
+        {one.name: (found, p) for one, _, found, p in _family((row, base) for row in over if base)},
+        tuple((a.name, b.name, found, p) for a, b, found, p in _family(pairwise(ordered))),
+    )
+
+
+def _family(compared: Iterable[tuple[Row, Row]]) -> list[tuple[Row, Row, Difference, float]]:
+    """Differences of rows, with the p values of this family of comparisons."""
+    found = [(one, other, difference(one, other)) for one, other in compared]
+    adjusted = holm([one.estimate.p for _, _, one in found])
+    return [(*three, float(p)) for three, p in zip(found, adjusted, strict=True)]
+
+
+def _ranks(ordered: Sequence[Row], sign: int) -> list[tuple[int, int]]:
+    """The places that each row may have; `ordered` are the best first."""
+    found, ranks = pairs(ordered), []
+    for place in range(len(ordered)):
+        others = np.arange(len(ordered)) != place
+        # over the seeds that two rows share, their order may be another: that decides nothing
+        holds = sign * found.means[place] * np.sign(np.arange(len(ordered)) - place) > 0
+        certain = holds[others] & (holm(found.p[place][others]) <= LEVEL)
+        better, worse = certain[:place].sum(), certain[place:].sum()
+        ranks.append((1 + int(better), len(ordered) - int(worse)))
+    return ranks
+
+
+def holm(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+    """p values of one family, corrected so that 5 % holds for all of them (Holm, 1979)."""
+    p = np.asarray(values, np.float64)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    left = len(p) - np.arange(len(p))
+    adjusted[order] = np.maximum.accumulate(np.minimum(left * p[order], 1.0))
+    return adjusted
