@@ -1,15 +1,14 @@
-"""The plots of a board: charts as Vega-Lite descriptions, from the figures of its tables.
+"""The plots of a board, from the figures of its tables.
 
-Colours are those of Okabe and Ito (2008), which the colour-blind tell apart; shapes and dashes say
-the same again, so that a plot can be read in grey. Without altair (the extra `pages`) a board has
-no plots. A chart with fewer than two points says nothing, and is left out.
+Without altair (the extra `pages`) a board has no plots. A chart with fewer than two points says
+nothing, and is left out.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -19,26 +18,24 @@ import pandas as pd
 from bench.records.record import Scale
 from bench.records.result import Result
 from bench.report import matched
+from bench.report.charts import (
+    COLOURS,
+    LINE,
+    WIDTH,
+    capital,
+    colour,
+    dash,
+    data,
+    panels,
+    plot,
+    shape,
+)
 from bench.report.model import Plot, Section
 from bench.report.numbers import Board, ball, scales
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-SHAPES = ("circle", "triangle-right", "triangle-up", "diamond", "cross", "triangle-down")
-DASHES = ([1, 0], [6, 2], [2, 2], [8, 2, 2, 2], [4, 4])
 LINES = 20  # in one chart, at most
-DIGITS = 4  # significant ones, of the figures in a chart
-WIDTH, HEIGHT, LINE = 300, 220, 18  # pixels of a panel, and of one line of a list
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Rank:
-    """Between which ranks a method may stand; 1 is the best."""
-
-    method: str
-    low: float
-    high: float
 
 
 def sections(
@@ -46,12 +43,10 @@ def sections(
     records: Sequence[Result],
     table: pd.DataFrame,
     in_print: Sequence[matched.Printed] = (),
-    ranks: Mapping[str, Sequence[Rank]] | None = None,
 ) -> tuple[Section, ...]:
     """The plots of a board, of its main metric; none without altair, or where none says something.
 
-    `table` is that of `numbers.tidy`, and `ranks` are the rank intervals by the place or budget
-    that they are of.
+    `table` is that of `numbers.tidy`, with the columns of `standing.with_standings` or without.
     """
     if not find_spec("altair"):
         return ()
@@ -59,7 +54,7 @@ def sections(
     drawn: list[Plot | None] = []
     if scale:
         shown = _Figures(board, scale, list(_rows(board, table)), "low" in table.columns)
-        drawn += [against_ipc(shown), *(rank_intervals(w, r) for w, r in (ranks or {}).items())]
+        drawn += [against_ipc(shown), *rank_intervals(shown)]
         drawn += [against_radius(shown, records), pareto(shown, "bytes", "bytes of the set")]
         drawn += [pareto(_with_passes(shown, records), "passes", "images through networks")]
         drawn += [*heat_maps(shown)]
@@ -144,42 +139,60 @@ def against_ipc(shown: _Figures) -> Plot | None:
         axis=alt.Axis(values=budgets, format="d", grid=False),
     )
     y, base = shown.y(f"{shown.column}: {shown.title}"), alt.Chart().encode(x=x)
-    lines = base.mark_line(strokeWidth=1.5).encode(y, *_colour(names), _dash(names))
-    whiskers = base.mark_rule(opacity=0.6).encode(alt.Y("low:Q"), alt.Y2("high:Q"), *_colour(names))
+    lines = base.mark_line(strokeWidth=1.5).encode(y, *colour(names), dash(names))
+    whiskers = base.mark_rule(opacity=0.6).encode(alt.Y("low:Q"), alt.Y2("high:Q"), *colour(names))
     points = base.mark_point(size=45, filled=True, opacity=1).encode(
-        y, *_colour(names), _shape(names)
+        y, *colour(names), shape(names)
     )
     wanted = ("place", "ipc", "method", "mean", "low", "high")
-    chart = _panels(alt.layer(whiskers, lines, points), rows, wanted)
+    chart = panels(alt.layer(whiskers, lines, points), rows, wanted)
     what = f"{shown.metric} under {shown.column} against images per class"
     best = [_best(shown, [row for row in rows if row["ipc"] == ipc]) for ipc in budgets]
     said = "; ".join(
         f"IPC {ipc}: {row['method']} is first ({row['place']})"
         for ipc, row in zip(budgets, best, strict=True)
     )
-    return _plot(chart, f"{what}. {said}.", f"{_capital(what)}; {shown.whiskers}.")
+    return plot(chart, f"{what}. {said}.", f"{capital(what)}; {shown.whiskers}.")
 
 
-def rank_intervals(where: str, ranks: Sequence[Rank]) -> Plot | None:
-    """Between which ranks each method may stand, the best on top."""
+def rank_intervals(shown: _Figures) -> Iterator[Plot | None]:
+    """Between which ranks each method may stand: a chart a place, a panel a budget."""
+    for place in dict.fromkeys(row["place"] for row in shown.of_column):
+        rows = [row for row in shown.of_column if row["place"] == place and row["ipc"]]
+        yield _ranks(shown, place, [row for row in rows if (row.get("rank_low") or 0) > 0])
+
+
+def _ranks(shown: _Figures, place: str, rows: list[Row]) -> Plot | None:
     import altair as alt
 
-    if len(ranks) < 2:
+    of_budget = defaultdict(list)
+    for row in rows:
+        of_budget[row["ipc"]].append(row)
+    rows = [row for found in of_budget.values() if len(found) > 1 for row in found]
+    if not rows:
         return None
-    rows: list[Row] = [{"method": r.method, "low": r.low, "high": r.high} for r in ranks]
-    rows.sort(key=lambda row: (row["low"] + row["high"], row["method"]))
-    y = alt.Y("method:N", title=None, sort=[row["method"] for row in rows])
-    x = alt.X("low:Q", title="rank (1 is the best)", scale=alt.Scale(zero=False, padding=8))
+    rows = [{**row, "place": f"IPC {row['ipc']}"} for row in rows]
+    rows.sort(key=lambda row: (row["ipc"], row["rank_low"] + row["rank_high"], row["method"]))
+    middle = defaultdict(list)
+    for row in rows:
+        middle[row["method"]].append(row["rank_low"] + row["rank_high"])
+    order = sorted(middle, key=lambda name: (sum(middle[name]) / len(middle[name]), name))
+    x = alt.X("rank_low:Q", title="rank (1 is the best)", scale=alt.Scale(zero=False, padding=8))
     x = x.axis(format="d", tickMinStep=1)
-    base = alt.Chart(_data(rows, ("method", "low", "high"))).encode(y)
-    bars = base.mark_rule(strokeWidth=4, color=COLOURS[0]).encode(x, x2="high:Q")
-    ends = [
-        base.mark_tick(thickness=2, size=12, color=COLOURS[0]).encode(x.copy()),
-        base.mark_tick(thickness=2, size=12, color=COLOURS[0]).encode(alt.X("high:Q")),
-    ]
-    chart = alt.layer(bars, *ends).properties(width=WIDTH, height=LINE * len(rows))
-    said = "; ".join(f"{row['method']} {row['low']:g} to {row['high']:g}" for row in rows)
-    return _plot(chart, f"Rank intervals, {where}: {said}.", f"Rank intervals: {where}.")
+    base = alt.Chart().encode(alt.Y("method:N", title=None, sort=order))
+    ends = base.mark_tick(thickness=2, size=12, color=COLOURS[0])
+    layers = alt.layer(
+        base.mark_rule(strokeWidth=4, color=COLOURS[0]).encode(x, x2="rank_high:Q"),
+        ends.encode(x.copy()),
+        ends.encode(alt.X("rank_high:Q")),
+    ).properties(width=WIDTH, height=LINE * len(order))
+    chart = panels(layers, rows, ("place", "method", "rank_low", "rank_high"), sized=False)
+    said: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        said[row["place"]].append(f"{row['method']} {row['rank_low']:g} to {row['rank_high']:g}")
+    instead = ". ".join(f"{panel}: {'; '.join(found)}" for panel, found in said.items())
+    what = f"rank intervals by {shown.metric} under {shown.column}: {place}"
+    return plot(chart, f"{capital(what)}. {instead}.", f"{capital(what)} (95 %).")
 
 
 def against_radius(shown: _Figures, records: Iterable[Result]) -> Plot | None:
@@ -207,13 +220,13 @@ def against_radius(shown: _Figures, records: Iterable[Result]) -> Plot | None:
     names = _names(shown, rows)
     x = alt.X("radius:Q", title=f"radius of the {norm} ball (pixels of 0 to 1)")
     y, base = shown.y(f"lowest {shown.title}"), alt.Chart().encode(x)
-    lines = base.mark_line(strokeWidth=1.5).encode(y, *_colour(names), _dash(names))
+    lines = base.mark_line(strokeWidth=1.5).encode(y, *colour(names), dash(names))
     points = base.mark_point(size=45, filled=True, opacity=1).encode(
-        y, *_colour(names), _shape(names)
+        y, *colour(names), shape(names)
     )
-    chart = _panels(alt.layer(lines, points), rows, ("place", "radius", "method", "mean"))
+    chart = panels(alt.layer(lines, points), rows, ("place", "radius", "method", "mean"))
     what = f"the lowest {shown.metric} under the attacks of a radius, against that radius"
-    return _plot(chart, f"{_capital(what)}.", f"{_capital(what)} ({norm}; 0: {shown.column}).")
+    return plot(chart, f"{capital(what)}.", f"{capital(what)} ({norm}; 0: {shown.column}).")
 
 
 def pareto(shown: _Figures, cost: str, said: str) -> Plot | None:
@@ -232,16 +245,16 @@ def pareto(shown: _Figures, cost: str, said: str) -> Plot | None:
     line = base.transform_filter("datum.front").mark_line(
         interpolate="step-after", color="#888888", strokeWidth=1
     )
-    points = base.mark_point(size=55, filled=True, opacity=1).encode(*_colour(names), _shape(names))
+    points = base.mark_point(size=55, filled=True, opacity=1).encode(*colour(names), shape(names))
     texts = base.transform_filter("datum.front").mark_text(dy=-9, fontSize=9)
     texts = texts.encode(text="label:N")
     rows = [{**row, "label": f"{row['method']} {row['ipc']}"} for row in rows]
     wanted = ("place", cost, "method", "mean", "front", "label")
-    chart = _panels(alt.layer(line, points, texts), rows, wanted)
+    chart = panels(alt.layer(line, points, texts), rows, wanted)
     what = f"{shown.metric} under {shown.column} against {said}"
     first = ", ".join(dict.fromkeys(row["label"] for row in rows if row["front"]))
     words = "the grey line joins what nothing cheaper beats, by method and images per class"
-    return _plot(chart, f"{what}. Not beaten: {first}.", f"{_capital(what)}; {words}.")
+    return plot(chart, f"{what}. Not beaten: {first}.", f"{capital(what)}; {words}.")
 
 
 def heat_maps(shown: _Figures) -> Iterator[Plot | None]:
@@ -264,16 +277,16 @@ def _heat_map(shown: _Figures, place: str, rows: list[Row]) -> Plot | None:
         alt.X("column:N", title=None, sort=columns, axis=alt.Axis(labelAngle=-40)),
         alt.Y("method:N", title=None, sort=names),
     )
-    colour = alt.Color("mean:Q", legend=None)
-    colour = colour.scale(scheme="viridis", domain=[0, 1])
+    heat = alt.Color("mean:Q", legend=None)
+    heat = heat.scale(scheme="viridis", domain=[0, 1])
     ink = alt.Color("light:N", legend=None).scale(domain=[True, False], range=["white", "black"])
     texts = base.mark_text(fontSize=9).encode(text=alt.Text("mean:Q", format=".0%"), color=ink)
-    layers = alt.layer(base.mark_rect().encode(colour), texts).resolve_scale(color="independent")
+    layers = alt.layer(base.mark_rect().encode(heat), texts).resolve_scale(color="independent")
     layers = layers.properties(width=34 * len(columns), height=LINE * len(names))
-    chart = _panels(layers, rows, ("place", "column", "method", "mean", "light"), sized=False)
+    chart = panels(layers, rows, ("place", "column", "method", "mean", "light"), sized=False)
     what = f"{shown.metric} of methods under attacks" if shown.board.attacks else shown.metric
-    said = f"{_capital(what)}: {place}."
-    return _plot(chart, said, said)
+    said = f"{capital(what)}: {place}."
+    return plot(chart, said, said)
 
 
 def published(entry: matched.Printed, pairs: Sequence[matched.Pair]) -> Plot | None:
@@ -293,22 +306,22 @@ def published(entry: matched.Printed, pairs: Sequence[matched.Pair]) -> Plot | N
             {"row": row, "which": k, "mean": v, "said": said, "top": top} for k, v in both.items()
         ]
     order = list(dict.fromkeys(row["row"] for row in rows))
-    base = alt.Chart(_data(rows, ("row", "which", "mean", "said", "top"))).encode(
+    base = alt.Chart(data(rows, ("row", "which", "mean", "said", "top"))).encode(
         alt.Y("row:N", title=None, sort=order)
     )
     x = alt.X("mean:Q", title=f"{entry.metric} (%)", axis=alt.Axis(format="%"))
     x = x.scale(zero=False, padding=24)
     which = ["published", "measured"]
-    colour = alt.Color("which:N", title=None).scale(domain=which, range=[COLOURS[1], COLOURS[0]])
-    shape = alt.Shape("which:N", title=None).scale(domain=which, range=["diamond", "circle"])
+    by_which = alt.Color("which:N", title=None).scale(domain=which, range=[COLOURS[1], COLOURS[0]])
+    shaped = alt.Shape("which:N", title=None).scale(domain=which, range=["diamond", "circle"])
     joined = base.mark_line(color="#888888").encode(x, detail="row:N")
-    points = base.mark_point(size=60, filled=True, opacity=1).encode(x, colour, shape)
+    points = base.mark_point(size=60, filled=True, opacity=1).encode(x, by_which, shaped)
     texts = base.transform_filter("datum.which == 'measured'").mark_text(align="left", dx=8)
     texts = texts.encode(alt.X("top:Q"), text="said:N")
     chart = alt.layer(joined, points, texts).properties(width=WIDTH, height=LINE * len(order))
     said = "; ".join(f"{p.method} IPC {p.ipc or 'all'}: {100 * p.difference:+.1f}" for p in found)
     words = f"Published and measured {entry.metric}, with the difference in points"
-    return _plot(chart, f"{words}: {said}.", f"{words}: {entry.source}.")
+    return plot(chart, f"{words}: {said}.", f"{words}: {entry.source}.")
 
 
 # ---- figures
@@ -377,64 +390,3 @@ def _with_passes(shown: _Figures, records: Iterable[Result]) -> _Figures:
         total = sum(math.fsum(each.values()) / len(each) for _, each in sorted(made.items()))
         rows.append({**row, "passes": total})
     return _Figures(shown.board, shown.scale, rows, shown.interval)
-
-
-# ---- altair
-
-
-def _data(rows: Iterable[Row], wanted: Sequence[str]) -> Any:
-    import altair as alt
-
-    values = [{name: _rounded(row[name]) for name in wanted} for row in rows]
-    return alt.Data(values=values)  # type: ignore[no-untyped-call]
-
-
-def _rounded(value: Any) -> Any:
-    """A figure with `DIGITS` significant digits: the last ones differ between machines."""
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
-
-
-def _panels(layers: Any, rows: Sequence[Row], wanted: Sequence[str], sized: bool = True) -> Any:
-    """A panel for each `place` of rows, two beside each other."""
-    import altair as alt
-
-    places = list(dict.fromkeys(row["place"] for row in rows))
-    chart = layers.properties(width=WIDTH, height=HEIGHT) if sized else layers
-    header = alt.Header(labelFontWeight="bold")
-    facet = alt.Facet("place:N", title=None, sort=places, header=header)
-    chart = chart.properties(data=_data(rows, wanted)).facet(facet, columns=2)
-    return chart.resolve_scale(y="independent") if sized else chart
-
-
-def _colour(names: Sequence[str]) -> tuple[Any]:
-    import altair as alt
-
-    return (
-        alt.Color("method:N", title="method").scale(domain=names, range=_cycle(COLOURS, names)),
-    )
-
-
-def _shape(names: Sequence[str]) -> Any:
-    import altair as alt
-
-    return alt.Shape("method:N", title="method").scale(domain=names, range=_cycle(SHAPES, names))
-
-
-def _dash(names: Sequence[str]) -> Any:
-    import altair as alt
-
-    dashes = _cycle(DASHES, names)
-    return alt.StrokeDash("method:N", title="method").scale(domain=names, range=dashes)
-
-
-def _cycle(values: Sequence[Any], names: Sequence[str]) -> list[Any]:
-    return [values[k % len(values)] for k in range(len(names))]
-
-
-def _plot(chart: Any, instead: str, caption: str) -> Plot:
-    spec = chart.configure_view(stroke="#cccccc").to_dict()
-    return Plot(spec, instead, (caption,))
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -112,15 +112,23 @@ def standings(board: Board, records: Sequence[Result], scale: Mapping[str, Scale
 
 
 def with_standings(table: pd.DataFrame, found: Standings) -> pd.DataFrame:
-    """`tidy` with the columns `low`, `high` (95 %) and `tied` (may it be the best?)."""
+    """`tidy` with `low` and `high` (95 %), `rank_low` and `rank_high` (its place is between them),
+    and `tied` (may it be the best?)."""
     names = ["dataset", "architecture", "labels", "ipc", "method", "column", "metric"]
     stand = [found.get(key) for key in table[names].itertuples(index=False, name=None)]
     intervals = [one.interval or (np.nan, np.nan) for one in stand]
     return table.assign(
         low=[low for low, _ in intervals],
         high=[high for _, high in intervals],
+        rank_low=_whole(one.ranks[0] if one.ranks else None for one in stand),
+        rank_high=_whole(one.ranks[1] if one.ranks else None for one in stand),
         tied=[one.tied for one in stand],
     )
+
+
+def _whole(numbers: Iterable[int | None]) -> pd.Series:
+    """Whole numbers stay whole beside what is not known."""
+    return pd.Series(list(numbers), dtype=object)
 
 
 def _interval(row: Row) -> tuple[float, float] | None:

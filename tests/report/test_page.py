@@ -145,17 +145,17 @@ n = 2 seeds, 8 test images.
 """  # noqa: E501
 
 TABLE = """\
-dataset,architecture,labels,ipc,method,role,column,metric,mean,sd,n,images,size,bytes,low,high,tied
-blobs,small,hard,1,alpha,method,none,right,0.812500,0.088388,2,8,2,1234,0.445007,1.000000,True
-blobs,small,hard,1,alpha,method,weak,right,0.500000,0.000000,2,8,2,1234,0.053128,0.946872,True
-blobs,small,hard,1,alpha,method,strong,right,0.375000,0.176777,2,8,2,1234,0.007507,0.742493,True
-blobs,small,hard,1,alpha,method,robust linf 8/255,right,0.250000,0.000000,2,8,2,1234,0.000000,0.617493,True
-blobs,small,hard,1,dice,control,none,right,0.750000,0.000000,2,8,2,1234,0.382507,1.000000,True
-blobs,small,hard,1,dice,control,weak,right,0.500000,,1,8,2,1234,,,False
-blobs,small,hard,10,alpha,method,none,right,1.000000,0.000000,2,8,20,10234,0.632507,1.000000,True
-blobs,small,hard,10,alpha,method,none,distance,12.845600,0.707107,2,8,20,10234,6.492498,19.198702,True
-blobs,small,hard,10,beta,method,none,right,0.875000,0.000000,2,8,20,10234,0.507507,1.000000,True
-blobs,small,hard,0,all,ceiling,none,right,1.000000,0.000000,2,8,1797,234,0.632507,1.000000,False
+dataset,architecture,labels,ipc,method,role,column,metric,mean,sd,n,images,size,bytes,low,high,rank_low,rank_high,tied
+blobs,small,hard,1,alpha,method,none,right,0.812500,0.088388,2,8,2,1234,0.445007,1.000000,1,2,True
+blobs,small,hard,1,alpha,method,weak,right,0.500000,0.000000,2,8,2,1234,0.053128,0.946872,1,1,True
+blobs,small,hard,1,alpha,method,strong,right,0.375000,0.176777,2,8,2,1234,0.007507,0.742493,1,1,True
+blobs,small,hard,1,alpha,method,robust linf 8/255,right,0.250000,0.000000,2,8,2,1234,0.000000,0.617493,1,1,True
+blobs,small,hard,1,dice,control,none,right,0.750000,0.000000,2,8,2,1234,0.382507,1.000000,1,2,True
+blobs,small,hard,1,dice,control,weak,right,0.500000,,1,8,2,1234,,,,,False
+blobs,small,hard,10,alpha,method,none,right,1.000000,0.000000,2,8,20,10234,0.632507,1.000000,1,2,True
+blobs,small,hard,10,alpha,method,none,distance,12.845600,0.707107,2,8,20,10234,6.492498,19.198702,1,1,True
+blobs,small,hard,10,beta,method,none,right,0.875000,0.000000,2,8,20,10234,0.507507,1.000000,1,2,True
+blobs,small,hard,0,all,ceiling,none,right,1.000000,0.000000,2,8,1797,234,0.632507,1.000000,,,False
 """  # noqa: E501
 
 
@@ -223,13 +223,13 @@ def test_a_page_is_a_value_whose_numbers_are_numbers():
     assert page.rest == (Section("Components", (Items(tuple(items)),)),)
     axes = ("blobs", "small", "hard", 1)
     assert page.figures.columns == tuple(TABLE.splitlines()[0].split(","))
-    assert [row[:-3] for row in page.figures.rows] == [
+    assert [row[:-5] for row in page.figures.rows] == [
         (*axes, "alpha", "method", "none", "right", 0.625, sd, 2, 4, 2, 1234),
         (*axes, "dice", "control", "none", "right", 0.75, None, 1, 4, 2, 1234),
     ]
-    assert [row[-3:] for row in page.figures.rows] == [
-        (0.0, 1.0, True),
-        (None, None, False),
+    assert [row[-5:] for row in page.figures.rows] == [
+        (0.0, 1.0, 1, 1, True),
+        (None, None, None, None, False),
     ]
 
 
@@ -541,7 +541,7 @@ def test_a_table_in_csv_has_the_columns_of_samples():
     made = render(Board(**{**vars(BOARD), **SAMPLED}), samples())
     lines = made["table.csv"].splitlines()
     assert lines[1] == (
-        'blobs,small,hard,1,alpha,method,"few @ 1,000",distance,2.000000,,1,4,2,1234,,,False'
+        'blobs,small,hard,1,alpha,method,"few @ 1,000",distance,2.000000,,1,4,2,1234,,,,,False'
     )
     assert len(lines) == 1 + 8
 

@@ -67,9 +67,16 @@ def made(ipcs: tuple[int, ...] = (1, 10), attacks: tuple[str, ...] = BOARD.attac
     ] + [record("all", 0, "none", 0, 0.95)]
 
 
-def drawn(records: list[Any], **given: Any) -> list[Plot]:
+RANKS = {"alpha": (1, 2), "beta": (2, 3), "dice": (3, 3), "all": (None, None)}
+
+
+def drawn(records: list[Any], *, ranked: bool = False, **given: Any) -> list[Plot]:
     shown = on_board(BOARD, records)
-    found = plots.sections(BOARD, shown, tidy(BOARD, shown), **given)
+    table = tidy(BOARD, shown)
+    if ranked:
+        low, high = zip(*map(RANKS.get, table["method"]), strict=True)
+        table = table.assign(rank_low=low, rank_high=high)
+    found = plots.sections(BOARD, shown, table, **given)
     return [plot for section in found for plot in section.blocks if isinstance(plot, Plot)]
 
 
@@ -123,7 +130,6 @@ def test_what_says_nothing_is_left_out() -> None:
     assert drawn([record("alpha", 1, "none", 0, 0.5)]) == []
     captions = [str(plot.caption) for plot in drawn(made((1,), ("none",)))]
     assert not any("images per class;" in c and "against images per" in c for c in captions)
-    assert plots.rank_intervals("IPC 1", [plots.Rank("alpha", 1, 2)]) is None
 
 
 def test_the_order_of_the_records_changes_no_byte() -> None:
@@ -140,9 +146,13 @@ def test_a_chart_has_no_more_than_twenty_lines_and_keeps_the_best() -> None:
 
 
 def test_rank_intervals_stand_in_the_order_of_the_ranks() -> None:
-    ranks = [plots.Rank("beta", 2, 3), plots.Rank("alpha", 1, 2)]
-    [plot] = [p for p in drawn(made(), ranks={"IPC 1": ranks}) if "Rank" in p.instead]
-    assert plot.instead == "Rank intervals, IPC 1: alpha 1 to 2; beta 2 to 3."
+    [plot] = [p for p in drawn(made(), ranked=True) if "Rank" in p.instead]
+    assert plot.instead == (
+        "Rank intervals by right under none: blobs · small · hard labels. "
+        "IPC 1: alpha 1 to 2; beta 2 to 3; dice 3 to 3. IPC 10: alpha 1 to 2; beta 2 to 3; "
+        "dice 3 to 3."
+    )
+    assert ("IPC 1", "beta", 2) in {(r["place"], r["method"], r["rank_low"]) for r in values(plot)}
 
 
 def test_values_in_print_stand_beside_the_measured_with_their_difference() -> None:
@@ -161,7 +171,7 @@ def test_without_altair_a_board_has_no_plots(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_renderer_takes_every_plot() -> None:
     convert = pytest.importorskip("vl_convert")
-    for plot in drawn(made(), ranks={"all": [plots.Rank("a", 1, 2), plots.Rank("b", 1, 2)]}):
+    for plot in drawn(made(), ranked=True):
         assert convert.vegalite_to_svg(dict(plot.spec)).startswith("<svg")
 
 
