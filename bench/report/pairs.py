@@ -104,7 +104,8 @@ def _squares(rows: Matrix) -> Matrix:
 
 def _p(means: Matrix, variances: Matrix, parts: Sequence[tuple[Matrix, float]]) -> Matrix:
     """As `Estimate.p`: two-sided, under a mixture of Student's t by shares."""
-    known = (variances > 0) & (means != 0)
-    t = np.abs(means) / np.sqrt(np.where(known, variances, 1.0))
-    tails = sum(share * 2 * stdtr(freedom, -t) for share, freedom in parts)
-    return np.where(known, tails, 1.0)
+    i, j = np.nonzero(np.triu((variances > 0) & (means != 0), 1))
+    t = np.abs(means[i, j]) / np.sqrt(variances[i, j])
+    p = np.ones_like(means)
+    p[i, j] = p[j, i] = sum(share[i, j] * 2 * stdtr(freedom, -t) for share, freedom in parts)
+    return p
