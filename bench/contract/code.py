@@ -16,6 +16,8 @@ from typing import Any
 from bench.contract.keys import digest, parameters
 
 OURS = {"bench", "torch", ""}  # PROTOCOL and `platform` speak for these
+CODE = {".py", ".pyi", ".pyc", ".pyo", ".md", ".rst"}  # what is parsed, and what is only read
+NO_DATA = {"py.typed", ".DS_Store"}
 
 
 def code_digest(module: str, packages: Collection[str]) -> str:
@@ -23,7 +25,8 @@ def code_digest(module: str, packages: Collection[str]) -> str:
 
     `packages` are the top-level packages of plugin distributions. Comments, formatting and
     docstrings do not count, so that only code that can change a result changes a key; nor does
-    the `__init__` of a package whose modules are imported, since it lists all components.
+    the `__init__` of a package whose modules are imported, since it lists all components. Files
+    that a package has beside its code (weights, statistics) count whole.
     """
     return digest(_closure(module, frozenset(packages))[0])
 
@@ -112,10 +115,31 @@ def _closure(module: str, packages: frozenset[str]) -> tuple[Mapping[str, str], 
             continue
         tree, imports = _parsed(path, name)
         found[name] = tree
+        if top in packages and (data := _data_digest(top)):
+            found[f"{top}, data"] = data
         for choices in imports:
             inside = (c for c in choices if c.split(".")[0] in packages and _source(c))
             waiting.append(next(inside, choices[0]))
     return found, frozenset(outside)
+
+
+@cache
+def _data_digest(package: str) -> str:
+    """Digest of the files in a package that are no code; "" if it has none, or is ours."""
+    init = _source(package)
+    if package in OURS or init is None or init.name != "__init__.py":
+        return ""
+    files = {
+        path.relative_to(init.parent).as_posix(): path
+        for path in sorted(init.parent.rglob("*"))
+        if path.is_file() and path.suffix not in CODE and path.name not in NO_DATA
+    }
+    return digest({name: _content(path) for name, path in files.items()}) if files else ""
+
+
+def _content(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @cache

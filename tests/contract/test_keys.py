@@ -109,7 +109,7 @@ def digest_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Diges
     before = set(sys.modules)
 
     def forget() -> None:
-        for function in (code._closure, code._source, code._parsed):
+        for function in (code._closure, code._source, code._parsed, code._data_digest):
             function.cache_clear()
         for name in set(sys.modules) - before:
             if name.split(".")[0].startswith("plug"):
@@ -208,6 +208,27 @@ def test_relative_imports_go_up_too(digest_of: Digest) -> None:
     modules = {"plug.deep.main": "from ..part import value", "plug.part": "value = 1\n"}
     one = digest_of(modules)
     assert one != digest_of({**modules, "plug.part": "value = 2\n"})
+
+
+def test_files_that_a_package_has_beside_its_code_count(digest_of: Digest, tmp_path: Path) -> None:
+    modules = {"plug.main": "from pluglib.deep import value", "pluglib.deep": "value = 1\n"}
+    plain = digest_of(modules)
+    (tmp_path / "pluglib" / "py.typed").touch()
+    assert digest_of(modules) == plain
+    weights = tmp_path / "pluglib" / "data" / "weights.json"
+    weights.parent.mkdir()
+    weights.write_text("[1]")
+    first = digest_of(modules)
+    weights.write_text("[2]")
+    assert len({plain, first, digest_of(modules)}) == 3
+
+
+def test_files_beside_a_module_that_is_no_package_are_nobodys(
+    digest_of: Digest, tmp_path: Path
+) -> None:
+    plain = digest_of({"plug": CODE})
+    (tmp_path / "notes.json").write_text("[1]")
+    assert digest_of({"plug": CODE}) == plain
 
 
 def test_an_import_in_the_init_of_a_package_is_relative_to_the_package(digest_of: Digest) -> None:

@@ -85,7 +85,14 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def fresh() -> None:
-    for one in (code._owners, code._closure, code._source, code._release, code._code_of):
+    for one in (
+        code._owners,
+        code._closure,
+        code._source,
+        code._release,
+        code._code_of,
+        code._data_digest,
+    ):
         one.cache_clear()
 
 
