@@ -104,7 +104,7 @@ def test_every_cell_of_the_tables_of_a_real_board_is_a_figure() -> None:
 def test_every_figure_of_table_csv_is_printed() -> None:
     rows = (DEMO / "table.csv").read_text().splitlines()
     found = [line for line in figures(DEMO) if "\ttable.csv\t" in line]
-    assert len(found) == 9 * (len(rows) - 1) > 100
+    assert len(found) == 11 * (len(rows) - 1) > 100
 
 
 def python(*folders: Path) -> subprocess.CompletedProcess[str]:
