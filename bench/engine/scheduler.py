@@ -28,6 +28,7 @@ from bench.stages.stage import Dataset, Stage, Work, identity_of
 from bench.store.store import Finished, Lock, Store
 
 BUNDLE = 32  # metrics are quick: so many share one process
+LONG = ("squeeze", "condense", "train")  # before such a stage is begun, waiting metrics are run
 BEAT = 1.0  # seconds between two words that a stage still runs
 RETRY = 0.5  # seconds until a stage that another run holds is looked at again
 
@@ -314,11 +315,11 @@ class _Run:
 
     def _next(self) -> tuple[list[tuple[int, Stage]], int]:
         """The queue from which to start next, and so many stages. Metrics wait for a bundle of
-        their own, as long as there is other work."""
+        their own, but not behind a stage that may take hours: a cell is published with them."""
         other = self.runnable.get("", [])
         metrics = [queue for name, queue in self.runnable.items() if name and queue]
         full = [queue for queue in metrics if len(queue) >= BUNDLE]
-        if other and not full:
+        if other and not full and (not metrics or other[0][1].kind not in LONG):
             return other, 1
         queue = min(full or metrics, key=lambda queue: queue[0], default=[])
         return queue, min(BUNDLE, -(-len(queue) // len(self.engine.slots)))

@@ -466,6 +466,22 @@ def test_metrics_of_one_process_are_one_metric(tmp_path: Path) -> None:
     assert all(len(names) <= 1 for names in bundles)
 
 
+def test_no_metric_waits_behind_a_set_or_a_student(tmp_path: Path) -> None:
+    """Which may take hours, and a cell is published with its metrics."""
+    one = engine(tmp_path, jobs=1, seeds=[0])
+    one = replace(one, executors=lambda slots, limits: Inline(slots, called))
+    heard: Any = one.listen
+    runs.run(one, one.plan(one.components.matrix.cells()))
+    waiting, measured = 0, 0
+    for step in heard:
+        waiting += (step.stage.kind, step.status) == ("probe", "done")
+        waiting -= (step.stage.kind, step.status) == ("measure", "started")
+        measured += (step.stage.kind, step.status) == ("measure", "done")
+        if (step.stage.kind, step.status) == ("condense", "started"):
+            assert waiting == 0
+    assert measured == 10
+
+
 def test_a_failure_tells_where_its_log_lies(tmp_path: Path) -> None:
     heard, _, _ = carried_out(tmp_path, methods=["raise"], **SMALL)
     (failed,) = (step for step in heard if step.status == "failed")
