@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from bench import display
+from bench.engine.outcome import Step
 from bench.engine.prices import Prices, Profile
 from bench.engine.results import Ran
-from bench.engine.scheduler import Step
 
 
 class Heard:
