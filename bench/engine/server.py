@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from bench.contract import code, imported, vetting
+from bench.contract import imported, vetting
 from bench.contract.unnoticed import unnoticed
 from bench.engine.fork import Link
 from bench.engine.processes import ADOPTS, adopt, children, descendants, die_with, kill
@@ -131,7 +131,6 @@ def _child(
         if "serve" in request:
             _move(**request["serve"])
             imported.record(vetting.installed_packages())  # before a plugin is imported
-            code.owners("torch")  # which distribution has which package: slow, asked in each stage
             _serve(Link(end), [])
         from bench.engine.worker import work
 
