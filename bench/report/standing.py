@@ -27,6 +27,7 @@ Key = tuple[str, str, str, int, str, str, str]
 Group = tuple[str, str, str, int, str, str]
 """The same without the method: rows of one group compete."""
 
+ASKED = 10  # seeds that a board could have
 SAME = 1e-5  # how far a share of right images, which is rounded, may lie from its bits
 
 
@@ -64,11 +65,13 @@ class Standing:
 
 @dataclass(frozen=True)
 class Standings:
-    """Of all figures of a board; of its main metric, how many adjacent ranks are told apart."""
+    """Of all figures of a board; of its main metric, how many adjacent ranks are told apart, and
+    how many `ASKED` seeds would tell."""
 
     of: Mapping[Key, Standing] = field(default_factory=dict)
     adjacent: int = 0
     separable: int = 0
+    with_more: int = 0
 
     def get(self, key: Key) -> Standing:
         return self.of.get(key, Standing())
@@ -83,7 +86,7 @@ def standings(board: Board, records: Sequence[Result], scale: Mapping[str, Scale
             if metric in scale:
                 groups[(*place, metric)][record.method].append(record)
     found: dict[Key, Standing] = {}
-    adjacent = separable = 0
+    adjacent = separable = with_more = 0
     bits: dict[int, NDArray[np.int8]] = {}
     for group, methods in groups.items():
         rows = {name: _row(name, group[5], of_row, bits) for name, of_row in methods.items()}
@@ -100,6 +103,7 @@ def standings(board: Board, records: Sequence[Result], scale: Mapping[str, Scale
         if group[5] == board.metrics[0]:
             adjacent += len(said.neighbours)
             separable += said.separable
+            with_more += said.separable_with(ASKED)
         for name, row in rows.items():
             over = said.over.get(name)
             found[(*group[:4], name, *group[4:])] = Standing(
@@ -108,7 +112,7 @@ def standings(board: Board, records: Sequence[Result], scale: Mapping[str, Scale
                 Over(over[0], over[1] <= LEVEL) if over else None,
                 mixed,
             )
-    return Standings(found, adjacent, separable)
+    return Standings(found, adjacent, separable, with_more)
 
 
 def with_standings(table: pd.DataFrame, found: Standings) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.report.pairs import pairs
-from bench.report.statistics import LEVEL, Difference, Row, difference
+from bench.report.statistics import LEVEL, Difference, Row, difference, seeds_needed
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,11 @@ class Verdicts:
     @property
     def separable(self) -> int:
         return sum(p <= LEVEL for _, _, _, p in self.neighbours)
+
+    def separable_with(self, seeds: int) -> int:
+        """How many it would be with so many seeds, as far as today's estimates say."""
+        needed = [p <= LEVEL or seeds_needed(one, seeds) for _, _, one, p in self.neighbours]
+        return sum(map(bool, needed))
 
 
 def verdicts(rows: Sequence[Row], *, higher: bool, baseline: str = "") -> Verdicts:
