@@ -279,7 +279,8 @@ def _cell(column: Column, cell: Cell) -> Element:
     if not column.left:
         made.set("data-order", _order(cell))
     wide = isinstance(cell, Name) and len(text) > WIDE
-    kind = " ".join((["left"] if column.left else []) + (["wide"] if wide else []))
+    left = column.left and not column.key  # a key without an order is left, says the style
+    kind = " ".join((["left"] if left else []) + (["wide"] if wide else []))
     return _classed(kind, made) if kind else made
 
 
@@ -287,7 +288,7 @@ def _order(cell: Cell) -> str:
     """By what a cell of a column of numbers is sorted; what is no number has nothing."""
     match cell:
         case Value(mean=mean) if mean is not None and math.isfinite(mean):
-            return format(mean, ".8g")
+            return format(mean, ".6g")
         case Passes(forward, backward) if math.isfinite(forward + backward):
             return format(forward + backward, ".12g")
     return ""

@@ -110,15 +110,16 @@ def on_board(board: Board, records: Iterable[Result]) -> list[Result]:
 
 def scales(board: Board, records: Iterable[Result]) -> dict[str, Scale]:
     """How to read each measured metric; where results disagree, as most of them have it."""
-    counts: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
+    counts: dict[str, Counter[tuple[str, str, str]]] = defaultdict(Counter)
     for record in records:
         for metric in record.metrics:
-            counts[metric][_read(record.scales[metric])] += 1
+            scale = record.scales[metric]
+            counts[metric][*_read(scale), scale.of] += 1
+    found = {metric: counts[metric] for metric in board.metrics if counts[metric]}
+    usual = {m: max(reads, key=lambda read: (reads[read], read)) for m, reads in found.items()}
     return {
-        metric: Scale(better=better, unit=unit)  # type: ignore[arg-type]
-        for metric in board.metrics
-        if (found := counts[metric])
-        for better, unit in [max(found, key=lambda read: (found[read], read))]
+        metric: Scale(better=better, unit=unit, of=of)  # type: ignore[arg-type]
+        for metric, (better, unit, of) in usual.items()
     }
 
 

@@ -102,14 +102,37 @@ def sections(board: Board, records: Sequence[Result], table: pd.DataFrame) -> tu
             if cells or (found and asked):
                 filled = {*board.columns, *(column for _, _, column in cells)}
                 drawn = {c: attacks for c, attacks in heads[place[0]].items() if c in filled}
-                of_place = (cells, found, usual.get(place, {}), odd)
-                one = _Shown(board, metric, scale.get(metric, UNKNOWN), drawn, *of_place)
+                read = scale.get(metric, UNKNOWN)
+                figures = (drawn, cells, found)
+                if board.attacks and read.of != "probe":
+                    figures = _once(*figures)
+                one = _Shown(board, metric, read, *figures, usual.get(place, {}), odd)
                 parts.append(Section(_place_heading(board, place), _blocks(one)))
         if parts:
             looked = {u[EVALUATOR + metric] for u in usual.values() if EVALUATOR + metric in u}
             title = _metric_heading(metric, scale.get(metric, UNKNOWN), looked)
             shown.append(Section(title, tuple(parts)))
     return tuple(shown)
+
+
+def _once(
+    drawn: Mapping[str, tuple[str, ...]],
+    cells: Mapping[Spot, Any],
+    found: Mapping[Spot, list[Result]],
+) -> tuple[dict[str, tuple[str, ...]], dict[Spot, Any], dict[Spot, list[Result]]]:
+    """What a set or a student has, whatever attacks it: one column, of its first attack."""
+    order = {column: number for number, column in enumerate(drawn)}
+    kept: dict[tuple[int, str], str] = {}
+    for spots in (cells, found):  # a figure, or else why there is none
+        for ipc, method, column in sorted(spots, key=lambda spot: order.get(spot[2], len(order))):
+            kept.setdefault((ipc, method), column)
+    first, attacks = next(iter(drawn.items()))
+    at = {(*row, column): (*row, first) for row, column in kept.items()}
+    return (
+        {first: attacks},
+        {at[spot]: cell for spot, cell in cells.items() if spot in at},
+        {at[spot]: group for spot, group in found.items() if spot in at},
+    )
 
 
 def _by_place(records: Iterable[Result]) -> dict[Place, dict[Spot, list[Result]]]:
@@ -192,6 +215,8 @@ def _caption(shown: _Shown) -> str:
 
 
 def _column(shown: _Shown, column: str, attacks: Sequence[str]) -> Column:
+    if shown.board.attacks and shown.scale.of != "probe":
+        return Column(shown.scale.of)
     if column not in shown.board.columns:
         said = f"share of the images that are right under all of {', '.join(attacks)}"
         return Column(column, notes=(said,))
