@@ -183,7 +183,7 @@ def run(
 
     asked = command.Asked(
         board=board,
-        methods=_listed(methods),
+        methods=_methods(methods),
         only=_filters(only),
         jobs=jobs,
         device=device,
@@ -311,6 +311,13 @@ def convert(
 
 def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _methods(text: str) -> list[str]:
+    found = _listed(text)
+    if text and not found:
+        raise BenchError(f"--methods {text!r} names no method; expected names, as in A,B")
+    return found
 
 
 def _filters(only: Sequence[str] | None) -> dict[str, list[str]]:

@@ -47,7 +47,9 @@ def main(number: int) -> NoReturn:
 
     load(HARNESS)
     _settle()
-    _serve(Link(socket.socket(fileno=number)), list(SPARE))
+    with suppress(ConnectionError):  # the process that we work for was killed meanwhile
+        _serve(Link(socket.socket(fileno=number)), list(SPARE))
+    os._exit(0)
 
 
 def load(names: Iterable[str]) -> None:

@@ -107,9 +107,9 @@ def _rows(board: Board, table: pd.DataFrame) -> Iterator[Row]:
     """The rows of the main metric, with `place`, `low` and `high`, in the order of the board."""
     for row in table[table["metric"] == board.metrics[0]].to_dict("records"):
         said = f" · {row['labels']} labels" if board.attacks else ""
-        spread = row["sd"] if row["sd"] == row["sd"] else 0.0
+        spread = 0.0 if pd.isna(row["sd"]) else row["sd"]
         ends = (row.get("low", math.nan), row.get("high", math.nan))
-        if any(end is None or end != end for end in ends):
+        if any(map(pd.isna, ends)):
             ends = (row["mean"] - spread, row["mean"] + spread)
         place = f"{row['dataset']} · {row['architecture']}{said}"
         yield {str(k): v for k, v in row.items()} | {

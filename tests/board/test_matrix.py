@@ -206,6 +206,7 @@ def test_what_a_board_cannot_do_without_is_asked_for(key: str) -> None:
         ({"recipe": {"resized_crop": ["a", "b"]}}, "recipe.resized_crop is ['a', 'b']"),
         ({"probe": {"image": 3}}, "probe has an unknown key 'image'; did you mean 'images'?"),
         ({"probe": {"images": -1}}, "probe.images is -1; expected 0 or more"),
+        ({"seeds": [2**53 + 1]}, "seeds holds 9007199254740993; expected at most 9007199254740992"),
         ({"probe": {"images": True}}, "probe.images is True; expected a whole number, 0 or more"),
         ({"probe": {"images": 2.5}}, "probe.images is 2.5; expected a whole number"),
         ({"probe": []}, "probe is []; expected a table"),
