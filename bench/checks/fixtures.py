@@ -18,6 +18,7 @@ from bench.contract.kinds import KINDS, fact
 from bench.contract.task import Task
 from bench.store.store import Store
 from bench.training import diffusion, networks, toy
+from bench.training.toy_generation import ToyDenoiser, ToyDiffusion
 
 SEED = 1
 CASES = ((toy.GRAY, 2), (toy.COLOR, 1))
@@ -47,14 +48,14 @@ def trained(dataset: toy.ToyData) -> nn.Module:
 
 def denoiser(dataset: toy.ToyData) -> nn.Module:
     """A denoiser trained a little on the data set, in eval mode; a new copy every time."""
-    found = network(toy.ToyDenoiser(), dataset.load())
+    found = network(ToyDenoiser(), dataset.load())
     networks.load(found, _denoising(dataset))
     return found.eval()
 
 
 @cache
 def _denoising(dataset: toy.ToyData) -> Mapping[str, Tensor]:
-    return networks.state(toy.ToyDiffusion().squeeze(task(toy.ToyDiffusion(), dataset, 0)))
+    return networks.state(ToyDiffusion().squeeze(task(ToyDiffusion(), dataset, 0)))
 
 
 @cache
@@ -71,11 +72,11 @@ def task(component: Any, dataset: toy.ToyData, ipc: int) -> Task:
     if "scorer" in asked:
         _denoising(dataset)
     generation = fact(kind, component, "track") == "generation"
-    backbone: Any = toy.ToyDenoiser() if generation else toy.ToyConvNet()
+    backbone: Any = ToyDenoiser() if generation else toy.ToyConvNet()
     calls = count()
     made: dict[str, Callable[..., nn.Module]] = {
         "backbone": lambda: network(backbone, data, SEED + next(calls)),
-        "denoiser": lambda e=None: network(toy.ToyDenoiser(), data, SEED + next(calls), e),
+        "denoiser": lambda e=None: network(ToyDenoiser(), data, SEED + next(calls), e),
         "teacher": lambda: trained(dataset),
         "scorer": lambda: denoiser(dataset),
     }

@@ -14,6 +14,7 @@ from bench.contract.data import digest_of_tensors
 from bench.contract.errors import require
 from bench.training import gates, toy
 from bench.training.diffusion import NOISES, Schedule
+from bench.training.toy_generation import ToyDenoiser
 
 COUNTS = (5, 1)
 
@@ -40,7 +41,7 @@ def _sampled(sampler: Any, count: int, seed: int) -> Watched:
     """On the first noise path that it can walk: some know one alone."""
     data = toy.GRAY.load()
     labels = torch.arange(count) % len(data.classes)
-    denoiser = fixtures.network(toy.ToyDenoiser(), data).eval()
+    denoiser = fixtures.network(ToyDenoiser(), data).eval()
 
     def on(noise: str) -> Watched:
         generator = torch.Generator().manual_seed(seed)

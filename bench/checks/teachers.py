@@ -16,6 +16,7 @@ from bench.contract.kinds import fact
 from bench.stages.squeeze import squeeze
 from bench.training import networks, toy
 from bench.training.diffusion import Denoiser, losses
+from bench.training.toy_generation import ToyDenoiser
 
 
 def claims(teacher: Any) -> Claims:
@@ -85,7 +86,7 @@ def _matched(made: list[Watched]) -> list[tuple[tuple[toy.ToyData, int], Watched
 def _denoises(dataset: toy.ToyData, watched: Watched) -> str:
     """The denoising loss on test images, trained and not."""
     data, trained = dataset.load(), watched.result
-    fresh: Any = fixtures.network(toy.ToyDenoiser(), data).eval()
+    fresh: Any = fixtures.network(ToyDenoiser(), data).eval()
     fresh.schedule = trained.schedule
     before, after = _loss(fresh, data), _loss(trained, data)
     require(
