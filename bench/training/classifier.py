@@ -8,8 +8,9 @@ same batches and the same views, whatever the images, the labels and the regime 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from bench.contract.kinds import REGIMES
 from bench.contract.task import NOT_KEPT, Checkpoint
 from bench.training import augment
 from bench.training.loading import loaded
-from bench.training.loop import Progress, Training, descend, generator_of, seed_torch
+from bench.training.loop import Progress, Training, descend, generator_of
 from bench.training.networks import evaluating
 from bench.training.recipe import DEFAULT_STEPS, Recipe
 
@@ -95,18 +96,9 @@ def fit(
     loss_of = _Loss(
         network, recipe, targets, weights, classes, flip, generator, teacher, penalty, attack
     )
-    with (
-        torch.random.fork_rng([device] if torch.device(device).type == "cuda" else []),
-        evaluating(teacher) if teacher else nullcontext(),
-    ):
-        seed_torch(seed, device)  # dropout and other draws inside the network
-        start = training.resume(checkpoint)
-        with closing(
-            loaded(examples.split, examples.index, order, device, start, boxes)
-        ) as batches:
-            descend(
-                training, batches, loss_of, start=start, checkpoint=checkpoint, progress=progress
-            )
+    batches = partial(loaded, examples.split, examples.index, order, device, boxes)
+    with evaluating(teacher) if teacher else nullcontext():
+        descend(training, batches, loss_of, seed=seed, checkpoint=checkpoint, progress=progress)
     return network.to(memory_format=torch.contiguous_format).eval()
 
 

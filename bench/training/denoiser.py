@@ -8,8 +8,8 @@ the same step, whatever the images (law 6). So two sets of one size are shown in
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from bench.training.average import Average
 from bench.training.classifier import Examples
 from bench.training.diffusion import Denoiser, of_classes
 from bench.training.loading import loaded
-from bench.training.loop import Progress, Training, descend, generator_of, seed_torch
+from bench.training.loop import Progress, Training, descend, generator_of
 from bench.training.networks import state
 from bench.training.recipe import DiffusionRecipe
 
@@ -71,19 +71,10 @@ def fit(
         if done in recipe.checkpoints and done < recipe.steps:
             training.snapshots[done] = _averaged(denoiser, average, parameters)
 
-    with torch.random.fork_rng([device] if torch.device(device).type == "cuda" else []):
-        seed_torch(seed, device)  # dropout inside the network
-        start = training.resume(checkpoint)
-        with closing(loaded(examples.split, examples.index, order, device, start)) as batches:
-            descend(
-                training,
-                batches,
-                loss_of,
-                start=start,
-                after=keep,
-                checkpoint=checkpoint,
-                progress=progress,
-            )
+    batches = partial(loaded, examples.split, examples.index, order, device, None)
+    descend(
+        training, batches, loss_of, seed=seed, after=keep, checkpoint=checkpoint, progress=progress
+    )
     average.copy_to(parameters)
     denoiser.eval()
     return training.snapshots

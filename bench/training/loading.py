@@ -64,8 +64,8 @@ def loaded(
     index: Tensor,
     order: Iterable[Tensor],
     device: str,
-    start: int = 0,
-    boxes: Callable[[int], Tensor] | None = None,
+    boxes: Callable[[int], Tensor] | None,
+    start: int,
 ) -> Generator[tuple[Tensor, Tensor], None, None]:
     """Batches (rows [B], images [B, C, H, W] on the device) from step `start` on, alike of any
     split.
