@@ -26,7 +26,7 @@ def claims(sampler: Any) -> Claims:
         "draws from its generator: another seed, another x": lambda: check_drawn(sampler, made()),
         **side_effects.claims(made),
         "makes the same bytes of the same seed in another process": lambda: check_same(
-            {w.case: digest_of_tensors(w.result) for w in made()}, elsewhere(outcome, sampler)
+            digests(made()), elsewhere(run, sampler, digests)
         ),
     }
 
@@ -57,8 +57,8 @@ def _sampled(sampler: Any, count: int, seed: int) -> Watched:
     return on_each(NOISES, on)[0]
 
 
-def outcome(sampler: Any) -> dict[str, str]:
-    return {w.case: digest_of_tensors(w.result) for w in run(sampler)}
+def digests(made: list[Watched]) -> dict[str, str]:
+    return {w.case: digest_of_tensors(w.result) for w in made}
 
 
 def check_samples(made: list[Watched]) -> None:
