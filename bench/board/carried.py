@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from msgspec import Meta
 
@@ -21,17 +23,21 @@ FileName = Annotated[
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="64 hex digits")]
 
 
-class Entry(Protocol):
-    """What a table says of a file. `place` is what it stands for: one file at most."""
+@dataclass(frozen=True, kw_only=True)
+class Entry(ABC):
+    """What a table says of a file."""
+
+    file: FileName
+    sha256: Sha256
 
     @property
-    def file(self) -> str: ...
-    @property
-    def sha256(self) -> str: ...
-    @property
-    def place(self) -> tuple[Any, ...]: ...
-    def told(self) -> Mapping[str, Any]:
+    @abstractmethod
+    def place(self) -> tuple[Any, ...]:
+        """What it stands for: a board carries one file of it at most."""
+
+    def told(self) -> dict[str, Any]:
         """The fields that its table states."""
+        return asdict(self)
 
 
 AnyEntry = TypeVar("AnyEntry", bound=Entry)

@@ -65,7 +65,7 @@ def _check_names(components: Components) -> None:
     for name in (*matrix.methods, *matrix.controls):
         if fact("method", components.base("method", name), "ceiling"):
             raise BenchError(f"method '{name}' has no budget; list it as ceiling = \"{name}\"")
-    for name in (*matrix.methods, *matrix.controls, *matrix.ceiling):
+    for name in matrix.all_methods:
         judged = fact("method", components.base("method", name), "samples")
         if judged and matrix.track != "generation":
             raise BenchError(
@@ -93,8 +93,7 @@ def _fitting(components: Components, kind: str, track: str) -> str:
 
 def _check_source(components: Components, attack: str) -> None:
     matrix = components.matrix
-    methods = (*matrix.methods, *matrix.controls, *matrix.ceiling)
-    axes = {"method": methods, "architecture": matrix.architectures}
+    axes = {"method": matrix.all_methods, "architecture": matrix.architectures}
     source = components.source(attack)
     if source and fact("attack", components.base("attack", attack), "early_stop"):
         raise BenchError(
@@ -136,7 +135,7 @@ def _check_siblings(components: Components, metric: str) -> None:
     matrix = components.matrix
     axes = {
         "dataset": matrix.datasets,
-        "method": (*matrix.methods, *matrix.controls, *matrix.ceiling),
+        "method": matrix.all_methods,
         "ipc": matrix.ipc,
         "labels": matrix.labels,
         "architecture": matrix.architectures,
@@ -155,9 +154,9 @@ def _check_siblings(components: Components, metric: str) -> None:
 def _check_every_field(components: Components) -> None:
     """Set every override once, so that a wrong type or value shows before any work."""
     matrix = components.matrix
-    per_seed = {n for n, _ in matrix.sets if _is_per_seed(components, n)}
     for dataset, (name, ipc) in itertools.product(matrix.datasets, matrix.sets):
-        for seed in matrix.seeds if name in per_seed else ():
+        per_seed = fact("method", components.base("method", name), "per_seed")
+        for seed in matrix.seeds if per_seed else ():
             components.get("method", name, dataset=dataset, ipc=ipc, seed=seed)
         method = components.get("method", name, dataset=dataset, ipc=ipc)
         if fact("method", method, "fresh_networks") and not matrix.backbone:
@@ -196,10 +195,6 @@ def _check_every_field(components: Components) -> None:
                             f"ipc {ipc or 'all'} ends at step {recipe.steps}, which is always "
                             "sampled from; expected smaller numbers"
                         )
-
-
-def _is_per_seed(components: Components, method: str) -> bool:
-    return bool(fact("method", components.base("method", method), "per_seed"))
 
 
 def _labeller(matrix: Matrix, method: Any, labels: str) -> str:

@@ -225,7 +225,7 @@ def labeller(matrix: Matrix, method: Any, labels: str) -> str:
 def named(matrix: Matrix) -> list[tuple[str, tuple[str, ...]]]:
     return [
         ("dataset", matrix.datasets),
-        ("method", (*matrix.methods, *matrix.controls, *matrix.ceiling)),
+        ("method", matrix.all_methods),
         (
             "architecture",
             (*matrix.architectures, *filter(None, (matrix.backbone, matrix.denoiser))),

@@ -135,6 +135,11 @@ class Matrix:
         )
 
     @property
+    def all_methods(self) -> tuple[str, ...]:
+        """The methods in their three roles."""
+        return (*self.methods, *self.controls, *self.ceiling)
+
+    @property
     def checkpoints(self) -> tuple[int, ...]:
         """Steps of the training after which students are sampled from, beside its end."""
         return tuple(self.recipe.get("checkpoints", ()))
@@ -169,7 +174,9 @@ def parse(document: Mapping[str, Any], carried: tuple[BoardNetwork, ...] = ()) -
     given = {
         k: v for k, v in document.items() if k not in ("set", "overrides", "networks", "define")
     }
-    known(document, {*_KEYS, "set"} - {"overrides", "networks"}, "matrix.toml")
+    known(
+        document, {*Matrix.__dataclass_fields__, "set"} - {"overrides", "networks"}, "matrix.toml"
+    )
     facts = TRACKS[_track(given)]
     if isinstance(given.get("ceiling"), str):
         given["ceiling"] = [given["ceiling"]]
@@ -223,9 +230,6 @@ def _check_baseline(values: Mapping[str, Any]) -> None:
     if name and name not in compared:
         hint = suggest(name, compared)
         raise BenchError(f"baseline {name!r} is none of the board's controls and methods{hint}")
-
-
-_KEYS = tuple(Matrix.__dataclass_fields__)
 
 
 def _track(given: Mapping[str, Any]) -> str:

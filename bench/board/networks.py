@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 from msgspec import Meta
 
 from bench.board import carried
-from bench.board.carried import FileName, Sha256
+from bench.board.carried import Entry
 from bench.contract.errors import BenchError
 from bench.contract.typed import Text
 from bench.records.result import Result
@@ -31,15 +31,13 @@ Fraction = Annotated[float, Meta(ge=0, le=1, description="a fraction in [0, 1]")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoardNetwork:
+class BoardNetwork(Entry):
     """A trained classifier in a file. It stands for the teacher of one data set, network and seed.
 
     Its code and what the board leaves to the defaults are not part of that: it outlives a
     refactoring, and neither a change of the board nor one of the data.
     """
 
-    file: FileName
-    sha256: Sha256
     dataset: Text
     data: Text  # the digest of the data
     network: Text
@@ -53,12 +51,10 @@ class BoardNetwork:
 
     @property
     def place(self) -> tuple[str, str, str, str, str, int]:
-        """What it stands for: a board carries one network of it at most."""
         return self.dataset, self.data, self.network, self.teacher, self.settings, self.seed
 
     def told(self) -> dict[str, Any]:
-        """What its table states."""
-        given = {k: v for k, v in asdict(self).items() if v not in ({}, "", None)}
+        given = {k: v for k, v in super().told().items() if v not in ({}, "", None)}
         if self.seed == EVALUATOR_SEED:
             del given["seed"]
         return given

@@ -8,7 +8,7 @@ from typing import Any
 from bench.board.components import DEPENDS_ON, Components, depends_on, named
 from bench.board.matrix import NO_BUDGET, Matrix, Override
 from bench.contract.errors import BenchError
-from bench.contract.fields import suggest
+from bench.contract.fields import suggest, values_of
 from bench.contract.kinds import KINDS, fact
 from bench.tracks import TRACKS
 
@@ -33,9 +33,7 @@ def targets(components: Components, override: Override) -> list[tuple[Override, 
 def _check_depends(components: Components, override: Override, owner: str, name: str) -> None:
     allowed = DEPENDS_ON[owner]
     if owner == "method":  # all that where names, or all of the board
-        matrix = components.matrix
-        everyone = (*matrix.methods, *matrix.controls, *matrix.ceiling)
-        methods = override.where.get("method", everyone)
+        methods = override.where.get("method", components.matrix.all_methods)
         allowed = set.intersection(*(depends_on(owner, components.base(owner, m)) for m in methods))
     beyond = sorted(set(override.where) - allowed)
     if beyond == ["seed"] and owner == "method":
@@ -87,8 +85,8 @@ def _owner(components: Components, override: Override, kinds: list[str], name: s
             f"{override.place}: '{name}' could be a field of {' or of '.join(having)}; "
             f"write {having[0]}.{name} = ..."
         )
-    fields = {f.name for k in kinds for n in override.where[k] for f in _fields(components, k, n)}
-    hint = suggest(name, fields - {"name"})
+    chosen = [components.base(kind, n) for kind in kinds for n in override.where[kind]]
+    hint = suggest(name, {field for one in chosen for field in values_of(one)})
     raise BenchError(f"{override.place}: nothing that where names has a field '{name}'{hint}")
 
 
@@ -119,18 +117,13 @@ def _axes(components: Components) -> list[tuple[str, tuple[str, ...]]]:
 
 def _teachers(components: Components) -> set[str]:
     matrix = components.matrix
-    methods = (*matrix.methods, *matrix.controls, *matrix.ceiling)
-    bases = [components.base("method", m) for m in methods]
+    bases = [components.base("method", m) for m in matrix.all_methods]
     named = {fact("method", b, role) for b in bases for role in ("teacher", "scorer")}
     named |= {fact("metric", components.base("metric", m), "features") for m in matrix.metrics}
     roles = ("teacher", "scorer", "features")
     tables = [o.values.get(k, {}) for o in matrix.overrides for k in ("", "method", "metric")]
     set_later = {str(t[role]) for t in tables for role in roles if role in t}
     return {*named, *set_later, matrix.teacher} - {""}
-
-
-def _fields(components: Components, kind: str, name: str) -> tuple[dataclasses.Field[Any], ...]:
-    return dataclasses.fields(components.base(kind, name))
 
 
 def _recipe_fields(matrix: Matrix) -> set[str]:

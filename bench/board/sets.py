@@ -6,15 +6,14 @@ reads them: a set follows from its method.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Meta
 
 from bench.board import carried
-from bench.board.carried import FileName, Sha256
+from bench.board.carried import Entry
 from bench.contract.typed import Count, Text, Whole
 
 FOLDER, TABLE = "sets", "sets.toml"
@@ -23,11 +22,9 @@ HEAVIEST = 25 * 10**6  # bytes, of all sets of a board
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeptSet:
+class KeptSet(Entry):
     """The card of a set: which cells of the board it stands for, what it is, and who made it."""
 
-    file: FileName
-    sha256: Sha256
     dataset: Text
     data: Text  # the digest of the data
     method: Text
@@ -41,12 +38,7 @@ class KeptSet:
 
     @property
     def place(self) -> tuple[str, str, int, int]:
-        """What it stands for: one set at most is kept of it."""
         return self.dataset, self.method, self.ipc, self.seed
-
-    def told(self) -> Mapping[str, Any]:
-        """What its table states."""
-        return asdict(self)
 
 
 def read(board: Path) -> tuple[KeptSet, ...]:

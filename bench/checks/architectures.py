@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,39 +38,42 @@ ROUNDING = 1e-4  # of float32 sums in another order, beside logits of about 1
 
 def claims(architecture: Any) -> Claims:
     built = once(lambda: run(architecture))
-    forwarded = once(lambda: [_forward(*one) for one in built()])
+    forwarded = once(lambda: [_forward(watched, case) for watched, case in built()])
+
+    def each(check: Callable[[Watched, Case], None]) -> Callable[[], None]:
+        def check_all() -> None:
+            for watched, case in built():
+                with naming(watched.case):
+                    check(watched, case)
+
+        return check_all
+
     common: Claims = {
-        **side_effects.claims(lambda: [w for one in built() for w in one[:1]] + forwarded()),
+        **side_effects.claims(lambda: [watched for watched, _ in built()] + forwarded()),
         "starts from the same bytes of the same seed in another process": lambda: check_same(
-            digests(built()), elsewhere(outcome, architecture)
+            digests(built()), elsewhere(run, architecture, digests)
         ),
-        "survives the store": lambda: _all(built(), check_stored),
+        "survives the store": each(partial(check_stored, architecture)),
     }
     if fact("architecture", architecture, "track") == "generation":
         return {
-            "maps images of several shapes to their like, a batch of one too": lambda: _all(
-                built(), check_denoises
-            ),
-            "is told the class, and that there is none": lambda: _all(built(), check_told),
-            "is trained by the trainer of denoisers": lambda: _all(built(), check_learns),
-            "has a space that images go into and come back from": lambda: _all(
-                built(), check_space
-            ),
+            "maps images of several shapes to their like, a batch of one too": each(check_denoises),
+            "is told the class, and that there is none": each(check_told),
+            "is trained by the trainer of denoisers": each(check_learns),
+            "has a space that images go into and come back from": each(check_space),
             "knows what a set may attach, or declines it": lambda: check_attachments(architecture),
             **common,
         }
     return {
-        "gives finite logits for several shapes, a batch of one too": lambda: _all(
-            built(), check_logits
-        ),
-        "trains on a batch of two": lambda: _all(built(), check_trains),
-        "has its classifier in the last nn.Linear": lambda: _all(built(), check_classifier),
-        "has a gradient at its input": lambda: _all(built(), check_gradient),
+        "gives finite logits for several shapes, a batch of one too": each(check_logits),
+        "trains on a batch of two": each(check_trains),
+        "has its classifier in the last nn.Linear": each(check_classifier),
+        "has a gradient at its input": each(check_gradient),
         **common,
     }
 
 
-Built = tuple[Watched, Any, Case]  # the watched build, the architecture, the case
+Built = tuple[Watched, Case]  # the watched build, and of what
 
 
 def run(architecture: Any) -> list[Built]:
@@ -79,29 +83,22 @@ def run(architecture: Any) -> list[Built]:
     def on(case: Case) -> Built:
         shape, classes = case
         named = f"{classes} classes of {'x'.join(map(str, shape))}"
-        return (
-            watch(named, lambda: _build(architecture, case), seed=fixtures.SEED, draws=True),
-            architecture,
-            case,
-        )
+        build = partial(_build, architecture, case)
+        return watch(named, build, seed=fixtures.SEED, draws=True), case
 
     return on_each(SHAPES if generation else SHAPES + LARGE, on)
-
-
-def outcome(architecture: Any) -> dict[str, str]:
-    return digests(run(architecture))
 
 
 def digests(built: list[Built]) -> dict[str, str]:
     """A digest of the initial weights and of the output, by case."""
     found = {}
-    for watched, architecture, case in built:
-        output = _call(architecture, watched.result.eval(), _images(case), case[1])
+    for watched, case in built:
+        output = _call(watched.result.eval(), _images(case), case[1])
         found[watched.case] = digest_of_tensors(*networks.state(watched.result).values(), output)
     return found
 
 
-def check_logits(watched: Watched, architecture: Any, case: Case) -> None:
+def check_logits(watched: Watched, case: Case) -> None:
     """In eval mode: finite logits [B, K], for each image the same alone as in company."""
     network, images, classes = watched.result.eval(), _images(case), case[1]
     with torch.no_grad():
@@ -115,11 +112,11 @@ def check_logits(watched: Watched, architecture: Any, case: Case) -> None:
     )
 
 
-def check_denoises(watched: Watched, architecture: Any, case: Case) -> None:
+def check_denoises(watched: Watched, case: Case) -> None:
     """The output of a denoiser has the shape of its input, alone as in company, and is finite."""
     denoiser, images, classes = watched.result.eval(), _images(case), case[1]
     x = _like(denoiser, images)
-    together, alone = (_call(architecture, denoiser, i, classes) for i in (images, images[:1]))
+    together, alone = (_call(denoiser, i, classes) for i in (images, images[:1]))
     for output, wanted in ((together, x.shape), (alone, x[:1].shape)):
         require(
             output.shape == wanted and bool(output.isfinite().all()),
@@ -133,7 +130,7 @@ def check_denoises(watched: Watched, architecture: Any, case: Case) -> None:
     )
 
 
-def check_told(watched: Watched, architecture: Any, case: Case) -> None:
+def check_told(watched: Watched, case: Case) -> None:
     """Class K, "no class", is one that it knows; a fresh network may not tell classes apart yet."""
     denoiser, classes = watched.result.eval(), case[1]
     x = _like(denoiser, _images(case))
@@ -148,19 +145,17 @@ def check_told(watched: Watched, architecture: Any, case: Case) -> None:
     require(bool(said.isfinite().all()), "without a class its output is not finite")
 
 
-def check_learns(watched: Watched, architecture: Any, case: Case) -> None:
+def check_learns(watched: Watched, case: Case) -> None:
     """A few steps of the trainer move its weights, and leave them finite."""
     denoiser, images = copy.deepcopy(watched.result), _images(case).sigmoid()
     before = networks.state(denoiser)
-    labels = torch.arange(len(images)) % case[1]
-    examples = Examples(TensorSplit(images, labels), torch.arange(len(images)), labels)
-    fit(denoiser, examples, DiffusionRecipe(steps=3, batch=4, ema=0), seed=0)
+    fit(denoiser, _examples(images, case[1]), DiffusionRecipe(steps=3, batch=4, ema=0), seed=0)
     after = networks.state(denoiser)
     moved = sum(not torch.equal(before[name], after[name]) for name in before)
     require(moved > 0, "three steps of training move none of its weights; expected a network")
 
 
-def check_space(watched: Watched, architecture: Any, case: Case) -> None:
+def check_space(watched: Watched, case: Case) -> None:
     """`encode` gives x of its shape; `decode` gives images in [0, 1]."""
     denoiser, images = watched.result.eval(), _images(case).sigmoid()
     with torch.no_grad():
@@ -186,21 +181,19 @@ def check_attachments(architecture: Any) -> str:
             said.append(f"{name}: declined ({reason})")
             continue
         images = _images((shape, classes)).sigmoid()
-        labels = torch.arange(len(images))
         counts = {"class.text": classes, "image.features": len(images)}
         generator = torch.Generator().manual_seed(fixtures.SEED)
         extras = {name: torch.randn(counts[name], *row, generator=generator)}
-        examples = Examples(TensorSplit(images, labels), torch.arange(len(images)), labels)
         recipe = DiffusionRecipe(steps=10, batch=4, lr=0.01, ema=0)
         with naming(f"a set with {name}"):
-            fit(denoiser, examples, recipe, seed=0, extras=extras)
+            fit(denoiser, _examples(images, classes), recipe, seed=0, extras=extras)
             if name.startswith("class."):
                 check_listens(denoiser, extras)
         said.append(f"{name}: used")
     return "; ".join(said)
 
 
-def check_trains(watched: Watched, architecture: Any, case: Case) -> None:
+def check_trains(watched: Watched, case: Case) -> None:
     """In train mode two images give logits, and some parameter a gradient."""
     network = copy.deepcopy(watched.result).train()  # BatchNorm counts
     images, classes = _images(case), case[1]
@@ -215,7 +208,7 @@ def check_trains(watched: Watched, architecture: Any, case: Case) -> None:
     )
 
 
-def check_classifier(watched: Watched, architecture: Any, case: Case) -> None:
+def check_classifier(watched: Watched, case: Case) -> None:
     """The last `nn.Linear` turns features [B, D] into the logits."""
     network, images = watched.result.eval(), _images(case)
     with torch.no_grad():
@@ -229,7 +222,7 @@ def check_classifier(watched: Watched, architecture: Any, case: Case) -> None:
     )
 
 
-def check_gradient(watched: Watched, architecture: Any, case: Case) -> None:
+def check_gradient(watched: Watched, case: Case) -> None:
     """The loss has a finite gradient at every image, not all of it zero."""
     images = _images(case).requires_grad_()
     logits = watched.result.eval()(images)
@@ -248,16 +241,14 @@ def check_gradient(watched: Watched, architecture: Any, case: Case) -> None:
     )
 
 
-def check_stored(watched: Watched, architecture: Any, case: Case) -> None:
+def check_stored(architecture: Any, watched: Watched, case: Case) -> None:
     """Another build, with the saved state, gives the same bytes."""
     classes = case[1]
     with torch.random.fork_rng():
         torch.manual_seed(fixtures.SEED + 1)
         other = _build(architecture, case)
     networks.load(other, fixtures.stored(networks.state(watched.result)))
-    one, two = (
-        _call(architecture, n.eval(), _images(case), classes) for n in (watched.result, other)
-    )
+    one, two = (_call(n.eval(), _images(case), classes) for n in (watched.result, other))
     require(
         torch.equal(one, two),
         "with the same saved state it gives other logits; expected the same bytes; "
@@ -265,12 +256,12 @@ def check_stored(watched: Watched, architecture: Any, case: Case) -> None:
     )
 
 
-def _forward(watched: Watched, architecture: Any, case: Case) -> Watched:
+def _forward(watched: Watched, case: Case) -> Watched:
     """A forward pass in eval mode, watched: it may neither draw nor count."""
     network, images = watched.result.eval(), _images(case)
     return watch(
         f"a forward pass on {watched.case}",
-        lambda: _call(architecture, network, images, case[1]),
+        lambda: _call(network, images, case[1]),
         tensors={"the images": images},
         models={"the network": network},
     )
@@ -284,7 +275,7 @@ def _build(architecture: Any, case: Case) -> nn.Module:
     return network
 
 
-def _call(architecture: Any, network: nn.Module, images: Tensor, classes: int) -> Tensor:
+def _call(network: nn.Module, images: Tensor, classes: int) -> Tensor:
     with torch.no_grad():
         if isinstance(network, Denoiser):
             x = _like(network, images)
@@ -309,6 +300,11 @@ def check_listens(denoiser: Denoiser, extras: dict[str, Tensor]) -> None:
     )
 
 
+def _examples(images: Tensor, classes: int) -> Examples:
+    labels = torch.arange(len(images)) % classes
+    return Examples(TensorSplit(images, labels), torch.arange(len(images)), labels)
+
+
 def _like(denoiser: Denoiser, images: Tensor) -> Tensor:
     """Some x of the denoiser's shape."""
     generator = torch.Generator().manual_seed(fixtures.SEED)
@@ -318,9 +314,3 @@ def _like(denoiser: Denoiser, images: Tensor) -> Tensor:
 def _images(case: Case) -> Tensor:
     generator = torch.Generator().manual_seed(fixtures.SEED)
     return torch.randn(3, *case[0], generator=generator)  # as normalised
-
-
-def _all(built: list[Built], check: Callable[[Watched, Any, Case], None]) -> None:
-    for watched, architecture, case in built:
-        with naming(watched.case):
-            check(watched, architecture, case)

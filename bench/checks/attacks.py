@@ -24,7 +24,7 @@ HARM = 0.05  # share of it by which an attack may lower the loss: what noise doe
 
 
 def claims(attack: Any) -> Claims:
-    made = once(lambda: run(attack, IMAGES))
+    made = once(lambda: run(attack))
     return {
         "stays in its ball and in [0, 1]": lambda: check_ball(attack, made()),
         "takes a batch of one": lambda: check_ball(attack, run(attack, 1)),
@@ -34,13 +34,13 @@ def claims(attack: Any) -> Claims:
         ),
         **side_effects.claims(made),
         "makes the same bytes of the same seed in another process": lambda: check_same(
-            digests(made()), elsewhere(outcome, attack)
+            digests(made()), elsewhere(run, attack, digests)
         ),
         "agrees with the closed form on a linear model": lambda: check_linear(attack),
     }
 
 
-def run(attack: Any, count: int, elsewhere_seed: int = 0) -> list[Watched]:
+def run(attack: Any, count: int = IMAGES, elsewhere_seed: int = 0) -> list[Watched]:
     """`perturb` on trained classifiers, on each toy data set, with one state of its generator.
 
     `elsewhere_seed` seeds all other generators of the process.
@@ -57,7 +57,7 @@ def run(attack: Any, count: int, elsewhere_seed: int = 0) -> list[Watched]:
             models={"model": student},
         )
 
-    return on_each([dataset for dataset, _ in fixtures.CASES], on)
+    return on_each(fixtures.DATASETS.values(), on)
 
 
 def generator() -> torch.Generator:
@@ -75,10 +75,6 @@ def examples(dataset: toy.ToyData, count: int) -> tuple[Tensor, Tensor]:
     return images, labels
 
 
-def outcome(attack: Any) -> dict[str, str]:
-    return digests(run(attack, IMAGES))
-
-
 def digests(made: list[Watched]) -> dict[str, str]:
     return {w.case: digest_of_tensors(w.result) for w in made}
 
@@ -88,8 +84,7 @@ def check_ball(attack: Any, made: list[Watched]) -> str:
     norm, eps = _ball(attack)
     details = []
     for watched in made:
-        dataset = next(d for d, _ in fixtures.CASES if d.name == watched.case)
-        images, _ = examples(dataset, len(watched.result))
+        images, _ = examples(fixtures.DATASETS[watched.case], len(watched.result))
         with naming(watched.case):
             sizes = gates.check_perturbed(watched.result, images, norm, eps)
         if norm:
@@ -100,12 +95,12 @@ def check_ball(attack: Any, made: list[Watched]) -> str:
 def check_drawn(attack: Any, made: list[Watched]) -> str:
     """Raise BenchError where global generators decide; say whether the given one does."""
     require(
-        digests(run(attack, IMAGES, elsewhere_seed=fixtures.SEED + 1)) == digests(made),
+        digests(run(attack, elsewhere_seed=fixtures.SEED + 1)) == digests(made),
         "it makes other images when global generators are in another state; expected all draws "
         "to come from the generator that it is given, or from one that it seeds by a draw from it",
     )
     other = torch.Generator().manual_seed(fixtures.SEED + 1)
-    dataset = next(d for d, _ in fixtures.CASES if d.name == made[0].case)
+    dataset = fixtures.DATASETS[made[0].case]
     student, (images, labels) = fixtures.trained(dataset), examples(dataset, IMAGES)
     again = watch("another state", lambda: attack.perturb(student, images, labels, other)).result
     same = torch.equal(again, made[0].result)
@@ -119,8 +114,7 @@ def check_identity(attack: Any) -> None:
         raise Unsupported("it stays in no ball")
     still = dataclasses.replace(attack, eps=0.0)
     for watched in run(still, 4):
-        dataset = next(d for d, _ in fixtures.CASES if d.name == watched.case)
-        images, _ = examples(dataset, 4)
+        images, _ = examples(fixtures.DATASETS[watched.case], 4)
         moved = float((watched.result - images).abs().max())
         require(
             moved <= gates.BALL_TOLERANCE,

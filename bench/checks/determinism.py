@@ -20,6 +20,7 @@ from functools import cache
 from typing import Any
 
 from bench.contract.errors import BenchError, require
+from bench.contract.fields import tuples
 
 REMEDY = (
     "seed every generator by the task, and let neither the clock, nor `hash`, nor the order of "
@@ -27,15 +28,14 @@ REMEDY = (
 )
 
 
-def elsewhere(function: Callable[[Any], Any], component: Any) -> Any:
-    """`function(component)`, as JSON, in another process.
+def elsewhere(function: Callable[[Any], Any], component: Any, *then: Callable[[Any], Any]) -> Any:
+    """`function(component)`, in another process, as JSON; with `then`, what that makes of it.
 
     Code and fields are named, not pickled. Raises BenchError with what was raised over there.
     """
-    cls = type(component)
+    named: tuple[Any, ...] = (type(component), function, *then)
     request = {
-        "function": [function.__module__, function.__name__, inspect.getfile(function)],
-        "class": [cls.__module__, cls.__qualname__, inspect.getfile(cls)],
+        "named": [[one.__module__, one.__qualname__, inspect.getfile(one)] for one in named],
         "fields": {f.name: getattr(component, f.name) for f in fields(component)},
         "path": sys.path,
         "environment": {k: v for k, v in os.environ.items() if k != "PYTHONHASHSEED"},
@@ -110,9 +110,11 @@ def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
     sys.path[:] = request["path"]
     os.environ.update(request["environment"])
     try:
-        function, cls = (_named(*request[key]) for key in ("function", "class"))
-        values = {key: _as_tuple(value) for key, value in request["fields"].items()}
-        return {"value": function(cls(**values))}
+        cls, *functions = (_named(*one) for one in request["named"])
+        value = cls(**{name: tuples(one) for name, one in request["fields"].items()})
+        for function in functions:
+            value = function(value)
+        return {"value": value}
     except BaseException as error:
         return {"error": f"{type(error).__name__}: {error}"}
 
@@ -128,7 +130,3 @@ def _named(module: str, name: str, file: str) -> Any:
         sys.modules[module] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[module])
         return getattr(sys.modules[module], name)
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value

@@ -18,10 +18,12 @@ from bench.contract.kinds import KINDS, fact
 from bench.contract.task import Task
 from bench.store.store import Store
 from bench.training import diffusion, networks, toy
+from bench.training.toy_generation import ToyDenoiser, ToyDiffusion
 
 SEED = 1
 CASES = ((toy.GRAY, 2), (toy.COLOR, 1))
 """Data set and images per class."""
+DATASETS = {dataset.name: dataset for dataset, _ in CASES}
 
 
 def network(
@@ -40,42 +42,39 @@ def network(
 
 def trained(dataset: toy.ToyData) -> nn.Module:
     """A classifier that has learnt the data set, in eval mode; a new copy every time."""
-    teacher = network(toy.ToyConvNet(), dataset.load())
-    networks.load(teacher, _trained(dataset))
-    return teacher.eval()
+    return _squeezed(toy.ToyTeacher(), toy.ToyConvNet(), dataset)
 
 
 def denoiser(dataset: toy.ToyData) -> nn.Module:
     """A denoiser trained a little on the data set, in eval mode; a new copy every time."""
-    found = network(toy.ToyDenoiser(), dataset.load())
-    networks.load(found, _denoising(dataset))
+    return _squeezed(ToyDiffusion(), ToyDenoiser(), dataset)
+
+
+def _squeezed(teacher: Any, architecture: Any, dataset: toy.ToyData) -> nn.Module:
+    found = network(architecture, dataset.load())
+    networks.load(found, _state(teacher, dataset))
     return found.eval()
 
 
 @cache
-def _denoising(dataset: toy.ToyData) -> Mapping[str, Tensor]:
-    return networks.state(toy.ToyDiffusion().squeeze(task(toy.ToyDiffusion(), dataset, 0)))
-
-
-@cache
-def _trained(dataset: toy.ToyData) -> Mapping[str, Tensor]:
-    return networks.state(toy.ToyTeacher().squeeze(task(toy.ToyTeacher(), dataset, 0)))
+def _state(teacher: Any, dataset: toy.ToyData) -> Mapping[str, Tensor]:
+    return networks.state(teacher.squeeze(task(teacher, dataset, 0)))
 
 
 def task(component: Any, dataset: toy.ToyData, ipc: int) -> Task:
     """What the harness would give: toy networks stand in for the teachers that a method names."""
-    data, kind = dataset.load(), _kind(component)
+    data = dataset.load()
+    kind = "teacher" if hasattr(component, KINDS["teacher"].verb) else "method"
     asked = _asked(kind, component)
-    if "teacher" in asked:
-        _trained(dataset)  # now, and not wherever a method first asks, say under no_grad
-    if "scorer" in asked:
-        _denoising(dataset)
+    for role, stands_in in (("teacher", toy.ToyTeacher()), ("scorer", ToyDiffusion())):
+        if role in asked:
+            _state(stands_in, dataset)  # now, and not where a method first asks, say under no_grad
     generation = fact(kind, component, "track") == "generation"
-    backbone: Any = toy.ToyDenoiser() if generation else toy.ToyConvNet()
+    backbone: Any = ToyDenoiser() if generation else toy.ToyConvNet()
     calls = count()
     made: dict[str, Callable[..., nn.Module]] = {
         "backbone": lambda: network(backbone, data, SEED + next(calls)),
-        "denoiser": lambda e=None: network(toy.ToyDenoiser(), data, SEED + next(calls), e),
+        "denoiser": lambda e=None: network(ToyDenoiser(), data, SEED + next(calls), e),
         "teacher": lambda: trained(dataset),
         "scorer": lambda: denoiser(dataset),
     }
@@ -90,10 +89,6 @@ def task(component: Any, dataset: toy.ToyData, ipc: int) -> Task:
         seed=SEED,
         networks={role: build for role, build in made.items() if role in asked},
     )
-
-
-def _kind(component: Any) -> str:
-    return "teacher" if hasattr(component, KINDS["teacher"].verb) else "method"
 
 
 def _asked(kind: str, component: Any) -> set[str]:
@@ -122,15 +117,17 @@ def stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return store.read(store.publish("check", "key", {"result": tensors}, {}))
 
 
-def check_beats_chance(correct: Tensor, classes: int) -> str:
-    """Correctness [P] is three standard errors above guessing; returns the accuracy, in words.
+def check_beats_chance(student: nn.Module, data: Data) -> str:
+    """It is right on test images three standard errors above guessing; the accuracy, in words.
 
     Toy images of a class are so alike that they are right or wrong together, so the standard
     error is that of one guess a class.
     """
+    labels, classes = data.test.labels, len(data.classes)
+    logits = networks.predict(student, data.test, torch.arange(len(labels)))
     chance = 1 / classes
     needed = chance + 3 * (chance * (1 - chance) / classes) ** 0.5
-    accuracy = correct.double().mean().item()
+    accuracy = (logits.argmax(1) == labels).double().mean().item()
     require(
         accuracy >= needed,
         f"accuracy {accuracy:.2f} on {classes} classes that a tiny network learns in a second; "

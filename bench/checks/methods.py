@@ -6,19 +6,20 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.checks import fixtures, side_effects
 from bench.checks.check import Claims, on_each, once
 from bench.checks.determinism import check_same, elsewhere
 from bench.checks.side_effects import Watched, watch
-from bench.contract.data import Data, digest_of_tensors
+from bench.contract.data import digest_of_tensors
 from bench.contract.errors import BenchError, require
 from bench.contract.kinds import fact
 from bench.contract.task import CondensedSet, Selection
 from bench.stages.condense import condense
-from bench.stages.train import train
-from bench.training import networks, sets, toy
+from bench.stages.io import examples_of
+from bench.training import sets, toy
+from bench.training.classifier import fit
 from bench.training.recipe import Recipe
 
 STUDENT = Recipe(steps=100, batch=32, lr=0.1)
@@ -31,10 +32,12 @@ is enough to learn from, so that no setting has to be changed for the sake of th
 def claims(method: Any) -> Claims:
     made = once(lambda: run(method))
     return {
-        "returns a legal set: budget, range, labels, every class": lambda: _sizes(made()),
+        "returns a legal set: budget, range, labels, every class": lambda: "; ".join(
+            f"{len(w.result)} images of {w.case}" for w in made()
+        ),
         **side_effects.claims(made),
         "makes the same bytes of the same seed in another process": lambda: check_same(
-            digests(made()), elsewhere(outcome, method)
+            digests(made()), elsewhere(run, method, digests)
         ),
         "survives the store": lambda: check_stored(made()),
         "beats chance": lambda: check_trains_a_student(method, made()),
@@ -57,10 +60,6 @@ def run(method: Any) -> list[Watched]:
     return on_each(CASES, on)
 
 
-def outcome(method: Any) -> dict[str, str]:
-    return digests(run(method))
-
-
 def digests(made: list[Watched]) -> dict[str, str]:
     """A digest of each condensed set, by case."""
     found = {}
@@ -74,18 +73,14 @@ def check_stored(made: list[Watched]) -> None:
     """Raise BenchError unless each set comes back from the store as it went in."""
     for watched in made:
         tensors = sets.to_tensors(watched.result)
-        back = sets.from_tensors(fixtures.stored(tensors))
-        for name, before, after in _pairs(watched.result, back):
+        back = _parts(sets.from_tensors(fixtures.stored(tensors)))
+        for name, before in _parts(watched.result).items():
+            after = back.get(name, torch.empty(0))
             require(
                 before.dtype == after.dtype and torch.equal(before, after),
                 f"on {watched.case}: {name} of the set came back from the store as {after.dtype} "
                 f"{list(after.shape)}, changed; expected plain tensors",
             )
-
-
-def _pairs(one: CondensedSet, two: CondensedSet) -> list[tuple[str, Tensor, Tensor]]:
-    a, b = _parts(one), _parts(two)
-    return [(name, tensor, b.get(name, torch.empty(0))) for name, tensor in a.items()]
 
 
 def _parts(condensed: CondensedSet) -> dict[str, Tensor]:
@@ -108,28 +103,18 @@ def _student(method: Any, dataset: toy.ToyData, condensed: CondensedSet) -> str:
     faults: list[str] = []
     regimes = [r for r in TRIED if r != "teacher" or fact("method", method, "teacher")]
     for regime in regimes:
-        student = train(
+        student = fit(
             fixtures.network(toy.ToyConvNet(), data),
-            condensed,
-            data.train,
+            examples_of(condensed, data.train, regime),
             STUDENT,
-            regime=regime,
+            classes=len(data.classes),
             seed=fixtures.SEED,
+            regime=regime,
             flip=data.flip,
             teacher=fixtures.trained(dataset) if regime == "teacher" else None,
         )
         try:
-            return fixtures.check_beats_chance(_correct(student, data), len(data.classes))
+            return fixtures.check_beats_chance(student, data)
         except BenchError as error:
             faults.append(f"on {dataset.name}, with {regime} labels: {error}")
     raise BenchError(faults[0])
-
-
-def _correct(student: nn.Module, data: Data) -> Tensor:
-    labels = data.test.labels
-    logits = networks.predict(student, data.test, torch.arange(len(labels)))
-    return logits.argmax(1) == labels
-
-
-def _sizes(made: list[Watched]) -> str:
-    return "; ".join(f"{len(w.result)} images of {w.case}" for w in made)

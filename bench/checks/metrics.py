@@ -30,7 +30,7 @@ def claims(metric: Any) -> Claims:
         "ranks perfect predictions above constant ones": lambda: check_order(metric, made()),
         **side_effects.claims(made),
         "makes the same number of the same trial in another process": lambda: check_same(
-            {w.case: repr(w.result) for w in made()}, elsewhere(outcome, metric)
+            numbers(made()), elsewhere(run, metric, numbers)
         ),
     }
 
@@ -40,8 +40,8 @@ def run(metric: Any) -> list[Watched]:
     return on_each(PREDICTIONS, lambda predictions: _measured(metric, predictions))
 
 
-def outcome(metric: Any) -> dict[str, str]:
-    return {w.case: repr(w.result) for w in run(metric)}
+def numbers(made: list[Watched]) -> dict[str, str]:
+    return {w.case: repr(w.result) for w in made}
 
 
 def trial(metric: Any, predictions: str) -> Trial:

@@ -14,6 +14,7 @@ from bench.contract.data import digest_of_tensors
 from bench.contract.errors import require
 from bench.training import gates, toy
 from bench.training.diffusion import NOISES, Schedule
+from bench.training.toy_generation import ToyDenoiser
 
 COUNTS = (5, 1)
 
@@ -25,7 +26,7 @@ def claims(sampler: Any) -> Claims:
         "draws from its generator: another seed, another x": lambda: check_drawn(sampler, made()),
         **side_effects.claims(made),
         "makes the same bytes of the same seed in another process": lambda: check_same(
-            {w.case: digest_of_tensors(w.result) for w in made()}, elsewhere(outcome, sampler)
+            digests(made()), elsewhere(run, sampler, digests)
         ),
     }
 
@@ -40,7 +41,7 @@ def _sampled(sampler: Any, count: int, seed: int) -> Watched:
     """On the first noise path that it can walk: some know one alone."""
     data = toy.GRAY.load()
     labels = torch.arange(count) % len(data.classes)
-    denoiser = fixtures.network(toy.ToyDenoiser(), data).eval()
+    denoiser = fixtures.network(ToyDenoiser(), data).eval()
 
     def on(noise: str) -> Watched:
         generator = torch.Generator().manual_seed(seed)
@@ -56,8 +57,8 @@ def _sampled(sampler: Any, count: int, seed: int) -> Watched:
     return on_each(NOISES, on)[0]
 
 
-def outcome(sampler: Any) -> dict[str, str]:
-    return {w.case: digest_of_tensors(w.result) for w in run(sampler)}
+def digests(made: list[Watched]) -> dict[str, str]:
+    return {w.case: digest_of_tensors(w.result) for w in made}
 
 
 def check_samples(made: list[Watched]) -> None:

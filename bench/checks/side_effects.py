@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -55,10 +56,7 @@ SHARED = (
         "draw from random.Random(seed)",
     ),
     Shared(
-        "torch's default dtype",
-        torch.get_default_dtype,
-        torch.set_default_dtype,
-        "pass dtype=",
+        "torch's default dtype", torch.get_default_dtype, torch.set_default_dtype, "pass dtype="
     ),
     Shared(
         "grad mode",
@@ -194,8 +192,6 @@ def _put_back() -> Iterator[None]:
 def _offline() -> Iterator[list[str]]:
     """No connection to another machine can be opened inside; what was tried is listed."""
     tried: list[str] = []
-    connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
-    getaddrinfo = socket.getaddrinfo
 
     def refuse(address: Any) -> None:
         tried.append(
@@ -215,15 +211,12 @@ def _offline() -> Iterator[list[str]]:
     def lookup(host: Any, *args: Any, **kwargs: Any) -> Any:
         refuse(host)
 
-    socket.socket.connect = guarded(connect)  # type: ignore[method-assign]
-    socket.socket.connect_ex = guarded(connect_ex)  # type: ignore[method-assign]
-    socket.getaddrinfo = lookup
-    try:
+    with (
+        patch.object(socket.socket, "connect", guarded(socket.socket.connect)),
+        patch.object(socket.socket, "connect_ex", guarded(socket.socket.connect_ex)),
+        patch.object(socket, "getaddrinfo", lookup),
+    ):
         yield tried
-    finally:
-        socket.socket.connect = connect  # type: ignore[method-assign]
-        socket.socket.connect_ex = connect_ex  # type: ignore[method-assign]
-        socket.getaddrinfo = getaddrinfo
 
 
 def equal(before: Any, after: Any) -> bool:

@@ -18,6 +18,7 @@ from bench.contract.keys import digest, parameters
 OURS = {"bench", "torch", ""}  # PROTOCOL and `platform` speak for these
 CODE = {".py", ".pyi", ".pyc", ".pyo", ".md", ".rst"}  # what is parsed, and what is only read
 NO_DATA = {"py.typed", ".DS_Store"}
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def code_digest(module: str, packages: Collection[str]) -> str:
@@ -189,20 +190,10 @@ def parsed(source: bytes, path: Path, module: str) -> tuple[str, tuple[tuple[str
                 parents = parents[: len(parents) - node.level + is_package]
                 base = ".".join([*parents, base] if base else parents)
             imports += [(f"{base}.{alias.name}", base) for alias in node.names]
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and _is_docstring(node, body[0]):
-            del body[0]
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
     text = ast.dump(tree, annotate_fields=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16], tuple(imports)
-
-
-def _is_docstring(owner: ast.AST, statement: ast.stmt) -> bool:
-    return (
-        isinstance(owner, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        and isinstance(statement, ast.Expr)
-        and isinstance(statement.value, ast.Constant)
-        and isinstance(statement.value.value, str)
-    )
 
 
 def identity(component: Any, packages: Collection[str]) -> dict[str, Any]:

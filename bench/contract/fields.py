@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bench.contract.errors import BenchError, said
@@ -25,11 +25,6 @@ def shown(value: Any) -> str:
         return said(repr(value), LONGEST)
     except (ValueError, RecursionError):  # an integer of thousands of digits
         return f"a {type(value).__name__} too large to be shown"
-
-
-def choice(what: str, value: Any, choices: Collection[Any], expected: str = "") -> None:
-    """Raise BenchError unless `value` is one of `choices`; `expected` are those in other words."""
-    expect(value in choices, what, value, expected or " or ".join(map(repr, choices)))
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -79,7 +74,7 @@ def as_type_of(default: Any, value: Any, where: str) -> Any:
 
     The entries of a list must be like those of the default, if it has any.
     """
-    fitting = _tuples(value)
+    fitting = tuples(value)
     if isinstance(default, tuple) and isinstance(fitting, tuple) and default:
         like = next((d for d in default if isinstance(d, float)), default[0])
         return tuple(as_type_of(like, entry, f"{where}: entry") for entry in value)
@@ -115,8 +110,9 @@ def is_plain(value: Any) -> bool:
     return value is None or type(value) is bool
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
+def tuples(value: Any) -> Any:
+    """A value with tuples for its lists, which JSON and TOML have instead."""
+    return tuple(map(tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def _as_float(value: int) -> float:

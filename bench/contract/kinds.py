@@ -132,19 +132,18 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
-_PUBLISHED: dict[str, Callable[[Any], bool]] = {
-    "classes": lambda value: _are_counts(value),
-    "digest": lambda value: isinstance(value, str),
-}
+def _are_counts(value: Any) -> bool:
+    return isinstance(value, tuple) and all(map(_is_count, value))
 
 
 def _is_published(value: Any) -> bool:
-    known = isinstance(value, Mapping) and set(value) <= {"train", "test", "classes", "digest"}
-    return known and all(_PUBLISHED.get(name, _is_count)(one) for name, one in value.items())
-
-
-def _are_counts(value: Any) -> bool:
-    return isinstance(value, tuple) and all(map(_is_count, value))
+    tests: dict[str, Callable[[Any], bool]] = {
+        **dict.fromkeys(("train", "test"), _is_count),
+        "classes": _are_counts,
+        "digest": lambda one: isinstance(one, str),
+    }
+    known = isinstance(value, Mapping) and set(value) <= set(tests)
+    return known and all(tests[name](one) for name, one in value.items())
 
 
 def _are_names(value: Any) -> bool:

@@ -151,12 +151,12 @@ def discover(points: Iterable[EntryPoint] | None = None, *, again: bool = False)
     return Registry(tuple(entries), tuple(found.broken + clashes), packages)
 
 
-def registry_of(components: Mapping[str, Iterable[Any]], distribution: str = "here") -> Registry:
+def registry_of(components: Mapping[str, Iterable[Any]]) -> Registry:
     """A registry of given components, by kind: for tests and for a plugin under development."""
     found = Found()
     for kind, members in components.items():
         for component in members:
-            _admit(kind, component, distribution, "0", found)
+            _admit(kind, component, "here", "0", found)
     if found.broken:
         raise BenchError(found.broken[0].reason)
     modules = {type(e.component).__module__.split(".")[0] for e in found.entries}
@@ -190,8 +190,7 @@ def load(point: EntryPoint, name: str, version: str, found: Found) -> None:
 
 
 def _raised(error: BaseException) -> str:
-    text = moved(error) or said(error)
-    return text if moved(error) else ": ".join(filter(None, (type(error).__name__, text)))
+    return moved(error) or ": ".join(filter(None, (type(error).__name__, said(error))))
 
 
 def _admit(kind: str, component: Any, distribution: str, version: str, found: Found) -> None:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from bench.contract.errors import BenchError
+from bench.contract.errors import BenchError, require
 from bench.contract.fields import shown, suggest
 
 DEEPEST = 20  # tables and lists within each other; a board has six
@@ -49,16 +49,16 @@ def toml(path: Path, hint: str) -> dict[str, Any]:
     raise BenchError(f"{path}: nested more than {DEEPEST} deep; {hint}")
 
 
-def read(kind: type[Any], given: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+def read(kind: Any, given: Mapping[str, Any], where: str = "") -> dict[str, Any]:
     """The fields of a dataclass that are given, in their types: TOML has lists for tuples.
 
     Raises BenchError at the first key that is unknown or missing, and at the first value that does
     not fit. `where` is the path of the table, "" for a whole document.
     """
     joint = "." if where.isidentifier() else ": "  # "recipe.lr", "[[set]] number 2: lr"
-    _refuse(_fault_of_keys(given, kind, where, f"{where}{joint}" if where else ""))
-    of: Any = kind
-    types = hints(of)
+    said = _fault_of_keys(given, kind, where, f"{where}{joint}" if where else "")
+    require(not said, said)
+    types = hints(kind)
     return {name: msgspec.convert(value, types[name]) for name, value in given.items()}
 
 
@@ -67,7 +67,8 @@ def settle(value: Any, where: str) -> None:
     cls: Any = type(value)
     for name, kind in hints(cls).items():
         found = getattr(value, name)
-        _refuse(fault(found, kind, f"{where}.{name}"))
+        said = fault(found, kind, f"{where}.{name}")
+        require(not said, said)
         if isinstance(found, list):
             object.__setattr__(value, name, tuple(found))
 
@@ -83,7 +84,8 @@ def unique(values: Iterable[Any], what: str) -> None:
 
 def known(given: Iterable[str], names: Iterable[str], where: str) -> None:
     """Raise BenchError for a key that is none of `names`."""
-    _refuse(_unknown(given, {*names}, where))
+    said = _unknown(given, {*names}, where)
+    require(not said, said)
 
 
 @cache
@@ -123,8 +125,7 @@ def fault(value: Any, kind: Any, path: str, verb: str = "is") -> str:
 
 
 def _fault_of_keys(given: Mapping[str, Any], kind: Any, where: str, path: str) -> str:
-    of: Any = kind
-    types = hints(of)
+    types = hints(kind)
     if said := _unknown(given, types, where):
         return said
     for field in dataclasses.fields(kind):
@@ -142,11 +143,6 @@ def _unknown(given: Iterable[str], names: Iterable[str], where: str) -> str:
         if key not in names:
             return f"{where or 'matrix.toml'} has an unknown key {key!r}{suggest(key, names)}"
     return ""
-
-
-def _refuse(said: str) -> None:
-    if said:
-        raise BenchError(said)
 
 
 def _fits(value: Any, kind: Any) -> bool:

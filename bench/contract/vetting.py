@@ -59,7 +59,9 @@ def refused(points: Points, *, again: bool = False) -> dict[str, str]:
 
 def by_distribution(points: Iterable[EntryPoint]) -> dict[str, list[EntryPoint]]:
     """The entry points of each distribution, each once, in a fixed order."""
-    distinct = {(_distribution(p), p.name, p.value): p for p in points}
+    distinct = {
+        (p.dist.name if p.dist else "unknown distribution", p.name, p.value): p for p in points
+    }
     found: dict[str, list[EntryPoint]] = {}
     for (name, _, _), point in sorted(distinct.items()):
         found.setdefault(name, []).append(point)
@@ -69,10 +71,6 @@ def by_distribution(points: Iterable[EntryPoint]) -> dict[str, list[EntryPoint]]
 def installed_packages() -> frozenset[str]:
     """The top-level packages of all distributions with plugins that are installed."""
     return top_levels(list(entry_points(group="bench")))
-
-
-def _distribution(point: EntryPoint) -> str:
-    return point.dist.name if point.dist else "unknown distribution"
 
 
 def top_levels(points: Sequence[EntryPoint]) -> frozenset[str]:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bench.contract.data import Split, TensorSplit
 from bench.contract.kinds import fact
@@ -102,9 +102,11 @@ class Desk:
         return network
 
 
-def examples_of(condensed: CondensedSet, real: Split, labels: Tensor) -> Examples:
-    """The images of a set, with its classes [N] or its distributions [N, K] as `labels`."""
-    images = condensed.images
+def examples_of(condensed: CondensedSet, real: Split, regime: str = "hard") -> Examples:
+    """The images of a set, with hard labels on their classes [N], else on their distributions."""
+    images, labels = condensed.images, condensed.labels
+    if regime == "hard":
+        labels = condensed.classes
     if isinstance(images, Selection):
         return Examples(real, images.indices, labels, condensed.weights)
     split = TensorSplit(images, condensed.classes)

@@ -81,10 +81,7 @@ SETTINGS = (
     Setting("grad mode", torch.is_grad_enabled, torch.set_grad_enabled, True),
     Setting("inference mode", torch.is_inference_mode_enabled, lambda _: None, False),
     Setting(
-        "anomaly detection",
-        torch.is_anomaly_enabled,
-        torch.autograd.set_detect_anomaly,
-        False,
+        "anomaly detection", torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly, False
     ),
     *_autocast("cpu", torch.bfloat16),
     *_autocast("cuda", torch.float16),
@@ -108,12 +105,7 @@ SETTINGS = (
     ),
     # slow, and it would hide a read of memory that is not initialised
     _of("the filling of new memory", deterministic, "fill_uninitialized_memory", False),
-    Setting(
-        "mkldnn",
-        torch._C._get_mkldnn_enabled,
-        torch._C._set_mkldnn_enabled,
-        True,
-    ),
+    Setting("mkldnn", torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled, True),
     _of("determinism of mkldnn", torch.backends.mkldnn, "deterministic", False),
     _of("cudnn", torch.backends.cudnn, "enabled", True),
     _of("determinism of cudnn", torch.backends.cudnn, "deterministic", False),

@@ -17,7 +17,7 @@ from bench.contract.task import Trial
 from bench.records.result import pack
 from bench.training import gates
 from bench.training.loading import batches
-from bench.training.loop import seed_torch
+from bench.training.loop import seeded
 from bench.training.passes import counting
 
 BLOCK = 250  # test images perturbed at a time
@@ -67,7 +67,7 @@ def probe(
             known = clean[-1].argmax(1) == labels.cpu()
             flat += _flat(student, images[known], labels[known])
             right += int(known.sum())
-        generator = _seeded(seed_of("block", str(part or ""), "", seed) ^ number, device)
+        generator = seeded(seed_of("block", str(part or ""), "", seed) ^ number, device)
         with counting(target) as passes:
             adversarial = attack.perturb(target, images.clone(), labels.clone(), generator)
         forward, backward = forward + passes.forward, backward + passes.backward
@@ -92,12 +92,6 @@ def probe(
         "flat": [flat, right],
     }
     return tensors | pictures, _scored(tensors, test, value)
-
-
-def _seeded(seed: int, device: str) -> torch.Generator:
-    """The generator of a block; global ones are seeded, too, for code that draws from them."""
-    seed_torch(seed, device)
-    return torch.Generator().manual_seed(seed)
 
 
 def joined(parts: Sequence[Probed], test: Split) -> Probed:

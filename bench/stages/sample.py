@@ -32,10 +32,6 @@ class Sample(Stage):
         return f"{at_step(self.sampler.name, self.step)} of {self.student.words}"
 
     @property
-    def seed_network(self) -> str:
-        return str(self.student.architecture.name) if self.student else ""
-
-    @property
     def effort(self) -> int:
         return self.images or int(self.dataset.facts["test"])
 
@@ -50,7 +46,7 @@ class Sample(Stage):
         facts, test = self.dataset.facts, source.split("test")
         index = probed_images(test, facts["digest"], self.images)
         if not self.student:
-            examples = examples_of(condensed, source.split("train"), condensed.classes)
+            examples = examples_of(condensed, source.split("train"))
             return sampling.drawn(examples, test, index, seed=self.seed)
         student = desk.network(self.student, self.dataset, self.step)
         assert isinstance(student, Denoiser)

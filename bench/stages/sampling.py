@@ -15,7 +15,7 @@ from bench.training import gates
 from bench.training.classifier import Examples
 from bench.training.diffusion import Denoiser
 from bench.training.loading import batches
-from bench.training.loop import seed_torch
+from bench.training.loop import seeded
 from bench.training.passes import counting
 
 BLOCK = 250  # samples drawn at a time
@@ -49,9 +49,7 @@ def sample(
     found = []
     with counting(student) as passes:
         for number, asked in enumerate(parts):
-            block_seed = seed_of("block", "", "", seed) ^ number
-            seed_torch(block_seed, device)
-            generator = torch.Generator().manual_seed(block_seed)
+            generator = seeded(seed_of("block", "", "", seed) ^ number, device)
             x = sampler.sample(student, asked.to(device), extras, student.shape, generator)
             gates.check_samples(x, len(asked), student.shape)
             with torch.no_grad():

@@ -58,7 +58,9 @@ def in_memory(
     splits = {"train": data.train, "test": data.test}
     whole = {name: split for name, split in splits.items() if isinstance(split, TensorSplit)}
     if len(whole) == len(splits):
-        return "pixels", {name: _tensors(one.pixels, one) for name, one in whole.items()}
+        return "pixels", {
+            name: {"pixels": one.pixels, "labels": one.labels} for name, one in whole.items()
+        }
     total = sum(len(split.labels) for split in splits.values())
     labels = {name: {"labels": split.labels} for name, split in splits.items()}
     if total * prod(data.shape) > KEPT:
@@ -75,12 +77,8 @@ def in_memory(
                     return "", labels  # the store would round them
                 done += len(images)
                 progress(done, total)
-        views[name] = _tensors(pixels, split)
+        views[name] = {"pixels": pixels, "labels": split.labels}
     return "views", views
-
-
-def _tensors(pixels: Tensor, split: Split) -> dict[str, Tensor]:
-    return {"pixels": pixels, "labels": split.labels}
 
 
 def _check_part(images: Tensor, shape: tuple[int, ...], name: str, first: int) -> None:
@@ -101,16 +99,11 @@ def carved(data: Data) -> Data:
     for c in range(len(data.classes)):
         members = order[data.train.labels[order] == c]
         held[members[: max(1, round(len(members) * VALIDATION))]] = True
-    return Data(
+    return replace(
+        data,
         train=_part(data.train, torch.nonzero(~held).squeeze(1)),
         test=_part(data.train, torch.nonzero(held).squeeze(1)),
-        classes=data.classes,
-        shape=data.shape,
-        mean=data.mean,
-        std=data.std,
         digest=digest([data.digest, "validation", VALIDATION]),
-        flip=data.flip,
-        sources=data.sources,
     )
 
 

@@ -44,10 +44,6 @@ class Squeeze(Stage):
         return f"teacher {self.teacher.name} ({self.architecture.name})"
 
     @property
-    def seed_network(self) -> str:
-        return str(self.architecture.name)
-
-    @property
     def effort(self) -> int:
         return sum(self.dataset.facts["counts"])
 

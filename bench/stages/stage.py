@@ -92,8 +92,11 @@ class Stage(ABC):
 
     @property
     def seed_network(self) -> str:
-        """The name of the network that the seed is drawn for (law 6); "": for none."""
-        return ""
+        """The name of the network that the seed is drawn for (law 6), that of the stage or of its
+        student; "": for none."""
+        holder = getattr(self, "student", None) or self
+        network = getattr(holder, "architecture", None)
+        return network.name if network else ""
 
     @property
     def seed(self) -> int:
@@ -107,9 +110,10 @@ class Stage(ABC):
     @property
     def components(self) -> list[Any]:
         """The components that a process needs to run it, also those of networks above."""
-        found = [self.dataset.component, *_components(self.inputs)]
-        networks = (getattr(one, "architecture", None) for one in self.above.values())
-        return found + [network for network in networks if network]
+        parts = [self.dataset.component]
+        _each(self.inputs, parts.append)
+        parts += [getattr(one, "architecture", None) for one in self.above.values()]
+        return [one for one in parts if hasattr(one, "name") and not isinstance(one, Stage)]
 
     @property
     def effort(self) -> int:
@@ -186,14 +190,6 @@ def _stages(parts: Any, prefix: str = "") -> Iterator[tuple[str, Stage]]:
             yield from _stages(part, f"{prefix}.{name}" if prefix else name)
     elif isinstance(parts, tuple):
         yield from _stages(dict(enumerate(parts)), prefix)
-
-
-def _components(parts: Any) -> Iterator[Any]:
-    if isinstance(parts, Mapping | tuple):
-        for part in parts.values() if isinstance(parts, Mapping) else parts:
-            yield from _components(part)
-    elif hasattr(parts, "name") and not isinstance(parts, Stage):
-        yield parts
 
 
 def _each(part: Any, named: Callable[[Any], Any], *, tuples: bool = False) -> Any:

@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.contract.data import Split
-from bench.contract.task import NOT_KEPT, Checkpoint, CondensedSet, Selection
+from bench.contract.task import CondensedSet, Selection
 from bench.stages.stage import Result, Stage, Upstream
 from bench.training.recipe import DiffusionRecipe, Recipe
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from bench.stages.io import Desk, Progress
+    from bench.stages.io import Desk
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,16 +34,14 @@ class Train(Stage):
         return f"student {self.architecture.name} of {self.set.words}{said}"
 
     @property
-    def seed_network(self) -> str:
-        return str(self.architecture.name)
-
-    @property
     def effort(self) -> int:
         images: int = self.set.images
         return self.recipe.shown(images)
 
     def run(self, desk: Desk) -> Result:
+        from bench.stages.io import examples_of
         from bench.training import networks
+        from bench.training.classifier import fit
         from bench.training.gates import check_finite
         from bench.training.sets import bytes_of
 
@@ -58,15 +56,15 @@ class Train(Stage):
         if teacher and self.labels == "soft":
             condensed = labelled_by(teacher, condensed, real, desk.device)
             labelled = {"bytes": {"labels": bytes_of({"": condensed.labels})}}
-        train(
+        fit(
             student,
-            condensed,
-            real,
+            examples_of(condensed, real, self.labels),
             self.recipe,
-            regime=self.labels,
+            classes=condensed.labels.shape[1],
             seed=self.seed,
-            flip=self.dataset.facts["flip"],
+            regime=self.labels,
             teacher=teacher,
+            flip=self.dataset.facts["flip"],
             device=desk.device,
             checkpoint=desk.checkpoint,
             progress=desk.progress,
@@ -89,7 +87,7 @@ class Train(Stage):
         desk.passes.count(student)
         checkpoints = denoiser.fit(
             student,
-            examples_of(condensed, desk.source(self.dataset).split("train"), condensed.classes),
+            examples_of(condensed, desk.source(self.dataset).split("train")),
             recipe,
             seed=self.seed,
             extras=condensed.extras,
@@ -104,42 +102,6 @@ class Train(Stage):
             check_finite(state)
         value = {"passes": desk.passes.as_json(), "schedule": asdict(schedule), "extras": extras}
         return files, value
-
-
-def train(
-    network: nn.Module,
-    condensed: CondensedSet,
-    real: Split,
-    recipe: Recipe,
-    *,
-    regime: str,
-    seed: int,
-    flip: bool,
-    teacher: nn.Module | None = None,
-    device: str = "cpu",
-    checkpoint: Checkpoint = NOT_KEPT,
-    progress: Progress | None = None,
-) -> nn.Module:
-    """Train a student on a condensed set; the last one is the student.
-
-    With hard labels on the classes of the images, with soft ones on their distributions.
-    """
-    from bench.stages.io import examples_of
-    from bench.training.classifier import fit
-
-    return fit(
-        network,
-        examples_of(condensed, real, condensed.classes if regime == "hard" else condensed.labels),
-        recipe,
-        classes=condensed.labels.shape[1],
-        seed=seed,
-        regime=regime,
-        teacher=teacher,
-        flip=flip,
-        device=device,
-        checkpoint=checkpoint,
-        progress=progress,
-    )
 
 
 def labelled_by(

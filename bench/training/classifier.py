@@ -7,21 +7,22 @@ same batches and the same views, whatever the images, the labels and the regime 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import islice, tee
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.contract.data import Split, Subset, TensorSplit
+from bench.contract.data import Split
 from bench.contract.errors import BenchError
 from bench.contract.kinds import REGIMES
 from bench.contract.task import NOT_KEPT, Checkpoint
-from bench.training import augment, loading
-from bench.training.loop import Progress, Training, descend, generator_of, seed_torch
+from bench.training import augment
+from bench.training.loading import loaded
+from bench.training.loop import Progress, Training, descend, generator_of
 from bench.training.networks import evaluating
 from bench.training.recipe import DEFAULT_STEPS, Recipe
 
@@ -91,19 +92,13 @@ def fit(
         network, recipe, _steps(recipe, len(examples)), device, {"augment": generator}
     )
     targets, weights = (part.to(device) for part in _targets(examples, regime))
+    order, boxes = _order(len(examples), recipe, training.total, seed), _boxes(recipe, seed)
     loss_of = _Loss(
         network, recipe, targets, weights, classes, flip, generator, teacher, penalty, attack
     )
-    with (
-        torch.random.fork_rng([device] if torch.device(device).type == "cuda" else []),
-        evaluating(teacher) if teacher else nullcontext(),
-    ):
-        seed_torch(seed, device)  # dropout and other draws inside the network
-        start = training.resume(checkpoint)
-        with closing(_loaded(examples, training, seed, start)) as batches:
-            descend(
-                training, batches, loss_of, start=start, checkpoint=checkpoint, progress=progress
-            )
+    batches = partial(loaded, examples.split, examples.index, order, device, boxes)
+    with evaluating(teacher) if teacher else nullcontext():
+        descend(training, batches, loss_of, seed=seed, checkpoint=checkpoint, progress=progress)
     return network.to(memory_format=torch.contiguous_format).eval()
 
 
@@ -241,40 +236,13 @@ def _order(count: int, recipe: Recipe, total: int, seed: int) -> Iterator[Tensor
             done += 1
 
 
-def _loaded(
-    examples: Examples, training: Training, seed: int, start: int
-) -> Generator[tuple[Tensor, Tensor], None, None]:
-    """Batches (rows [B], images [B, C, H, W] on the device) from step `start` on, alike of any
-    split.
-
-    A split in memory goes to the device once. Any other is read by threads, ahead of use.
-    """
-    recipe, device = training.recipe, training.device
-    assert isinstance(recipe, Recipe)
+def _boxes(recipe: Recipe, seed: int) -> Callable[[int], Tensor] | None:
+    """What draws the crops of so many images, where the recipe asks for any."""
+    if not recipe.resized_crop:
+        return None
+    smallest, largest = recipe.resized_crop
     generator = generator_of(seed, "boxes")
-    split: Split = examples.split
-    index = examples.index.cpu()
-    while isinstance(split, Subset):
-        index, split = split.index[index], split.of
-    if isinstance(split, loading.Views) and not recipe.resized_crop:
-        split = TensorSplit(split.pixels, split.labels)
-    if isinstance(split, TensorSplit):
-        split = TensorSplit(split.pixels[index].to(device), split.labels[index])
-        index = torch.arange(len(index))
-
-    def requests(asked: Iterable[Tensor]) -> Iterator[loading.Request]:
-        for rows in asked:  # boxes of the steps before `start` are drawn, too
-            boxes = None
-            if recipe.resized_crop:
-                smallest, largest = recipe.resized_crop
-                boxes = augment.resized_crop(len(rows), (smallest, largest), generator)
-            yield index[rows], boxes
-
-    answered, asked = tee(_order(len(examples), recipe, training.total, seed))
-    wanted = islice(requests(asked), start, None)
-    with closing(loading.read(split, wanted)) as images:
-        for rows, batch in zip(islice(answered, start, None), images, strict=True):
-            yield rows, batch.to(device)
+    return lambda count: augment.resized_crop(count, (smallest, largest), generator)
 
 
 def _view(

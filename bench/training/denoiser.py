@@ -7,23 +7,21 @@ the same step, whatever the images (law 6). So two sets of one size are shown in
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice, tee
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.contract.data import Split, Subset, TensorSplit
 from bench.contract.errors import BenchError
 from bench.contract.task import NOT_KEPT, Checkpoint
-from bench.training import loading
 from bench.training.average import Average
 from bench.training.classifier import Examples
 from bench.training.diffusion import Denoiser, of_classes
-from bench.training.loop import Progress, Training, descend, generator_of, seed_torch
+from bench.training.loading import loaded
+from bench.training.loop import Progress, Training, descend, generator_of
 from bench.training.networks import state
 from bench.training.recipe import DiffusionRecipe
 
@@ -66,25 +64,17 @@ def fit(
     parameters = [p for p in denoiser.parameters() if p.requires_grad]
     average = Average(parameters, recipe.ema)
     training = Training(denoiser, recipe, recipe.steps, device, {"denoising": generator}, average)
+    order = _rows(count, recipe, seed)
     loss_of = _Loss(denoiser, recipe, labels.to(device), weights, told, seen, flip, generator)
 
     def keep(done: int) -> None:
         if done in recipe.checkpoints and done < recipe.steps:
             training.snapshots[done] = _averaged(denoiser, average, parameters)
 
-    with torch.random.fork_rng([device] if torch.device(device).type == "cuda" else []):
-        seed_torch(seed, device)  # dropout inside the network
-        start = training.resume(checkpoint)
-        with closing(_loaded(examples, training, seed, start)) as batches:
-            descend(
-                training,
-                batches,
-                loss_of,
-                start=start,
-                after=keep,
-                checkpoint=checkpoint,
-                progress=progress,
-            )
+    batches = partial(loaded, examples.split, examples.index, order, device, None)
+    descend(
+        training, batches, loss_of, seed=seed, after=keep, checkpoint=checkpoint, progress=progress
+    )
     average.copy_to(parameters)
     denoiser.eval()
     return training.snapshots
@@ -157,25 +147,3 @@ def _rows(count: int, recipe: DiffusionRecipe, seed: int) -> Iterator[Tensor]:
             waiting = torch.cat([waiting, torch.randperm(count, generator=generator)])
         yield waiting[: recipe.batch]
         waiting = waiting[recipe.batch :]
-
-
-def _loaded(
-    examples: Examples, training: Training, seed: int, start: int
-) -> Generator[tuple[Tensor, Tensor], None, None]:
-    """Batches (rows [B], images [B, C, H, W] on the device) from step `start` on, alike of any
-    split."""
-    recipe, device = training.recipe, training.device
-    assert isinstance(recipe, DiffusionRecipe)
-    split: Split = examples.split
-    index = examples.index.cpu()
-    while isinstance(split, Subset):
-        index, split = split.index[index], split.of
-    if isinstance(split, loading.Views):
-        split = TensorSplit(split.pixels, split.labels)
-    if isinstance(split, TensorSplit):
-        split = TensorSplit(split.pixels[index].to(device), split.labels[index])
-        index = torch.arange(len(index))
-    answered, asked = tee(islice(_rows(len(examples), recipe, seed), start, None))
-    with closing(loading.read(split, ((index[rows], None) for rows in asked))) as images:
-        for rows, batch in zip(answered, images, strict=True):
-            yield rows, batch.to(device)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.contract.fields import choice, expect
+from bench.contract.fields import expect
 
 NOISES = ("cosine", "linear", "straight")
 PREDICTIONS = ("noise", "image", "velocity")
@@ -38,7 +38,8 @@ class Schedule:
 
     def __post_init__(self) -> None:
         for name, choices in (("noise", NOISES), ("prediction", PREDICTIONS)):
-            choice(name, getattr(self, name), choices, f"one of {', '.join(choices)}")
+            value = getattr(self, name)
+            expect(value in choices, name, value, f"one of {', '.join(choices)}")
         whole = isinstance(self.timesteps, int)
         expect(whole and self.timesteps >= 2, "timesteps", self.timesteps, "2 or more")
 

@@ -20,6 +20,7 @@ from bench.contract.task import CondensedSet, Selection
 BALL_TOLERANCE = 1e-6  # float32 rounding of x + delta, in pixels of [0, 1]
 CHUNK = 2**22  # values looked at at once
 INSPECTED = 4  # images of a split that is not in memory
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 REPEATED = 1e-3  # of logits, absolute and relative: sums in another order differ by far less
 
 
@@ -268,7 +269,7 @@ def fingerprint(model: nn.Module) -> tuple[Any, ...]:
         tuple(m.training for m in model.modules()),
         tuple(p.requires_grad for p in model.parameters()),
         tuple(p.grad is None for p in model.parameters()),
-        tuple(_hooks(m) for m in model.modules()),
+        tuple(len(getattr(m, hooks)) for m in model.modules() for hooks in HOOKS),
         tuple(t.detach().clone() for t in (*model.parameters(), *model.buffers())),
     )
 
@@ -287,11 +288,6 @@ def check_untouched(before: tuple[Any, ...], model: nn.Module, who: str) -> None
         require(old == new, f"{who} changed the model: its {name}")
     same = all(torch.equal(a, b) for a, b in zip(tensors, tensors_now, strict=True))
     require(same, f"{who} changed the model: its weights or buffers")
-
-
-def _hooks(module: nn.Module) -> tuple[int, ...]:
-    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return tuple(len(getattr(module, name)) for name in names)
 
 
 def check_repeated(logits: Tensor, again: Tensor) -> None:

@@ -10,7 +10,9 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice, tee
 
 import torch
 from torch import Tensor
@@ -55,6 +57,36 @@ def batches(split: Split, index: Tensor, size: int) -> Generator[Tensor, None, N
     Close it (`contextlib.closing`) if you may stop before its end.
     """
     return read(split, ((part, None) for part in torch.split(index, size)))
+
+
+def loaded(
+    split: Split,
+    index: Tensor,
+    order: Iterable[Tensor],
+    device: str,
+    boxes: Callable[[int], Tensor] | None,
+    start: int,
+) -> Generator[tuple[Tensor, Tensor], None, None]:
+    """Batches (rows [B], images [B, C, H, W] on the device) from step `start` on, alike of any
+    split.
+
+    `order` are the rows of `index` that each step asks for; `boxes` draws the crops of so many. A
+    split in memory goes to the device once. Any other is read by threads, ahead of use.
+    """
+    index = index.cpu()
+    while isinstance(split, Subset):
+        index, split = split.index[index], split.of
+    if isinstance(split, Views) and not boxes:
+        split = TensorSplit(split.pixels, split.labels)
+    if isinstance(split, TensorSplit):
+        split = TensorSplit(split.pixels[index].to(device), split.labels[index])
+        index = torch.arange(len(index))
+    answered, asked = tee(order)
+    requests = ((index[rows], boxes(len(rows)) if boxes else None) for rows in asked)
+    # boxes of the steps before `start` are drawn, too
+    with closing(read(split, islice(requests, start, None))) as images:
+        for rows, batch in zip(islice(answered, start, None), images, strict=True):
+            yield rows, batch.to(device)
 
 
 def read(split: Split, requests: Iterable[Request]) -> Generator[Tensor, None, None]:

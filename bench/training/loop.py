@@ -8,7 +8,8 @@ ends with the bytes of one that was not.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -49,13 +50,16 @@ class Training:
 
     def state(self, done: int) -> dict[str, Tensor]:
         """Everything after `done` steps, by names like "optimizer/0/momentum_buffer"."""
+        draws = {"cpu": torch.get_rng_state()}
+        if torch.device(self.device).type == "cuda":
+            draws["cuda"] = torch.cuda.get_rng_state(self.device)
         parts: dict[str, Any] = {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict()["state"],
             "average": dict(enumerate(self.average.means if self.average else ())),
             "generators": {name: one.get_state() for name, one in self.generators.items()},
             "snapshots": self.snapshots,
-            "draws": self._draws(),
+            "draws": draws,
             "done": torch.tensor(done),
         }
         return dict(_flat(parts))
@@ -89,52 +93,50 @@ class Training:
             torch.cuda.set_rng_state(found["draws"]["cuda"], self.device)
         return done
 
-    def _draws(self) -> dict[str, Tensor]:
-        of_gpu = torch.device(self.device).type == "cuda"
-        return {
-            "cpu": torch.get_rng_state(),
-            **({"cuda": torch.cuda.get_rng_state(self.device)} if of_gpu else {}),
-        }
-
 
 def descend(
     training: Training,
-    batches: Iterable[tuple[Tensor, Tensor]],
+    batches_from: Callable[[int], Generator[tuple[Tensor, Tensor], None, None]],
     loss_of: Callable[[Tensor, Tensor], Tensor],
     *,
-    start: int = 0,
+    seed: int,
     after: Callable[[int], None] | None = None,
     checkpoint: Checkpoint = NOT_KEPT,
     progress: Progress | None = None,
 ) -> None:
-    """Take the steps from `start` on, a batch (rows, images) each, down the slope of `loss_of`.
+    """Go down the slope of `loss_of`, a batch (rows, images) a step, from where `checkpoint` is.
 
-    `after` is called with the number of steps that are done. Raises BenchError where a loss, or at
-    the end a weight, is not finite.
+    `batches_from` gives the batches from a step on; `after` is called with the number of steps that
+    are done. The global random state is left as it was found. Raises BenchError where a loss, or
+    at the end a weight, is not finite.
     """
     recipe, total, optimizer = training.recipe, training.total, training.optimizer
-    restarts = _restarts(recipe, total)
-    for done, batch in enumerate(batches, start + 1):
-        loss = loss_of(*batch)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        if recipe.clip:
-            nn.utils.clip_grad_norm_(training.parameters, recipe.clip)
-        if done - 1 in restarts:
-            optimizer.state.clear()
-        lr = learning_rate(recipe, done - 1, total)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        optimizer.step()
-        if training.average:
-            training.average.step(training.parameters)
-        if after:
-            after(done)
-        if done % CHECK_EVERY == 0 or done == total:
-            check_finite(loss, training.parameters, done, total, lr)
-        if progress and (done % math.ceil(total / 100) == 0 or done == total):
-            progress(done, total)
-        checkpoint.save(lambda done=done: training.state(done))  # type: ignore[misc]
+    restarts, device = _restarts(recipe, total), training.device
+    with torch.random.fork_rng([device] if torch.device(device).type == "cuda" else []):
+        seed_torch(seed, device)  # dropout and other draws inside the network
+        start = training.resume(checkpoint)
+        with closing(batches_from(start)) as batches:
+            for done, batch in enumerate(batches, start + 1):
+                loss = loss_of(*batch)
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                if recipe.clip:
+                    nn.utils.clip_grad_norm_(training.parameters, recipe.clip)
+                if done - 1 in restarts:
+                    optimizer.state.clear()
+                lr = learning_rate(recipe, done - 1, total)
+                for group in optimizer.param_groups:
+                    group["lr"] = lr
+                optimizer.step()
+                if training.average:
+                    training.average.step(training.parameters)
+                if after:
+                    after(done)
+                if done % CHECK_EVERY == 0 or done == total:
+                    check_finite(loss, training.parameters, done, total, lr)
+                if progress and (done % math.ceil(total / 100) == 0 or done == total):
+                    progress(done, total)
+                checkpoint.save(lambda done=done: training.state(done))  # type: ignore[misc]
 
 
 def learning_rate(recipe: Recipe | DiffusionRecipe, step: int, total: int) -> float:
@@ -188,6 +190,12 @@ def seed_torch(seed: int, device: str) -> None:
     kind = torch.device(device).type
     if kind != "cpu":
         torch.get_device_module(kind).manual_seed_all(seed)
+
+
+def seeded(seed: int, device: str) -> torch.Generator:
+    """A generator of a block; global ones are seeded, too, for code that draws from them."""
+    seed_torch(seed, device)
+    return torch.Generator().manual_seed(seed)
 
 
 def check_finite(

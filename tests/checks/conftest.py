@@ -16,3 +16,15 @@ def verdict() -> Callable[[str, Any, str], Verdict]:
         return run_checks(checks)[0]
 
     return of
+
+
+@pytest.fixture
+def fails(verdict: Callable[[str, Any, str], Verdict]) -> Callable[[str, Any, str, str], None]:
+    """That a check fails for a component, and says these words."""
+
+    def of(kind: str, component: Any, claim: str, words: str) -> None:
+        found = verdict(kind, component, claim)
+        assert found.status == "failed", found.detail
+        assert words in found.detail
+
+    return of

@@ -76,12 +76,8 @@ def relabels(task):
         ("relabels", "leaves its inputs as found", "task.train.labels"),
     ],
 )
-def test_a_teacher_with_one_fault_fails_the_check_that_is_for_it(
-    verdict, how, claim, words
-) -> None:
-    found = verdict("teacher", Wrong(how=how), claim)
-    assert found.status == "failed", found.detail
-    assert words in found.detail
+def test_a_teacher_with_one_fault_fails_the_check_that_is_for_it(fails, how, claim, words) -> None:
+    fails("teacher", Wrong(how=how), claim, words)
 
 
 def test_seeding_the_whole_process_is_a_fault_only_if_it_shows(verdict) -> None:

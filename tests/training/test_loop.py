@@ -141,11 +141,12 @@ def descent(recipe: Recipe, total: int) -> list[float]:
     nn.init.zeros_(model.weight)
     seen: list[float] = []
     training = Training(model, recipe, total, "cpu")
-    batches = [(torch.zeros(1, dtype=torch.int64), torch.ones(1, 1))] * total
+    batch = torch.zeros(1, dtype=torch.int64), torch.ones(1, 1)
     descend(
         training,
-        batches,
+        lambda start: (batch for _ in range(start, total)),
         lambda rows, images: model(images).sum(),
+        seed=0,
         after=lambda done: seen.append(model.weight.item()),
     )
     return seen
