@@ -22,7 +22,7 @@ from bench.report.model import (
     Table,
     Value,
 )
-from bench.report.numbers import Board, on_board, scales
+from bench.report.numbers import ROW, Board, on_board, scales
 
 TITLE = "Boards"
 RATE, RANK = Form(".0f", percent=True), Form(".1f")
@@ -42,9 +42,6 @@ class Entry:
         """Rows with a figure: data set, network, labels, IPC and method."""
         at = [self.page.figures.columns.index(c) for c in ROW]
         return len({tuple(row[i] for i in at) for row in self.page.figures.rows})
-
-
-ROW = ("dataset", "architecture", "labels", "ipc", "method")
 
 
 def answers(readme: str) -> dict[str, str]:

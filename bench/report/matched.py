@@ -33,8 +33,9 @@ from bench.report.model import (
     Value,
     Words,
     budget,
+    capital,
 )
-from bench.report.numbers import Board
+from bench.report.numbers import Board, by_figure
 
 Source = Annotated[
     str, Meta(pattern=r"\S", description="text: the article, and which of its tables")
@@ -149,8 +150,7 @@ def _entry(given: Mapping[str, Any], place: str, board: Board) -> Printed:
         _on_axis(name or usual[0], board.attacks if axis == "attack" else usual, f"{place}: {axis}")
         found[axis] = name or usual[0]
     for method, values in entry.rows.items():
-        names = (*board.methods, *board.controls, *board.ceiling)
-        _on_axis(method, names, f"{place}: method")
+        _on_axis(method, board.every_method, f"{place}: method")
         budgets = ("0",) if method in board.ceiling else tuple(map(str, board.ipc))
         for ipc, value in values.items():
             _on_axis(ipc, budgets, f"{place}: ipc of {method}")
@@ -185,13 +185,13 @@ def section(board: Board, printed: tuple[Printed, ...], table: pd.DataFrame) -> 
     blocks: list[Block] = [Paragraph((_stand(tiers),)), RULE]
     for tier, found in tiers.items():
         tables = tuple(_table(board, entry, listed) for entry, listed in found)
-        blocks += (Section(_capital(tier), tables),) if tier else tables
+        blocks += (Section(capital(tier), tables),) if tier else tables
     return (Section(TITLE, tuple(blocks)),)
 
 
 def pairs(printed: Iterable[Printed], table: pd.DataFrame) -> Iterator[tuple[Printed, list[Pair]]]:
     """Each entry, and its values beside those of a frame of `numbers.tidy`."""
-    known = {_place(row): row for row in table.to_dict("records")}
+    known = by_figure(table)
     for entry in printed:
         yield entry, list(_pairs(entry, known))
 
@@ -210,11 +210,6 @@ RULE = Items(
         (Span(OPEN, "strong"), ": not measured yet."),
     )
 )
-
-
-def _place(row: Mapping[Any, Any]) -> tuple[Any, ...]:
-    names = ("dataset", "architecture", "labels", "ipc", "method", "column", "metric")
-    return tuple(row[name] for name in names)
 
 
 def _pairs(entry: Printed, known: Mapping[tuple[Any, ...], Mapping[Any, Any]]) -> Iterator[Pair]:
@@ -237,11 +232,7 @@ def _stand(tiers: Mapping[str, list[tuple[Printed, list[Pair]]]]) -> str:
         if pending := verdicts.count(OPEN):
             said += f" ({pending} open)"
         counts.append(f"{tier}: {said}" if tier else said)
-    return _capital(f"{'; '.join(counts)}.")
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return capital(f"{'; '.join(counts)}.")
 
 
 def _table(board: Board, entry: Printed, pairs: list[Pair]) -> Table:

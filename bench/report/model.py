@@ -35,6 +35,10 @@ def flat(text: str) -> str:
     return re.sub(r"\s+", " ", text)
 
 
+def capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 # ---- cells of tables
 
 

@@ -22,7 +22,6 @@ from msgspec import structs
 from bench.board.matrix import Matrix
 from bench.records.record import Scale
 from bench.records.result import Result, at_step, pack, unpack
-from bench.report.model import PERCENT, PLAIN
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,16 @@ class Board:
             *((0, method) for method in self.ceiling),
         )
 
+    @property
+    def every_method(self) -> tuple[str, ...]:
+        """The methods of all roles."""
+        return (*self.methods, *self.controls, *self.ceiling)
+
+    def heading(self, dataset: str, architecture: str, labels: str) -> str:
+        """A place by name; a denoiser is told a class, so that its labels say nothing."""
+        said = f" · {labels} labels" if self.attacks else ""
+        return f"{dataset} · {architecture}{said}"
+
     def role(self, method: str) -> str:
         """ "method", "control" or "ceiling"."""
         if method in self.ceiling:
@@ -81,8 +90,12 @@ def board_of(matrix: Matrix) -> Board:
 
 
 ROW = ("dataset", "architecture", "labels", "ipc", "method")
+FIGURE = (*ROW, "column", "metric")  # what a figure is of
 COLUMNS = (*ROW, "role", "column", "metric", "mean", "sd", "n", "images", "size", "bytes")
 """Columns of `tidy`, and of `table.csv`."""
+
+row_of = attrgetter(*ROW)
+"""The row of a result."""
 
 
 def on_board(board: Board, records: Iterable[Result]) -> list[Result]:
@@ -254,10 +267,9 @@ def tidy(board: Board, records: Sequence[Result]) -> pd.DataFrame:
     `images` the number of test images, `size` and `bytes` those of the condensed set.
     """
     measured = [record for record in records if record.ok]
-    row = attrgetter(*ROW)
     groups: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
     for record in [*measured, *robust(board, records)]:
-        place = (*row(record), record.column)
+        place = (*row_of(record), record.column)
         for metric in record.metrics:
             if metric in board.metrics:
                 groups[(*place, metric)].append(record)
@@ -266,7 +278,7 @@ def tidy(board: Board, records: Sequence[Result]) -> pd.DataFrame:
         "architecture": board.architectures,
         "labels": board.labels,
         "ipc": (*(ipc for ipc in board.ipc if ipc), 0),
-        "method": (*board.methods, *board.controls, *board.ceiling),
+        "method": board.every_method,
         "metric": board.metrics,
     }
     rows = [_row(board, key, group) for key, group in groups.items()]
@@ -281,7 +293,7 @@ def tidy(board: Board, records: Sequence[Result]) -> pd.DataFrame:
 
 
 def _row(board: Board, key: tuple[Any, ...], group: list[Result]) -> dict[str, Any]:
-    named = dict(zip((*ROW, "column", "metric"), key, strict=True))
+    named = dict(zip(FIGURE, key, strict=True))
     values = [float(record.metrics[named["metric"]]) for record in group]
     n = len(values)
     mean = math.fsum(values) / n
@@ -297,6 +309,7 @@ def _row(board: Board, key: tuple[Any, ...], group: list[Result]) -> dict[str, A
     }
 
 
-def display(value: float, rate: bool) -> str:
-    """A mean as a table prints it: a rate in percent with one decimal, else four digits."""
-    return (PERCENT if rate else PLAIN).shown(value)
+def by_figure(table: pd.DataFrame) -> dict[tuple[Any, ...], dict[Any, Any]]:
+    """The rows of `tidy` by what each is of, as `FIGURE` has it."""
+    keys = table[[*FIGURE]].itertuples(index=False, name=None)
+    return dict(zip(keys, table.to_dict("records"), strict=True))

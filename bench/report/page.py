@@ -161,7 +161,7 @@ def _left_out(faults: Sequence[str]) -> tuple[Block, ...]:
 def _components(board: Board, records: Iterable[Result]) -> tuple[Section, ...]:
     """What the components of the tables are: the first lines of their docstrings."""
     order = {
-        "method": (*board.methods, *board.controls, *board.ceiling),
+        "method": board.every_method,
         "attack": board.attacks,
         "sampler": board.samplers,
         "architecture": board.architectures,

@@ -123,13 +123,12 @@ def missing(folder: Path, board: Board, records: Iterable[Result]) -> list[str]:
 
 
 def _place(board: Board, record: Result) -> tuple[int, ...]:
-    methods = (*board.methods, *board.controls, *board.ceiling)
     return (
         board.datasets.index(record.dataset),
         board.architectures.index(record.architecture),
         board.labels.index(record.labels),
         record.ipc or max(board.ipc, default=0) + 1,
-        methods.index(record.method),
+        board.every_method.index(record.method),
     )
 
 

@@ -104,7 +104,7 @@ def sections(board: Board, records: Sequence[Result], table: pd.DataFrame) -> tu
                 drawn = {c: attacks for c, attacks in heads[place[0]].items() if c in filled}
                 of_place = (cells, found, usual.get(place, {}), odd)
                 one = _Shown(board, metric, scale.get(metric, UNKNOWN), drawn, *of_place)
-                parts.append(Section(_place_heading(board, place), _blocks(one)))
+                parts.append(Section(board.heading(*place), _blocks(one)))
         if parts:
             looked = {u[EVALUATOR + metric] for u in usual.values() if EVALUATOR + metric in u}
             title = _metric_heading(metric, scale.get(metric, UNKNOWN), looked)
@@ -135,12 +135,6 @@ def _metric_heading(metric: str, scale: Scale, looked: Iterable[str]) -> str:
     named = f"{metric}-{' / '.join(sorted(looked))}" if looked else metric
     better = "" if scale.better == "neither" else f" ({scale.better} is better)"
     return f"{named}{unit}{better}"
-
-
-def _place_heading(board: Board, place: Place) -> str:
-    dataset, architecture, labels = place
-    said = f" · {labels} labels" if board.attacks else ""  # a denoiser is told a class
-    return f"{dataset} · {architecture}{said}"
 
 
 # ---- one table

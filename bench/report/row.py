@@ -10,7 +10,6 @@ import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from operator import attrgetter
 from typing import Any
 
 from bench.contract.keys import canonical
@@ -33,22 +32,19 @@ from bench.report.model import (
     Value,
     Words,
 )
-from bench.report.numbers import Board, on_board, on_one_scale, scales, tidy
+from bench.report.numbers import Board, on_board, on_one_scale, row_of, scales, tidy
 from bench.report.relations import flagged
 from bench.tracks import TRACKS
-
-ROW = ("dataset", "architecture", "labels", "ipc", "method")
 
 
 def rows(board: Board, records: Iterable[Result], folder: str, **where: Any) -> tuple[Section, ...]:
     """A section for each row of a board that `where` selects, in the order of its tables.
 
-    `where` has values of `ROW`; `folder` is how commands name the board.
+    `where` has values of `numbers.ROW`; `folder` is how commands name the board.
     """
     shown = flagged(on_one_scale(board, on_board(board, records)))
     chosen = [r for r in shown if all(getattr(r, name) == v for name, v in where.items())]
     budgets = list(board.rows)
-    place = attrgetter(*ROW)
 
     def order(record: Result) -> tuple[int, ...]:
         return (
@@ -58,12 +54,12 @@ def rows(board: Board, records: Iterable[Result], folder: str, **where: Any) -> 
             budgets.index((record.ipc, record.method)),
         )
 
-    groups = groupby(sorted(chosen, key=lambda r: (order(r), r.seed)), place)
+    groups = groupby(sorted(chosen, key=lambda r: (order(r), r.seed)), row_of)
     return tuple(section(board, [*group], folder) for _, group in groups)
 
 
 def section(board: Board, records: Sequence[Result], folder: str) -> Section:
-    """What is known of one row, whose records are given: some, of one place of `ROW`."""
+    """What is known of one row, whose records are given: some, of one place of `numbers.ROW`."""
     one = records[0]
     budget = f"IPC {one.ipc}" if one.ipc else "full set"
     labels = f", {one.labels} labels" if TRACKS[board.track].labels else ""

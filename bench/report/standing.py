@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bench.records.record import Scale
 from bench.records.result import Result, unpack
 from bench.report.consistency import teachers
-from bench.report.numbers import Board, robust
+from bench.report.numbers import FIGURE, Board, robust
 from bench.report.statistics import LEVEL, Difference, Row, all_alike, estimate
 from bench.report.verdicts import verdicts
 
@@ -114,8 +114,7 @@ def standings(board: Board, records: Sequence[Result], scale: Mapping[str, Scale
 def with_standings(table: pd.DataFrame, found: Standings) -> pd.DataFrame:
     """`tidy` with `low` and `high` (95 %), `rank_low` and `rank_high` (its place is between them),
     and `tied` (may it be the best?)."""
-    names = ["dataset", "architecture", "labels", "ipc", "method", "column", "metric"]
-    stand = [found.get(key) for key in table[names].itertuples(index=False, name=None)]
+    stand = [found.get(key) for key in table[[*FIGURE]].itertuples(index=False, name=None)]
     intervals = [one.interval or (np.nan, np.nan) for one in stand]
     return table.assign(
         low=[low for low, _ in intervals],

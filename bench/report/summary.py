@@ -37,7 +37,7 @@ from bench.report.model import (
     Words,
     budget,
 )
-from bench.report.numbers import Board
+from bench.report.numbers import Board, by_figure
 from bench.report.standing import Key, Standing, Standings
 
 ROWS = 72  # of all tables together
@@ -82,9 +82,7 @@ def blocks(
     standings: Standings,
 ) -> tuple[Block, ...]:
     """The blocks of the first screen; none where the main metric has no figure."""
-    names = ["dataset", "architecture", "labels", "ipc", "method", "column", "metric"]
-    keys = table[names].itertuples(index=False, name=None)
-    figures: Figures = dict(zip(keys, table.to_dict("records"), strict=True))
+    figures = by_figure(table)
     metric = board.metrics[0]
     if metric not in scale or not (main := _main(board, figures)):
         return ()
@@ -96,7 +94,7 @@ def blocks(
     count = sum(len(found) for found in groups.values())
     most = max(LEAST, ROWS // max(count, 1))
     parts = [
-        Section(_title(board, place), _blocks(view, place, of_place, most))
+        Section(board.heading(*place), _blocks(view, place, of_place, most))
         for place, of_place in groups.items()
     ]
     return (_winners(view, groups), *parts, _legend(standings))
@@ -154,11 +152,6 @@ def _groups(view: _View, place: Place) -> dict[int, list[str]]:
     return {ipc: [method for _, _, method in sorted(rows)] for ipc, rows in found.items()}
 
 
-def _title(board: Board, place: Place) -> str:
-    dataset, architecture, labels = place
-    return f"{dataset} · {architecture}" + (f" · {labels} labels" if board.attacks else "")
-
-
 # ---- who wins
 
 
@@ -167,7 +160,7 @@ def _winners(view: _View, groups: Mapping[Place, Mapping[int, Sequence[str]]]) -
     return Items(
         tuple(
             (
-                *(Span(_title(view.board, place), "strong"), ": "),
+                *(Span(view.board.heading(*place), "strong"), ": "),
                 *(word for words in _leaders(view, place, of_place) for word in words),
             )
             for place, of_place in groups.items()
