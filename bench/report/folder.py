@@ -11,7 +11,7 @@ from tempfile import TemporaryFile
 from bench.board import networks, sets
 from bench.board.matrix import read as read_matrix
 from bench.contract.errors import BenchError
-from bench.contract.files import own, write_bytes
+from bench.contract.files import own, write_bytes, write_text
 from bench.records.files import read_all, write
 from bench.records.result import Result, merge, with_earlier_figures
 from bench.report import galleries, page, pictures, published
@@ -117,7 +117,8 @@ def stale(board: Path) -> list[str]:
 def write_tables(board: Path) -> list[str]:
     """Write the page and the table that follow from the records of a board; their names."""
     tables = _tables(board)
-    page.write_files(board, tables)
+    for name, text in tables.items():
+        write_text(board / name, text)
     return list(tables)
 
 
