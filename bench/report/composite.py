@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -97,10 +98,10 @@ def rr(clean: Sequence[float], attacked: Sequence[float]) -> float:
     attacks of these. It knows how far apart attacks are, not how strong: one attack gives 0, a
     weak one more raises it. NaN where no attack does anything.
     """
-    before = _mean(_fraction(a, "accuracy on clean images") for a in clean)
+    before = fmean(_fraction(a, "accuracy on clean images") for a in clean)
     after = [_fraction(a, "accuracy under attack") for a in attacked]
     span = before - min(after)
-    return 1 - (before - _mean(after)) / span if span else math.nan
+    return 1 - (before - fmean(after)) / span if span else math.nan
 
 
 def ae(clean: float, attacks: Sequence[float]) -> float:
@@ -110,18 +111,13 @@ def ae(clean: float, attacks: Sequence[float]) -> float:
     NaN where no attack costs anything.
     """
     span = max(attacks) - clean
-    return (_mean(attacks) - clean) / span if span else math.nan
+    return (fmean(attacks) - clean) / span if span else math.nan
 
 
 def crei(rr: float, ae: float, weight: float = WEIGHT) -> float:
     """Comprehensive robustness-efficiency index: w RR + (1 - w) AE (BEARD)."""
     _fraction(weight, "weight")
     return weight * rr + (1 - weight) * ae
-
-
-def _mean(values: Iterable[float]) -> float:
-    found = [*values]
-    return math.fsum(found) / len(found)
 
 
 def _fraction(value: float, name: str) -> float:
@@ -242,7 +238,7 @@ def _beard(
         if r.images and "probe" in r.passes:
             passes = r.passes["probe"]
             costs[r.ipc, r.method, r.column].append((passes.forward + passes.backward) / r.images)
-    cost = {spot: _mean(found) for spot, found in costs.items()}
+    cost = {spot: fmean(found) for spot, found in costs.items()}
     rows: list[tuple[Cell, ...]] = [
         (
             *(budget(row[0]), Name(row[1], board.role(row[1]))),
@@ -268,12 +264,12 @@ def _scores(
     """The figures of a row; its first spot is that of the clean images."""
     clean, *attacked = (means[spot] for spot in spots)
     ratio = rr([clean], attacked)
-    inputs = [Value(one, form=PERCENT) for one in (clean, _mean(attacked), min(attacked))]
+    inputs = [Value(one, form=PERCENT) for one in (clean, fmean(attacked), min(attacked))]
     spent = [cost[spot] for spot in spots[1:] if spot in cost]
     if len(spent) < len(attacked):
         return *inputs, Value(), Value(), _score(ratio), Value(), Value()
     efficiency = ae(cost.get(spots[0], 0.0), spent)
-    passes = [Value(one, form=COUNT) for one in (_mean(spent), max(spent))]
+    passes = [Value(one, form=COUNT) for one in (fmean(spent), max(spent))]
     return *inputs, *passes, *map(_score, (ratio, efficiency, crei(ratio, efficiency)))
 
 

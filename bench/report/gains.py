@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from statistics import fmean
 from typing import Any
 
 from bench.records.record import Scale
@@ -131,7 +132,7 @@ def _gain(
         return None
     ours, theirs = ([float(r.metrics[metric]) for r in side] for side in zip(*common, strict=True))
     differences = [a - b for a, b in zip(ours, theirs, strict=True)]
-    mean = math.fsum(differences) / n
+    mean = fmean(differences)
     squares = math.fsum((d - mean) ** 2 for d in differences)
     dataset, architecture, labels, ipc, column = place
     return Gain(
@@ -141,8 +142,8 @@ def _gain(
         sd=math.sqrt(squares / (n - 1)) if n > 1 else None,
         n=n,
         paired=all(_network(a) == _network(b) for a, b in common),
-        of_method=math.fsum(ours) / n,
-        of_baseline=math.fsum(theirs) / n,
+        of_method=fmean(ours),
+        of_baseline=fmean(theirs),
     )
 
 

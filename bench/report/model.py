@@ -8,7 +8,7 @@ the table's order of reading.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -33,6 +33,11 @@ Words = tuple[str | Span, ...]
 def flat(text: str) -> str:
     """A text in one line."""
     return re.sub(r"\s+", " ", text)
+
+
+def few(names: Sequence[str]) -> str:
+    """The first four names, and how many there are beside them."""
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if names[4:] else "")
 
 
 def capital(text: str) -> str:

@@ -1,7 +1,7 @@
 """Records -> numbers: the mean and spread of every cell over seeds, and robustness per image.
 
-Pure functions, and no torch. Sums are `math.fsum`, which is exact, so that neither the order of
-the records nor the machine can change a digit.
+Pure functions, and no torch. Sums are those of `math.fsum`, which are exact, so that neither the
+order of the records nor the machine can change a digit.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -296,7 +297,7 @@ def _row(board: Board, key: tuple[Any, ...], group: list[Result]) -> dict[str, A
     named = dict(zip(FIGURE, key, strict=True))
     values = [float(record.metrics[named["metric"]]) for record in group]
     n = len(values)
-    mean = math.fsum(values) / n
+    mean = fmean(values)
     squares = math.fsum((value - mean) ** 2 for value in values)
     return named | {
         "role": board.role(named["method"]),
@@ -304,8 +305,8 @@ def _row(board: Board, key: tuple[Any, ...], group: list[Result]) -> dict[str, A
         "sd": math.sqrt(squares / (n - 1)) if n > 1 else math.nan,
         "n": n,
         "images": min(record.images for record in group),
-        "size": round(math.fsum(record.size for record in group) / n),
-        "bytes": round(math.fsum(sum(record.bytes.values()) for record in group) / n),
+        "size": round(fmean(record.size for record in group)),
+        "bytes": round(fmean(sum(record.bytes.values()) for record in group)),
     }
 
 

@@ -98,7 +98,7 @@ def standings(board: Board, records: Sequence[Result], scale: Mapping[str, Scale
         mixed = not all_alike(competing)
         said = verdicts(competing, higher=better == "higher", baseline=board.baseline)
         if group[5] == board.metrics[0]:
-            adjacent += len(said.neighbours)
+            adjacent += said.neighbours
             separable += said.separable
         for name, row in rows.items():
             over = said.over.get(name)

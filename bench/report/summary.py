@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -36,6 +37,7 @@ from bench.report.model import (
     Value,
     Words,
     budget,
+    few,
 )
 from bench.report.numbers import Board, by_figure
 from bench.report.standing import Key, Standing, Standings
@@ -117,11 +119,7 @@ def _hardest(board: Board, dataset: str, main: str, figures: Figures) -> str:
             sums[column].append(row["mean"])
     if not sums:
         return ""
-    return max(sums, key=lambda column: (len(sums[column]), -_mean(sums[column]), column))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
+    return max(sums, key=lambda column: (len(sums[column]), -fmean(sums[column]), column))
 
 
 def _passes(records: Sequence[Result]) -> dict[tuple[str, int, str], float]:
@@ -176,12 +174,8 @@ def _leaders(view: _View, place: Place, groups: Mapping[int, Sequence[str]]) -> 
         tied = [m for m in groups[ipc][1:] if _standing(view, place, ipc, m).leads]
         said = f"IPC {ipc} {first} {view.form.shown(mean)}"
         if tied:
-            said += f" (tied: {', '.join(tied[:4])}{_more(len(tied) - 4)})"
+            said += f" (tied: {few(tied)})"
         yield (said + ("; " if ipc != budgets[-1] else "."),)
-
-
-def _more(count: int) -> str:
-    return f" and {count} more" if count > 0 else ""
 
 
 def _standing(view: _View, place: Place, ipc: int, method: str, column: str = "") -> Standing:
