@@ -154,9 +154,8 @@ def table(found: Iterable[Ranking]) -> model.Table:
     )
     rows: list[tuple[model.Cell, ...]] = []
     for ranking in found:
-        pairs = audit(ranking)
         for column, ranked in ranking.columns.items():
-            of_column = [pair for pair in pairs if pair.column == column]
+            of_column = list(_pairs(ranking, column, ranked))
             tested, separable = _counts(of_column)
             if not tested:
                 continue

@@ -137,9 +137,7 @@ def _difference(value: float, name: str) -> float:
 # ---- the page
 
 
-def sections(
-    board: Board, records: Sequence[Result], table: pd.DataFrame, baseline: str
-) -> tuple[Section, ...]:
+def sections(board: Board, records: Sequence[Result], table: pd.DataFrame) -> tuple[Section, ...]:
     """ "Composite scores", with a table for each place that has the inputs; nothing without any.
 
     `table` is that of `numbers.tidy`, of the same records. The full set is the board's first
@@ -154,16 +152,15 @@ def sections(
         place = (row["dataset"], row["architecture"], row["labels"])
         means[place][row["ipc"], row["method"], row["column"]] = row["mean"]
     over: dict[tuple[Any, ...], list[Gain]] = defaultdict(list)
-    for gain in gains(board, records, baseline):
-        if (gain.column, gain.metric) == (column, metric):
-            over[gain.dataset, gain.architecture, gain.labels].append(gain)
+    for gain in gains(board, records, board.baseline):
+        over[gain.dataset, gain.architecture, gain.labels].append(gain)
     parts: list[Section] = []
     for place in product(board.datasets, board.architectures, board.labels):
         hard = means.get((*place[:2], HARD), {})
         full = next(((0, c, column) for c in board.ceiling if (0, c, column) in hard), None)
         blocks: list[Block] = []
         if full and over[place]:
-            blocks.append(_dd_ranking(board, over[place], hard, full, baseline))
+            blocks.append(_dd_ranking(board, over[place], hard, full))
         probed = [r for r in records if (r.dataset, r.architecture, r.labels) == place and r.ok]
         blocks += _beard(board, probed, means.get(place, {}), column)
         if blocks:
@@ -174,14 +171,10 @@ def sections(
 
 
 def _dd_ranking(
-    board: Board,
-    found: Sequence[Gain],
-    hard: Mapping[Spot, float],
-    full: Spot,
-    baseline: str,
+    board: Board, found: Sequence[Gain], hard: Mapping[Spot, float], full: Spot
 ) -> Table:
     """HLR of students with hard labels, IOR with the labels of the place, and LRS of both."""
-    labels, column = found[0].labels, full[2]
+    labels, column, baseline = found[0].labels, full[2], board.baseline
     by_row = {(gain.ipc, gain.method): gain for gain in found}
     soft = () if labels == HARD else (f"Method, {labels} labels",)
     inputs = (

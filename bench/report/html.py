@@ -38,6 +38,7 @@ from bench.report.model import (
 
 FIGURES, WIDE = "figures.js", 24  # a text of so many characters may take several lines
 TAGS = {"strong": "strong", "emphasis": "em", "code": "code"}
+LEFT = {True: "left", False: None}  # the class of what is aligned to the left
 SAFE = re.compile(r"https?://|#|[^:?#]*([/?#]|$)", re.IGNORECASE)  # links that run nothing
 
 
@@ -88,8 +89,8 @@ def rendered(page: Page, around: Around = Around()) -> str:
     if entries:
         main.append(_contents(entries))
     main.extend([*parts[: len(first)], *notes, *parts[len(first) :]])
-    skip = element("a", "Skip to the results", href=f"#{entries[0][0] if entries else 'main'}")
-    skip.set("class", "skip")
+    to = f"#{entries[0][0] if entries else 'main'}"
+    skip = element("a", "Skip to the results", href=to, class_="skip")
     body = element("body", skip, *([element("header", *up)] if up else []), main)
     return _document(_head(page.title, around), body)
 
@@ -120,9 +121,13 @@ def plot_file(plot: Plot) -> str:
     return f"plot-{hashlib.sha256(text.encode()).hexdigest()[:12]}.svg"
 
 
-def element(tag: str, *children: str | Element, **attributes: str) -> Element:
-    """An element with texts and elements in it, in order."""
-    made = Element(tag, attributes)
+def element(tag: str, *children: str | Element, **attributes: str | None) -> Element:
+    """An element with texts and elements in it, in order; an attribute that is None is none.
+
+    `class_` is the attribute "class", and `aria_label` is "aria-label".
+    """
+    named = {name.rstrip("_").replace("_", "-"): v for name, v in attributes.items()}
+    made = Element(tag, {name: value for name, value in named.items() if value is not None})
     for child in children:
         if isinstance(child, Element):
             made.append(child)
@@ -135,11 +140,6 @@ def element(tag: str, *children: str | Element, **attributes: str) -> Element:
 
 def _finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _classed(name: str, made: Element) -> Element:
-    made.set("class", name)
-    return made
 
 
 def _document(head: Element, body: Element) -> str:
@@ -165,18 +165,18 @@ def _head(title: str, around: Around) -> Element:
 
 def _contents(entries: list[tuple[str, str]]) -> Element:
     links = (element("li", element("a", title, href=f"#{name}")) for name, title in entries)
-    made = element("nav", element("h2", "Contents"), element("ul", *links))
-    made.set("aria-label", "Contents")
-    return made
+    return element("nav", element("h2", "Contents"), element("ul", *links), aria_label="Contents")
 
 
 def _all_figures(around: Around) -> Element:
     """The place of the long table, which a script fills when it is unfolded."""
     said = "This table needs JavaScript; table.csv beside the board's records holds the same."
-    place = element("div", element("noscript", element("p", said)))
-    place.set("id", "figures-table")
-    place.set("data-source", FIGURES)
-    place.set("aria-live", "polite")
+    place = element(
+        *("div", element("noscript", element("p", said))),
+        id="figures-table",
+        data_source=FIGURES,
+        aria_live="polite",
+    )
     summary = element("summary", element("h2", "All figures"))
     return element("section", element("details", summary, place), id="figures")
 
@@ -207,15 +207,13 @@ class _Writer:
             case Items(items):
                 yield element("ul", *(element("li", *_words(words)) for words in items))
             case Code(text):
-                code = element("pre", element("code", text))
-                code.set("tabindex", "0")
-                yield code
+                yield element("pre", element("code", text), tabindex="0")
             case Picture(file, instead, caption):
                 image = element("img", src=_link(file), alt=flat(instead), loading="lazy")
                 yield _figure(image, caption or (instead,), folded=True)
             case Plot(_, instead, caption) if self.around.drawn:
-                image = element("img", src=plot_file(block), alt=flat(instead))
-                yield _figure(_classed("plot", image), caption)
+                image = element("img", src=plot_file(block), alt=flat(instead), class_="plot")
+                yield _figure(image, caption)
             case Plot(_, instead, caption):
                 lacks = " (not drawn here: install condensation-bench[pages] to build plots)"
                 yield _figure(element("p", flat(instead), lacks), caption)
@@ -227,19 +225,19 @@ class _Writer:
         lines = [piece for words in table.caption for piece in (*_words(words), element("br"))][:-1]
         caption = element("caption", *lines)
         if not lines:
-            caption = _classed("hidden", element("caption", title))
+            caption = element("caption", title, class_="hidden")
 
         def marked(made: Element, texts: tuple[str, ...]) -> Element:
             for text in texts:
-                link = element("a", str(notes[text]), href=f"#{name}-{notes[text]}")
-                link.set("aria-label", f"Note {notes[text]}")
+                n = notes[text]
+                link = element("a", str(n), href=f"#{name}-{n}", aria_label=f"Note {n}")
                 made.append(element("sup", link))
             return made
 
-        heads = []
-        for column in table.columns:
-            made = marked(element("th", flat(column.name), scope="col"), column.notes)
-            heads.append(_classed("left", made) if column.left else made)
+        heads = [
+            marked(element("th", flat(c.name), scope="col", class_=LEFT[c.left]), c.notes)
+            for c in table.columns
+        ]
         rows = [
             element("tr", *(marked(_cell(c, x), x.notes) for c, x in pairs))
             for pairs in (zip(table.columns, row, strict=True) for row in table.rows)
@@ -247,14 +245,14 @@ class _Writer:
         made = element(
             *("table", caption, element("thead", element("tr", *heads))),
             element("tbody", *rows),
+            data_sortable="",
         )
-        made.set("data-sortable", "")
-        box = _classed("scroll", element("div", made, role="region", tabindex="0"))
-        box.set("aria-label", " ".join("".join(caption.itertext()).split()) or title)
-        yield box
+        label = " ".join("".join(caption.itertext()).split()) or title
+        of_box = {"role": "region", "tabindex": "0", "class_": "scroll", "aria_label": label}
+        yield element("div", made, **of_box)
         if notes:
             items = (element("li", flat(t), id=f"{name}-{n}") for t, n in notes.items())
-            yield _classed("notes", element("ol", *items))
+            yield element("ol", *items, class_="notes")
 
 
 def _figure(shown: Element, caption: Words, folded: bool = False) -> Element:
@@ -275,12 +273,13 @@ def _cell(column: Column, cell: Cell) -> Element:
             shown = element("em", text)
         case Name(url=url) if url:
             shown = element("a", text, href=_link(url))
-    made = element("th", shown, scope="row") if column.key else element("td", shown)
-    if not column.left:
-        made.set("data-order", _order(cell))
-    wide = isinstance(cell, Name) and len(text) > WIDE
-    kind = " ".join((["left"] if column.left else []) + (["wide"] if wide else []))
-    return _classed(kind, made) if kind else made
+    wide = "wide" if isinstance(cell, Name) and len(text) > WIDE else None
+    return element(
+        *("th" if column.key else "td", shown),
+        scope="row" if column.key else None,
+        data_order=None if column.left else _order(cell),
+        class_=" ".join(filter(None, (LEFT[column.left], wide))) or None,
+    )
 
 
 def _order(cell: Cell) -> str:

@@ -68,8 +68,8 @@ def build(
         ),
         (*matched.section(board, in_print.values, table), *measured),
         (
-            *gains.sections(board, shown, board.baseline),
-            *composite.sections(board, shown, table, board.baseline),
+            *gains.sections(board, shown),
+            *composite.sections(board, shown, table),
             *published.sections(in_print.tables),
             *costs.sections(board, shown),
             *pictures.sections(board, shown),
