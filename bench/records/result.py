@@ -91,12 +91,7 @@ class Result(Struct, frozen=True, kw_only=True):
     @property
     def coordinate(self) -> tuple[str | int, ...]:
         """Which cell this is: the values of `COORDINATES`."""
-        where: tuple[str | int, ...]
-        if self.sampler:
-            where = (self.architecture, self.sampler, self.step, self.seed)
-        else:
-            where = (self.architecture, self.attack, self.seed)
-        return (self.dataset, self.method, self.ipc, self.labels, *where)
+        return tuple(getattr(self, name) for name in COORDINATES[self.track])
 
     @property
     def column(self) -> str:

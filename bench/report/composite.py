@@ -22,6 +22,7 @@ from bench.records.result import Result
 from bench.report.gains import HARD, Gain, gains, natural
 from bench.report.model import (
     COUNT,
+    KEYS,
     PERCENT,
     Block,
     Cell,
@@ -39,7 +40,6 @@ from bench.report.numbers import Board, ball, scales
 CONDENSED = "accuracy on the condensed set"
 WEIGHT = 0.5  # what both papers use of every weight
 SCORE, POINTS = Form(".3f"), Form("+.1f", percent=True)
-KEYS = (Column("IPC", key=True, merged=True), Column("Method", key=True, left=True))
 Spot = tuple[int, str, str]  # IPC, method, column
 
 # ---- DD-Ranking

@@ -18,6 +18,7 @@ from typing import Any
 from bench.records.record import Scale
 from bench.records.result import Result
 from bench.report.model import (
+    KEYS,
     Cell,
     Column,
     Form,
@@ -186,7 +187,7 @@ def _table(
     """Rows that have a gain in some regime; `found` is None where nothing is there to compare."""
     baseline = board.baseline
     heads = (
-        *(Column("IPC", key=True, merged=True), Column("Method", key=True, left=True)),
+        *KEYS,
         *(Column(f"{labels} labels: gain over {baseline}") for labels in regimes),
     )
     rows: list[tuple[Cell, ...]] = []

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from xml.etree.ElementTree import Element, tostring
 
 from bench.report.model import (
@@ -22,6 +22,7 @@ from bench.report.model import (
     Frame,
     Items,
     Name,
+    Names,
     Page,
     Paragraph,
     Passes,
@@ -51,26 +52,9 @@ class Around:
     drawn: bool = False
 
 
-@dataclass
-class _Ids:
-    """Names of parts of one page: each is given once."""
-
-    given: set[str] = field(default_factory=set)
-
-    def fresh(self, title: str) -> str:
-        slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "part"
-        name, number = slug, 1
-        while name in self.given:
-            number += 1
-            name = f"{slug}-{number}"
-        self.given.add(name)
-        return name
-
-
 def rendered(page: Page, around: Around = Around()) -> str:
     """A whole page as a document."""
-    ids = _Ids({"main", "figures"})
-    writer = _Writer(ids, around)
+    writer = _Writer(Names("main", "figures"), around)
     opening, first, after = _around_first(page)
     later = (*page.results, *page.rest)
     parts = [
@@ -185,14 +169,14 @@ def _all_figures(around: Around) -> Element:
 class _Writer:
     """Blocks as elements of one page, whose ids it gives."""
 
-    ids: _Ids
+    ids: Names
     around: Around
 
     def section(self, section: Section, level: int, folded: bool = False) -> Element:
         title = flat(section.title)
         heading = element(f"h{min(level, 6)}", title)
         inner = [p for block in section.blocks for p in self.block(block, level + 1, title)]
-        name = self.ids.fresh(title)
+        name = self.ids.fresh(title, "part")
         if not folded:
             return element("section", heading, *inner, id=name)
         details = element("details", element("summary", heading), *inner)
@@ -221,7 +205,7 @@ class _Writer:
                 yield from self.table(block, title)
 
     def table(self, table: Table, title: str) -> Iterator[Element]:
-        notes, name = table.footnotes, self.ids.fresh("table")
+        notes, name = table.footnotes, self.ids.fresh("table", "part")
         lines = [piece for words in table.caption for piece in (*_words(words), element("br"))][:-1]
         caption = element("caption", *lines)
         if not lines:

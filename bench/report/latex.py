@@ -14,6 +14,7 @@ from bench.report import matched
 from bench.report.model import (
     Cell,
     Name,
+    Names,
     Page,
     Section,
     Span,
@@ -76,10 +77,10 @@ ACCENTS = dict(
 def rendered(page: Page) -> str:
     """All main tables of a page, each with a caption, its footnotes and a label of its own."""
     found = list(_main(page))
-    labels = _labels(f"{page.title} {place}" for _, place, _ in found)
+    labels = Names()
     drawn = (
-        _environment(page.title, metric, place, table, label)
-        for (metric, place, table), label in zip(found, labels, strict=True)
+        _environment(page.title, *one, f"tab:{labels.fresh(f'{page.title} {one[1]}', 'table')}")
+        for one in found
     )
     return "\n".join((HEAD, *drawn) if found else (HEAD, "% No table yet."))
 
@@ -121,17 +122,6 @@ def _main(page: Page) -> Iterator[tuple[str, str, Table]]:
             for block in place.blocks:
                 if isinstance(block, Table):
                     yield measured[0].title, place.title, block
-
-
-def _labels(titles: Iterable[str]) -> list[str]:
-    """A label for each title; of equal ones, the second has a number."""
-    seen: dict[str, int] = {}
-    labels = []
-    for title in titles:
-        slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "table"
-        seen[slug] = seen.get(slug, 0) + 1
-        labels.append(f"tab:{slug}" + (f"-{seen[slug]}" if seen[slug] > 1 else ""))
-    return labels
 
 
 def _environment(title: str, metric: str, place: str, table: Table, label: str) -> str:

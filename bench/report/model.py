@@ -44,6 +44,23 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+class Names:
+    """Names of parts of one document, from their titles: each is given once."""
+
+    def __init__(self, *given: str) -> None:
+        self.given = {*given}
+
+    def fresh(self, title: str, instead: str) -> str:
+        """That of a title, or `instead` where it has no letter; the second has a number."""
+        name = slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or instead
+        number = 1
+        while name in self.given:
+            number += 1
+            name = f"{slug}-{number}"
+        self.given.add(name)
+        return name
+
+
 # ---- cells of tables
 
 
@@ -132,6 +149,11 @@ def budget(ipc: int) -> Cell:
     return Value(ipc, form=Form(".0f")) if ipc else Name("full set")
 
 
+def budget_named(ipc: int) -> str:
+    """A row's images per class in a sentence."""
+    return f"IPC {ipc}" if ipc else "full set"
+
+
 # ---- tables
 
 
@@ -142,6 +164,9 @@ class Column:
     left: bool = False  # aligned to the left
     merged: bool = False  # what is as in the row above is not repeated
     notes: tuple[str, ...] = ()
+
+
+KEYS = (Column("IPC", key=True, merged=True), Column("Method", key=True, left=True))
 
 
 @dataclass(frozen=True)

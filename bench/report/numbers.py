@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter
@@ -261,6 +261,22 @@ def columns(board: Board, records: Iterable[Result]) -> dict[str, dict[str, tupl
     }
 
 
+def place_in(board: Board) -> Callable[[Iterable[Any]], tuple[int, ...]]:
+    """What says where a row, given by the values of `ROW`, stands in the tables of a board."""
+    rows = {row: number for number, row in enumerate(board.rows)}
+
+    def place(row: Iterable[Any]) -> tuple[int, ...]:
+        dataset, architecture, labels, ipc, method = row
+        return (
+            board.datasets.index(dataset),
+            board.architectures.index(architecture),
+            board.labels.index(labels),
+            rows[ipc, method],
+        )
+
+    return place
+
+
 def tidy(board: Board, records: Sequence[Result]) -> pd.DataFrame:
     """One row for every cell, column and metric, with mean and sample standard deviation.
 
@@ -274,19 +290,13 @@ def tidy(board: Board, records: Sequence[Result]) -> pd.DataFrame:
         for metric in record.metrics:
             if metric in board.metrics:
                 groups[(*place, metric)].append(record)
-    order = {
-        "dataset": board.datasets,
-        "architecture": board.architectures,
-        "labels": board.labels,
-        "ipc": (*(ipc for ipc in board.ipc if ipc), 0),
-        "method": board.every_method,
-        "metric": board.metrics,
-    }
     rows = [_row(board, key, group) for key, group in groups.items()]
     positions = {name: list(found) for name, found in columns(board, measured).items()}
+    at = place_in(board)
     rows.sort(
         key=lambda row: (
-            *(values.index(row[axis]) for axis, values in order.items()),
+            *at(row[axis] for axis in ROW),
+            board.metrics.index(row["metric"]),
             positions[row["dataset"]].index(row["column"]),
         )
     )

@@ -29,7 +29,7 @@ from bench.report.charts import (
     plot,
     points,
 )
-from bench.report.model import Plot, Section, capital
+from bench.report.model import Plot, Section, budget_named, capital
 from bench.report.numbers import ROW, Board, ball, row_of, scales
 
 LINES = 20  # in one chart, at most
@@ -192,7 +192,7 @@ def against_radius(shown: _Figures, records: Iterable[Result]) -> Plot | None:
         radius = 0.0 if row["column"] == shown.column else radius
         if radius is None:
             continue
-        place = f"{row['place']}, " + (f"IPC {row['ipc']}" if row["ipc"] else "full set")
+        place = f"{row['place']}, {budget_named(row['ipc'])}"
         key = (place, row["method"], radius)
         if key not in lowest or row["mean"] < lowest[key]["mean"]:
             lowest[key] = {**row, "place": place, "radius": radius}
@@ -273,7 +273,7 @@ def published(entry: matched.Printed, pairs: Sequence[matched.Pair]) -> Plot | N
         return None
     rows: list[Row] = []
     for pair in found:
-        row = f"{pair.method}, " + (f"IPC {pair.ipc}" if pair.ipc else "full set")
+        row = f"{pair.method}, {budget_named(pair.ipc)}"
         said = f"{100 * pair.difference:+.1f}"
         both = {"published": pair.printed[0], "measured": pair.mean}
         top = max(both.values())

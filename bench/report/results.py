@@ -29,6 +29,7 @@ from bench.report.consistency import (
 )
 from bench.report.model import (
     COUNT,
+    KEYS,
     PERCENT,
     PLAIN,
     Block,
@@ -40,6 +41,7 @@ from bench.report.model import (
     Table,
     Value,
     budget,
+    budget_named,
 )
 from bench.report.numbers import Board, ball, columns, scales
 
@@ -145,10 +147,7 @@ def _blocks(shown: _Shown) -> tuple[Block, ...]:
     present = {(ipc, method) for ipc, method, _ in shown.found}
     rows = tuple(_row(shown, *row) for row in shown.board.rows if row in present)
     heads = (
-        Column("IPC", key=True, merged=True),
-        Column("Method", key=True, left=True),
-        Column("Images"),
-        Column("Bytes"),
+        *(*KEYS, Column("Images"), Column("Bytes")),
         *(_column(shown, *head) for head in shown.heads.items()),
     )
     table = Table(heads, rows, ((_caption(shown),),))
@@ -162,8 +161,7 @@ def _not_run(rows: Iterable[tuple[int, str]]) -> Paragraph:
     missing: dict[int, list[str]] = defaultdict(list)
     for ipc, method in rows:
         missing[ipc].append(method)
-    budgets = {ipc: f"IPC {ipc}" if ipc else "full set" for ipc in missing}
-    said = "; ".join(f"{budgets[ipc]}: {', '.join(names)}" for ipc, names in missing.items())
+    said = "; ".join(f"{budget_named(ipc)}: {', '.join(found)}" for ipc, found in missing.items())
     return Paragraph((f"Not run yet: {said}.",))
 
 

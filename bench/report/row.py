@@ -31,8 +31,9 @@ from bench.report.model import (
     Table,
     Value,
     Words,
+    budget_named,
 )
-from bench.report.numbers import Board, on_board, on_one_scale, row_of, scales, tidy
+from bench.report.numbers import Board, on_board, on_one_scale, place_in, row_of, scales, tidy
 from bench.report.relations import flagged
 from bench.tracks import TRACKS
 
@@ -44,26 +45,16 @@ def rows(board: Board, records: Iterable[Result], folder: str, **where: Any) -> 
     """
     shown = flagged(on_one_scale(board, on_board(board, records)))
     chosen = [r for r in shown if all(getattr(r, name) == v for name, v in where.items())]
-    budgets = list(board.rows)
-
-    def order(record: Result) -> tuple[int, ...]:
-        return (
-            board.datasets.index(record.dataset),
-            board.architectures.index(record.architecture),
-            board.labels.index(record.labels),
-            budgets.index((record.ipc, record.method)),
-        )
-
-    groups = groupby(sorted(chosen, key=lambda r: (order(r), r.seed)), row_of)
+    place = place_in(board)
+    groups = groupby(sorted(chosen, key=lambda r: (place(row_of(r)), r.seed)), row_of)
     return tuple(section(board, [*group], folder) for _, group in groups)
 
 
 def section(board: Board, records: Sequence[Result], folder: str) -> Section:
     """What is known of one row, whose records are given: some, of one place of `numbers.ROW`."""
     one = records[0]
-    budget = f"IPC {one.ipc}" if one.ipc else "full set"
     labels = f", {one.labels} labels" if TRACKS[board.track].labels else ""
-    title = f"{one.method}, {budget}: {one.dataset}, {one.architecture}{labels}"
+    title = f"{one.method}, {budget_named(one.ipc)}: {one.dataset}, {one.architecture}{labels}"
     about = [*dict.fromkeys(r.about["method"] for r in records if r.about.get("method"))]
     facts = tuple((Span(name, "strong"), f": {said}") for name, said in _facts(board, records))
     return Section(

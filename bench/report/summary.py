@@ -22,6 +22,7 @@ from bench.records.record import Scale
 from bench.records.result import Result
 from bench.report.model import (
     COUNT,
+    KEYS,
     PERCENT,
     PLAIN,
     Block,
@@ -37,6 +38,7 @@ from bench.report.model import (
     Value,
     Words,
     budget,
+    budget_named,
     few,
 )
 from bench.report.numbers import Board, by_figure
@@ -194,9 +196,7 @@ def _blocks(
     baseline = board.baseline
     percent = ", %" if view.scale.rate else ""
     heads = (
-        Column("IPC", key=True, merged=True),
-        Column("Method", key=True, left=True),
-        Column("Rank"),
+        *(*KEYS, Column("Rank")),
         Column(f"{view.metric}, {view.main}{percent}"),
         *([Column(f"Over {baseline}")] if baseline else []),
         *([Column(f"{hard}{percent}")] if hard else []),
@@ -206,9 +206,7 @@ def _blocks(
         _row(view, place, ipc, method) for ipc, methods in shown.items() for method in methods
     )
     left = {ipc: len(methods) - len(shown[ipc]) for ipc, methods in groups.items()}
-    said = "; ".join(
-        f"{'IPC ' + str(ipc) if ipc else 'full set'}: {n}" for ipc, n in left.items() if n
-    )
+    said = "; ".join(f"{budget_named(ipc)}: {n}" for ipc, n in left.items() if n)
     table = Table(heads, rows)
     return (table, Paragraph((f"Further rows, below these: {said}.",))) if said else (table,)
 
