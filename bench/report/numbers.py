@@ -261,6 +261,16 @@ def columns(board: Board, records: Iterable[Result]) -> dict[str, dict[str, tupl
     }
 
 
+def behind_figures(board: Board, records: Sequence[Result]) -> dict[tuple[Any, ...], list[Result]]:
+    """The results behind each figure, also behind the robust ones, by what it is of: `FIGURE`."""
+    found: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
+    for record in [*(r for r in records if r.ok), *robust(board, records)]:
+        for metric in record.metrics:
+            if metric in board.metrics:
+                found[(*row_of(record), record.column, metric)].append(record)
+    return found
+
+
 def place_in(board: Board) -> Callable[[Iterable[Any]], tuple[int, ...]]:
     """What says where a row, given by the values of `ROW`, stands in the tables of a board."""
     rows = {row: number for number, row in enumerate(board.rows)}
@@ -283,15 +293,8 @@ def tidy(board: Board, records: Sequence[Result]) -> pd.DataFrame:
     `column` is an attack or a robust ball, `n` the number of seeds (`sd` is empty for one),
     `images` the number of test images, `size` and `bytes` those of the condensed set.
     """
-    measured = [record for record in records if record.ok]
-    groups: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
-    for record in [*measured, *robust(board, records)]:
-        place = (*row_of(record), record.column)
-        for metric in record.metrics:
-            if metric in board.metrics:
-                groups[(*place, metric)].append(record)
-    rows = [_row(board, key, group) for key, group in groups.items()]
-    positions = {name: list(found) for name, found in columns(board, measured).items()}
+    rows = [_row(board, key, group) for key, group in behind_figures(board, records).items()]
+    positions = {name: list(found) for name, found in columns(board, records).items()}
     at = place_in(board)
     rows.sort(
         key=lambda row: (
