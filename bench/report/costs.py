@@ -40,9 +40,9 @@ def sections(board: Board, records: Iterable[Result]) -> tuple[Section, ...]:
 def _sets(board: Board, records: Sequence[Result]) -> Table:
     """Rows of methods: teacher, condensation, and students by network and labels."""
     students = list(dict.fromkeys((r.architecture, r.labels) for r in records))
-    scored = any("scorer" in r.passes for r in records)
-    names = ["Teacher", *(["Scorer"] if scored else []), "Condensation"]
-    names += [
+    scorer = {"Scorer": "scorer"} if any("scorer" in r.passes for r in records) else {}
+    roles = {"Teacher": "teacher", **scorer, "Condensation": "set"}
+    names = [
         f"Student {architecture}" + (f", {labels} labels" if board.attacks else "")
         for architecture, labels in students
     ]
@@ -52,16 +52,15 @@ def _sets(board: Board, records: Sequence[Result]) -> Table:
         group = [r for r in records if (r.ipc, r.method) == (ipc, method) and not r.step]
         if not group:
             continue
-        roles = ("teacher", *(["scorer"] if scored else []), "set")
         trained = (
             mean([r for r in group if (r.architecture, r.labels) == one], "student")
             for one in students
         )
-        made = (mean(group, role) for role in roles)
+        made = (mean(group, role) for role in roles.values())
         spent = (one or Value() for one in (*made, *trained))
         rows.append((budget(ipc), Name(method), *spent))
     keys = (Column("IPC", key=True), Column("Method", key=True, left=True))
-    return Table((*keys, *map(Column, names)), tuple(rows))
+    return Table((*keys, *map(Column, (*roles, *names))), tuple(rows))
 
 
 def _attacks(board: Board, records: Sequence[Result]) -> Table:

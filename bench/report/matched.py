@@ -236,8 +236,7 @@ def _stand(tiers: Mapping[str, list[tuple[Printed, list[Pair]]]]) -> str:
 
 
 def _table(board: Board, entry: Printed, pairs: list[Pair]) -> Table:
-    decimals = f".{max([1, *(decimals_of(v) for pair in pairs for v in pair.printed)])}f"
-    form = Form(decimals, decimals, percent=True)
+    form = as_printed(number for pair in pairs for number in pair.printed)
     heads = (
         Column("Method", key=True, left=True, merged=True),
         Column("IPC", key=True),
@@ -282,7 +281,8 @@ def _caption(entry: Printed, pairs: list[Pair]) -> Iterator[Words]:
         yield (entry.note,)
 
 
-def decimals_of(fraction: float) -> int:
-    """How many decimals a rate is printed with, in percent: 0.2387 has two."""
-    percent = f"{100 * fraction:.4f}".rstrip("0")
-    return len(percent.partition(".")[2])
+def as_printed(rates: Iterable[float]) -> Form:
+    """In percent, with as many decimals as the rates are printed with: 0.2387 has two."""
+    decimals = [len(f"{100 * rate:.4f}".rstrip("0").partition(".")[2]) for rate in rates]
+    form = f".{max([1, *decimals])}f"
+    return Form(form, form, percent=True)

@@ -43,7 +43,7 @@ from bench.report.model import (
     budget,
     budget_named,
 )
-from bench.report.numbers import Board, ball, columns, scales
+from bench.report.numbers import Board, ball, by_figure, columns, row_of, scales
 
 UNKNOWN = Scale(better="neither")  # of a metric without a figure
 Place = tuple[str, str, str]  # data set, architecture, labels
@@ -59,21 +59,25 @@ class _Shown:
     scale: Scale
     heads: Mapping[str, tuple[str, ...]]  # columns and their attacks, several in a robust one
     cells: Mapping[Spot, Any]  # rows of `tidy`
-    found: Mapping[Spot, Sequence[Result]]  # the records, also those that declined
+    records: Sequence[Result]  # also those that declined
     usual: Mapping[str, Any]  # what the records share
     odd: Mapping[int, Mapping[str, Any]]  # where they do not, by `id`
 
-    @property
-    def records(self) -> list[Result]:
-        return [record for group in self.found.values() for record in group]
+    @cached_property
+    def found(self) -> Mapping[Spot, Sequence[Result]]:
+        """The records of each cell."""
+        found: dict[Spot, list[Result]] = defaultdict(list)
+        for record in self.records:
+            found[record.ipc, record.method, record.column].append(record)
+        return dict(found)
 
     @cached_property
     def settings(self) -> dict[str, set[str]]:
         """The settings of each attack or sampler that ran; several where cells differ."""
         settings: dict[str, set[str]] = {column: set() for column in self.board.columns}
-        for (_, _, column), group in self.found.items():
-            ran = (record for record in group if record.ok)
-            settings[column] |= {_attack(r) for r in ran if not {*OF_COLUMN}.isdisjoint(r.about)}
+        for record in self.records:
+            if record.ok and record.about.keys() & {*OF_COLUMN}:
+                settings[record.column].add(_attack(record))
         return settings
 
 
@@ -84,51 +88,33 @@ def sections(board: Board, records: Sequence[Result], table: pd.DataFrame) -> tu
     """
     scale = scales(board, records)
     measured: dict[tuple[str, ...], dict[Spot, Any]] = defaultdict(dict)
-    for row in table.to_dict("records"):
-        place = (row["dataset"], row["architecture"], row["labels"])
-        measured[row["metric"], *place][row["ipc"], row["method"], row["column"]] = row
-    evidence = _by_place(records)
-    heads = columns(board, records)
-    usual = {place: typical(_sound(found)) for place, found in evidence.items()}
-    odd = {
-        id(record): unusual(record, usual[place])
-        for place, found in evidence.items()
-        for record in _sound(found)
-    }
-    shown = []
+    for (*place, ipc, method, column, metric), row in by_figure(table).items():
+        measured[metric, *place][ipc, method, column] = row
+    evidence: dict[Place, list[Result]] = defaultdict(list)
+    for record in records:
+        evidence[row_of(record)[:3]].append(record)
+    usual: dict[Place, Mapping[str, Any]] = {}
+    odd: dict[int, Mapping[str, Any]] = {}
+    for at, found in evidence.items():
+        usual[at] = typical(record for record in found if record.ok)
+        odd |= {id(record): unusual(record, usual[at]) for record in found if record.ok}
+    heads, shown = columns(board, records), []
     for metric in board.metrics:
         parts = []
-        for place in product(board.datasets, board.architectures, board.labels):
-            cells, found = measured.get((metric, *place), {}), evidence.get(place, {})
-            asked = metric == board.metrics[0] or _declined(found, metric)
+        for at in product(board.datasets, board.architectures, board.labels):
+            cells, found = measured.get((metric, *at), {}), evidence.get(at, [])
+            asked = metric == board.metrics[0] or any(metric in r.refused for r in found)
             if cells or (found and asked):
                 filled = {*board.columns, *(column for _, _, column in cells)}
-                drawn = {c: attacks for c, attacks in heads[place[0]].items() if c in filled}
-                of_place = (cells, found, usual.get(place, {}), odd)
+                drawn = {c: attacks for c, attacks in heads[at[0]].items() if c in filled}
+                of_place = (cells, found, usual.get(at, {}), odd)
                 one = _Shown(board, metric, scale.get(metric, UNKNOWN), drawn, *of_place)
-                parts.append(Section(board.heading(*place), _blocks(one)))
+                parts.append(Section(board.heading(*at), _blocks(one)))
         if parts:
             looked = {u[EVALUATOR + metric] for u in usual.values() if EVALUATOR + metric in u}
             title = _metric_heading(metric, scale.get(metric, UNKNOWN), looked)
             shown.append(Section(title, tuple(parts)))
     return tuple(shown)
-
-
-def _by_place(records: Iterable[Result]) -> dict[Place, dict[Spot, list[Result]]]:
-    found: dict[Place, dict[Spot, list[Result]]] = {}
-    for record in records:
-        place = (record.dataset, record.architecture, record.labels)
-        spot = (record.ipc, record.method, record.column)
-        found.setdefault(place, defaultdict(list))[spot].append(record)
-    return found
-
-
-def _declined(found: Mapping[Spot, Sequence[Result]], metric: str) -> bool:
-    return any(metric in r.refused for group in found.values() for r in group)
-
-
-def _sound(found: Mapping[Spot, Sequence[Result]]) -> list[Result]:
-    return [r for group in found.values() for r in group if r.ok]
 
 
 def _metric_heading(metric: str, scale: Scale, looked: Iterable[str]) -> str:
@@ -195,7 +181,9 @@ def _row(shown: _Shown, ipc: int, method: str) -> tuple[Cell, ...]:
     spots = [(ipc, method, column) for column in shown.heads]
     records = [record for spot in spots for record in shown.found.get(spot, ())]
     weighed = next((shown.cells[spot] for spot in spots if spot in shown.cells), None)
-    settings = (", ".join(_settings(record.parameters, _of_method(record))) for record in records)
+    # all kinds of parameters but those of columns and captions
+    kinds = sorted({kind for r in records for kind in r.parameters} - {*OF_COLUMN, *OF_TABLE})
+    settings = (", ".join(_settings(record.parameters, kinds)) for record in records)
     partial = (f"partial data: {r.data['partial']}" for r in records if "partial" in r.data)
     notes = _distinct([*settings, *partial])
     return (
@@ -272,12 +260,6 @@ def _attack(record: Result) -> str:
     where = ball(record)  # says what its eps is
     settings = _settings(record.parameters, OF_COLUMN, without="eps" if where else "")
     return "; ".join(filter(None, (where, ", ".join(settings))))
-
-
-def _of_method(record: Result) -> list[str]:
-    """The kinds of parameters that belong to a row: all but those of columns and captions."""
-    others = ("attack", "sampler", *OF_TABLE)
-    return [kind for kind in sorted(record.parameters) if kind not in others]
 
 
 def _settings(parameters: Mapping[str, Any], kinds: Iterable[str], without: str = "") -> list[str]:
