@@ -34,7 +34,7 @@ from bench.report.model import (
     Value,
     Words,
     flat,
-    text_of,
+    piece_of,
 )
 
 FIGURES, WIDE = "figures.js", 24  # a text of so many characters may take several lines
@@ -65,7 +65,7 @@ def rendered(page: Page, around: Around = Around()) -> str:
     titles = [flat(section.title) for section in (*first, *later)]
     entries = list(zip((part.get("id", "") for part in parts), titles, strict=True))
     if page.figures.rows:
-        parts.append(_all_figures(around))
+        parts.append(_all_figures())
         entries.append(("figures", "All figures"))
     intro = [piece for block in opening for piece in writer.block(block, 2, page.title)]
     up = [element("p", element("a", "All boards", href=around.up))] if around.up else []
@@ -76,7 +76,8 @@ def rendered(page: Page, around: Around = Around()) -> str:
     to = f"#{entries[0][0] if entries else 'main'}"
     skip = element("a", "Skip to the results", href=to, class_="skip")
     body = element("body", skip, *([element("header", *up)] if up else []), main)
-    return _document(_head(page.title, around), body)
+    html = element("html", _head(page.title, around), body, lang="en")
+    return "<!DOCTYPE html>\n" + tostring(html, encoding="unicode", method="html") + "\n"
 
 
 def _around_first(page: Page) -> tuple[list[Block], list[Section], list[Block]]:
@@ -126,11 +127,6 @@ def _finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _document(head: Element, body: Element) -> str:
-    html = element("html", head, body, lang="en")
-    return "<!DOCTYPE html>\n" + tostring(html, encoding="unicode", method="html") + "\n"
-
-
 def _head(title: str, around: Around) -> Element:
     view = "width=device-width, initial-scale=1"
     assets = around.assets
@@ -152,7 +148,7 @@ def _contents(entries: list[tuple[str, str]]) -> Element:
     return element("nav", element("h2", "Contents"), element("ul", *links), aria_label="Contents")
 
 
-def _all_figures(around: Around) -> Element:
+def _all_figures() -> Element:
     """The place of the long table, which a script fills when it is unfolded."""
     said = "This table needs JavaScript; table.csv beside the board's records holds the same."
     place = element(
@@ -248,16 +244,12 @@ def _figure(shown: Element, caption: Words, folded: bool = False) -> Element:
 
 
 def _cell(column: Column, cell: Cell) -> Element:
-    text = flat(text_of(cell)).strip()
-    shown: str | Element = text
-    match cell:
-        case Value(best=True):
-            shown = element("strong", text)
-        case Name(role="control"):
-            shown = element("em", text)
-        case Name(url=url) if url:
-            shown = element("a", text, href=_link(url))
-    wide = "wide" if isinstance(cell, Name) and len(text) > WIDE else None
+    [shown] = _words((piece_of(cell),))
+    wide = None
+    if isinstance(cell, Name):
+        wide = "wide" if len(flat(cell.text).strip()) > WIDE else None
+        if cell.url and isinstance(shown, str):
+            shown = element("a", shown, href=_link(cell.url))
     return element(
         *("th" if column.key else "td", shown),
         scope="row" if column.key else None,

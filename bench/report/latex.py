@@ -12,16 +12,14 @@ from collections.abc import Iterable, Iterator
 
 from bench.report import matched
 from bench.report.model import (
-    Cell,
-    Name,
     Names,
     Page,
     Section,
     Span,
     Table,
-    Value,
     Words,
     flat,
+    piece_of,
     repeats,
     text_of,
 )
@@ -160,23 +158,12 @@ def _rows(table: Table) -> Iterator[str]:
     for number, (row, repeated) in enumerate(zip(table.rows, repeats(table), strict=True)):
         if number and table.columns[0].merged and not repeated[0]:
             yield "\\midrule"
-        texts = (marked(_cell(cell), cell.notes) for cell in row)
+        texts = (marked(_piece(piece_of(cell)), cell.notes) for cell in row)
         yield _joined("" if r else text for r, text in zip(repeated, texts, strict=True))
 
 
 def _joined(texts: Iterable[str]) -> str:
     return f"{' & '.join(texts)} \\\\"
-
-
-def _cell(cell: Cell) -> str:
-    """A cell without its footnotes: the tie group of the best in bold, controls in italics."""
-    text = escaped(text_of(cell)).strip()
-    match cell:
-        case Value(best=True):
-            return f"\\textbf{{{text}}}"
-        case Name(role="control"):
-            return f"\\emph{{{text}}}"
-    return text
 
 
 def _width(table: Table) -> int:

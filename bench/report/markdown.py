@@ -11,7 +11,6 @@ from bench.report.model import (
     Code,
     Column,
     Items,
-    Name,
     Page,
     Paragraph,
     Picture,
@@ -19,11 +18,10 @@ from bench.report.model import (
     Section,
     Span,
     Table,
-    Value,
     Words,
     flat,
+    piece_of,
     repeats,
-    text_of,
 )
 
 LINES = 150  # of a page in a repository
@@ -64,14 +62,8 @@ def line(words: Words) -> str:
 
 
 def cell_text(cell: Cell) -> str:
-    """A cell without its footnotes: the best in bold, controls in italics."""
-    text = escaped(text_of(cell)).strip()
-    match cell:
-        case Value(best=True):
-            return f"**{text}**"
-        case Name(role="control"):
-            return f"*{text}*"
-    return text
+    """A cell without its footnotes."""
+    return _piece(piece_of(cell))
 
 
 def width_of(text: str) -> int:

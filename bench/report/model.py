@@ -144,6 +144,17 @@ def text_of(cell: Cell) -> str:
             return shown
 
 
+def piece_of(cell: Cell) -> str | Span:
+    """What a cell says, without footnotes: the best is strong, controls are emphasised."""
+    text = flat(text_of(cell)).strip()
+    match cell:
+        case Value(best=True):
+            return Span(text, "strong")
+        case Name(role="control"):
+            return Span(text, "emphasis")
+    return text
+
+
 def budget(ipc: int) -> Cell:
     """The cell of a row's images per class; 0 is the full set."""
     return Value(ipc, form=Form(".0f")) if ipc else Name("full set")

@@ -231,20 +231,15 @@ def robust(board: Board, records: Sequence[Result]) -> list[Result]:
             asked = [a for a in attacks if (*place, a) not in declined]
             found = [cell[a] for a in asked if a in cell and ball(cell[a]) in inside]
             joined = [m for m in metrics if all(m in r.metrics for r in found)]
-            same = len({(r.images_hash, r.images, _student(r)) for r in found}) == 1
+            seen = {(r.images_hash, r.images, r.content.get("student", "")) for r in found}
             whole = len(found) == len(asked) and any(ball(record) for record in found)
-            if place[0] == dataset and whole and same and joined:
+            if place[0] == dataset and whole and len(seen) == 1 and joined:
                 survived = np.logical_and.reduce([bits[id(record)] for record in found])
                 mean = float(survived.mean())
                 both = {"metrics": dict.fromkeys(joined, mean), "correct": pack(survived)}
                 both |= {"attack": joint}
                 derived.append(structs.replace(found[0], **both))
     return derived
-
-
-def _student(record: Result) -> str:
-    """The hash of the network that was attacked."""
-    return record.content.get("student", "")
 
 
 def columns(board: Board, records: Iterable[Result]) -> dict[str, dict[str, tuple[str, ...]]]:

@@ -7,7 +7,7 @@ nothing, and is left out.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -53,10 +53,11 @@ def sections(
     drawn: list[Plot | None] = []
     if scale:
         shown = _Figures(board, scale, list(_rows(board, table)), "low" in table.columns)
-        drawn += [against_ipc(shown), *rank_intervals(shown)]
+        drawn += [against_ipc(shown)]
+        drawn += [rank_intervals(shown, *one) for one in _by_place(shown.of_column)]
         drawn += [against_radius(shown, records), pareto(shown, "bytes", "bytes of the set")]
         drawn += [pareto(_with_passes(shown, records), "passes", "images through networks")]
-        drawn += [*heat_maps(shown)]
+        drawn += [heat_map(shown, *one) for one in _by_place(shown.rows)]
     drawn += [published(*one) for one in matched.pairs(in_print, table)]
     plots = tuple(plot for plot in drawn if plot)
     return (Section("Plots", plots),) if plots else ()
@@ -145,21 +146,13 @@ def against_ipc(shown: _Figures) -> Plot | None:
     return plot(chart, f"{what}. {said}.", f"{capital(what)}; {shown.whiskers}.")
 
 
-def rank_intervals(shown: _Figures) -> Iterator[Plot | None]:
-    """Between which ranks each method may stand: a chart a place, a panel a budget."""
-    for place in dict.fromkeys(row["place"] for row in shown.of_column):
-        rows = [row for row in shown.of_column if row["place"] == place and row["ipc"]]
-        yield _ranks(shown, place, [row for row in rows if (row.get("rank_low") or 0) > 0])
-
-
-def _ranks(shown: _Figures, place: str, rows: list[Row]) -> Plot | None:
-    of_budget = defaultdict(list)
-    for row in rows:
-        of_budget[row["ipc"]].append(row)
-    rows = [row for found in of_budget.values() if len(found) > 1 for row in found]
+def rank_intervals(shown: _Figures, place: str, rows: list[Row]) -> Plot | None:
+    """Between which ranks each method of a place may stand: a panel for each budget."""
+    rows = [row for row in rows if row["ipc"] and (row.get("rank_low") or 0) > 0]
+    counts = Counter(row["ipc"] for row in rows)
+    rows = [{**row, "place": f"IPC {row['ipc']}"} for row in rows if counts[row["ipc"]] > 1]
     if not rows:
         return None
-    rows = [{**row, "place": f"IPC {row['ipc']}"} for row in rows]
     rows.sort(key=lambda row: (row["ipc"], row["rank_low"] + row["rank_high"], row["method"]))
     middle = defaultdict(list)
     for row in rows:
@@ -236,13 +229,8 @@ def pareto(shown: _Figures, cost: str, said: str) -> Plot | None:
     return plot(chart, f"{what}. Not beaten: {first}.", f"{capital(what)}; {words}.")
 
 
-def heat_maps(shown: _Figures) -> Iterator[Plot | None]:
-    """Methods by columns, a chart for each place: a panel for each budget."""
-    for place in dict.fromkeys(row["place"] for row in shown.rows):
-        yield _heat_map(shown, place, [row for row in shown.rows if row["place"] == place])
-
-
-def _heat_map(shown: _Figures, place: str, rows: list[Row]) -> Plot | None:
+def heat_map(shown: _Figures, place: str, rows: list[Row]) -> Plot | None:
+    """Methods by columns at a place: a panel for each budget."""
     columns = list(dict.fromkeys(row["column"] for row in rows))
     rows = [row for row in rows if row["ipc"]]
     names = _names(shown, rows)
@@ -300,6 +288,13 @@ def published(entry: matched.Printed, pairs: Sequence[matched.Pair]) -> Plot | N
 
 
 # ---- figures
+
+
+def _by_place(rows: Iterable[Row]) -> Iterable[tuple[str, list[Row]]]:
+    found: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row["place"]].append(row)
+    return found.items()
 
 
 def _few(shown: _Figures, rows: list[Row]) -> tuple[list[Row], list[str]]:
