@@ -20,8 +20,8 @@ from bench.report.model import (
     Words,
     flat,
     piece_of,
-    repeats,
     text_of,
+    unrepeated,
 )
 
 WIDEST = 84  # characters of a row; a table that is wider is scaled to the width of the text
@@ -155,11 +155,10 @@ def _rows(table: Table) -> Iterator[str]:
         return f"{text}\\textsuperscript{{{listed}}}" if listed else text
 
     yield _joined(marked(escaped(c.name).strip(), c.notes) for c in table.columns)
-    for number, (row, repeated) in enumerate(zip(table.rows, repeats(table), strict=True)):
-        if number and table.columns[0].merged and not repeated[0]:
+    for number, row in enumerate(unrepeated(table)):
+        if number and table.columns[0].merged and row[0]:
             yield "\\midrule"
-        texts = (marked(_piece(piece_of(cell)), cell.notes) for cell in row)
-        yield _joined("" if r else text for r, text in zip(repeated, texts, strict=True))
+        yield _joined(marked(_piece(piece_of(c)), c.notes) if c else "" for c in row)
 
 
 def _joined(texts: Iterable[str]) -> str:

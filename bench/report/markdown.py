@@ -21,7 +21,7 @@ from bench.report.model import (
     Words,
     flat,
     piece_of,
-    repeats,
+    unrepeated,
 )
 
 LINES = 150  # of a page in a repository
@@ -129,13 +129,11 @@ def _table(table: Table) -> Iterator[str]:
     def marked(text: str, notes: Sequence[str]) -> str:
         return text + "".join(f" [{numbers[note]}]" for note in notes)
 
-    lines = [[marked(escaped(c.name).strip(), c.notes) for c in table.columns]]
-    for row, repeated in zip(table.rows, repeats(table), strict=True):
-        texts = (marked(cell_text(cell), cell.notes) for cell in row)
-        lines.append(["" if r else text for r, text in zip(repeated, texts, strict=True)])
+    head = [marked(escaped(c.name).strip(), c.notes) for c in table.columns]
+    rows = ([marked(cell_text(c), c.notes) if c else "" for c in row] for row in unrepeated(table))
     if table.caption:
         yield "\n".join(map(line, table.caption))
-    yield "\n".join(_aligned(table.columns, lines))
+    yield "\n".join(_aligned(table.columns, [head, *rows]))
     if numbers:
         yield "\n".join(f"- [{n}] {escaped(text).strip()}" for text, n in numbers.items())
 

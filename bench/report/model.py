@@ -196,12 +196,12 @@ class Table:
         return {text: number for number, text in enumerate(texts, 1)}
 
 
-def repeats(table: Table) -> Iterator[tuple[bool, ...]]:
-    """Of every cell, row by row, whether it only repeats the one above in a merged column."""
+def unrepeated(table: Table) -> Iterator[tuple[Cell | None, ...]]:
+    """The rows; None for a cell that only repeats the one above in a merged column."""
     above: tuple[Cell, ...] = ()
     for row in table.rows:
         pairs = zip(table.columns, row, above or (None,) * len(row), strict=True)
-        yield tuple(column.merged and cell == last for column, cell, last in pairs)
+        yield tuple(None if c.merged and cell == last else cell for c, cell, last in pairs)
         above = row
 
 

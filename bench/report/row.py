@@ -30,7 +30,6 @@ from bench.report.model import (
     Span,
     Table,
     Value,
-    Words,
     budget_named,
 )
 from bench.report.numbers import Board, on_board, on_one_scale, place_in, row_of, scales, tidy
@@ -142,15 +141,14 @@ def _figures(board: Board, records: Sequence[Result]) -> tuple[Block, ...]:
     seen: set[str] = set()
     lines: list[tuple[Cell, ...]] = []
     for line in table.to_dict("records"):
-        metric, n = str(line["metric"]), int(line["n"])
+        metric, n = line["metric"], line["n"]
         if metric in seen and metric not in of_probe:
             continue  # of the set or the student: the same in all columns
         seen.add(metric)
-        sd = float(line["sd"]) if n > 1 else None
-        form = PERCENT if scale[metric].rate else PLAIN
         column = line["column"] if metric in of_probe else ""
-        figure = Value(float(line["mean"]), sd, n, form)
-        lines.append((Name(metric), Name(str(column)), figure, Value(n, form=COUNT)))
+        form = PERCENT if scale[metric].rate else PLAIN
+        figure = Value(line["mean"], line["sd"] if n > 1 else None, n, form)
+        lines.append((Name(metric), Name(column), figure, Value(n, form=COUNT)))
     heads = (
         Column("Metric", key=True, left=True, merged=True),
         Column("Column", key=True, left=True),
@@ -161,17 +159,9 @@ def _figures(board: Board, records: Sequence[Result]) -> tuple[Block, ...]:
 
 def _flags(records: Sequence[Result]) -> tuple[Block, ...]:
     """What is to be known before a figure is trusted: broken relations, declined metrics."""
-    said: list[Words] = [
-        (f"{column}, flag: {flag}",)
-        for column, flag in dict.fromkeys((r.column, flag) for r in records for flag in r.flags)
-    ]
-    said += [
-        (f"{column}, {metric} declined: {why}",)
-        for column, metric, why in dict.fromkeys(
-            (r.column, metric, why) for r in records for metric, why in r.refused.items()
-        )
-    ]
-    return (Items(tuple(said)),) if said else ()
+    said = [f"{r.column}, flag: {flag}" for r in records for flag in r.flags]
+    said += [f"{r.column}, {m} declined: {why}" for r in records for m, why in r.refused.items()]
+    return (Items(tuple((one,) for one in dict.fromkeys(said))),) if said else ()
 
 
 def _each(records: Iterable[Result], say: Callable[[Result], str]) -> str:
