@@ -7,6 +7,7 @@ They have a section of their own, and stand in no table of measured figures.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
@@ -177,11 +178,9 @@ def section(board: Board, printed: tuple[Printed, ...], table: pd.DataFrame) -> 
     """
     if not printed:
         return ()
-    tiers: dict[str, list[tuple[Printed, list[Pair]]]] = {"": []}
-    for one in pairs(printed, table):
-        tiers.setdefault(one[0].tier, []).append(one)
-    if not tiers[""]:
-        del tiers[""]
+    tiers: dict[str, list[tuple[Printed, list[Pair]]]] = defaultdict(list)
+    for one in sorted(pairs(printed, table), key=lambda one: one[0].tier != ""):
+        tiers[one[0].tier].append(one)
     blocks: list[Block] = [Paragraph((_stand(tiers),)), RULE]
     for tier, found in tiers.items():
         tables = tuple(_table(board, entry, listed) for entry, listed in found)

@@ -124,15 +124,14 @@ def on_board(board: Board, records: Iterable[Result]) -> list[Result]:
 
 def scales(board: Board, records: Iterable[Result]) -> dict[str, Scale]:
     """How to read each measured metric; where results disagree, as most of them have it."""
-    counts: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
+    counts: dict[str, Counter[Scale]] = defaultdict(Counter)
     for record in records:
         for metric in record.metrics:
             counts[metric][_read(record.scales[metric])] += 1
     return {
-        metric: Scale(better=better, unit=unit)  # type: ignore[arg-type]
+        metric: max(found, key=lambda scale: (found[scale], scale.better, scale.unit))
         for metric in board.metrics
         if (found := counts[metric])
-        for better, unit in [max(found, key=lambda read: (found[read], read))]
     }
 
 
@@ -142,7 +141,7 @@ def on_one_scale(board: Board, records: Sequence[Result]) -> list[Result]:
     Such a figure cannot stand in a table with the others; the result says so as it says of a
     figure that was declined.
     """
-    typical = {metric: _read(scale) for metric, scale in scales(board, records).items()}
+    typical = scales(board, records)
     found = []
     for record in records:
         read = {m: _read(record.scales[m]) for m in record.metrics if m in typical}
@@ -155,8 +154,9 @@ def on_one_scale(board: Board, records: Sequence[Result]) -> list[Result]:
     return found
 
 
-def _read(scale: Scale) -> tuple[str, str]:
-    return scale.better, scale.unit
+def _read(scale: Scale) -> Scale:
+    """How figures are read, without what else a scale says."""
+    return Scale(better=scale.better, unit=scale.unit)
 
 
 def moves(record: Result) -> bool:
