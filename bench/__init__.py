@@ -3,7 +3,7 @@
 `import bench` is light on purpose: torch is loaded by the verbs of components, never by
 discovery, planning or the tables. What trains and looks through networks is in `bench.training`,
 the contract kit in `bench.checks`; CONTRIBUTING.md lists the public names of all three. What
-notebooks use (`evaluate`, `read_board`, `table`) is loaded on first use.
+notebooks use (`evaluate`, `plots`, `read_board`, `table`) is loaded on first use.
 """
 
 from importlib import import_module
@@ -27,7 +27,7 @@ from bench.contract.task import CondensedSet, Selection, Task, Trial
 
 if TYPE_CHECKING:
     from bench.commands.evaluate import evaluate
-    from bench.report.frames import read_board, table
+    from bench.report.frames import plots, read_board, table
 
 hookimpl = pluggy.HookimplMarker("bench")
 
@@ -49,12 +49,14 @@ __all__ = [
     "digest_of_tensors",
     "evaluate",
     "hookimpl",
+    "plots",
     "read_board",
     "table",
 ]
 
 _LATER = {
     "evaluate": "bench.commands.evaluate",
+    "plots": "bench.report.frames",
     "read_board": "bench.report.frames",
     "table": "bench.report.frames",
 }

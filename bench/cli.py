@@ -179,7 +179,7 @@ def run(
 
     Complete cells are published while the run goes on; the same command goes on after a crash.
     """
-    given = {**locals(), "methods": _listed(methods), "only": _filters(only)}
+    given = {**locals(), "methods": _methods(methods), "only": _filters(only)}
     from bench.commands import run as command
 
     if code := command.run(command.Asked(**given)):  # whose fields have the names of the options
@@ -294,6 +294,13 @@ def convert(
 
 def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _methods(text: str) -> list[str]:
+    found = _listed(text)
+    if text and not found:
+        raise BenchError(f"--methods {text!r} names no method; expected names, as in A,B")
+    return found
 
 
 def _filters(only: Sequence[str] | None) -> dict[str, list[str]]:

@@ -26,9 +26,9 @@ from bench.checks import Verdict
 from bench.contract.kinds import KINDS
 from bench.contract.registry import Broken, Entry, Registry
 from bench.engine.estimate import Estimate
+from bench.engine.outcome import Step
 from bench.engine.prices import Prices, Profile, profile
 from bench.engine.results import Ran
-from bench.engine.scheduler import Step
 from bench.engine.why import Reasons
 from bench.stages.plan import Plan
 from bench.stages.stage import Stage

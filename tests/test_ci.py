@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -133,3 +134,44 @@ def test_without_a_python_that_is_new_enough_the_makefile_says_what_it_has_found
     assert f"python3: {old}, 3.9.18" in said.stderr
     assert "python3.11: not found" in said.stderr
     assert "make PYTHON=" in said.stderr
+
+
+PIECES = ["demo --methods random --only ipc=1 --only seed=0 --only attack=clean", "# no piece", ""]
+
+
+def pieces(folder: Path, lines: list[str], *options: str) -> subprocess.CompletedProcess[str]:
+    file = folder / "pieces.txt"
+    file.write_text("\n".join(lines) + "\n")
+    command = ["/bin/bash", str(ROOT / "ci" / "pieces"), "--store", str(folder / "store")]
+    command += ["--into", str(folder / "out"), *options, str(file)]
+    bench = f"{sys.executable} -P -m bench"
+    env = {**os.environ, "BENCH": bench, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, env=env)
+
+
+@pytest.mark.slow
+def test_a_piece_leaves_its_records_and_is_not_run_again(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    shutil.copy(DEMO / "matrix.toml", mine)
+    lines = [PIECES[0].replace("demo", str(mine)), *PIECES[1:]]
+    done = pieces(tmp_path, lines)
+    assert done.returncode == 0, done
+    assert done.stdout.count(f"== {mine}") == 1
+    made = tmp_path / "out" / "mine" / "records" / "random.jsonl"
+    shutil.copytree(made.parent, mine / "records")
+    again = pieces(tmp_path, lines)
+    assert again.returncode == 0, again
+    assert "1 of 1 cells have a record that holds; none is run" in again.stdout
+
+
+def test_pieces_that_no_time_is_left_for_are_named_and_faults_of_one_cost_no_other(
+    tmp_path: Path,
+) -> None:
+    late = pieces(tmp_path, PIECES, "--minutes", "0")
+    assert late.returncode == 0, late
+    assert late.stdout == f"== not begun: {PIECES[0]}\n"
+    wrong = pieces(tmp_path, ["demo --methods nobody", "demo --only ipc=77"])
+    assert wrong.returncode == 1
+    assert wrong.stdout.count("== failed with 2: demo") == 2
+    assert pieces(tmp_path, PIECES, "--minuets", "5").returncode == 2

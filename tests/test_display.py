@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,9 @@ from typing import Any
 import pytest
 
 from bench import display
+from bench.engine.outcome import Step
 from bench.engine.prices import Prices, Profile
 from bench.engine.results import Ran
-from bench.engine.scheduler import Step
 
 
 class Heard:
@@ -102,7 +103,8 @@ def test_columns_that_the_user_sets_hold_in_a_pipe() -> None:
 
 
 def test_tables_are_shown_where_only_ascii_is() -> None:
-    assert "90.8 +- 0.9" in printed(SHOW, str(DEMO), PYTHONIOENCODING="ascii")
+    text = printed(SHOW, str(DEMO), PYTHONIOENCODING="ascii")
+    assert re.search(r"\b9\d\.\d \+- \d\.\d", text)
 
 
 def test_a_command_says_what_an_ascii_terminal_cannot_show(tmp_path: Path) -> None:

@@ -193,6 +193,13 @@ def parse(document: Mapping[str, Any], carried: tuple[BoardNetwork, ...] = ()) -
     sets = [name for key in ("methods", "controls", "ceiling") for name in values.get(key, ())]
     unique(sets, "methods, controls and ceiling")
     _check_baseline(values)
+    partial = values.get("partial", False)
+    for name in () if isinstance(partial, bool) else partial:
+        if name not in values["datasets"]:
+            raise BenchError(
+                f"partial names {name!r}, which is no data set of this board"
+                f"{suggest(name, values['datasets'])}"
+            )
     matrix = Matrix(
         **values | {"recipe": recipe_with(facts.recipe, {}, values.get("recipe", {}), "recipe")},
         define=_definitions(document.get("define", {})),

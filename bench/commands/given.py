@@ -74,9 +74,14 @@ def given(images: Any, labels: Any, classes: Any = None) -> Given:
         if owners.dtype.kind not in "iu" or owners.shape != (count,):
             raise BenchError(f"classes are {_form(owners)}; expected int64 [{count}]")
         owners = owners.astype(np.int64)
-    if targets.ndim == 1:
-        targets = owners if classes is None else targets
+        if targets.ndim == 1 and (off := np.flatnonzero(owners != targets)).size:
+            raise BenchError(
+                f"image {off[0]} (of 0, 1, ...) has label {targets[off[0]]} and class "
+                f"{owners[off[0]]}; expected classes= beside soft labels alone"
+            )
     total = targets.shape[1] if targets.ndim == 2 else int(targets.max()) + 1
+    if total > count:
+        raise BenchError(f"{count} images for {total} classes; expected as many of each class")
     low, high = int(owners.min()), int(owners.max())
     if low < 0 or high >= total:
         raise BenchError(f"classes span {low}..{high}; expected 0..{total - 1}")
@@ -141,15 +146,18 @@ def _labels(given: Any) -> Array:
 
 def _array(value: Any, what: str) -> Array:
     """An array of numpy, of whatever is like one."""
-    if hasattr(value, "detach"):  # torch's
-        value = value.detach().cpu()
-        if str(value.dtype) == "torch.bfloat16":  # which numpy does not have
-            value = value.float()
-        value = value.numpy()
+    if np.ma.isMaskedArray(value) and np.ma.is_masked(value):
+        raise BenchError(f"{what} are masked in part; expected an array without holes")
     try:
+        if hasattr(value, "detach"):  # torch's
+            value = value.detach().cpu()
+            if str(value.dtype) == "torch.bfloat16":  # which numpy does not have
+                value = value.float()
+            value = value.numpy()
         found = np.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise BenchError(f"{what} are no array ({error}); expected one of numpy or torch") from None
+    except (TypeError, ValueError, RuntimeError, NotImplementedError, MemoryError) as error:
+        said = str(error).split("\n")[0]
+        raise BenchError(f"{what} are no array ({said}); expected one of numpy or torch") from None
     if found.dtype.kind not in "iufb":
         kind = type(value).__name__
         raise BenchError(f"{what} are {kind} of {found.dtype}; expected an array of numbers")

@@ -20,9 +20,10 @@ from bench.contract.errors import BenchError
 if TYPE_CHECKING:
     from bench.board.components import Components
     from bench.board.matrix import Cell
+    from bench.engine.outcome import Outcome
     from bench.engine.publishing import Publication
     from bench.engine.results import Ran
-    from bench.engine.scheduler import Engine, Outcome
+    from bench.engine.scheduler import Engine
     from bench.records.result import Result
     from bench.stages.plan import Plan
 
@@ -77,9 +78,10 @@ def run(asked: Asked) -> int:
     from bench.board.matrix import read
     from bench.contract.registry import discover
     from bench.engine import devices
+    from bench.engine.outcome import unwatched
     from bench.engine.prices import learned
     from bench.engine.results import chosen_cells, run
-    from bench.engine.scheduler import Engine, unwatched
+    from bench.engine.scheduler import Engine
     from bench.records.files import read_all
     from bench.report import published, verify
     from bench.report.folder import check_writable, copied

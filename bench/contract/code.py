@@ -46,8 +46,11 @@ def release(name: str) -> str:
     Where PYTHONPATH puts other files in its place, or an editable installation does, a version
     says little: a digest of the source of these follows it.
     """
-    home = Path(str(distribution(name).locate_file(""))).resolve()
-    tops = (top for top, distributions in _owners().items() if name in distributions)
+    installed = distribution(name)
+    home = Path(str(installed.locate_file(""))).resolve()
+    tops = {*(installed.read_text("top_level.txt") or "").split()} or {
+        file.parts[0].removesuffix(".py") for file in installed.files or () if file.suffix == ".py"
+    }
     found = {path for top in tops if (path := _source(top)) and home not in path.parents}
     if not found:
         return version(name)

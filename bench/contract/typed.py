@@ -22,8 +22,9 @@ from bench.contract.fields import shown, suggest
 DEEPEST = 20  # tables and lists within each other; a board has six
 
 Text = Annotated[str, msgspec.Meta(pattern=r"\S")]
-Whole = Annotated[int, msgspec.Meta(ge=0)]
-Count = Annotated[int, msgspec.Meta(ge=1)]
+MOST = 2**53  # JSON's whole numbers, which records hold
+Whole = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
 AtLeast0 = Annotated[float, msgspec.Meta(ge=0)]
 Above0 = Annotated[float, msgspec.Meta(gt=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
@@ -178,6 +179,8 @@ def _words(kind: Any, path: str, value: Any = None) -> str:
     if origin in numbers:
         limits = _range(bounds)
         fits = type(value) is origin and not (origin is float and math.isinf(value))
+        if fits and value is not None and bounds and bounds.le and value > bounds.le:
+            return f"at most {bounds.le}"
         return limits if limits and fits else ", ".join(filter(None, (numbers[origin], limits)))
     if origin is tuple and isinstance(value, list | tuple) and not value:
         return "at least one entry"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.contract.task import Selection
 from bench.engine.estimate import look
 from bench.engine.scheduler import Engine
 from bench.stages.condense import Condense
@@ -36,22 +36,36 @@ def grids(engine: Engine, plan: Plan, classes: int, columns: int) -> dict[str, C
 
 
 def _grid(engine: Engine, stage: Condense, found: Finished, classes: int, columns: int) -> Grid:
+    stored = engine.store.arrays(found)
+    labels = stored["classes" if "classes" in stored else "labels"]
+    of_image = labels if labels.ndim == 1 else labels.argmax(1)  # [N]
+    shown = [np.flatnonzero(of_image == k)[:columns] for k in np.unique(of_image)[:classes]]
+    lines: Sequence[NDArray[Any]]
+    if stored["images"].ndim > 1:
+        lines = [stored["images"][rows] for rows in shown]
+    else:  # the set selects real images
+        lines = _real(engine, stage, [stored["images"][rows] for rows in shown])
+    return [line if line.dtype == np.uint8 else _eight_bits(line) for line in lines]
+
+
+def _real(
+    engine: Engine, stage: Condense, lines: Sequence[NDArray[np.int64]]
+) -> Sequence[NDArray[Any]]:
+    """Training images by their indices: as the store keeps them, or else from their files."""
+    data = stage.dataset
+    loaded = engine.store.find("load", data.load)
+    if loaded and loaded.value["kept"]:
+        pixels = engine.store.arrays(loaded, "train")["pixels"]
+        return [pixels[rows] for rows in lines]
     import torch
 
     from bench.contract.data import as_float
     from bench.stages.source import Source
-    from bench.training.sets import from_tensors
 
-    condensed = from_tensors(engine.store.read(found))
-    shown = [
-        torch.nonzero(condensed.classes == k).flatten()[:columns]
-        for k in sorted({*condensed.classes.tolist()})[:classes]
-    ]
-    if isinstance(condensed.images, Selection):
-        dataset = stage.dataset
-        source = Source(engine.store, dataset.load, dataset.component, dataset.evaluate)
-        train, indices = source.split("train"), condensed.images.indices
-        lines = [train.images(indices[rows]) for rows in shown]
-    else:
-        lines = [condensed.images[rows] for rows in shown]
-    return [(as_float(line).clamp(0, 1) * 255).round().to(torch.uint8).numpy() for line in lines]
+    train = Source(engine.store, data.load, data.component, data.evaluate).split("train")
+    return [as_float(train.images(torch.from_numpy(rows))).numpy() for rows in lines]
+
+
+def _eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    eight: NDArray[np.uint8] = (pixels.clip(0, 1) * 255).round().astype(np.uint8)
+    return eight

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain, islice
 
-from bench.engine.scheduler import Outcome
+from bench.engine.outcome import Outcome
 from bench.stages.plan import Plan
 
 EVERY = 10.0  # seconds between two publications, at least

@@ -15,7 +15,8 @@ from bench.contract import keys
 from bench.contract.errors import BenchError
 from bench.contract.fields import suggest
 from bench.contract.kinds import fact
-from bench.engine.scheduler import Engine, Failure, Outcome, Watch, unwatched
+from bench.engine.outcome import Failure, Outcome, Watch, unwatched
+from bench.engine.scheduler import Engine
 from bench.records.record import Moved, Passes, Scale
 from bench.records.result import Result
 from bench.stages.measure import Measure

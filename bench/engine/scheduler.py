@@ -21,6 +21,7 @@ from bench.contract.errors import BenchError
 from bench.contract.keys import digest
 from bench.contract.limits import Limits
 from bench.engine.executor import Done, Executor, Executors, Failed, Job, Progress, Slot
+from bench.engine.outcome import Failure, Listener, Outcome, Step, Watch, silent, unwatched
 from bench.engine.prices import profile
 from bench.stages.load import data_folder, is_current
 from bench.stages.plan import Plan, load_stage, plan
@@ -31,48 +32,6 @@ BUNDLE = 32  # metrics are quick: so many share one process
 LONG = ("squeeze", "condense", "train")  # before such a stage is begun, waiting metrics are run
 BEAT = 1.0  # seconds between two words that a stage still runs
 RETRY = 0.5  # seconds until a stage that another run holds is looked at again
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a listener hears: a stage has begun, advances, or has ended."""
-
-    stage: Stage
-    status: str  # "started" | "running" | "progress", and one of the ends: "done" | "cached" |
-    # "failed" | "unsupported" | "blocked"
-    done: int = 0
-    total: int = 0
-    reason: str = ""
-    seconds: float = 0.0  # that a stage has taken whose result is there
-    log: Path | None = None  # what a stage that failed has printed, if it has
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a stage has no result. `stage` is where it began; those below share it."""
-
-    stage: Stage
-    reason: str  # one sentence
-    unsupported: bool
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of the stages, by their id, in the order in which they ended."""
-
-    finished: Mapping[str, Finished]
-    failed: Mapping[str, Failure]
-    interrupted: bool = False  # by Ctrl-C: what is in neither was not run
-
-
-Listener = Callable[[Step], None]
-Watch = Callable[[Outcome], None]  # looks at what has ended so far, several times a second
-
-
-def silent(step: Step) -> None: ...
-
-
-def unwatched(outcome: Outcome) -> None: ...
 
 
 def do(work: Work, *, device: str, progress: Callable[[int, int], None]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from bench.contract import code, imported, vetting
+from bench.contract import imported, vetting
 from bench.contract.unnoticed import unnoticed
 from bench.engine.fork import Link
 from bench.engine.processes import ADOPTS, adopt, children, descendants, die_with, kill
@@ -47,7 +47,9 @@ def main(number: int) -> NoReturn:
 
     load(HARNESS)
     _settle()
-    _serve(Link(socket.socket(fileno=number)), list(SPARE))
+    with suppress(ConnectionError):  # the process that we work for was killed meanwhile
+        _serve(Link(socket.socket(fileno=number)), list(SPARE))
+    os._exit(0)
 
 
 def load(names: Iterable[str]) -> None:
@@ -131,7 +133,6 @@ def _child(
         if "serve" in request:
             _move(**request["serve"])
             imported.record(vetting.installed_packages())  # before a plugin is imported
-            code.owners("torch")  # which distribution has which package: slow, asked in each stage
             _serve(Link(end), [])
         from bench.engine.worker import work
 

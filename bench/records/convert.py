@@ -29,6 +29,8 @@ def convert(board: Path) -> int:
     Each file is written whole; a board that has the form already is not touched. Raises BenchError,
     with file and line, for what is no record, and has written nothing then.
     """
+    if not (board / "records").is_dir():
+        raise BenchError(f"{board} has no records; expected a board's folder, with records/ in it")
     old = [
         (f"{path}:{number}", line)
         for path in sorted((board / "records").glob("*.jsonl"))

@@ -21,7 +21,7 @@ from bench.contract.errors import BenchError
 from bench.contract.files import own, write_bytes
 from bench.contract.keys import canonical
 from bench.records.check import checked, decoded, sound
-from bench.records.levels import Notes, joined, split, valued
+from bench.records.levels import Notes, joined, name_of, named, split, valued
 from bench.records.record import (
     FORMAT,
     Head,
@@ -93,6 +93,23 @@ def read_all(folder: Path) -> Board:
     results = sorted(reading.results(), key=order)
     faults.sort(key=lambda fault: (fault.file, fault.line))
     return Board(results, tuple(faults), (*faults, *reading.unnamed()))
+
+
+def edited(folder: Path) -> list[str]:
+    """Sets, students and notes whose name, a digest of what they say, says otherwise."""
+    wrong = []
+    for path in sorted((folder / "records").glob("*.jsonl")):
+        for number, line in _lines(path):
+            try:
+                one = (_NOTE if path.name == SHARED else _RECORD).decode(line)
+            except msgspec.MsgspecError:
+                continue  # a fault
+            if not isinstance(one, ProbeRecord) and name_of(one) != named(one):
+                wrong.append(
+                    f"{path}:{number} was changed after it was written: {named(one)} is the name "
+                    "of what it said before; put it back, or measure what hangs on it again"
+                )
+    return wrong
 
 
 def _notes(path: Path, faults: list[Fault]) -> Notes:

@@ -28,7 +28,7 @@ from bench.records.result import Result, order
 Notes = dict[str, Any]
 """Values of notes, typed, by digest."""
 
-AnyLevel = TypeVar("AnyLevel", bound=Level)
+AnyLevel = TypeVar("AnyLevel", SetRecord, StudentRecord)
 Chain = tuple[SetRecord, StudentRecord, ProbeRecord]
 BLOCKS = ("parameters", "code", "content", "passes", "seconds", "metrics", "refused")
 BY_DIGEST = ("about", "scales")
@@ -57,6 +57,18 @@ def split(results: Iterable[Result]) -> tuple[list[Record], list[Note]]:
     return records, sorted(notes.values(), key=lambda note: note.digest)
 
 
+def name_of(one: SetRecord | StudentRecord | Note) -> str:
+    """The digest by which others name a set, a student or a note: of all that it says."""
+    if isinstance(one, Note):
+        return digest([one.kind, msgspec.to_builtins(one.value)])
+    return digest(msgspec.to_builtins(structs.replace(one, id="?", seconds={})))
+
+
+def named(one: SetRecord | StudentRecord | Note) -> str:
+    """The name that it has."""
+    return one.digest if isinstance(one, Note) else one.id
+
+
 def _nested(result: Result) -> tuple[Any, ...]:
     """Sort key of results: by set, student and probe."""
     place = order(result)
@@ -71,8 +83,9 @@ def _chain(result: Result, notes: dict[str, Note], known: dict[str, Any]) -> Cha
         if not value:
             return ""
         plain = msgspec.to_builtins(value)
-        name = digest([kind, plain])
-        notes.setdefault(name, Note(digest=name, kind=kind, value=plain))
+        note = Note(digest="", kind=kind, value=plain)
+        name = name_of(note)
+        notes.setdefault(name, structs.replace(note, digest=name))
         return name
 
     def once(record: AnyLevel, described: tuple[str, ...]) -> AnyLevel:
@@ -81,7 +94,7 @@ def _chain(result: Result, notes: dict[str, Note], known: dict[str, Any]) -> Cha
         if not result.ok and place in known:
             found: AnyLevel = known[place]
             return found
-        name = digest(said)
+        name = name_of(record)
         one: AnyLevel = known.setdefault(name, structs.replace(record, id=name))
         known.setdefault(place, one)
         return one

@@ -12,11 +12,12 @@ from bench.board import networks, sets
 from bench.board.matrix import read as read_matrix
 from bench.contract.errors import BenchError
 from bench.contract.files import own, write_bytes, write_text
-from bench.records.files import read_all, write
+from bench.records.files import edited, read_all, write
 from bench.records.result import Result, merge, with_earlier_figures
 from bench.report import galleries, page, pictures, published
 from bench.report.model import Page
 from bench.report.numbers import board_of, on_board
+from bench.report.verify import misstated
 
 READ = ("matrix.toml", "published.toml", f"{networks.FOLDER}/*")
 """What a run reads of a board's folder, beside its records."""
@@ -102,7 +103,7 @@ def stale(board: Path) -> list[str]:
     """What does not follow from the records of a board, or is not there, and what to do."""
     found, axes = read_all(board), board_of(read_matrix(board))
     shown = on_board(axes, found.results)
-    wrong = found.sentences(board)
+    wrong = [*found.sentences(board), *edited(board), *misstated(board, found.results)]
     wrong += [
         f"{board / name} is not what the records say; run: bench leaderboard {board}"
         for name in page.check(board, page.files(page_of(board)))

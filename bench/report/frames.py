@@ -1,20 +1,23 @@
-"""A board as frames of pandas: every record, and the table that its page shows."""
+"""A board in a notebook: every record and the table of its page as frames, and its plots."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from bench.board.matrix import read as read_matrix
+from bench.contract.errors import BenchError
 from bench.records.files import read
 from bench.records.result import Result
+from bench.report import published
 from bench.report.folder import page_of
-from bench.report.model import Page
-from bench.report.numbers import ROW, Board, board_of
+from bench.report.model import Page, Plot
+from bench.report.numbers import ROW, Board, board_of, on_board
 
 COLUMNS = (
     *(*ROW, "role", "attack", "sampler", "step", "seed", "metric", "value", "unit", "better"),
@@ -56,6 +59,31 @@ def frame_of(page: Page) -> pd.DataFrame:
     """The figures of a page."""
     frame = pd.DataFrame(page.figures.rows, columns=list(page.figures.columns))
     return frame.astype({name: float for name in NUMBERS if name in frame})
+
+
+def plots(path: str | Path) -> dict[str, Any]:
+    """The plots of a board's page as charts of altair, by caption; a notebook shows each.
+
+    Raises BenchError where there is no board, or no altair.
+    """
+    try:
+        import altair as alt
+    except ModuleNotFoundError:
+        raise BenchError(
+            "altair is not installed, and draws the plots; pip install 'condensation-bench[pages]'"
+        ) from None
+    from bench.report.plots import sections
+
+    folder = Path(path)
+    board = board_of(read_matrix(folder))
+    records = on_board(board, read(folder))
+    in_print = published.read(folder, board).values
+    drawn = [one.blocks for one in sections(board, records, table(folder), in_print)]
+    return {
+        "".join(map(str, plot.caption)): alt.Chart.from_dict(dict(plot.spec))
+        for plot in chain.from_iterable(drawn)
+        if isinstance(plot, Plot)
+    }
 
 
 def _rows(board: Board, result: Result) -> Iterator[dict[str, Any]]:

@@ -250,11 +250,12 @@ def _cell(column: Column, cell: Cell) -> Element:
         wide = "wide" if len(flat(cell.text).strip()) > WIDE else None
         if cell.url and isinstance(shown, str):
             shown = element("a", shown, href=_link(cell.url))
+    left = column.left and not column.key  # a key without an order is left, says the style
     return element(
         *("th" if column.key else "td", shown),
         scope="row" if column.key else None,
         data_order=None if column.left else _order(cell),
-        class_=" ".join(filter(None, (LEFT[column.left], wide))) or None,
+        class_=" ".join(filter(None, (LEFT[left], wide))) or None,
     )
 
 
@@ -262,7 +263,7 @@ def _order(cell: Cell) -> str:
     """By what a cell of a column of numbers is sorted; what is no number has nothing."""
     match cell:
         case Value(mean=mean) if mean is not None and math.isfinite(mean):
-            return format(mean, ".8g")
+            return format(mean, ".6g")
         case Passes(forward, backward) if math.isfinite(forward + backward):
             return format(forward + backward, ".12g")
     return ""

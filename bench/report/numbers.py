@@ -127,9 +127,11 @@ def scales(board: Board, records: Iterable[Result]) -> dict[str, Scale]:
     counts: dict[str, Counter[Scale]] = defaultdict(Counter)
     for record in records:
         for metric in record.metrics:
-            counts[metric][_read(record.scales[metric])] += 1
+            scale = record.scales[metric]
+            read = Scale(better=scale.better, unit=scale.unit, of=scale.of)
+            counts[metric][read] += 1
     return {
-        metric: max(found, key=lambda scale: (found[scale], scale.better, scale.unit))
+        metric: max(found, key=lambda read: (found[read], read.better, read.unit, read.of))
         for metric in board.metrics
         if (found := counts[metric])
     }
@@ -141,7 +143,7 @@ def on_one_scale(board: Board, records: Sequence[Result]) -> list[Result]:
     Such a figure cannot stand in a table with the others; the result says so as it says of a
     figure that was declined.
     """
-    typical = scales(board, records)
+    typical = {metric: _read(scale) for metric, scale in scales(board, records).items()}
     found = []
     for record in records:
         read = {m: _read(record.scales[m]) for m in record.metrics if m in typical}
@@ -154,9 +156,8 @@ def on_one_scale(board: Board, records: Sequence[Result]) -> list[Result]:
     return found
 
 
-def _read(scale: Scale) -> Scale:
-    """How figures are read, without what else a scale says."""
-    return Scale(better=scale.better, unit=scale.unit)
+def _read(scale: Scale) -> tuple[str, str]:
+    return scale.better, scale.unit
 
 
 def moves(record: Result) -> bool:

@@ -109,8 +109,8 @@ def _rows(board: Board, table: pd.DataFrame) -> Iterator[Row]:
     """The rows of the main metric, with `place`, `low` and `high`, in the order of the board."""
     for row in table[table["metric"] == board.metrics[0]].to_dict("records"):
         low, high = row.get("low", math.nan), row.get("high", math.nan)
-        if math.isnan(low + high):
-            spread = 0.0 if math.isnan(row["sd"]) else row["sd"]
+        if pd.isna(low) or pd.isna(high):
+            spread = 0.0 if pd.isna(row["sd"]) else row["sd"]
             low, high = row["mean"] - spread, row["mean"] + spread
         place = board.heading(row["dataset"], row["architecture"], row["labels"])
         yield {str(k): v for k, v in row.items()} | {"place": place, "low": low, "high": high}

@@ -59,25 +59,21 @@ class _Shown:
     scale: Scale
     heads: Mapping[str, tuple[str, ...]]  # columns and their attacks, several in a robust one
     cells: Mapping[Spot, Any]  # rows of `tidy`
-    records: Sequence[Result]  # also those that declined
+    found: Mapping[Spot, Sequence[Result]]  # the records, also those that declined
     usual: Mapping[str, Any]  # what the records share
     odd: Mapping[int, Mapping[str, Any]]  # where they do not, by `id`
 
-    @cached_property
-    def found(self) -> Mapping[Spot, Sequence[Result]]:
-        """The records of each cell."""
-        found: dict[Spot, list[Result]] = defaultdict(list)
-        for record in self.records:
-            found[record.ipc, record.method, record.column].append(record)
-        return dict(found)
+    @property
+    def records(self) -> list[Result]:
+        return [record for group in self.found.values() for record in group]
 
     @cached_property
     def settings(self) -> dict[str, set[str]]:
         """The settings of each attack or sampler that ran; several where cells differ."""
         settings: dict[str, set[str]] = {column: set() for column in self.board.columns}
-        for record in self.records:
-            if record.ok and record.about.keys() & {*OF_COLUMN}:
-                settings[record.column].add(_attack(record))
+        for (_, _, column), group in self.found.items():
+            ran = (r for r in group if r.ok and r.about.keys() & {*OF_COLUMN})
+            settings[column] |= {_attack(record) for record in ran}
         return settings
 
 
@@ -107,14 +103,44 @@ def sections(board: Board, records: Sequence[Result], table: pd.DataFrame) -> tu
             if cells or (found and asked):
                 filled = {*board.columns, *(column for _, _, column in cells)}
                 drawn = {c: attacks for c, attacks in heads[at[0]].items() if c in filled}
-                of_place = (cells, found, usual.get(at, {}), odd)
-                one = _Shown(board, metric, scale.get(metric, UNKNOWN), drawn, *of_place)
+                read = scale.get(metric, UNKNOWN)
+                figures = (drawn, cells, _by_spot(found))
+                if board.attacks and read.of != "probe":
+                    figures = _once(*figures)
+                one = _Shown(board, metric, read, *figures, usual.get(at, {}), odd)
                 parts.append(Section(board.heading(*at), _blocks(one)))
         if parts:
             looked = {u[EVALUATOR + metric] for u in usual.values() if EVALUATOR + metric in u}
             title = _metric_heading(metric, scale.get(metric, UNKNOWN), looked)
             shown.append(Section(title, tuple(parts)))
     return tuple(shown)
+
+
+def _once(
+    drawn: Mapping[str, tuple[str, ...]],
+    cells: Mapping[Spot, Any],
+    found: Mapping[Spot, list[Result]],
+) -> tuple[dict[str, tuple[str, ...]], dict[Spot, Any], dict[Spot, list[Result]]]:
+    """What a set or a student has, whatever attacks it: one column, of its first attack."""
+    order = {column: number for number, column in enumerate(drawn)}
+    kept: dict[tuple[int, str], str] = {}
+    for spots in (cells, found):  # a figure, or else why there is none
+        for ipc, method, column in sorted(spots, key=lambda spot: order.get(spot[2], len(order))):
+            kept.setdefault((ipc, method), column)
+    first, attacks = next(iter(drawn.items()))
+    at = {(*row, column): (*row, first) for row, column in kept.items()}
+    return (
+        {first: attacks},
+        {at[spot]: cell for spot, cell in cells.items() if spot in at},
+        {at[spot]: group for spot, group in found.items() if spot in at},
+    )
+
+
+def _by_spot(records: Iterable[Result]) -> dict[Spot, list[Result]]:
+    found: dict[Spot, list[Result]] = defaultdict(list)
+    for record in records:
+        found[record.ipc, record.method, record.column].append(record)
+    return found
 
 
 def _metric_heading(metric: str, scale: Scale, looked: Iterable[str]) -> str:
@@ -170,6 +196,8 @@ def _caption(shown: _Shown) -> str:
 
 
 def _column(shown: _Shown, column: str, attacks: Sequence[str]) -> Column:
+    if shown.board.attacks and shown.scale.of != "probe":
+        return Column(shown.scale.of)
     if column not in shown.board.columns:
         said = f"share of the images that are right under all of {', '.join(attacks)}"
         return Column(column, notes=(said,))

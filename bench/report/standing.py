@@ -27,6 +27,7 @@ Key = tuple[str, str, str, int, str, str, str]
 Group = tuple[str, str, str, int, str, str]
 """The same without the method: rows of one group compete."""
 
+ASKED = 10  # seeds that a board could have
 SAME = 1e-5  # how far a share of right images, which is rounded, may lie from its bits
 
 
@@ -57,11 +58,13 @@ class Standing:
 
 @dataclass(frozen=True)
 class Standings:
-    """Of all figures of a board; of its main metric, how many adjacent ranks are told apart."""
+    """Of all figures of a board; of its main metric, how many adjacent ranks are told apart, and
+    how many `ASKED` seeds would tell."""
 
     of: Mapping[Key, Standing] = field(default_factory=dict)
     adjacent: int = 0
     separable: int = 0
+    with_more: int = 0
 
     def get(self, key: Key) -> Standing:
         return self.of.get(key, Standing())
@@ -73,7 +76,7 @@ def standings(board: Board, records: Sequence[Result], scale: Mapping[str, Scale
     for (*place, method, column, metric), behind in behind_figures(board, records).items():
         groups[(*place, column, metric)][method] = behind
     found: dict[Key, Standing] = {}
-    adjacent = separable = 0
+    adjacent = separable = with_more = 0
     bits: dict[int, NDArray[np.int8]] = {}
     for group, methods in groups.items():
         rows = {name: _row(name, group[5], of_row, bits) for name, of_row in methods.items()}
@@ -88,13 +91,14 @@ def standings(board: Board, records: Sequence[Result], scale: Mapping[str, Scale
         mixed = not all_alike(competing)
         said = verdicts(competing, higher=better == "higher", baseline=board.baseline)
         if group[5] == board.metrics[0]:
-            adjacent += said.neighbours
+            adjacent += len(said.neighbours)
             separable += said.separable
+            with_more += said.separable_with(ASKED)
         for name, row in rows.items():
             found[(*group[:4], name, *group[4:])] = Standing(
                 _interval(row), said.ranks.get(name, ()), said.over.get(name), mixed
             )
-    return Standings(found, adjacent, separable)
+    return Standings(found, adjacent, separable, with_more)
 
 
 def with_standings(table: pd.DataFrame, found: Standings) -> pd.DataFrame:

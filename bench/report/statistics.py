@@ -186,6 +186,30 @@ def difference(one: Row, other: Row) -> Difference:
     return Difference(_images_alone(one.right, other.right), False, fewest)
 
 
+def seeds_needed(found: Difference, most: int = 100) -> int | None:
+    """How many seeds would tell two paired rows apart at 5 %, if this difference and its variances
+    were the true ones; None if `most` would not, or nothing is known.
+
+    More seeds shrink the share of the variance that is theirs; that of the test images stays. At
+    that many seeds, half of such comparisons are significant.
+    """
+    one = found.estimate
+    if not found.paired or one.variance is None or one.mean == 0:
+        return None
+    (share, _), *images = one.sources
+    if images or math.isfinite(one.sources[0][1]):
+        of_seeds, rest = one.variance * share * found.seeds, one.variance * (1 - share)
+    else:  # no more is known than the number of images
+        of_seeds, rest = 0.0, one.variance
+    for seeds in range(2, most + 1):
+        variance = of_seeds / seeds + rest
+        parts = [(of_seeds / seeds / variance, float(seeds - 1))]
+        left = [(rest / variance, f) for _, f in images] or [(rest / variance, math.inf)]
+        if Estimate(one.mean, variance, (*parts, *left)).p <= LEVEL:
+            return seeds
+    return None
+
+
 def alike(one: Row, other: Row) -> bool:
     """Is what made two rows the same at each seed that they share, as far as both name it?"""
     seeds = one.made_by.keys() & other.made_by.keys()

@@ -41,7 +41,7 @@ from bench.report.model import (
     few,
 )
 from bench.report.numbers import Board, by_figure
-from bench.report.standing import Key, Standing, Standings
+from bench.report.standing import ASKED, Key, Standing, Standings
 from bench.report.statistics import LEVEL
 
 ROWS = 72  # of all tables together
@@ -251,6 +251,8 @@ def _over(stands: Standing, form: Form, itself: bool) -> Value:
 
 
 def _legend(standings: Standings) -> Items:
+    more = f"; {ASKED} seeds would tell about {standings.with_more}"
+    more = more if standings.with_more > standings.separable else ""
     told = f"{standings.separable} of {standings.adjacent} adjacent ranks of this board"
     return Items(
         (
@@ -261,7 +263,7 @@ def _legend(standings: Standings) -> Items:
             ),
             (
                 "Rank: the places that a row may have at 5 % (Holm). ",
-                f"{told} are told apart." if standings.adjacent else "",
+                f"{told} are told apart{more}." if standings.adjacent else "",
             ),
             (PASSES,),
         )

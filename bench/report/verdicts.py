@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.report.pairs import pairs
-from bench.report.statistics import LEVEL, Difference, Row, difference
+from bench.report.statistics import LEVEL, Difference, Row, difference, seeds_needed
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,16 @@ class Verdicts:
 
     ranks: Mapping[str, tuple[int, int]]
     over: Mapping[str, tuple[Difference, float]]
-    neighbours: int
-    separable: int
+    neighbours: Sequence[tuple[Difference, float]]
+
+    @property
+    def separable(self) -> int:
+        return sum(p <= LEVEL for _, p in self.neighbours)
+
+    def separable_with(self, seeds: int) -> int:
+        """How many it would be with so many seeds, as far as today's estimates say."""
+        needed = [p <= LEVEL or seeds_needed(one, seeds) for one, p in self.neighbours]
+        return sum(map(bool, needed))
 
 
 def verdicts(rows: Sequence[Row], *, higher: bool, baseline: str = "") -> Verdicts:
@@ -39,12 +47,10 @@ def verdicts(rows: Sequence[Row], *, higher: bool, baseline: str = "") -> Verdic
     base = next((row for row in ordered if row.name == baseline), None)
     over = [row for row in ordered if base and row is not base]
     to_base = _family((row, base) for row in over if base)
-    near = _family(pairwise(ordered))
     return Verdicts(
         dict(zip((row.name for row in ordered), _ranks(ordered, sign), strict=True)),
         dict(zip((row.name for row in over), to_base, strict=True)),
-        len(near),
-        sum(p <= LEVEL for _, p in near),
+        _family(pairwise(ordered)),
     )
 
 

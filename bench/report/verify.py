@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from msgspec import structs
 
 from bench.board.matrix import Cell
 from bench.contract import keys
 from bench.records.record import Scale
 from bench.records.result import Result, by_chance, rounded, unpack
+from bench.report.standing import SAME
 
 ASIDE = {
     "seconds",
@@ -23,6 +27,28 @@ STATED = (
     *("attack_search", "attack_family"),
 )
 LIKE_SLOPES = 0.05  # how far `no_gradient` may differ elsewhere
+
+
+def misstated(board: Path, results: Iterable[Result]) -> list[str]:
+    """One sentence for every figure that should be the share of the images that are right, as most
+    figures of its metric are, and is another."""
+    shares: dict[str, list[tuple[Result, float]]] = defaultdict(list)
+    for result in results:
+        if result.ok and result.correct:
+            share = float(np.mean(unpack(result.correct, result.images)))
+            for metric, scale in result.scales.items():
+                if metric in result.metrics and scale.rate and scale.of == "probe":
+                    shares[metric].append((result, share))
+    found = []
+    for metric, figures in shares.items():
+        off = [(one, share) for one, share in figures if abs(one.metrics[metric] - share) > SAME]
+        if 2 * len(off) < len(figures):
+            found += [
+                f"{board}: {one.words}: {metric} is {one.metrics[metric]:g}, and {share:g} of its "
+                "images are right; measure the cell again"
+                for one, share in off
+            ]
+    return found
 
 
 def sample(cells: Sequence[Cell], count: int, salt: str) -> tuple[Cell, ...]:

@@ -46,7 +46,8 @@ def probe(
     `part` numbers the stages that share one probe. The images are made on `source` where one is
     given (a transferred attack), else on the student. Each block has a generator of its own, seeded
     by `seed`, `part` and its number. Gates: the images stay in [0, 1] and in the
-    attack's ball, the network is left alone, and the student says the same thing twice.
+    attack's ball, the network is left alone, and the student says of clean images the same thing
+    twice, and again after the attack.
     """
     target = student if source is None else source
     before = gates.fingerprint(target)
@@ -60,8 +61,8 @@ def probe(
             clean.append(student(images).float().cpu())
             gates.check_logits(clean[-1], len(block), clean[0].shape[1])
             if number == 0:
-                some = images[: (len(images) + 1) // 2]
-                gates.check_repeated(clean[0], student(some).float().cpu())
+                first = images[: (len(images) + 1) // 2].clone()
+                gates.check_repeated(clean[0], student(first).float().cpu())
         if norm and source is None:
             known = clean[-1].argmax(1) == labels.cpu()
             flat += _flat(student, images[known], labels[known])
@@ -80,6 +81,8 @@ def probe(
         if progress:
             progress(number + 1, len(blocks))
     gates.check_untouched(before, target, "the attack")
+    with torch.no_grad():  # what replaces a forward, or a function of torch, shows here
+        gates.check_as_before(clean[0], student(first).float().cpu(), "the attack")
     tensors = {"logits": torch.cat(attacked), "clean_logits": torch.cat(clean), "index": index}
     value = {
         "norm": norm,

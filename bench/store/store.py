@@ -26,6 +26,7 @@ from bench.contract.errors import BenchError
 from bench.contract.keys import digest
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
 DONE = "done.json"
@@ -100,6 +101,15 @@ class Store:
         """
         from safetensors.torch import load
 
+        return load(self._blob(finished, name))
+
+    def arrays(self, finished: Finished, name: str = "result") -> dict[str, NDArray[Any]]:
+        """The same as arrays: torch is not loaded for them."""
+        from safetensors.numpy import load
+
+        return load(self._blob(finished, name))
+
+    def _blob(self, finished: Finished, name: str) -> bytes:
         folder = self.folder(finished.stage, finished.key)
         try:
             blob = (folder / f"{name}.safetensors").read_bytes()
@@ -114,7 +124,7 @@ class Store:
                 f"{folder}/{name}.safetensors was changed after it was written, and is deleted; "
                 "run again to make it anew"
             )
-        return load(blob)
+        return blob
 
     def publish(
         self,

@@ -33,6 +33,9 @@ def check_data(data: Data, splits: Sequence[str] = ("train", "test")) -> None:
     channels = data.shape[0]
     require(len(data.mean) == channels == len(data.std), "mean and std need one value a channel")
     require(bool(data.digest), "the digest is empty; it must name the content")
+    spelt = [str(name).encode("utf-8", "replace").decode() for name in data.classes]
+    odd = next((n for n, same in zip(data.classes, spelt, strict=True) if n != same), "")
+    require(not odd, f"class name {odd!r} is no text in UTF-8; rename the class, or its folder")
     for name in splits:
         split = getattr(data, name)
         labels = split.labels
@@ -303,6 +306,15 @@ def check_repeated(logits: Tensor, again: Tensor) -> None:
         "the student gives an image other logits the second time, or in another batch "
         f"(by up to {float((first - again).abs().max()):.3g}); expected the same in eval mode; "
         "look for dropout, noise, or BatchNorm in train mode",
+    )
+
+
+def check_as_before(logits: Tensor, again: Tensor, who: str) -> None:
+    """Logits [B, K] of some images, and those of the first of them after `who` had the network."""
+    require(
+        torch.allclose(logits[: len(again)], again, rtol=REPEATED, atol=REPEATED),
+        f"{who} changed what the network says of clean images; expected one that leaves the "
+        "network, and all of torch, as they were",
     )
 
 

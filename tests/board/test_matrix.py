@@ -206,6 +206,11 @@ def test_what_a_board_cannot_do_without_is_asked_for(key: str) -> None:
         ({"recipe": {"resized_crop": ["a", "b"]}}, "recipe.resized_crop is ['a', 'b']"),
         ({"probe": {"image": 3}}, "probe has an unknown key 'image'; did you mean 'images'?"),
         ({"probe": {"images": -1}}, "probe.images is -1; expected 0 or more"),
+        ({"seeds": [2**53 + 1]}, "seeds holds 9007199254740993; expected at most 9007199254740992"),
+        (
+            {"partial": ["toy-dat"]},
+            "partial names 'toy-dat', which is no data set of this board; did",
+        ),
         ({"probe": {"images": True}}, "probe.images is True; expected a whole number, 0 or more"),
         ({"probe": {"images": 2.5}}, "probe.images is 2.5; expected a whole number"),
         ({"probe": []}, "probe is []; expected a table"),
@@ -546,7 +551,8 @@ def test_a_board_may_be_frozen_and_its_data_partial() -> None:
     assert board(frozen="made under protocol 2").frozen == "made under protocol 2"
     assert board(partial=True).may_be_partial("toy-data")
     assert board(partial=["toy-data"]).may_be_partial("toy-data")
-    assert not board(partial=["other"]).may_be_partial("toy-data")
+    two = board(partial=["other"], datasets=["toy-data", "other"])
+    assert not two.may_be_partial("toy-data")
     assert not board().may_be_partial("toy-data")
     assert "partial is 'yes'; expected true, or a list of data sets" in refusal(partial="yes")
 

@@ -70,6 +70,11 @@ def test_soft_labels_may_lean_to_other_classes_than_the_images() -> None:
         (IMAGES, SOFT * 2, "labels are no probabilities"),
         (IMAGES, SOFT - 0.3, "the least is -0.05"),
         (IMAGES, SOFT * np.inf, "labels hold NaN or infinity"),
+        (IMAGES, np.array([0, 0, 0, 10**11]), "4 images for 100000000001 classes; expected as"),
+        (torch.zeros(4, 3, 2, 2).to_sparse(), LABELS, "images are no array"),
+        (torch.zeros(4, 3, 2, 2, device="meta"), LABELS, "images are no array"),
+        (torch.zeros(4, 3, 2, 2).to(torch.float8_e5m2), LABELS, "images are no array"),
+        (np.ma.array(IMAGES, mask=IMAGES < 0.5), LABELS, "images are masked in part"),
         (["a", "b"], LABELS, "images are list of <U1; expected an array of numbers"),
         ([[1], [1, 2]], LABELS, "images are no array"),
     ],
@@ -93,6 +98,12 @@ def test_classes_that_are_none_are_refused(classes: Any, said: str) -> None:
     with pytest.raises(BenchError) as refused:
         given(IMAGES, SOFT, classes)
     assert said in str(refused.value)
+
+
+def test_classes_that_contradict_hard_labels_are_refused() -> None:
+    with pytest.raises(BenchError, match=r"image 0 .* has label 0 and class 1; expected classes="):
+        given(IMAGES, LABELS, 1 - LABELS)
+    given(IMAGES, LABELS, LABELS)
 
 
 def test_another_shape_or_number_of_classes_than_the_data_is_refused() -> None:

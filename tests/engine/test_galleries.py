@@ -30,3 +30,20 @@ def test_a_run_draws_each_set_of_the_first_seed_and_its_page_leads_there(
         "sets have no picture: their tensors were not at hand." in (there / "README.md").read_text()
     )
     assert bench("leaderboard", there, "--check").code == 0
+
+
+def test_pictures_are_drawn_without_torch(reference: Any, tmp_path: Path) -> None:
+    code = """
+import sys
+from bench.cli import main
+try:
+    main()
+finally:
+    print("torch" in sys.modules)
+"""
+    board, there = reference.copied(tmp_path), tmp_path / "there"
+    given = ("run", board, "--into", there, "--store", reference.store)
+    ended = reference.shell(*given, code=code)
+    assert ended.code == 0, ended
+    assert ended.out.splitlines()[-1] == "False"
+    assert list((there / "images").glob("set.*.png"))

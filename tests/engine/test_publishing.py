@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.engine import publishing
-from bench.engine.scheduler import Outcome
+from bench.engine.outcome import Outcome
 from bench.stages.plan import Plan
 
 

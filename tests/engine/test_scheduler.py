@@ -24,7 +24,8 @@ from bench.contract.registry import registry_of
 from bench.engine import results as runs
 from bench.engine.estimate import look
 from bench.engine.executor import Done, Event, Job, Slot
-from bench.engine.scheduler import Engine, Outcome, Step
+from bench.engine.outcome import Outcome, Step
+from bench.engine.scheduler import Engine
 from bench.records.record import Scale
 from bench.stages.plan import Plan
 from bench.store.store import Store

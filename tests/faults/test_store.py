@@ -13,7 +13,8 @@ from support import BOARD, SMALL
 from bench.board.check import resolve
 from bench.board.matrix import parse
 from bench.contract.registry import registry_of
-from bench.engine.scheduler import Engine, Outcome
+from bench.engine.outcome import Outcome
+from bench.engine.scheduler import Engine
 from bench.stages.plan import Plan
 from bench.store.store import Store
 

@@ -79,3 +79,8 @@ def test_what_is_no_record_is_named_and_nothing_is_written(tmp_path, line, said)
     with pytest.raises(BenchError, match=said):
         convert(tmp_path)
     assert files(tmp_path) == before
+
+
+def test_a_folder_without_records_is_no_board(tmp_path):
+    with pytest.raises(BenchError, match="has no records; expected a board's folder"):
+        convert(tmp_path)

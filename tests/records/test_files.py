@@ -2,6 +2,8 @@
 
 import json
 import random
+import shutil
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from sound_results import alpha, files, lines, put, unsupported, variants
 
 from bench.contract.errors import BenchError
-from bench.records.files import SHARED, read, read_all, split_valid, write
+from bench.records.files import SHARED, edited, read, read_all, split_valid, write
 from bench.records.result import merge
 from bench.report.markdown import rendered
 from bench.report.numbers import Board
@@ -298,3 +300,28 @@ def test_any_line_is_read_or_named_and_the_page_is_made(tmp_path_factory, data):
     again = read_all(folder)
     assert {fault.text for fault in again.faults} == {fault.text for fault in found.faults}
     assert [r.coordinate for r in again.results] == [r.coordinate for r in found.results]
+
+
+DEMO = Path(__file__).parents[2] / "leaderboards" / "demo"
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("random.jsonl", '"level":"set"', ('"images":640', '"images":64')),
+        ("random.jsonl", '"level":"student"', ('"forward":', '"forward":1')),
+        ("_shared.jsonl", '"kind":"recipe"', ('"steps":300', '"steps":400')),
+    ],
+)
+def test_what_was_changed_by_hand_is_found_by_its_name(
+    tmp_path: Path, file: str, old: str, new: tuple[str, str]
+) -> None:
+    shutil.copytree(DEMO / "records", tmp_path / "records")
+    assert edited(tmp_path) == []
+    path = tmp_path / "records" / file
+    lines = path.read_text().split("\n")
+    number = next(n for n, line in enumerate(lines) if old in line and new[0] in line)
+    lines[number] = lines[number].replace(*new, 1)
+    path.write_text("\n".join(lines))
+    [said] = edited(tmp_path)
+    assert said.startswith(f"{path}:{number + 1} was changed after it was written: ")

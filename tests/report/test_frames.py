@@ -87,3 +87,12 @@ def test_a_cell_that_was_declined_has_its_reason_and_no_value(tmp_path: Path) ->
 def test_a_folder_without_a_board_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"cannot read .*matrix\.toml"):
         bench.read_board(tmp_path)
+
+
+def test_plots_are_charts_by_caption():
+    alt = pytest.importorskip("altair")
+    found = bench.plots(DEMO)
+    assert any(caption.startswith("Rank intervals") for caption in found)
+    assert all(isinstance(chart, alt.TopLevelMixin) for chart in found.values())
+    assert all("data" in chart.to_dict() for chart in found.values())
+    assert bench.plots(str(DEMO)).keys() == found.keys()

@@ -125,6 +125,15 @@ def test_a_front_has_what_nothing_cheaper_beats() -> None:
     assert front == {"beta 1", "alpha 1", "beta 10", "alpha 10"}  # dice weighs as much as beta
 
 
+def test_a_board_of_one_seed_has_points_without_whiskers() -> None:
+    """Its frame has nothing where others have a standard deviation."""
+    shown = on_board(BOARD, [r for r in made() if r.seed == 0])
+    table = tidy(BOARD, shown)
+    table = table.assign(sd=pd.Series([None] * len(table), dtype=object), low=None, high=None)
+    [section] = plots.sections(BOARD, shown, table)
+    assert all(row["low"] == row["mean"] for row in values(section.blocks[0]))
+
+
 def test_what_says_nothing_is_left_out() -> None:
     assert drawn([]) == []
     assert drawn([record("alpha", 1, "none", 0, 0.5)]) == []

@@ -1,6 +1,7 @@
 """Statistics of boards, against scipy, brute force and simulation."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from bench.report.statistics import (
     difference,
     estimate,
     of_seeds,
+    seeds_needed,
 )
 
 # ---- one row
@@ -176,3 +178,44 @@ def test_intervals_cover_the_rate_of_the_population_in_95_of_100_boards(seeds):
         low, high = estimate(row("a", drawn(rng, seeds, images, 0.5))).interval
         held.append(low <= truth <= high)
     assert np.mean(held) >= 0.95 - 2 * math.sqrt(0.05 * 0.95 / tries)
+
+
+def test_at_the_seeds_needed_half_of_the_comparisons_are_significant():
+    """Estimated once, with many seeds, from the population that is then drawn anew."""
+    rng, images, gap = np.random.default_rng(11), 300, 0.35
+    shared = 1.5 * rng.standard_normal(images)
+
+    def two(seeds):
+        return (
+            row(n, drawn(rng, seeds, images, rate, of_seed=0.6, shared=shared))
+            for n, rate in (("a", gap), ("b", 0.0))
+        )
+
+    pilot = difference(*two(400))
+    needed = seeds_needed(pilot)
+    assert needed is not None
+    assert 3 < needed < 40
+    found = [difference(*two(needed)).estimate.p <= LEVEL for _ in range(300)]
+    assert 0.35 < np.mean(found) < 0.65
+
+
+def test_what_more_seeds_cannot_tell_has_no_number():
+    """The images alone leave it open, the rows are the same, or they are not paired."""
+    rng = np.random.default_rng(2)
+    few = [row(n, drawn(rng, 4, 20, r, of_seed=0.0)) for n, r in (("a", 0.1), ("b", 0.0))]
+    assert seeds_needed(difference(*few)) is None
+    assert seeds_needed(difference(few[0], few[0])) is None
+    one, other = ({k: {"teacher": f"{t}{k}"} for k in range(4)} for t in "xy")
+    apart = [replace(r, made_by=m) for r, m in zip(few, (one, other), strict=True)]
+    assert seeds_needed(difference(*apart)) is None
+
+
+def test_figures_without_spread_by_images_need_fewer_seeds_the_further_they_are_apart():
+    base = [0.5, 0.52, 0.48]
+    needed = [
+        seeds_needed(
+            difference(figures("a", [v + d for v in (0.51, 0.5, 0.52)]), figures("b", base))
+        )
+        for d in (0.0, 0.01, 0.05)
+    ]
+    assert needed[0] > needed[1] > needed[2] >= 2

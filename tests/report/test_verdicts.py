@@ -40,7 +40,7 @@ def test_ranks_hold_the_place_of_each_row_and_the_first_may_be_the_best(seed, ro
         assert low <= place <= high
     assert found.ranks[ordered[0].name][0] == 1
     assert set(found.over) == {r.name for r in made} - {"m0"}
-    assert found.neighbours == rows - 1
+    assert len(found.neighbours) == rows - 1
     again = verdicts(made[::-1], higher=higher, baseline="m0")
     assert again.ranks == found.ranks
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from support import BOARD, a_result, as_result, changed
 
 from bench.board.matrix import Cell, parse
 from bench.records.result import COORDINATES, pack
-from bench.report.verify import compared, disagreements, missing, sample
+from bench.report.verify import compared, disagreements, missing, misstated, sample
 
 
 def cells() -> tuple[Cell, ...]:
@@ -174,3 +175,20 @@ def test_a_comparison_names_the_metrics_that_it_holds_to_nothing() -> None:
     old, new = (a_result(**bits, metrics={"right": 0.5, "worst": w}) for w in (0.3, 0.0))
     said = compared([old], [changed(new, **OTHER)], "b")
     assert said.endswith("another machine rounds differently; worst may differ freely)")
+
+
+def test_a_share_that_is_not_that_of_its_images_is_named() -> None:
+    """Which metric is that share, the others of its kind say."""
+    sound = [
+        a_result(seed=seed, metrics={"right": 0.75, "share": 0.5}, scales=SHARES, **BITS)
+        for seed in range(5)
+    ]
+    assert misstated(Path("b"), sound) == []
+    lie = a_result(seed=5, metrics={"right": 0.99, "share": 0.1}, scales=SHARES, **BITS)
+    [said] = misstated(Path("b"), [*sound, lie])
+    assert said.startswith("b: record of ")
+    assert "seed=5: right is 0.99, and 0.75 of its images are right; measure" in said
+
+
+SHARES = {name: {"better": "higher", "unit": "fraction"} for name in ("right", "share")}
+BITS = {"images": 4, "correct": pack(np.array([True, True, True, False]))}

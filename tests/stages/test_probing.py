@@ -105,6 +105,13 @@ def leave_training(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return images
 
 
+def patched(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """No weight changes, and yet the network says something else from now on."""
+    forward = model.forward
+    model.forward = lambda x: -forward(x)
+    return images
+
+
 def in_place(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return images.add_(0.5).clamp_(0, 1)  # would look like no change, were it the same tensor
 
@@ -115,6 +122,7 @@ def in_place(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         (spoil, "the attack changed the model: its weights or buffers"),
         (leave_gradients, "the attack changed the model: its gradients"),
         (leave_training, "the attack changed the model: its train or eval mode"),
+        (patched, "the attack changed what the network says of clean images"),
         (in_place, "its ball has radius 0.1"),
         (lambda model, images, labels: images + 1, "expected [0, 1]"),
         (lambda model, images, labels: images[:3], "perturb() returned float32 [3, 1, 8, 8]"),
@@ -128,6 +136,17 @@ def test_an_attack_that_breaks_the_rules_has_no_result(what: Any, said: str) -> 
     with pytest.raises(BenchError) as caught:
         probe(Attack(what), student)
     assert said in str(caught.value)
+
+
+def test_an_attack_that_patches_torch_has_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    linear = torch.nn.functional.linear
+
+    def patch(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        monkeypatch.setattr("torch.nn.functional.linear", lambda *given: -linear(*given))
+        return images
+
+    with pytest.raises(BenchError, match="changed what the network says of clean images"):
+        probe(Attack(patch))
 
 
 class Broken(nn.Module):

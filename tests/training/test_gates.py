@@ -60,6 +60,7 @@ SMALLER = TensorSplit(PIXELS[:, :, 1:], DATA.train.labels)
         (replace(DATA, mean=(0.5, 0.5)), "one value a channel"),
         (replace(DATA, std=()), "one value a channel"),
         (replace(DATA, digest=""), "the digest is empty"),
+        (replace(DATA, classes=("a", "\udcff", "c")), "class name '\\udcff' is no text in UTF-8"),
         (replace(DATA, train=TensorSplit(PIXELS, torch.arange(6))), "train labels span 0..5"),
         (replace(DATA, test=TensorSplit(PIXELS, torch.arange(6) - 4)), "test labels span -4..1"),
         (
