@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +63,7 @@ def evaluate(
     from bench.board.matrix import read
     from bench.engine.results import chosen_cells
 
+    _check(name, seeds, jobs)
     folder, one = Path(board), given(images, labels, classes)
     matrix = read(folder)
     if matrix.frozen:
@@ -78,6 +79,15 @@ def evaluate(
         cells = chosen_cells(read(home), [name], limits)
         ran = _run(registry, folder, home, cells, one, root, (device, jobs))
         return _judged(folder, home, cells[0], ran)
+
+
+def _check(name: Any, seeds: Any, jobs: Any) -> None:
+    if not isinstance(name, str) or not name:
+        raise BenchError(f"name is {name!r}; expected the name of the row, a text")
+    if seeds is not None and (isinstance(seeds, str) or not isinstance(seeds, Iterable)):
+        raise BenchError(f"seeds are {seeds!r}; expected a list, as in [0, 1, 2]")
+    if not isinstance(jobs, int) or jobs < 0:
+        raise BenchError(f"jobs is {jobs!r}; expected 0 (a stage for each core) or more")
 
 
 def _judged(folder: Path, home: Path, cell: Cell, ran: Ran) -> pd.DataFrame:

@@ -91,6 +91,8 @@ def as_type_of(default: Any, value: Any, where: str) -> Any:
     like, expected = default, type(default).__name__
     if isinstance(default, tuple):  # in TOML
         like, expected = list(default), "a list"
+    if isinstance(value, float) and not math.isfinite(value):
+        expected = "a finite number"
     raise BenchError(
         f"{where} is {value!r} ({type(value).__name__}); expected {expected}, like its default "
         f"{like!r}"

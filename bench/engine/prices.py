@@ -22,6 +22,10 @@ REPEATS = ("steps", "epochs", "iterations", "restarts")
 """Fields of a component that say how often it looks at an image."""
 
 
+THEIRS = ("squeeze", "condense")
+"""Stages whose work is what their component does: those of another one say nothing of it."""
+
+
 @dataclass(frozen=True)
 class Profile:
     """What the time of a stage depends on. What is "" or 0 is not known."""
@@ -67,7 +71,8 @@ class Prices:
         if profile.effort:
             self.exact[profile].append(seconds)
         for place in dict.fromkeys(profile.relatives):
-            self.near[place].append((seconds, profile.effort))
+            if place[1] or not (profile.what and profile.kind in THEIRS):
+                self.near[place].append((seconds, profile.effort))
 
     def of(self, profile: Profile) -> Price | None:
         """The price of a stage; None if none of its kind has run."""

@@ -140,6 +140,8 @@ def _child(
         status = 0
     except SystemExit as left:
         status = left.code if isinstance(left.code, int) else 1
+    except ConnectionError:
+        pass  # the process that we work for was killed: nobody hears us
     except BaseException:
         traceback.print_exc()
     finally:

@@ -11,11 +11,13 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from bench.contract.errors import BenchError
 from bench.contract.files import own, write_bytes
@@ -96,20 +98,23 @@ def read_all(folder: Path) -> Board:
 
 
 def edited(folder: Path) -> list[str]:
-    """Sets, students and notes whose name, a digest of what they say, says otherwise."""
-    wrong = []
+    """Records and notes whose name, a digest of what they say, says otherwise.
+
+    Probes have one if any of the board has: an earlier version gave them none.
+    """
+    found = []
     for path in sorted((folder / "records").glob("*.jsonl")):
         for number, line in _lines(path):
-            try:
+            with suppress(msgspec.MsgspecError):  # that is a fault
                 one = (_NOTE if path.name == SHARED else _RECORD).decode(line)
-            except msgspec.MsgspecError:
-                continue  # a fault
-            if not isinstance(one, ProbeRecord) and name_of(one) != named(one):
-                wrong.append(
-                    f"{path}:{number} was changed after it was written: {named(one)} is the name "
-                    "of what it said before; put it back, or measure what hangs on it again"
-                )
-    return wrong
+                found.append((f"{path}:{number}", one))
+    probes = any(isinstance(one, ProbeRecord) and one.id for _, one in found)
+    return [
+        f"{where} was changed after it was written: {named(one) or 'no name'} is not the name of "
+        "what it says; put it back, or measure what hangs on it again"
+        for where, one in found
+        if (probes or not isinstance(one, ProbeRecord)) and name_of(one) != named(one)
+    ]
 
 
 def _notes(path: Path, faults: list[Fault]) -> Notes:
@@ -254,6 +259,8 @@ def _texts(
         elif isinstance(record, StudentRecord):
             methods[record.id] = methods[record.set]
         at = record.student if isinstance(record, ProbeRecord) else record.id
+        if isinstance(record, ProbeRecord):  # which nobody else names
+            record = structs.replace(record, id=name_of(record))
         lines[_file_name(methods[at])].append(_line(record))
     return {name: _whole(found, name, preserved) for name, found in lines.items()}, notes
 

@@ -57,14 +57,14 @@ def split(results: Iterable[Result]) -> tuple[list[Record], list[Note]]:
     return records, sorted(notes.values(), key=lambda note: note.digest)
 
 
-def name_of(one: SetRecord | StudentRecord | Note) -> str:
-    """The digest by which others name a set, a student or a note: of all that it says."""
+def name_of(one: Record | Note) -> str:
+    """The digest by which a record or a note is named: of all that it says, but for seconds."""
     if isinstance(one, Note):
         return digest([one.kind, msgspec.to_builtins(one.value)])
     return digest(msgspec.to_builtins(structs.replace(one, id="?", seconds={})))
 
 
-def named(one: SetRecord | StudentRecord | Note) -> str:
+def named(one: Record | Note) -> str:
     """The name that it has."""
     return one.digest if isinstance(one, Note) else one.id
 
@@ -137,7 +137,7 @@ DECLINED = ("attack", "sampler", "reason", "protocol")
 OF_PROBE = tuple(
     name
     for name in ProbeRecord.__struct_fields__
-    if name not in (*Level.__struct_fields__, "student", "versions", "environment")
+    if name not in (*Level.__struct_fields__, "id", "student", "versions", "environment")
 )
 
 

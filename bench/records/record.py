@@ -114,8 +114,12 @@ class StudentRecord(Level, frozen=True, kw_only=True, tag_field="level", tag="st
 
 
 class ProbeRecord(Level, frozen=True, kw_only=True, tag_field="level", tag="probe"):
-    """What an attack or a sampler made of a student; or the `reason` why the cell was declined."""
+    """What an attack or a sampler made of a student; or the `reason` why the cell was declined.
 
+    `id` is a digest of all but seconds; "" where an earlier version has written it.
+    """
+
+    id: str = ""
     student: Name
     attack: str = ""
     sampler: str = ""

@@ -90,7 +90,10 @@ def test_probabilities_and_a_budget_that_the_board_lacks_are_judged(
         ({"dataset": "toy-dta"}, "dataset 'toy-dta' is not on this board; did you mean 'toy-data'"),
         ({"seeds": [7]}, "seed '7' is not on this board"),
         ({"images": torch.rand(K, 1, 4, 4)}, "expected [N, 1, 8, 8], as those of toy-data are"),
-        ({"labels": torch.eye(K + 1)[:K], "classes": torch.arange(K)}, "class 8 has 0 images"),
+        ({"labels": torch.eye(K + 1)[:K], "classes": torch.arange(K)}, "8 images for 9 classes"),
+        ({"seeds": 0}, "seeds are 0; expected a list, as in [0, 1, 2]"),
+        ({"jobs": -3}, "jobs is -3; expected 0"),
+        ({"name": None}, "name is None; expected the name of the row"),
         ({"board": "nowhere"}, "a board is a folder with a matrix.toml"),
     ],
 )

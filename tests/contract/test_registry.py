@@ -524,7 +524,7 @@ def test_a_value_takes_the_type_of_the_default(key: str, value: Any, expected: A
     [
         ("lam", "2", "here: lam is '2' (str); expected float, like its default 1.0"),
         ("lam", True, "here: lam is True (bool); expected float"),
-        ("lam", float("nan"), "here: lam is nan (float); expected"),
+        ("lam", float("nan"), "here: lam is nan (float); expected a finite number"),
         ("lam", float("inf"), "here: lam is inf (float); expected"),
         ("lam", 10**400, "expected float"),
         ("steps", 2.0, "here: steps is 2.0 (float); expected int, like its default 10"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,13 @@ def test_nothing_of_its_kind_is_no_price() -> None:
     assert known((A, 2.0)).of(Profile("train", "", "digits", "small", 100)) is None
 
 
+def test_a_set_has_no_price_by_another_method() -> None:
+    """Herding takes seconds and matching hours, at the same images and steps."""
+    matching = Profile("condense", "dc 1", "digits", "small", 10)
+    assert known((matching, 9000.0)).of(replace(matching, what="herding 1")) is None
+    assert known((matching, 9000.0)).of(replace(matching, dataset="photographs")).guess
+
+
 def test_it_learns_while_it_is_asked() -> None:
     prices = known((Profile("probe", "pgd", "photographs", "small", 5_000), 500.0))
     assert prices.of(A) == Price(pytest.approx(10.0), guess=True)
@@ -128,8 +136,9 @@ def test_what_an_older_version_has_left_is_a_guess_and_no_fault(inputs: Any) -> 
 def test_an_estimate_counts_guesses_and_what_has_no_price(tmp_path: Path) -> None:
     _, plan = planned(tmp_path, **SMALL)
     train = next(stage for stage in plan.stages if stage.kind == "train")
-    near = Profile("condense", "noted 9", "toy-data", "", 1)
-    prices = known((profile(train), 2.0), (near, 1.0))
+    own = [profile(s) for s in plan.stages if s.kind == "condense"]
+    near = [replace(one, dataset="another") for one in own]
+    prices = known((profile(train), 2.0), *((one, 1.0) for one in near))
     by_kind = {e.kind: e for e in estimate(plan.stages, plan.stages, prices)}
     assert (by_kind["train"].seconds, by_kind["train"].guesses) == (4.0, 0)
     assert (by_kind["condense"].guesses, by_kind["condense"].unpriced) == (2, 0)

@@ -310,6 +310,8 @@ DEMO = Path(__file__).parents[2] / "leaderboards" / "demo"
     [
         ("random.jsonl", '"level":"set"', ('"images":640', '"images":64')),
         ("random.jsonl", '"level":"student"', ('"forward":', '"forward":1')),
+        ("random.jsonl", '"level":"probe"', ('"eps":0.1', '"eps":0.5')),
+        ("random.jsonl", '"level":"probe"', ('"accuracy":0.', '"accuracy":0.9')),
         ("_shared.jsonl", '"kind":"recipe"', ('"steps":300', '"steps":400')),
     ],
 )
@@ -325,3 +327,22 @@ def test_what_was_changed_by_hand_is_found_by_its_name(
     path.write_text("\n".join(lines))
     [said] = edited(tmp_path)
     assert said.startswith(f"{path}:{number + 1} was changed after it was written: ")
+
+
+def test_a_probe_whose_name_was_taken_away_is_found_if_others_have_one(tmp_path: Path) -> None:
+    def bare(line: str) -> str:
+        one = json.loads(line)
+        if one.get("level") == "probe":
+            one.pop("id", None)
+        return json.dumps(one)
+
+    shutil.copytree(DEMO / "records", tmp_path / "records")
+    paths = [p for p in (tmp_path / "records").glob("*.jsonl") if p.name != SHARED]
+    lines = paths[0].read_text().splitlines()
+    number = next(n for n, line in enumerate(lines) if '"level":"probe"' in line)
+    paths[0].write_text("\n".join([*lines[:number], bare(lines[number]), *lines[number + 1 :]]))
+    [said] = edited(tmp_path)
+    assert f":{number + 1} was changed after it was written: no name is not" in said
+    for path in paths:  # as an earlier version has written them
+        path.write_text("\n".join(map(bare, path.read_text().splitlines())))
+    assert edited(tmp_path) == []
