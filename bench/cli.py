@@ -179,27 +179,10 @@ def run(
 
     Complete cells are published while the run goes on; the same command goes on after a crash.
     """
+    given = {**locals(), "methods": _methods(methods), "only": _filters(only)}
     from bench.commands import run as command
 
-    asked = command.Asked(
-        board=board,
-        methods=_methods(methods),
-        only=_filters(only),
-        jobs=jobs,
-        device=device,
-        store=store,
-        into=into,
-        download=download,
-        dry_run=dry_run,
-        why=why,
-        check=check,
-        sample=sample,
-        missing=missing,
-        keep_teachers=keep_teachers,
-        keep_sets=keep_sets,
-        retrain_teachers=retrain_teachers,
-    )
-    if code := command.run(asked):
+    if code := command.run(command.Asked(**given)):  # whose fields have the names of the options
         raise typer.Exit(code)
 
 

@@ -231,15 +231,10 @@ def show_plugins(registry: Registry) -> None:
             table.add_column(column, overflow="fold")
         for entry in entries.values():
             table.add_row(entry.name, entry.about, f"{entry.distribution} {entry.version}")
-        show_table(table)
-        console.print()
-
-
-def show_table(table: Table) -> None:
-    """A table as lines that end where their text ends."""
-    with console.capture() as drawn:
-        console.print(table)
-    console.print("\n".join(line.rstrip() for line in drawn.get().splitlines()))
+        with console.capture() as drawn:
+            console.print(table)
+        # lines that end where their text ends
+        console.print("\n".join(line.rstrip() for line in drawn.get().splitlines()), end="\n\n")
 
 
 def show_broken(broken: Iterable[Broken]) -> None:

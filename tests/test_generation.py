@@ -26,8 +26,9 @@ from bench.records.files import split_valid
 from bench.records.record import Passes
 from bench.records.result import Result
 from bench.report import pictures
+from bench.report.markdown import rendered
 from bench.report.numbers import board_of
-from bench.report.page import render
+from bench.report.page import build
 from bench.report.verify import disagreements
 from bench.store.store import Store
 from bench.training import toy
@@ -183,7 +184,7 @@ def test_the_network_that_a_metric_looks_with_is_one_and_named(whole: Any) -> No
     assert name.startswith("toy-convnet-")
     assert len(name) == len("toy-convnet-") + 8
     assert not found.records[0].scales["toy-distance"].features
-    page = render(board_of(board), found.records)["README.md"]
+    page = rendered(build(board_of(board), found.records))
     assert f"## seen-{name} (lower is better)" in page
 
 
@@ -201,8 +202,8 @@ def test_a_figure_that_was_found_otherwise_says_so(
     first, *others = found.records
     scale = replace(first.scales["seen"], **change)
     mixed = [replace(first, scales={**first.scales, "seen": scale}), *others]
-    page = render(board_of(board), mixed)["README.md"]
-    whole_page = render(board_of(board), found.records)["README.md"]
+    page = rendered(build(board_of(board), mixed))
+    whole_page = rendered(build(board_of(board), found.records))
     assert words not in whole_page
     distance, seen = page.split("## seen-")
     assert words in seen
@@ -217,14 +218,14 @@ def test_two_data_sets_have_a_network_each(tmp_path: Path) -> None:
     )
     names = {record.scales["seen"].features for record in found.records}
     assert len(names) == 2
-    page = render(board_of(board), found.records)["README.md"]
+    page = rendered(build(board_of(board), found.records))
     assert f"## seen-{' / '.join(sorted(names))} (lower is better)" in page
     assert "looked at by" not in page
 
 
 def test_its_page_has_a_column_a_checkpoint_and_no_labels(whole: Any) -> None:
     board, found, _ = whole
-    page = render(board_of(board), found.records)["README.md"]
+    page = rendered(build(board_of(board), found.records))
     assert "### toy-data · toy-denoiser\n" in page
     assert "| toy-sampler @ 4 |" in page.replace("   ", " ").replace("  ", " ")
     assert "Scorer" in page
@@ -300,7 +301,7 @@ def test_a_sampler_may_decline_a_path_and_one_that_is_broken_leaves_no_record(wh
     assert "sample() returned float32 [79, 1, 8, 8]; expected float32 [80" in (
         found.failures[0].reason
     )
-    page = render(board_of(board), found.records)["README.md"]
+    page = rendered(build(board_of(board), found.records))
     assert "n/a [" in page
     assert "] it walks straight paths, not cosine ones" in page
 

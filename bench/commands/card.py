@@ -34,7 +34,7 @@ class Exported:
     tensors: Mapping[str, Any]  # arrays: images, labels [N, K], classes [N], weights, extras.*
     content: str  # what records name it by
     facts: Mapping[str, Any]
-    records: Sequence[Result]
+    records: Sequence[Result]  # of students that were trained on this very set
     teacher: str  # who labels, or whom the method asks; "" for nobody
 
     @cached_property
@@ -223,12 +223,12 @@ def page(one: Exported, told: Mapping[str, Any]) -> str:
 def _canary(found: Sequence[Mapping[str, Any]]) -> list[str]:
     if not found:
         return ["The board has no record of a student on this very set."]
-    said = [
-        "What the board's students have on this very set; yours should come near, by its recipe"
-    ]
-    said[0] += " (`card.json`):"
+    said = (
+        "What the board's students have on this very set; yours should come near, by its recipe "
+        "(`card.json`):"
+    )
     return [
-        *said,
+        said,
         "",
         *(
             f"- {one['architecture']}, {one['labels']} labels: {one['metric']} {one['value']:.4f} "

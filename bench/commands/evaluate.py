@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from bench.board.matrix import Cell
     from bench.contract.registry import Registry
     from bench.engine.results import Ran
-    from bench.records.result import Result
 
 HEAD = "# Written by bench.evaluate: a board, and one more method.\n\n"
 KEPT = "given"  # folder of a store: sets that were given, by their hash
@@ -113,13 +112,12 @@ def _judged(folder: Path, home: Path, cell: Cell, ran: Ran) -> pd.DataFrame:
     frame = table(home)
     frame = frame[(frame["dataset"] == cell.dataset) & frame["ipc"].isin([cell.ipc, 0])]
     better = {name: s.better for name, s in scales(board_of(read(home)), results).items()}
-    signs = pd.Series([-1.0 if better[m] == "lower" else 1.0 for m in frame["metric"]], frame.index)
-    merit = (signs * frame["mean"]).rename("merit")
-    group = frame.groupby(PEERS, sort=False).ngroup().rename("group")
-    order = pd.concat([group, merit], axis=1).sort_values(
+    signs = [-1.0 if better[metric] == "lower" else 1.0 for metric in frame["metric"]]
+    group = frame.groupby(PEERS, sort=False).ngroup()
+    ranked = frame.assign(group=group, merit=signs * frame["mean"]).sort_values(
         ["group", "merit"], ascending=[True, False], kind="stable"
     )
-    return frame.loc[order.index].reset_index(drop=True)
+    return ranked[frame.columns].reset_index(drop=True)
 
 
 def _run(
@@ -157,15 +155,12 @@ def _run(
         ran = run(engine, plan)
     if ran.interrupted:
         raise KeyboardInterrupt
-    said = [failure.reason for failure in ran.failures] or _declined(ran.records)
+    said = [failure.reason for failure in ran.failures]
+    if all(record.reason for record in ran.records):  # a network or an attack may, for itself
+        said += [record.reason for record in ran.records]
     if said:
         raise BenchError(f"the set cannot be judged: {said[0]}")
     return ran
-
-
-def _declined(records: Sequence[Result]) -> list[str]:
-    """Why nothing was measured at all; a network or an attack may decline for itself."""
-    return [r.reason for r in records] if all(r.reason for r in records) else []
 
 
 # ---- the copy of a board

@@ -84,6 +84,7 @@ def _found(wanted: Wanted, matrix: Matrix, root: Path) -> Exported:
     from bench.contract.registry import discover
     from bench.engine.results import chosen_cells
     from bench.engine.scheduler import Engine
+    from bench.records.files import read_all
     from bench.store.store import Store
 
     limits = {"ipc": [str(wanted.ipc)], "seed": [str(wanted.seed)], "dataset": [wanted.dataset]}
@@ -113,13 +114,14 @@ def _found(wanted: Wanted, matrix: Matrix, root: Path) -> Exported:
     else:
         blob, content = _stored(wanted, matrix, engine, cells)
     method = components.get("method", wanted.method, dataset=wanted.dataset, ipc=wanted.ipc)
+    known = read_all(wanted.board).results
     return Exported(
         wanted=wanted,
         matrix=matrix,
         tensors=_tensors(blob, data, engine),
         content=content,
         facts=data.facts if data else {},
-        records=_records(wanted, content),
+        records=[r for r in known if r.content.get("set") == content and r.ok],
         teacher=fact("method", method, "teacher") or matrix.teacher,
     )
 
@@ -185,10 +187,3 @@ def _real(index: Any, data: Dataset, engine: Engine) -> Any:
     images = split.images(torch.from_numpy(index)).numpy()
     small = np.rint(images * 255).astype(np.uint8)
     return small if np.array_equal(small.astype(np.float32) / 255, images) else images
-
-
-def _records(wanted: Wanted, content: str) -> list[Any]:
-    """The board's records of students that were trained on this very set."""
-    from bench.records.files import read_all
-
-    return [r for r in read_all(wanted.board).results if r.content.get("set") == content and r.ok]

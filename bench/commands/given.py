@@ -6,7 +6,7 @@ Nothing here loads torch: tensors of torch say themselves what they are as array
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,7 +18,6 @@ from bench.contract.errors import BenchError
 
 Array = NDArray[Any]
 SUMS = 1e-4  # how far the sum of a label may lie from 1
-NAMED = 5  # classes that a sentence names
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +51,10 @@ class Given:
         """Raise BenchError unless shape and classes are those of a data set."""
         shape, classes = tuple(facts["shape"]), len(facts["classes"])
         if self.images.shape[1:] != shape:
+            sizes = ", ".join(map(str, shape))
             raise BenchError(
-                f"images are {list(self.images.shape)}; expected [N, {_commas(shape)}], as those "
-                f"of {dataset} are"
+                f"images are {list(self.images.shape)}; expected [N, {sizes}], as those of "
+                f"{dataset} are"
             )
         if self.total != classes:
             raise BenchError(
@@ -166,7 +166,3 @@ def _array(value: Any, what: str) -> Array:
 
 def _form(array: Array) -> str:
     return f"{array.dtype} {list(array.shape)}"
-
-
-def _commas(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers))

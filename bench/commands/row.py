@@ -25,7 +25,7 @@ def row(folder: Path, method: str, where: Mapping[str, Any]) -> None:
     board = board_of(read(folder))
     asked = {name: value for name, value in where.items() if value is not None}
     known = {
-        "method": (*board.methods, *board.controls, *board.ceiling),
+        "method": board.every_method,
         "ipc": (*board.ipc, *((0,) if board.ceiling else ())),
         "dataset": board.datasets,
         "architecture": board.architectures,

@@ -174,15 +174,11 @@ def _fails(raw: Any, names: list[str], key: str, message: str, kind: Any) -> boo
     return False
 
 
-def _structs(kind: Any) -> tuple[Any, ...]:
-    return typing.get_args(kind) or (kind,)
-
-
 def _fields(kind: Any, raw: Any) -> list[str]:
     level = raw.get("level") if isinstance(raw, dict) else None
     return [
         name
-        for one in _structs(kind)
+        for one in typing.get_args(kind) or (kind,)
         if one.__struct_config__.tag in (level, None)
         for name in one.__struct_fields__
     ]

@@ -212,7 +212,7 @@ def split_valid(results: Iterable[Result]) -> tuple[list[Result], list[str]]:
         try:
             _check(rounded(result))
         except BenchError as error:
-            refused.append(f"{result.words}: {error}")
+            refused.append(str(error))
         else:
             valid.append(result)
     return valid, refused
@@ -228,14 +228,11 @@ def write(folder: Path, results: Iterable[Result], preserved: Iterable[Fault] = 
     """
     exact = [rounded(result) for result in results]
     for result in exact:
-        try:
-            _check(result)
-        except BenchError as error:
-            raise BenchError(f"{result.words}: {error}") from None
-    if len(merge(exact, ())) < len(exact):
+        _check(result)
+    if (cells := len(merge(exact, ()))) < len(exact):
         raise BenchError(
-            f"{len(exact)} results of {len(merge(exact, ()))} cells; expected one a cell; use "
-            "`merge`, where the newer result of a cell replaces the older one"
+            f"{len(exact)} results of {cells} cells; expected one a cell; use `merge`, where the "
+            "newer result of a cell replaces the older one"
         )
     texts, notes = _texts(exact, preserved)
     names = {*texts, *(path.name for path in (folder / "records").glob("*.jsonl"))}
@@ -307,14 +304,15 @@ def _check(result: Result) -> None:
     try:
         records, notes = split([result])
         known = {note.digest: valued(note) for note in notes}
-        for note in notes:
-            _line(note)
         for record in records:
             sound(checked(msgspec.to_builtins(record), Record), known)
-            _line(record)
+        for one in (*notes, *records):
+            _line(one)
+        _file_name(result.method)
+    except BenchError as error:
+        raise BenchError(f"{result.words}: {error}") from None
     except (TypeError, ValueError, RecursionError) as error:  # msgspec's are ValueErrors
-        raise BenchError(f"{error}; expected what JSON can hold") from None
-    _file_name(result.method)
+        raise BenchError(f"{result.words}: {error}; expected what JSON can hold") from None
 
 
 def _lines(path: Path) -> Iterable[tuple[int, bytes]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -91,12 +91,7 @@ class Result(Struct, frozen=True, kw_only=True):
     @property
     def coordinate(self) -> tuple[str | int, ...]:
         """Which cell this is: the values of `COORDINATES`."""
-        where: tuple[str | int, ...]
-        if self.sampler:
-            where = (self.architecture, self.sampler, self.step, self.seed)
-        else:
-            where = (self.architecture, self.attack, self.seed)
-        return (self.dataset, self.method, self.ipc, self.labels, *where)
+        return tuple(getattr(self, name) for name in COORDINATES[self.track])
 
     @property
     def column(self) -> str:
@@ -135,17 +130,13 @@ def with_earlier_figures(
         if before and result.content and result.content == before.content:
             names = asked & {*before.metrics, *before.refused}
             names -= {*result.metrics, *result.refused}
-            blocks = {
-                name: {**getattr(result, name), **_only(getattr(before, name), names)}
-                for name in ("metrics", "scales", "refused")
-            }
+            blocks = {}
+            for block in ("metrics", "scales", "refused"):
+                earlier = {k: v for k, v in getattr(before, block).items() if k in names}
+                blocks[block] = getattr(result, block) | earlier
             result = structs.replace(result, **blocks)
         found.append(result)
     return found
-
-
-def _only(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    return {name: values[name] for name in names if name in values}
 
 
 def rounded(result: Result) -> Result:

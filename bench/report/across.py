@@ -7,12 +7,13 @@ ranks within a unit are compared.
 
 from __future__ import annotations
 
-import math
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+
+import pandas as pd
 
 DRAWS, SEED = 2000, 0
 FEWEST = 3  # boards that an interval wants
@@ -64,15 +65,9 @@ def ranking(units: Iterable[Unit]) -> tuple[Standing, ...]:
 
 def _places(unit: Unit) -> dict[str, tuple[float, float, int]]:
     """Method -> its win rate, its rank, and how many compete."""
-    sign = 1 if unit.higher else -1
-    values = {m: -math.inf if math.isnan(v) else sign * v for m, v in unit.scores.items()}
-    n, found = len(values), {}
-    for method, value in values.items():
-        above = sum(other > value for other in values.values())
-        ties = sum(other == value for other in values.values()) - 1
-        won = (n - 1 - above - ties) + ties / 2
-        found[method] = (won / (n - 1), 1 + above + ties / 2, n)
-    return found
+    n = len(unit.scores)
+    ranks = pd.Series(unit.scores).rank(ascending=not unit.higher, na_option="bottom")
+    return {str(method): ((n - rank) / (n - 1), rank, n) for method, rank in ranks.items()}
 
 
 def _standing(method: str, of_boards: dict[str, list[tuple[float, float, int]]]) -> Standing:

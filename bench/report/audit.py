@@ -154,14 +154,14 @@ def table(found: Iterable[Ranking]) -> model.Table:
     )
     rows: list[tuple[model.Cell, ...]] = []
     for ranking in found:
-        pairs = audit(ranking)
         for column, ranked in ranking.columns.items():
-            of_column = [pair for pair in pairs if pair.column == column]
+            of_column = list(_pairs(ranking, column, ranked))
             tested, separable = _counts(of_column)
             if not tested:
                 continue
             counts = (len(ranked), len(of_column), tested, separable)
-            names = map(Name, (ranking.title, column, _authors(ranking.source)))
+            authors, _, _ = ranking.source.partition(",")
+            names = map(Name, (ranking.title, column, authors))
             figures = (model.Value(count, form=Form(".0f")) for count in counts)
             share = model.Value(separable / tested, form=Form(".0f", percent=True))
             rows.append((*names, *figures, share))
@@ -262,8 +262,3 @@ def _counts(pairs: Iterable[Pair]) -> tuple[int, int]:
 
 def _counted(n: int, what: str) -> str:
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
-
-
-def _authors(source: str) -> str:
-    """What stands before the title of a source."""
-    return source.partition(",")[0]

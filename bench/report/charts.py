@@ -7,22 +7,29 @@ the same again, so that a plot can be read in grey.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import cycle, islice
 from typing import Any
 
 from bench.report.model import Plot
 
+alt: Any = import_module("altair") if find_spec("altair") else None  # the extra `pages` has it
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-SHAPES = ("circle", "triangle-right", "triangle-up", "diamond", "cross", "triangle-down")
-DASHES = ([1, 0], [6, 2], [2, 2], [8, 2, 2, 2], [4, 4])
+LOOKS: Mapping[str, Sequence[Any]] = {
+    "Color": COLOURS,
+    "Shape": ("circle", "triangle-right", "triangle-up", "diamond", "cross", "triangle-down"),
+    "StrokeDash": ([1, 0], [6, 2], [2, 2], [8, 2, 2, 2], [4, 4]),
+}
+"""What tells methods apart, by the channel of altair."""
 DIGITS = 4  # significant ones, of the figures in a chart
 WIDTH, HEIGHT, LINE = 300, 220, 18  # pixels of a panel, and of one line of a list
 
 
 def data(rows: Iterable[Mapping[str, Any]], wanted: Sequence[str]) -> Any:
-    import altair as alt
-
     values = [{name: rounded(row[name]) for name in wanted} for row in rows]
-    return alt.Data(values=values)  # type: ignore[no-untyped-call]
+    return alt.Data(values=values)
 
 
 def rounded(value: Any) -> Any:
@@ -34,8 +41,6 @@ def panels(
     layers: Any, rows: Sequence[Mapping[str, Any]], wanted: Sequence[str], sized: bool = True
 ) -> Any:
     """A panel for each `place` of rows, two beside each other."""
-    import altair as alt
-
     places = list(dict.fromkeys(row["place"] for row in rows))
     chart = layers.properties(width=WIDTH, height=HEIGHT) if sized else layers
     header = alt.Header(labelFontWeight="bold")
@@ -44,33 +49,27 @@ def panels(
     return chart.resolve_scale(y="independent") if sized else chart
 
 
-def colour(names: Sequence[str]) -> tuple[Any]:
-    import altair as alt
-
-    return (alt.Color("method:N", title="method").scale(domain=names, range=cycle(COLOURS, names)),)
-
-
-def shape(names: Sequence[str]) -> Any:
-    import altair as alt
-
-    return alt.Shape("method:N", title="method").scale(domain=names, range=cycle(SHAPES, names))
+def by_method(names: Sequence[str], *channels: str) -> list[Any]:
+    """The encodings that tell methods apart by some channels of `LOOKS`."""
+    return [
+        getattr(alt, channel)("method:N", title="method").scale(
+            domain=names, range=list(islice(cycle(LOOKS[channel]), len(names)))
+        )
+        for channel in channels
+    ]
 
 
-def dash(names: Sequence[str]) -> Any:
-    import altair as alt
-
-    dashes = cycle(DASHES, names)
-    return alt.StrokeDash("method:N", title="method").scale(domain=names, range=dashes)
+def points(base: Any, names: Sequence[str], size: int) -> Any:
+    dots = base.mark_point(size=size, filled=True, opacity=1)
+    return dots.encode(*by_method(names, "Color", "Shape"))
 
 
-def cycle(values: Sequence[Any], names: Sequence[str]) -> list[Any]:
-    return [values[k % len(values)] for k in range(len(names))]
+def curves(base: Any, names: Sequence[str]) -> tuple[Any, Any]:
+    """A line for each method, and its points; `base` says what stands on the axes."""
+    lines = base.mark_line(strokeWidth=1.5).encode(*by_method(names, "Color", "StrokeDash"))
+    return lines, points(base, names, 45)
 
 
 def plot(chart: Any, instead: str, caption: str) -> Plot:
     spec = chart.configure_view(stroke="#cccccc").to_dict()
     return Plot(spec, instead, (caption,))
-
-
-def capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -21,6 +22,7 @@ from bench.records.result import Result
 from bench.report.gains import HARD, Gain, gains, natural
 from bench.report.model import (
     COUNT,
+    KEYS,
     PERCENT,
     Block,
     Cell,
@@ -38,7 +40,6 @@ from bench.report.numbers import Board, ball, scales
 CONDENSED = "accuracy on the condensed set"
 WEIGHT = 0.5  # what both papers use of every weight
 SCORE, POINTS = Form(".3f"), Form("+.1f", percent=True)
-KEYS = (Column("IPC", key=True, merged=True), Column("Method", key=True, left=True))
 Spot = tuple[int, str, str]  # IPC, method, column
 
 # ---- DD-Ranking
@@ -97,10 +98,10 @@ def rr(clean: Sequence[float], attacked: Sequence[float]) -> float:
     attacks of these. It knows how far apart attacks are, not how strong: one attack gives 0, a
     weak one more raises it. NaN where no attack does anything.
     """
-    before = _mean(_fraction(a, "accuracy on clean images") for a in clean)
+    before = fmean(_fraction(a, "accuracy on clean images") for a in clean)
     after = [_fraction(a, "accuracy under attack") for a in attacked]
     span = before - min(after)
-    return 1 - (before - _mean(after)) / span if span else math.nan
+    return 1 - (before - fmean(after)) / span if span else math.nan
 
 
 def ae(clean: float, attacks: Sequence[float]) -> float:
@@ -110,18 +111,13 @@ def ae(clean: float, attacks: Sequence[float]) -> float:
     NaN where no attack costs anything.
     """
     span = max(attacks) - clean
-    return (_mean(attacks) - clean) / span if span else math.nan
+    return (fmean(attacks) - clean) / span if span else math.nan
 
 
 def crei(rr: float, ae: float, weight: float = WEIGHT) -> float:
     """Comprehensive robustness-efficiency index: w RR + (1 - w) AE (BEARD)."""
     _fraction(weight, "weight")
     return weight * rr + (1 - weight) * ae
-
-
-def _mean(values: Iterable[float]) -> float:
-    found = [*values]
-    return math.fsum(found) / len(found)
 
 
 def _fraction(value: float, name: str) -> float:
@@ -141,9 +137,7 @@ def _difference(value: float, name: str) -> float:
 # ---- the page
 
 
-def sections(
-    board: Board, records: Sequence[Result], table: pd.DataFrame, baseline: str
-) -> tuple[Section, ...]:
+def sections(board: Board, records: Sequence[Result], table: pd.DataFrame) -> tuple[Section, ...]:
     """ "Composite scores", with a table for each place that has the inputs; nothing without any.
 
     `table` is that of `numbers.tidy`, of the same records. The full set is the board's first
@@ -158,16 +152,15 @@ def sections(
         place = (row["dataset"], row["architecture"], row["labels"])
         means[place][row["ipc"], row["method"], row["column"]] = row["mean"]
     over: dict[tuple[Any, ...], list[Gain]] = defaultdict(list)
-    for gain in gains(board, records, baseline):
-        if (gain.column, gain.metric) == (column, metric):
-            over[gain.dataset, gain.architecture, gain.labels].append(gain)
+    for gain in gains(board, records, board.baseline):
+        over[gain.dataset, gain.architecture, gain.labels].append(gain)
     parts: list[Section] = []
     for place in product(board.datasets, board.architectures, board.labels):
         hard = means.get((*place[:2], HARD), {})
         full = next(((0, c, column) for c in board.ceiling if (0, c, column) in hard), None)
         blocks: list[Block] = []
         if full and over[place]:
-            blocks.append(_dd_ranking(board, over[place], hard, full, baseline))
+            blocks.append(_dd_ranking(board, over[place], hard, full))
         probed = [r for r in records if (r.dataset, r.architecture, r.labels) == place and r.ok]
         blocks += _beard(board, probed, means.get(place, {}), column)
         if blocks:
@@ -178,14 +171,10 @@ def sections(
 
 
 def _dd_ranking(
-    board: Board,
-    found: Sequence[Gain],
-    hard: Mapping[Spot, float],
-    full: Spot,
-    baseline: str,
+    board: Board, found: Sequence[Gain], hard: Mapping[Spot, float], full: Spot
 ) -> Table:
     """HLR of students with hard labels, IOR with the labels of the place, and LRS of both."""
-    labels, column = found[0].labels, full[2]
+    labels, column, baseline = found[0].labels, full[2], board.baseline
     by_row = {(gain.ipc, gain.method): gain for gain in found}
     soft = () if labels == HARD else (f"Method, {labels} labels",)
     inputs = (
@@ -242,7 +231,7 @@ def _beard(
         if r.images and "probe" in r.passes:
             passes = r.passes["probe"]
             costs[r.ipc, r.method, r.column].append((passes.forward + passes.backward) / r.images)
-    cost = {spot: _mean(found) for spot, found in costs.items()}
+    cost = {spot: fmean(found) for spot, found in costs.items()}
     rows: list[tuple[Cell, ...]] = [
         (
             *(budget(row[0]), Name(row[1], board.role(row[1]))),
@@ -268,12 +257,12 @@ def _scores(
     """The figures of a row; its first spot is that of the clean images."""
     clean, *attacked = (means[spot] for spot in spots)
     ratio = rr([clean], attacked)
-    inputs = [Value(one, form=PERCENT) for one in (clean, _mean(attacked), min(attacked))]
+    inputs = [Value(one, form=PERCENT) for one in (clean, fmean(attacked), min(attacked))]
     spent = [cost[spot] for spot in spots[1:] if spot in cost]
     if len(spent) < len(attacked):
         return *inputs, Value(), Value(), _score(ratio), Value(), Value()
     efficiency = ae(cost.get(spots[0], 0.0), spent)
-    passes = [Value(one, form=COUNT) for one in (_mean(spent), max(spent))]
+    passes = [Value(one, form=COUNT) for one in (fmean(spent), max(spent))]
     return *inputs, *passes, *map(_score, (ratio, efficiency, crei(ratio, efficiency)))
 
 

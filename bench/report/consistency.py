@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.contract.keys import canonical, digest, parameters
 from bench.records.result import Result
+from bench.report.model import few
 from bench.tracks import CLASSIFICATION, GENERATION
 
 OF_TABLE = (
@@ -69,9 +70,9 @@ def inconsistencies(
         return any(f"{other}.".startswith(f"{name}.") for other in mixed)
 
     if mixed:
-        said.add(f"mixed: seeds differ in {_few(sorted(mixed))}")
+        said.add(f"mixed: seeds differ in {few(sorted(mixed))}")
     elif across:
-        said.add(f"mixed: attacks differ in {_few(across)}")
+        said.add(f"mixed: attacks differ in {few(across)}")
     apart: dict[str, set[int]] = defaultdict(set)  # seeds by the role of a teacher
     for record in chain(*groups):
         odd = {k: v for k, v in unusual[id(record)].items() if not within(k)}
@@ -153,10 +154,6 @@ def _differing(group: Sequence[Result]) -> list[str]:
 
 def _parts(record: Result) -> tuple[Any, ...]:
     return record.recipe, record.parameters, record.data, record.code, record.images_hash
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if names[4:] else "")
 
 
 def _listed(values: Mapping[str, Any]) -> str:

@@ -24,8 +24,8 @@ from bench.report.model import (
     Value,
     Words,
     flat,
-    repeats,
     text_of,
+    unrepeated,
 )
 
 GAP = 2  # spaces between columns
@@ -96,11 +96,8 @@ def _show_table(console: Console, table: Table) -> None:
 
     heads = [marked(_text(console, flat(c.name), "bold"), c.notes) for c in table.columns]
     rows = [
-        [
-            Text() if repeated else marked(_cell(console, cell), cell.notes)
-            for cell, repeated in zip(row, of_row, strict=True)
-        ]
-        for row, of_row in zip(table.rows, repeats(table), strict=True)
+        [marked(_cell(console, cell), cell.notes) if cell else Text() for cell in row]
+        for row in unrepeated(table)
     ]
     for words in table.caption:
         console.print(_line(console, words), soft_wrap=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from bench.records.result import Result
@@ -41,27 +40,27 @@ def sections(board: Board, records: Iterable[Result]) -> tuple[Section, ...]:
 def _sets(board: Board, records: Sequence[Result]) -> Table:
     """Rows of methods: teacher, condensation, and students by network and labels."""
     students = list(dict.fromkeys((r.architecture, r.labels) for r in records))
-    scored = any("scorer" in r.passes for r in records)
-    names = ["Teacher", *(["Scorer"] if scored else []), "Condensation"]
-    names += [
+    scorer = {"Scorer": "scorer"} if any("scorer" in r.passes for r in records) else {}
+    roles = {"Teacher": "teacher", **scorer, "Condensation": "set"}
+    names = [
         f"Student {architecture}" + (f", {labels} labels" if board.attacks else "")
         for architecture, labels in students
     ]
     rows: list[tuple[Cell, ...]] = []
     for ipc, method in board.rows:
-        group = [r for r in records if (r.ipc, r.method) == (ipc, method)]
-        group = [r for r in group if not r.step]  # a checkpoint is part of its training
+        # a checkpoint is part of its training
+        group = [r for r in records if (r.ipc, r.method) == (ipc, method) and not r.step]
         if not group:
             continue
-        roles = ("teacher", *(["scorer"] if scored else []), "set")
         trained = (
-            _mean([r for r in group if (r.architecture, r.labels) == one], "student")
+            mean([r for r in group if (r.architecture, r.labels) == one], "student")
             for one in students
         )
-        made = (_mean(group, role) for role in roles)
-        rows.append((budget(ipc), Name(method), *made, *trained))
+        made = (mean(group, role) for role in roles.values())
+        spent = (one or Value() for one in (*made, *trained))
+        rows.append((budget(ipc), Name(method), *spent))
     keys = (Column("IPC", key=True), Column("Method", key=True, left=True))
-    return Table((*keys, *map(Column, names)), tuple(rows))
+    return Table((*keys, *map(Column, (*roles, *names))), tuple(rows))
 
 
 def _attacks(board: Board, records: Sequence[Result]) -> Table:
@@ -73,28 +72,24 @@ def _attacks(board: Board, records: Sequence[Result]) -> Table:
     )
     rows: list[tuple[Cell, ...]] = []
     for name in (*board.attacks, *board.samplers):
-        group = [r for r in records if name in (r.attack, r.sampler)]
-        group = [r for r in group if "student" in r.passes]
+        group = [r for r in records if name in (r.attack, r.sampler) and "student" in r.passes]
         images = sum(r.images for r in group)
         if images:
-            total = _sum(group, "probe")
-            an_image = (Value(total[way] / images, form=Form(",.1f")) for way in total)
+            an_image = (Value(n / images, form=Form(",.1f")) for n in _sum(group, "probe"))
             rows.append((Name(""), Name(name), *an_image))
     return Table(heads, tuple(rows))
 
 
-def _mean(records: Iterable[Result], role: str) -> Cell:
-    """Forward and backward of one stage, each stage counted once."""
+def mean(records: Iterable[Result], role: str) -> Passes | None:
+    """Forward and backward of one stage, each stage counted once; None where it has none."""
     stages = {r.content[role]: r for r in records if role in r.passes}
     if not stages:
-        return Value()
-    total = _sum(stages.values(), role)
-    return Passes(total["forward"] / len(stages), total["backward"] / len(stages))
+        return None
+    forward, backward = _sum(stages.values(), role)
+    return Passes(forward / len(stages), backward / len(stages))
 
 
-def _sum(records: Iterable[Result], role: str) -> dict[str, int]:
-    total: dict[str, int] = defaultdict(int)
-    for record in records:
-        total["forward"] += record.passes[role].forward
-        total["backward"] += record.passes[role].backward
-    return total
+def _sum(records: Iterable[Result], role: str) -> tuple[int, int]:
+    """Forward and backward."""
+    passes = [record.passes[role] for record in records]
+    return sum(one.forward for one in passes), sum(one.backward for one in passes)

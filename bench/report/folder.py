@@ -11,7 +11,7 @@ from tempfile import TemporaryFile
 from bench.board import networks, sets
 from bench.board.matrix import read as read_matrix
 from bench.contract.errors import BenchError
-from bench.contract.files import own, write_bytes
+from bench.contract.files import own, write_bytes, write_text
 from bench.records.files import edited, read_all, write
 from bench.records.result import Result, merge, with_earlier_figures
 from bench.report import galleries, page, pictures, published
@@ -84,10 +84,10 @@ def publish(
     a condensed set by the hash of its content. The caller holds the board.
     What an earlier run, or somebody's editor, has left there that is no record stays as it is.
     """
-    results, matrix = add_results(board, new), read_matrix(board)
-    axes = board_of(matrix)
-    pictures.write(board, axes, on_board(axes, results), pictured)
-    galleries.write(board, axes, on_board(axes, results), grids)
+    results, axes = add_results(board, new), board_of(read_matrix(board))
+    shown = on_board(axes, results)
+    pictures.write(board, axes, shown, pictured)
+    galleries.write(board, axes, shown, grids)
     return write_tables(board)
 
 
@@ -106,7 +106,7 @@ def stale(board: Path) -> list[str]:
     wrong = [*found.sentences(board), *edited(board), *misstated(board, found.results)]
     wrong += [
         f"{board / name} is not what the records say; run: bench leaderboard {board}"
-        for name in page.check(board, _tables(board))
+        for name in page.check(board, page.files(page_of(board)))
     ]
     wrong += [
         f"{board / name} is missing; run: bench run {board}"
@@ -117,8 +117,9 @@ def stale(board: Path) -> list[str]:
 
 def write_tables(board: Path) -> list[str]:
     """Write the page and the table that follow from the records of a board; their names."""
-    tables = _tables(board)
-    page.write_files(board, tables)
+    tables = page.files(page_of(board))
+    for name, text in tables.items():
+        write_text(board / name, text)
     return list(tables)
 
 
@@ -129,7 +130,3 @@ def page_of(board: Path) -> Page:
     built = page.build(axes, found.results, published.read(board, axes), faults)
     shown = galleries.sections(board, axes, on_board(axes, found.results))
     return replace(built, rest=(*built.rest, *shown))
-
-
-def _tables(board: Path) -> dict[str, str]:
-    return page.files(page_of(board))

@@ -16,12 +16,11 @@ from bench.records.files import read
 from bench.records.result import Result
 from bench.report import published
 from bench.report.folder import page_of
-from bench.report.model import Plot
-from bench.report.numbers import Board, board_of, on_board
+from bench.report.model import Page, Plot
+from bench.report.numbers import ROW, Board, board_of, on_board
 
-WHERE = ("dataset", "architecture", "labels", "ipc", "method")
 COLUMNS = (
-    *(*WHERE, "role", "attack", "sampler", "step", "seed", "metric", "value", "unit", "better"),
+    *(*ROW, "role", "attack", "sampler", "step", "seed", "metric", "value", "unit", "better"),
     *("reason", "images", "size", "bytes", "seconds", "forward", "backward"),
     *("set_seconds", "set_forward", "set_backward", "protocol"),
 )
@@ -53,8 +52,12 @@ def table(path: str | Path) -> pd.DataFrame:
 
     Raises BenchError where there is no board.
     """
-    figures = page_of(Path(path)).figures
-    frame = pd.DataFrame(figures.rows, columns=list(figures.columns))
+    return frame_of(page_of(Path(path)))
+
+
+def frame_of(page: Page) -> pd.DataFrame:
+    """The figures of a page."""
+    frame = pd.DataFrame(page.figures.rows, columns=list(page.figures.columns))
     return frame.astype({name: float for name in NUMBERS if name in frame})
 
 
@@ -88,7 +91,7 @@ def _rows(board: Board, result: Result) -> Iterator[dict[str, Any]]:
     passes = result.passes.values()
     made = result.passes.get("set")
     shared = {name: getattr(result, name) for name in COLUMNS if hasattr(result, name)} | {
-        "role": board.role(result.method) if _asked(board, result.method) else "",
+        "role": board.role(result.method) if result.method in board.every_method else "",
         "bytes": sum(result.bytes.values()),
         "seconds": math.fsum(result.seconds.values()),
         "forward": sum(one.forward for one in passes),
@@ -108,7 +111,3 @@ def _rows(board: Board, result: Result) -> Iterator[dict[str, Any]]:
         }
     if not result.ok:
         yield shared | {"metric": "", "value": math.nan, "unit": "", "better": ""}
-
-
-def _asked(board: Board, method: str) -> bool:
-    return method in (*board.methods, *board.controls, *board.ceiling)

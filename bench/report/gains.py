@@ -12,11 +12,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from statistics import fmean
 from typing import Any
 
 from bench.records.record import Scale
 from bench.records.result import Result
 from bench.report.model import (
+    KEYS,
     Cell,
     Column,
     Form,
@@ -28,7 +30,7 @@ from bench.report.model import (
     Value,
     budget,
 )
-from bench.report.numbers import Board, moves, scales
+from bench.report.numbers import Board, moves, row_of, scales
 
 HARD = "hard"  # labels that no teacher gives
 GAIN = {True: Form("+.1f", ".1f", percent=True), False: Form("+.4g")}  # of a rate, of others
@@ -36,7 +38,7 @@ GAIN = {True: Form("+.1f", ".1f", percent=True), False: Form("+.4g")}  # of a ra
 
 @dataclass(frozen=True)
 class Gain:
-    """A method minus the baseline in one cell, paired by seed; `sd` is that of the differences.
+    """A method minus the baseline in one row, paired by seed; `sd` is that of the differences.
 
     `over` is the row that has the baseline's images and the method's labels: the baseline, or
     another that differs from it in the teacher alone. Not `paired`: the two were labelled by
@@ -48,8 +50,6 @@ class Gain:
     labels: str
     ipc: int
     method: str
-    column: str
-    metric: str
     over: str
     mean: float
     sd: float | None  # None for one seed
@@ -59,20 +59,22 @@ class Gain:
     of_baseline: float
 
 
-Place = tuple[str, str, str, int, str]  # data set, architecture, labels, IPC, column
+Place = tuple[str, str, str, int]  # data set, architecture, labels, IPC
 
 
-def gains(board: Board, records: Iterable[Result], baseline: str) -> tuple[Gain, ...]:
-    """The gain of every method in every cell and metric that both sides have.
+def gains(board: Board, records: Sequence[Result], baseline: str) -> tuple[Gain, ...]:
+    """The gain of every method in every place that both sides have, by the main metric.
 
-    `records` are those on the board (`numbers.on_one_scale`). Rows with the baseline's own images
+    `records` are those on the board (`numbers.on_one_scale`), of which the `natural` column counts.
+    Rows with the baseline's own images
     have none, nor has what no row with the same labels can be held against. Nothing without a
     baseline.
     """
     cells: dict[tuple[Place, int], dict[str, Result]] = defaultdict(dict)
+    column, metric = natural(board, records), board.metrics[0]
     for r in records:
-        if r.ok:
-            place = (r.dataset, r.architecture, r.labels, r.ipc, r.column)
+        if r.ok and r.column == column:
+            place = (r.dataset, r.architecture, r.labels, r.ipc)
             cells[place, r.seed][r.method] = r
     pairs: dict[tuple[Place, str], list[tuple[Result, Result]]] = defaultdict(list)
     for (place, _), cell in sorted(cells.items()):
@@ -80,11 +82,7 @@ def gains(board: Board, records: Iterable[Result], baseline: str) -> tuple[Gain,
         for method in cell.keys() - twins.keys():
             if peer := _peer(cell[method], twins.values()):
                 pairs[place, method].append((cell[method], peer))
-    found = (
-        _gain(place, method, metric, both)
-        for (place, method), both in sorted(pairs.items())
-        for metric in board.metrics
-    )
+    found = (_gain(place, method, metric, both) for (place, method), both in sorted(pairs.items()))
     return tuple(gain for gain in found if gain)
 
 
@@ -131,27 +129,26 @@ def _gain(
         return None
     ours, theirs = ([float(r.metrics[metric]) for r in side] for side in zip(*common, strict=True))
     differences = [a - b for a, b in zip(ours, theirs, strict=True)]
-    mean = math.fsum(differences) / n
+    mean = fmean(differences)
     squares = math.fsum((d - mean) ** 2 for d in differences)
-    dataset, architecture, labels, ipc, column = place
     return Gain(
-        *(dataset, architecture, labels, ipc, method, column, metric),
+        *(*place, method),
         over=" / ".join(dict.fromkeys(b.method for _, b in common)),
         mean=mean,
         sd=math.sqrt(squares / (n - 1)) if n > 1 else None,
         n=n,
         paired=all(_network(a) == _network(b) for a, b in common),
-        of_method=math.fsum(ours) / n,
-        of_baseline=math.fsum(theirs) / n,
+        of_method=fmean(ours),
+        of_baseline=fmean(theirs),
     )
 
 
 # ---- the page
 
 
-def sections(board: Board, records: Sequence[Result], baseline: str) -> tuple[Section, ...]:
+def sections(board: Board, records: Sequence[Result]) -> tuple[Section, ...]:
     """ "Images or labels?", where a teacher labels and there is a baseline; else nothing."""
-    column, metric = natural(board, records), board.metrics[0]
+    column, metric, baseline = natural(board, records), board.metrics[0], board.baseline
     regimes = sorted({r.labels for r in records if r.ok}, key=lambda labels: labels != HARD)
     scale = scales(board, records).get(metric)
     if not baseline or not column or not scale or {*regimes} <= {HARD}:
@@ -159,19 +156,16 @@ def sections(board: Board, records: Sequence[Result], baseline: str) -> tuple[Se
     found = {
         (g.dataset, g.architecture, g.labels, g.ipc, g.method): g
         for g in gains(board, records, baseline)
-        if (g.column, g.metric) == (column, metric)
     }
     alone = {
-        (r.dataset, r.architecture, r.labels, r.ipc, r.method): None
-        for r in records
-        if r.ok and r.column == column and metric in r.metrics
+        row_of(r): None for r in records if r.ok and r.column == column and metric in r.metrics
     }
     parts = []
     for dataset, architecture in product(board.datasets, board.architectures):
         place = (dataset, architecture)
         of_place = {k[2:]: g for k, g in (alone | found).items() if k[:2] == place}
         if any(of_place.values()):
-            table = _table(board, of_place, regimes, baseline, scale)
+            table = _table(board, of_place, regimes, scale)
             parts.append(Section(f"{dataset} · {architecture} · {column}", (table,)))
     said = (
         "What a method's images add: its gain over ",
@@ -188,12 +182,12 @@ def _table(
     board: Board,
     found: Mapping[tuple[str, int, str], Gain | None],
     regimes: Sequence[str],
-    baseline: str,
     scale: Scale,
 ) -> Table:
     """Rows that have a gain in some regime; `found` is None where nothing is there to compare."""
+    baseline = board.baseline
     heads = (
-        *(Column("IPC", key=True, merged=True), Column("Method", key=True, left=True)),
+        *KEYS,
         *(Column(f"{labels} labels: gain over {baseline}") for labels in regimes),
     )
     rows: list[tuple[Cell, ...]] = []
@@ -204,7 +198,7 @@ def _table(
                 notes=(f"no row has the images of {baseline} and labels of its teacher",)
             )
             values = (
-                _value(board, gain, baseline, scale)
+                _value(board, gain, scale)
                 if (gain := found.get(spot))
                 else (lonely if spot in found else Value())
                 for spot in spots
@@ -219,9 +213,9 @@ def _table(
     return Table(heads, tuple(rows), ((caption,),))
 
 
-def _value(board: Board, gain: Gain, baseline: str, scale: Scale) -> Value:
+def _value(board: Board, gain: Gain, scale: Scale) -> Value:
     """The cell of a gain, with notes of what the head of its column does not say."""
-    notes = []
+    notes, baseline = [], board.baseline
     if gain.over != baseline:
         notes.append(f"over {gain.over}: the images of {baseline}, and labels of the same teacher")
     if not gain.paired:

@@ -6,19 +6,17 @@ gone has no picture; the page says how many lack one.
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bench.contract.files import own, write_bytes
+from bench.contract.files import write_bytes
 from bench.records.result import Result
 from bench.report.model import Paragraph, Picture, Section
 from bench.report.numbers import Board
-from bench.report.pictures import FOLDER, Pixels
+from bench.report.pictures import FOLDER, Pixels, let_go, mosaic, png
 
 CLASSES, COLUMNS = 10, 10  # of a picture, at most
 SIDE = 32  # an image is scaled, by whole factors, to about this
@@ -35,27 +33,16 @@ def drawn(grid: Grid) -> bytes:
     """A PNG of a grid, in few colours, so that it weighs little."""
     from PIL import Image
 
-    columns = max(len(line) for line in grid)
-    lines = [np.concatenate([_framed(line, k) for k in range(columns)], axis=1) for line in grid]
-    pixels = np.concatenate(lines)[:-GAP, :-GAP]
-    grey = (pixels == pixels[..., :1]).all()
-    image = Image.fromarray(pixels)
-    if grey:
-        image = Image.fromarray(pixels[..., 0]).quantize(GREYS)
-    else:
-        image = image.quantize(COLOURS, dither=Image.Dither.NONE)
-    file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
-    return file.getvalue()
-
-
-def _framed(line: Pixels, number: int) -> NDArray[np.uint8]:
-    """An image of a line as RGB [H, W, 3] with white below and to the right; white if none is."""
-    image = line[number] if number < len(line) else np.full_like(line[0], 255)
-    rgb = np.repeat(image, 3, 0) if len(image) == 1 else image
-    large, small = max(1, SIDE // rgb.shape[1]), max(1, rgb.shape[1] // SIDE)
-    scaled = rgb[:, ::small, ::small].repeat(large, 1).repeat(large, 2).transpose(1, 2, 0)
-    return np.pad(scaled, ((0, GAP), (0, GAP), (0, 0)), constant_values=255)
+    columns = max(map(len, grid))
+    small = max(1, grid[0].shape[2] // SIDE)
+    lines = [
+        np.pad(line, ((0, columns - len(line)), *((0, 0),) * 3), constant_values=255)
+        for line in grid
+    ]
+    pixels = mosaic(np.stack(lines)[..., ::small, ::small], SIDE, GAP)
+    if (pixels == pixels[..., :1]).all():
+        return png(Image.fromarray(pixels[..., 0]).quantize(GREYS))
+    return png(Image.fromarray(pixels).quantize(COLOURS, dither=Image.Dither.NONE))
 
 
 def sets(board: Board, records: Iterable[Result]) -> dict[str, Result]:
@@ -111,10 +98,7 @@ def write(
     `grids` makes the grid of a set by the hash of its content.
     """
     shown = sets(board, records)
-    names = {Path(name).name for name in shown}
-    for file in own(folder / FOLDER).glob("*.png"):
-        if OWN.fullmatch(file.name) and file.name not in names:
-            file.unlink()
+    let_go(folder, OWN, shown)
     for name, record in shown.items():
         make = grids.get(record.content["set"])
         if make and not (folder / name).is_file():

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from xml.etree.ElementTree import Element, tostring
 
 from bench.report.model import (
@@ -22,6 +22,7 @@ from bench.report.model import (
     Frame,
     Items,
     Name,
+    Names,
     Page,
     Paragraph,
     Passes,
@@ -33,11 +34,12 @@ from bench.report.model import (
     Value,
     Words,
     flat,
-    text_of,
+    piece_of,
 )
 
 FIGURES, WIDE = "figures.js", 24  # a text of so many characters may take several lines
 TAGS = {"strong": "strong", "emphasis": "em", "code": "code"}
+LEFT = {True: "left", False: None}  # the class of what is aligned to the left
 SAFE = re.compile(r"https?://|#|[^:?#]*([/?#]|$)", re.IGNORECASE)  # links that run nothing
 
 
@@ -50,26 +52,9 @@ class Around:
     drawn: bool = False
 
 
-@dataclass
-class _Ids:
-    """Names of parts of one page: each is given once."""
-
-    given: set[str] = field(default_factory=set)
-
-    def fresh(self, title: str) -> str:
-        slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "part"
-        name, number = slug, 1
-        while name in self.given:
-            number += 1
-            name = f"{slug}-{number}"
-        self.given.add(name)
-        return name
-
-
 def rendered(page: Page, around: Around = Around()) -> str:
     """A whole page as a document."""
-    ids = _Ids({"main", "figures"})
-    writer = _Writer(ids, around)
+    writer = _Writer(Names("main", "figures"), around)
     opening, first, after = _around_first(page)
     later = (*page.results, *page.rest)
     parts = [
@@ -80,7 +65,7 @@ def rendered(page: Page, around: Around = Around()) -> str:
     titles = [flat(section.title) for section in (*first, *later)]
     entries = list(zip((part.get("id", "") for part in parts), titles, strict=True))
     if page.figures.rows:
-        parts.append(_all_figures(around))
+        parts.append(_all_figures())
         entries.append(("figures", "All figures"))
     intro = [piece for block in opening for piece in writer.block(block, 2, page.title)]
     up = [element("p", element("a", "All boards", href=around.up))] if around.up else []
@@ -88,10 +73,11 @@ def rendered(page: Page, around: Around = Around()) -> str:
     if entries:
         main.append(_contents(entries))
     main.extend([*parts[: len(first)], *notes, *parts[len(first) :]])
-    skip = element("a", "Skip to the results", href=f"#{entries[0][0] if entries else 'main'}")
-    skip.set("class", "skip")
+    to = f"#{entries[0][0] if entries else 'main'}"
+    skip = element("a", "Skip to the results", href=to, class_="skip")
     body = element("body", skip, *([element("header", *up)] if up else []), main)
-    return _document(_head(page.title, around), body)
+    html = element("html", _head(page.title, around), body, lang="en")
+    return "<!DOCTYPE html>\n" + tostring(html, encoding="unicode", method="html") + "\n"
 
 
 def _around_first(page: Page) -> tuple[list[Block], list[Section], list[Block]]:
@@ -120,9 +106,13 @@ def plot_file(plot: Plot) -> str:
     return f"plot-{hashlib.sha256(text.encode()).hexdigest()[:12]}.svg"
 
 
-def element(tag: str, *children: str | Element, **attributes: str) -> Element:
-    """An element with texts and elements in it, in order."""
-    made = Element(tag, attributes)
+def element(tag: str, *children: str | Element, **attributes: str | None) -> Element:
+    """An element with texts and elements in it, in order; an attribute that is None is none.
+
+    `class_` is the attribute "class", and `aria_label` is "aria-label".
+    """
+    named = {name.rstrip("_").replace("_", "-"): v for name, v in attributes.items()}
+    made = Element(tag, {name: value for name, value in named.items() if value is not None})
     for child in children:
         if isinstance(child, Element):
             made.append(child)
@@ -135,16 +125,6 @@ def element(tag: str, *children: str | Element, **attributes: str) -> Element:
 
 def _finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _classed(name: str, made: Element) -> Element:
-    made.set("class", name)
-    return made
-
-
-def _document(head: Element, body: Element) -> str:
-    html = element("html", head, body, lang="en")
-    return "<!DOCTYPE html>\n" + tostring(html, encoding="unicode", method="html") + "\n"
 
 
 def _head(title: str, around: Around) -> Element:
@@ -165,18 +145,18 @@ def _head(title: str, around: Around) -> Element:
 
 def _contents(entries: list[tuple[str, str]]) -> Element:
     links = (element("li", element("a", title, href=f"#{name}")) for name, title in entries)
-    made = element("nav", element("h2", "Contents"), element("ul", *links))
-    made.set("aria-label", "Contents")
-    return made
+    return element("nav", element("h2", "Contents"), element("ul", *links), aria_label="Contents")
 
 
-def _all_figures(around: Around) -> Element:
+def _all_figures() -> Element:
     """The place of the long table, which a script fills when it is unfolded."""
     said = "This table needs JavaScript; table.csv beside the board's records holds the same."
-    place = element("div", element("noscript", element("p", said)))
-    place.set("id", "figures-table")
-    place.set("data-source", FIGURES)
-    place.set("aria-live", "polite")
+    place = element(
+        *("div", element("noscript", element("p", said))),
+        id="figures-table",
+        data_source=FIGURES,
+        aria_live="polite",
+    )
     summary = element("summary", element("h2", "All figures"))
     return element("section", element("details", summary, place), id="figures")
 
@@ -185,14 +165,14 @@ def _all_figures(around: Around) -> Element:
 class _Writer:
     """Blocks as elements of one page, whose ids it gives."""
 
-    ids: _Ids
+    ids: Names
     around: Around
 
     def section(self, section: Section, level: int, folded: bool = False) -> Element:
         title = flat(section.title)
         heading = element(f"h{min(level, 6)}", title)
         inner = [p for block in section.blocks for p in self.block(block, level + 1, title)]
-        name = self.ids.fresh(title)
+        name = self.ids.fresh(title, "part")
         if not folded:
             return element("section", heading, *inner, id=name)
         details = element("details", element("summary", heading), *inner)
@@ -207,15 +187,13 @@ class _Writer:
             case Items(items):
                 yield element("ul", *(element("li", *_words(words)) for words in items))
             case Code(text):
-                code = element("pre", element("code", text))
-                code.set("tabindex", "0")
-                yield code
+                yield element("pre", element("code", text), tabindex="0")
             case Picture(file, instead, caption):
                 image = element("img", src=_link(file), alt=flat(instead), loading="lazy")
                 yield _figure(image, caption or (instead,), folded=True)
             case Plot(_, instead, caption) if self.around.drawn:
-                image = element("img", src=plot_file(block), alt=flat(instead))
-                yield _figure(_classed("plot", image), caption)
+                image = element("img", src=plot_file(block), alt=flat(instead), class_="plot")
+                yield _figure(image, caption)
             case Plot(_, instead, caption):
                 lacks = " (not drawn here: install condensation-bench[pages] to build plots)"
                 yield _figure(element("p", flat(instead), lacks), caption)
@@ -223,23 +201,23 @@ class _Writer:
                 yield from self.table(block, title)
 
     def table(self, table: Table, title: str) -> Iterator[Element]:
-        notes, name = table.footnotes, self.ids.fresh("table")
+        notes, name = table.footnotes, self.ids.fresh("table", "part")
         lines = [piece for words in table.caption for piece in (*_words(words), element("br"))][:-1]
         caption = element("caption", *lines)
         if not lines:
-            caption = _classed("hidden", element("caption", title))
+            caption = element("caption", title, class_="hidden")
 
         def marked(made: Element, texts: tuple[str, ...]) -> Element:
             for text in texts:
-                link = element("a", str(notes[text]), href=f"#{name}-{notes[text]}")
-                link.set("aria-label", f"Note {notes[text]}")
+                n = notes[text]
+                link = element("a", str(n), href=f"#{name}-{n}", aria_label=f"Note {n}")
                 made.append(element("sup", link))
             return made
 
-        heads = []
-        for column in table.columns:
-            made = marked(element("th", flat(column.name), scope="col"), column.notes)
-            heads.append(_classed("left", made) if column.left else made)
+        heads = [
+            marked(element("th", flat(c.name), scope="col", class_=LEFT[c.left]), c.notes)
+            for c in table.columns
+        ]
         rows = [
             element("tr", *(marked(_cell(c, x), x.notes) for c, x in pairs))
             for pairs in (zip(table.columns, row, strict=True) for row in table.rows)
@@ -247,14 +225,14 @@ class _Writer:
         made = element(
             *("table", caption, element("thead", element("tr", *heads))),
             element("tbody", *rows),
+            data_sortable="",
         )
-        made.set("data-sortable", "")
-        box = _classed("scroll", element("div", made, role="region", tabindex="0"))
-        box.set("aria-label", " ".join("".join(caption.itertext()).split()) or title)
-        yield box
+        label = " ".join("".join(caption.itertext()).split()) or title
+        of_box = {"role": "region", "tabindex": "0", "class_": "scroll", "aria_label": label}
+        yield element("div", made, **of_box)
         if notes:
             items = (element("li", flat(t), id=f"{name}-{n}") for t, n in notes.items())
-            yield _classed("notes", element("ol", *items))
+            yield element("ol", *items, class_="notes")
 
 
 def _figure(shown: Element, caption: Words, folded: bool = False) -> Element:
@@ -266,22 +244,19 @@ def _figure(shown: Element, caption: Words, folded: bool = False) -> Element:
 
 
 def _cell(column: Column, cell: Cell) -> Element:
-    text = flat(text_of(cell)).strip()
-    shown: str | Element = text
-    match cell:
-        case Value(best=True):
-            shown = element("strong", text)
-        case Name(role="control"):
-            shown = element("em", text)
-        case Name(url=url) if url:
-            shown = element("a", text, href=_link(url))
-    made = element("th", shown, scope="row") if column.key else element("td", shown)
-    if not column.left:
-        made.set("data-order", _order(cell))
-    wide = isinstance(cell, Name) and len(text) > WIDE
+    [shown] = _words((piece_of(cell),))
+    wide = None
+    if isinstance(cell, Name):
+        wide = "wide" if len(flat(cell.text).strip()) > WIDE else None
+        if cell.url and isinstance(shown, str):
+            shown = element("a", shown, href=_link(cell.url))
     left = column.left and not column.key  # a key without an order is left, says the style
-    kind = " ".join((["left"] if left else []) + (["wide"] if wide else []))
-    return _classed(kind, made) if kind else made
+    return element(
+        *("th" if column.key else "td", shown),
+        scope="row" if column.key else None,
+        data_order=None if column.left else _order(cell),
+        class_=" ".join(filter(None, (LEFT[left], wide))) or None,
+    )
 
 
 def _order(cell: Cell) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from bench.records.result import Result
 from bench.report.across import FEWEST, Standing, Unit, ranking
+from bench.report.frames import frame_of
 from bench.report.model import (
     COUNT,
     Block,
@@ -22,7 +23,7 @@ from bench.report.model import (
     Table,
     Value,
 )
-from bench.report.numbers import Board, on_board, scales
+from bench.report.numbers import ROW, Board, scales
 
 TITLE = "Boards"
 RATE, RANK = Form(".0f", percent=True), Form(".1f")
@@ -40,11 +41,7 @@ class Entry:
     @property
     def rows(self) -> int:
         """Rows with a figure: data set, network, labels, IPC and method."""
-        at = [self.page.figures.columns.index(c) for c in ROW]
-        return len({tuple(row[i] for i in at) for row in self.page.figures.rows})
-
-
-ROW = ("dataset", "architecture", "labels", "ipc", "method")
+        return len(frame_of(self.page).drop_duplicates([*ROW]))
 
 
 def answers(readme: str) -> dict[str, str]:
@@ -104,18 +101,15 @@ def units(entry: Entry) -> Iterator[Unit]:
     chooses settings, and takes no part.
     """
     board, metric, column = entry.board, entry.board.metrics[0], entry.board.columns[0]
-    scale = scales(board, on_board(board, entry.records)).get(metric)
+    scale = scales(board, entry.records).get(metric)
     if board.evaluate != "test" or scale is None or scale.better == "neither":
         return
-    scores: dict[tuple[object, ...], dict[str, float]] = {}
-    for row in entry.page.figures.rows:
-        cell = dict(zip(entry.page.figures.columns, row, strict=True))
-        taken = (cell["metric"], cell["column"]) == (metric, column)
-        if taken and cell["role"] != "ceiling" and isinstance(cell["mean"], int | float):
-            place = tuple(cell[name] for name in ROW[:-1])
-            scores.setdefault(place, {})[str(cell["method"])] = float(cell["mean"])
-    for of_place in scores.values():
-        yield Unit(entry.name, of_place, scale.better == "higher")
+    figures = frame_of(entry.page)
+    shown = (figures["metric"] == metric) & (figures["column"] == column)
+    competing = figures[shown & (figures["role"] != "ceiling")].dropna(subset=["mean"])
+    for _, found in competing.groupby([*ROW[:-1]], sort=False):
+        scores = dict(zip(found["method"], found["mean"], strict=True))
+        yield Unit(entry.name, scores, scale.better == "higher")
 
 
 def _across(entries: tuple[Entry, ...]) -> tuple[Section, ...]:

@@ -12,17 +12,16 @@ from collections.abc import Iterable, Iterator
 
 from bench.report import matched
 from bench.report.model import (
-    Cell,
-    Name,
+    Names,
     Page,
     Section,
     Span,
     Table,
-    Value,
     Words,
     flat,
-    repeats,
+    piece_of,
     text_of,
+    unrepeated,
 )
 
 WIDEST = 84  # characters of a row; a table that is wider is scaled to the width of the text
@@ -76,10 +75,10 @@ ACCENTS = dict(
 def rendered(page: Page) -> str:
     """All main tables of a page, each with a caption, its footnotes and a label of its own."""
     found = list(_main(page))
-    labels = _labels(f"{page.title} {place}" for _, place, _ in found)
+    labels = Names()
     drawn = (
-        _environment(page.title, metric, place, table, label)
-        for (metric, place, table), label in zip(found, labels, strict=True)
+        _environment(page.title, *one, f"tab:{labels.fresh(f'{page.title} {one[1]}', 'table')}")
+        for one in found
     )
     return "\n".join((HEAD, *drawn) if found else (HEAD, "% No table yet."))
 
@@ -123,17 +122,6 @@ def _main(page: Page) -> Iterator[tuple[str, str, Table]]:
                     yield measured[0].title, place.title, block
 
 
-def _labels(titles: Iterable[str]) -> list[str]:
-    """A label for each title; of equal ones, the second has a number."""
-    seen: dict[str, int] = {}
-    labels = []
-    for title in titles:
-        slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "table"
-        seen[slug] = seen.get(slug, 0) + 1
-        labels.append(f"tab:{slug}" + (f"-{seen[slug]}" if seen[slug] > 1 else ""))
-    return labels
-
-
 def _environment(title: str, metric: str, place: str, table: Table, label: str) -> str:
     said = [line(words) for words in table.caption]
     caption = " ".join(
@@ -167,26 +155,14 @@ def _rows(table: Table) -> Iterator[str]:
         return f"{text}\\textsuperscript{{{listed}}}" if listed else text
 
     yield _joined(marked(escaped(c.name).strip(), c.notes) for c in table.columns)
-    for number, (row, repeated) in enumerate(zip(table.rows, repeats(table), strict=True)):
-        if number and table.columns[0].merged and not repeated[0]:
+    for number, row in enumerate(unrepeated(table)):
+        if number and table.columns[0].merged and row[0]:
             yield "\\midrule"
-        texts = (marked(_cell(cell), cell.notes) for cell in row)
-        yield _joined("" if r else text for r, text in zip(repeated, texts, strict=True))
+        yield _joined(marked(_piece(piece_of(c)), c.notes) if c else "" for c in row)
 
 
 def _joined(texts: Iterable[str]) -> str:
     return f"{' & '.join(texts)} \\\\"
-
-
-def _cell(cell: Cell) -> str:
-    """A cell without its footnotes: the tie group of the best in bold, controls in italics."""
-    text = escaped(text_of(cell)).strip()
-    match cell:
-        case Value(best=True):
-            return f"\\textbf{{{text}}}"
-        case Name(role="control"):
-            return f"\\emph{{{text}}}"
-    return text
 
 
 def _width(table: Table) -> int:

@@ -11,7 +11,6 @@ from bench.report.model import (
     Code,
     Column,
     Items,
-    Name,
     Page,
     Paragraph,
     Picture,
@@ -19,11 +18,10 @@ from bench.report.model import (
     Section,
     Span,
     Table,
-    Value,
     Words,
     flat,
-    repeats,
-    text_of,
+    piece_of,
+    unrepeated,
 )
 
 LINES = 150  # of a page in a repository
@@ -64,14 +62,8 @@ def line(words: Words) -> str:
 
 
 def cell_text(cell: Cell) -> str:
-    """A cell without its footnotes: the best in bold, controls in italics."""
-    text = escaped(text_of(cell)).strip()
-    match cell:
-        case Value(best=True):
-            return f"**{text}**"
-        case Name(role="control"):
-            return f"*{text}*"
-    return text
+    """A cell without its footnotes."""
+    return _piece(piece_of(cell))
 
 
 def width_of(text: str) -> int:
@@ -137,13 +129,11 @@ def _table(table: Table) -> Iterator[str]:
     def marked(text: str, notes: Sequence[str]) -> str:
         return text + "".join(f" [{numbers[note]}]" for note in notes)
 
-    lines = [[marked(escaped(c.name).strip(), c.notes) for c in table.columns]]
-    for row, repeated in zip(table.rows, repeats(table), strict=True):
-        texts = (marked(cell_text(cell), cell.notes) for cell in row)
-        lines.append(["" if r else text for r, text in zip(repeated, texts, strict=True)])
+    head = [marked(escaped(c.name).strip(), c.notes) for c in table.columns]
+    rows = ([marked(cell_text(c), c.notes) if c else "" for c in row] for row in unrepeated(table))
     if table.caption:
         yield "\n".join(map(line, table.caption))
-    yield "\n".join(_aligned(table.columns, lines))
+    yield "\n".join(_aligned(table.columns, [head, *rows]))
     if numbers:
         yield "\n".join(f"- [{n}] {escaped(text).strip()}" for text, n in numbers.items())
 

@@ -7,6 +7,7 @@ They have a section of their own, and stand in no table of measured figures.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
@@ -33,8 +34,9 @@ from bench.report.model import (
     Value,
     Words,
     budget,
+    capital,
 )
-from bench.report.numbers import Board
+from bench.report.numbers import Board, by_figure
 
 Source = Annotated[
     str, Meta(pattern=r"\S", description="text: the article, and which of its tables")
@@ -149,8 +151,7 @@ def _entry(given: Mapping[str, Any], place: str, board: Board) -> Printed:
         _on_axis(name or usual[0], board.attacks if axis == "attack" else usual, f"{place}: {axis}")
         found[axis] = name or usual[0]
     for method, values in entry.rows.items():
-        names = (*board.methods, *board.controls, *board.ceiling)
-        _on_axis(method, names, f"{place}: method")
+        _on_axis(method, board.every_method, f"{place}: method")
         budgets = ("0",) if method in board.ceiling else tuple(map(str, board.ipc))
         for ipc, value in values.items():
             _on_axis(ipc, budgets, f"{place}: ipc of {method}")
@@ -177,21 +178,19 @@ def section(board: Board, printed: tuple[Printed, ...], table: pd.DataFrame) -> 
     """
     if not printed:
         return ()
-    tiers: dict[str, list[tuple[Printed, list[Pair]]]] = {"": []}
-    for one in pairs(printed, table):
-        tiers.setdefault(one[0].tier, []).append(one)
-    if not tiers[""]:
-        del tiers[""]
+    tiers: dict[str, list[tuple[Printed, list[Pair]]]] = defaultdict(list)
+    for one in sorted(pairs(printed, table), key=lambda one: one[0].tier != ""):
+        tiers[one[0].tier].append(one)
     blocks: list[Block] = [Paragraph((_stand(tiers),)), RULE]
     for tier, found in tiers.items():
         tables = tuple(_table(board, entry, listed) for entry, listed in found)
-        blocks += (Section(_capital(tier), tables),) if tier else tables
+        blocks += (Section(capital(tier), tables),) if tier else tables
     return (Section(TITLE, tuple(blocks)),)
 
 
 def pairs(printed: Iterable[Printed], table: pd.DataFrame) -> Iterator[tuple[Printed, list[Pair]]]:
     """Each entry, and its values beside those of a frame of `numbers.tidy`."""
-    known = {_place(row): row for row in table.to_dict("records")}
+    known = by_figure(table)
     for entry in printed:
         yield entry, list(_pairs(entry, known))
 
@@ -210,11 +209,6 @@ RULE = Items(
         (Span(OPEN, "strong"), ": not measured yet."),
     )
 )
-
-
-def _place(row: Mapping[Any, Any]) -> tuple[Any, ...]:
-    names = ("dataset", "architecture", "labels", "ipc", "method", "column", "metric")
-    return tuple(row[name] for name in names)
 
 
 def _pairs(entry: Printed, known: Mapping[tuple[Any, ...], Mapping[Any, Any]]) -> Iterator[Pair]:
@@ -237,16 +231,11 @@ def _stand(tiers: Mapping[str, list[tuple[Printed, list[Pair]]]]) -> str:
         if pending := verdicts.count(OPEN):
             said += f" ({pending} open)"
         counts.append(f"{tier}: {said}" if tier else said)
-    return _capital(f"{'; '.join(counts)}.")
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return capital(f"{'; '.join(counts)}.")
 
 
 def _table(board: Board, entry: Printed, pairs: list[Pair]) -> Table:
-    decimals = f".{max([1, *(decimals_of(v) for pair in pairs for v in pair.printed)])}f"
-    form = Form(decimals, decimals, percent=True)
+    form = as_printed(number for pair in pairs for number in pair.printed)
     heads = (
         Column("Method", key=True, left=True, merged=True),
         Column("IPC", key=True),
@@ -291,7 +280,8 @@ def _caption(entry: Printed, pairs: list[Pair]) -> Iterator[Words]:
         yield (entry.note,)
 
 
-def decimals_of(fraction: float) -> int:
-    """How many decimals a rate is printed with, in percent: 0.2387 has two."""
-    percent = f"{100 * fraction:.4f}".rstrip("0")
-    return len(percent.partition(".")[2])
+def as_printed(rates: Iterable[float]) -> Form:
+    """In percent, with as many decimals as the rates are printed with: 0.2387 has two."""
+    decimals = [len(f"{100 * rate:.4f}".rstrip("0").partition(".")[2]) for rate in rates]
+    form = f".{max([1, *decimals])}f"
+    return Form(form, form, percent=True)

@@ -8,7 +8,7 @@ the table's order of reading.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -33,6 +33,32 @@ Words = tuple[str | Span, ...]
 def flat(text: str) -> str:
     """A text in one line."""
     return re.sub(r"\s+", " ", text)
+
+
+def few(names: Sequence[str]) -> str:
+    """The first four names, and how many there are beside them."""
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if names[4:] else "")
+
+
+def capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+class Names:
+    """Names of parts of one document, from their titles: each is given once."""
+
+    def __init__(self, *given: str) -> None:
+        self.given = {*given}
+
+    def fresh(self, title: str, instead: str) -> str:
+        """That of a title, or `instead` where it has no letter; the second has a number."""
+        name = slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or instead
+        number = 1
+        while name in self.given:
+            number += 1
+            name = f"{slug}-{number}"
+        self.given.add(name)
+        return name
 
 
 # ---- cells of tables
@@ -118,9 +144,25 @@ def text_of(cell: Cell) -> str:
             return shown
 
 
+def piece_of(cell: Cell) -> str | Span:
+    """What a cell says, without footnotes: the best is strong, controls are emphasised."""
+    text = flat(text_of(cell)).strip()
+    match cell:
+        case Value(best=True):
+            return Span(text, "strong")
+        case Name(role="control"):
+            return Span(text, "emphasis")
+    return text
+
+
 def budget(ipc: int) -> Cell:
     """The cell of a row's images per class; 0 is the full set."""
     return Value(ipc, form=Form(".0f")) if ipc else Name("full set")
+
+
+def budget_named(ipc: int) -> str:
+    """A row's images per class in a sentence."""
+    return f"IPC {ipc}" if ipc else "full set"
 
 
 # ---- tables
@@ -133,6 +175,9 @@ class Column:
     left: bool = False  # aligned to the left
     merged: bool = False  # what is as in the row above is not repeated
     notes: tuple[str, ...] = ()
+
+
+KEYS = (Column("IPC", key=True, merged=True), Column("Method", key=True, left=True))
 
 
 @dataclass(frozen=True)
@@ -151,12 +196,12 @@ class Table:
         return {text: number for number, text in enumerate(texts, 1)}
 
 
-def repeats(table: Table) -> Iterator[tuple[bool, ...]]:
-    """Of every cell, row by row, whether it only repeats the one above in a merged column."""
+def unrepeated(table: Table) -> Iterator[tuple[Cell | None, ...]]:
+    """The rows; None for a cell that only repeats the one above in a merged column."""
     above: tuple[Cell, ...] = ()
     for row in table.rows:
         pairs = zip(table.columns, row, above or (None,) * len(row), strict=True)
-        yield tuple(column.merged and cell == last for column, cell, last in pairs)
+        yield tuple(None if c.merged and cell == last else cell for c, cell, last in pairs)
         above = row
 
 

@@ -1,7 +1,7 @@
 """Records -> numbers: the mean and spread of every cell over seeds, and robustness per image.
 
-Pure functions, and no torch. Sums are `math.fsum`, which is exact, so that neither the order of
-the records nor the machine can change a digit.
+Pure functions, and no torch. Sums are those of `math.fsum`, which are exact, so that neither the
+order of the records nor the machine can change a digit.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,6 @@ from msgspec import structs
 from bench.board.matrix import Matrix
 from bench.records.record import Scale
 from bench.records.result import Result, at_step, pack, unpack
-from bench.report.model import PERCENT, PLAIN
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,16 @@ class Board:
             *((0, method) for method in self.ceiling),
         )
 
+    @property
+    def every_method(self) -> tuple[str, ...]:
+        """The methods of all roles."""
+        return (*self.methods, *self.controls, *self.ceiling)
+
+    def heading(self, dataset: str, architecture: str, labels: str) -> str:
+        """A place by name; a denoiser is told a class, so that its labels say nothing."""
+        said = f" · {labels} labels" if self.attacks else ""
+        return f"{dataset} · {architecture}{said}"
+
     def role(self, method: str) -> str:
         """ "method", "control" or "ceiling"."""
         if method in self.ceiling:
@@ -81,8 +91,12 @@ def board_of(matrix: Matrix) -> Board:
 
 
 ROW = ("dataset", "architecture", "labels", "ipc", "method")
+FIGURE = (*ROW, "column", "metric")  # what a figure is of
 COLUMNS = (*ROW, "role", "column", "metric", "mean", "sd", "n", "images", "size", "bytes")
 """Columns of `tidy`, and of `table.csv`."""
+
+row_of = attrgetter(*ROW)
+"""The row of a result."""
 
 
 def on_board(board: Board, records: Iterable[Result]) -> list[Result]:
@@ -110,16 +124,16 @@ def on_board(board: Board, records: Iterable[Result]) -> list[Result]:
 
 def scales(board: Board, records: Iterable[Result]) -> dict[str, Scale]:
     """How to read each measured metric; where results disagree, as most of them have it."""
-    counts: dict[str, Counter[tuple[str, str, str]]] = defaultdict(Counter)
+    counts: dict[str, Counter[Scale]] = defaultdict(Counter)
     for record in records:
         for metric in record.metrics:
             scale = record.scales[metric]
-            counts[metric][*_read(scale), scale.of] += 1
-    found = {metric: counts[metric] for metric in board.metrics if counts[metric]}
-    usual = {m: max(reads, key=lambda read: (reads[read], read)) for m, reads in found.items()}
+            read = Scale(better=scale.better, unit=scale.unit, of=scale.of)
+            counts[metric][read] += 1
     return {
-        metric: Scale(better=better, unit=unit, of=of)  # type: ignore[arg-type]
-        for metric, (better, unit, of) in usual.items()
+        metric: max(found, key=lambda read: (found[read], read.better, read.unit, read.of))
+        for metric in board.metrics
+        if (found := counts[metric])
     }
 
 
@@ -218,20 +232,15 @@ def robust(board: Board, records: Sequence[Result]) -> list[Result]:
             asked = [a for a in attacks if (*place, a) not in declined]
             found = [cell[a] for a in asked if a in cell and ball(cell[a]) in inside]
             joined = [m for m in metrics if all(m in r.metrics for r in found)]
-            same = len({(r.images_hash, r.images, _student(r)) for r in found}) == 1
+            seen = {(r.images_hash, r.images, r.content.get("student", "")) for r in found}
             whole = len(found) == len(asked) and any(ball(record) for record in found)
-            if place[0] == dataset and whole and same and joined:
+            if place[0] == dataset and whole and len(seen) == 1 and joined:
                 survived = np.logical_and.reduce([bits[id(record)] for record in found])
                 mean = float(survived.mean())
                 both = {"metrics": dict.fromkeys(joined, mean), "correct": pack(survived)}
                 both |= {"attack": joint}
                 derived.append(structs.replace(found[0], **both))
     return derived
-
-
-def _student(record: Result) -> str:
-    """The hash of the network that was attacked."""
-    return record.content.get("student", "")
 
 
 def columns(board: Board, records: Iterable[Result]) -> dict[str, dict[str, tuple[str, ...]]]:
@@ -248,33 +257,45 @@ def columns(board: Board, records: Iterable[Result]) -> dict[str, dict[str, tupl
     }
 
 
+def behind_figures(board: Board, records: Sequence[Result]) -> dict[tuple[Any, ...], list[Result]]:
+    """The results behind each figure, also behind the robust ones, by what it is of: `FIGURE`."""
+    found: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
+    for record in [*(r for r in records if r.ok), *robust(board, records)]:
+        for metric in record.metrics:
+            if metric in board.metrics:
+                found[(*row_of(record), record.column, metric)].append(record)
+    return found
+
+
+def place_in(board: Board) -> Callable[[Iterable[Any]], tuple[int, ...]]:
+    """What says where a row, given by the values of `ROW`, stands in the tables of a board."""
+    rows = {row: number for number, row in enumerate(board.rows)}
+
+    def place(row: Iterable[Any]) -> tuple[int, ...]:
+        dataset, architecture, labels, ipc, method = row
+        return (
+            board.datasets.index(dataset),
+            board.architectures.index(architecture),
+            board.labels.index(labels),
+            rows[ipc, method],
+        )
+
+    return place
+
+
 def tidy(board: Board, records: Sequence[Result]) -> pd.DataFrame:
     """One row for every cell, column and metric, with mean and sample standard deviation.
 
     `column` is an attack or a robust ball, `n` the number of seeds (`sd` is empty for one),
     `images` the number of test images, `size` and `bytes` those of the condensed set.
     """
-    measured = [record for record in records if record.ok]
-    row = attrgetter(*ROW)
-    groups: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
-    for record in [*measured, *robust(board, records)]:
-        place = (*row(record), record.column)
-        for metric in record.metrics:
-            if metric in board.metrics:
-                groups[(*place, metric)].append(record)
-    order = {
-        "dataset": board.datasets,
-        "architecture": board.architectures,
-        "labels": board.labels,
-        "ipc": (*(ipc for ipc in board.ipc if ipc), 0),
-        "method": (*board.methods, *board.controls, *board.ceiling),
-        "metric": board.metrics,
-    }
-    rows = [_row(board, key, group) for key, group in groups.items()]
-    positions = {name: list(found) for name, found in columns(board, measured).items()}
+    rows = [_row(board, key, group) for key, group in behind_figures(board, records).items()]
+    positions = {name: list(found) for name, found in columns(board, records).items()}
+    at = place_in(board)
     rows.sort(
         key=lambda row: (
-            *(values.index(row[axis]) for axis, values in order.items()),
+            *at(row[axis] for axis in ROW),
+            board.metrics.index(row["metric"]),
             positions[row["dataset"]].index(row["column"]),
         )
     )
@@ -282,10 +303,10 @@ def tidy(board: Board, records: Sequence[Result]) -> pd.DataFrame:
 
 
 def _row(board: Board, key: tuple[Any, ...], group: list[Result]) -> dict[str, Any]:
-    named = dict(zip((*ROW, "column", "metric"), key, strict=True))
+    named = dict(zip(FIGURE, key, strict=True))
     values = [float(record.metrics[named["metric"]]) for record in group]
     n = len(values)
-    mean = math.fsum(values) / n
+    mean = fmean(values)
     squares = math.fsum((value - mean) ** 2 for value in values)
     return named | {
         "role": board.role(named["method"]),
@@ -293,11 +314,12 @@ def _row(board: Board, key: tuple[Any, ...], group: list[Result]) -> dict[str, A
         "sd": math.sqrt(squares / (n - 1)) if n > 1 else math.nan,
         "n": n,
         "images": min(record.images for record in group),
-        "size": round(math.fsum(record.size for record in group) / n),
-        "bytes": round(math.fsum(sum(record.bytes.values()) for record in group) / n),
+        "size": round(fmean(record.size for record in group)),
+        "bytes": round(fmean(sum(record.bytes.values()) for record in group)),
     }
 
 
-def display(value: float, rate: bool) -> str:
-    """A mean as a table prints it: a rate in percent with one decimal, else four digits."""
-    return (PERCENT if rate else PLAIN).shown(value)
+def by_figure(table: pd.DataFrame) -> dict[tuple[Any, ...], dict[Any, Any]]:
+    """The rows of `tidy` by what each is of, as `FIGURE` has it."""
+    keys = table[[*FIGURE]].itertuples(index=False, name=None)
+    return dict(zip(keys, table.to_dict("records"), strict=True))

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.contract.files import write_text
 from bench.records.result import Result
 from bench.report import (
     composite,
@@ -69,8 +68,8 @@ def build(
         ),
         (*matched.section(board, in_print.values, table), *measured),
         (
-            *gains.sections(board, shown, board.baseline),
-            *composite.sections(board, shown, table, board.baseline),
+            *gains.sections(board, shown),
+            *composite.sections(board, shown, table),
             *published.sections(in_print.tables),
             *costs.sections(board, shown),
             *pictures.sections(board, shown),
@@ -87,16 +86,6 @@ def files(page: Page) -> dict[str, str]:
     return {"README.md": markdown.rendered(page), **tables}
 
 
-def render(
-    board: Board,
-    records: Iterable[Result],
-    in_print: InPrint = NOTHING,
-    faults: Sequence[str] = (),
-) -> dict[str, str]:
-    """The files of a board, by name."""
-    return files(build(board, records, in_print, faults))
-
-
 def check(folder: Path, files: Mapping[str, str]) -> list[str]:
     """The names of the files that are missing in `folder` or hold anything else."""
     return [
@@ -104,12 +93,6 @@ def check(folder: Path, files: Mapping[str, str]) -> list[str]:
         for name, text in files.items()
         if not (folder / name).is_file() or (folder / name).read_bytes() != text.encode()
     ]
-
-
-def write_files(folder: Path, files: Mapping[str, str]) -> None:
-    """Write files, each atomically; those whose bytes stay the same are not touched."""
-    for name, text in files.items():
-        write_text(folder / name, text)
 
 
 def _first_lines(board: Board, records: Iterable[Result]) -> tuple[Block, ...]:
@@ -161,7 +144,7 @@ def _left_out(faults: Sequence[str]) -> tuple[Block, ...]:
 def _components(board: Board, records: Iterable[Result]) -> tuple[Section, ...]:
     """What the components of the tables are: the first lines of their docstrings."""
     order = {
-        "method": (*board.methods, *board.controls, *board.ceiling),
+        "method": board.every_method,
         "attack": board.attacks,
         "sampler": board.samplers,
         "architecture": board.architectures,

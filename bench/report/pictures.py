@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,46 +22,50 @@ from bench.records.result import Result
 from bench.report.model import Paragraph, Picture, Section
 from bench.report.numbers import Board, moves
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 FOLDER = "images"
 SIDE = 64  # a smaller image is enlarged, by whole factors, to about this
 GAP = 4  # pixels of white between images
 
 OWN = re.compile(r".+\.ipc-(all|\d+)\.[0-9a-f]{8}\.png")  # as `name_of` has it
 
-Pixels = NDArray[np.uint8]  # [B, C, H, W]
+Pixels = NDArray[np.uint8]
 
 
 def sheet(clean: Pixels, adversarial: Mapping[str, Pixels]) -> bytes:
-    """A PNG with a line for each image, and two columns more for each attack."""
+    """A PNG with a line for each image [B, C, H, W], and two columns more for each attack."""
     columns = [clean]
     for attacked in adversarial.values():
         change = attacked.astype(float) - clean
         scale = 127 / max(1.0, np.abs(change).max())
         columns += [(128 + scale * change).astype(np.uint8), attacked]
-    lines = [np.concatenate([_framed(c[k]) for c in columns], axis=1) for k in range(len(clean))]
-    return _png(np.concatenate(lines))
+    return samples(np.stack(columns, 1))
 
 
 def samples(pixels: Pixels) -> bytes:
     """A PNG of samples [lines, columns, C, H, W]."""
-    return _png(np.concatenate([np.concatenate([_framed(i) for i in line], 1) for line in pixels]))
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    """A PNG of framed images, without the white above and to the left."""
     from PIL import Image
 
+    return png(Image.fromarray(mosaic(pixels, SIDE, GAP)))
+
+
+def mosaic(pixels: Pixels, side: int, gap: int) -> Pixels:
+    """Images [lines, columns, C, H, W] as one, RGB [H, W, 3]: enlarged, with white between them."""
+    factor = max(1, side // pixels.shape[3])
+    large = pixels.repeat(factor, 3).repeat(factor, 4)
+    framed = np.pad(large, ((0, 0),) * 3 + ((gap, 0),) * 2, constant_values=255)
+    lines, columns, channels, height, width = framed.shape
+    whole = framed.transpose(0, 3, 1, 4, 2).reshape(lines * height, columns * width, channels)
+    rgb = whole.repeat(3, 2) if channels == 1 else whole
+    return rgb[gap:, gap:]
+
+
+def png(image: Image.Image) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(pixels[GAP:, GAP:]).save(file, "PNG", optimize=True)
+    image.save(file, "PNG", optimize=True)
     return file.getvalue()
-
-
-def _framed(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """[C, H, W] as RGB [H, W, 3], enlarged, with a white border above and to the left."""
-    rgb = np.repeat(image, 3, 0) if len(image) == 1 else image
-    factor = max(1, SIDE // rgb.shape[1])
-    large = rgb.repeat(factor, 1).repeat(factor, 2).transpose(1, 2, 0)
-    return np.pad(large, ((GAP, 0), (GAP, 0), (0, 0)), constant_values=255)
 
 
 def name_of(attacked: Mapping[str, Result]) -> str:
@@ -123,13 +128,12 @@ def missing(folder: Path, board: Board, records: Iterable[Result]) -> list[str]:
 
 
 def _place(board: Board, record: Result) -> tuple[int, ...]:
-    methods = (*board.methods, *board.controls, *board.ceiling)
     return (
         board.datasets.index(record.dataset),
         board.architectures.index(record.architecture),
         board.labels.index(record.labels),
         record.ipc or max(board.ipc, default=0) + 1,
-        methods.index(record.method),
+        board.every_method.index(record.method),
     )
 
 
@@ -145,11 +149,9 @@ def write(
     """
     from safetensors.numpy import load_file
 
-    shown = {Path(name).name for name in rows(board, records)}
-    for file in own(folder / FOLDER).glob("*.png"):
-        if OWN.fullmatch(file.name) and file.name not in shown:
-            file.unlink()
-    for name, attacked in rows(board, records).items():
+    shown = rows(board, records)
+    let_go(folder, OWN, shown)
+    for name, attacked in shown.items():
         places = [pictured.get(record.coordinate) for record in attacked.values()]
         found = [load_file(place) for place in places if place]
         if len(found) < len(attacked):
@@ -160,3 +162,11 @@ def write(
         else:
             drawn = samples(np.concatenate([one["samples"] for one in found]))
         write_bytes(folder / name, drawn)
+
+
+def let_go(folder: Path, ours: re.Pattern[str], shown: Iterable[str]) -> None:
+    """Delete the pictures of a board's folder that have a name of ours and are not shown."""
+    names = {Path(name).name for name in shown}
+    for file in own(folder / FOLDER).glob("*.png"):
+        if ours.fullmatch(file.name) and file.name not in names:
+            file.unlink()

@@ -7,31 +7,30 @@ nothing, and is left out.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from importlib.util import find_spec
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from bench.records.record import Scale
 from bench.records.result import Result
-from bench.report import matched
+from bench.report import costs, matched
 from bench.report.charts import (
     COLOURS,
     LINE,
     WIDTH,
-    capital,
-    colour,
-    dash,
+    alt,
+    by_method,
+    curves,
     data,
     panels,
     plot,
-    shape,
+    points,
 )
-from bench.report.model import Plot, Section
-from bench.report.numbers import Board, ball, scales
+from bench.report.model import Plot, Section, budget_named, capital
+from bench.report.numbers import ROW, Board, ball, row_of, scales
 
 LINES = 20  # in one chart, at most
 
@@ -48,16 +47,17 @@ def sections(
 
     `table` is that of `numbers.tidy`, with the columns of `standing.with_standings` or without.
     """
-    if not find_spec("altair"):
+    if not alt:
         return ()
     scale = scales(board, records).get(board.metrics[0])
     drawn: list[Plot | None] = []
     if scale:
         shown = _Figures(board, scale, list(_rows(board, table)), "low" in table.columns)
-        drawn += [against_ipc(shown), *rank_intervals(shown)]
+        drawn += [against_ipc(shown)]
+        drawn += [rank_intervals(shown, *one) for one in _by_place(shown.of_column)]
         drawn += [against_radius(shown, records), pareto(shown, "bytes", "bytes of the set")]
         drawn += [pareto(_with_passes(shown, records), "passes", "images through networks")]
-        drawn += [*heat_maps(shown)]
+        drawn += [heat_map(shown, *one) for one in _by_place(shown.rows)]
     drawn += [published(*one) for one in matched.pairs(in_print, table)]
     plots = tuple(plot for plot in drawn if plot)
     return (Section("Plots", plots),) if plots else ()
@@ -81,6 +81,10 @@ class _Figures:
         """The first attack, or the first sampler at the end of the training."""
         return (self.board.attacks or self.board.samplers)[0]
 
+    def merit(self, row: Row) -> float:
+        """The figure, more of which is better."""
+        return float(-row["mean"] if self.scale.better == "lower" else row["mean"])
+
     @property
     def of_column(self) -> list[Row]:
         return [row for row in self.rows if row["column"] == self.column]
@@ -94,8 +98,6 @@ class _Figures:
         return "95 % intervals" if self.interval else "± one standard deviation over seeds"
 
     def y(self, title: str = "") -> Any:
-        import altair as alt
-
         axis = alt.Axis(format="%") if self.scale.rate else alt.Axis()
         ends = [end for row in self.of_column for end in (row["low"], row["high"])]
         far = not self.scale.rate and ends and 0 < 5 * min(ends) < max(ends)
@@ -106,17 +108,12 @@ class _Figures:
 def _rows(board: Board, table: pd.DataFrame) -> Iterator[Row]:
     """The rows of the main metric, with `place`, `low` and `high`, in the order of the board."""
     for row in table[table["metric"] == board.metrics[0]].to_dict("records"):
-        said = f" · {row['labels']} labels" if board.attacks else ""
-        spread = 0.0 if pd.isna(row["sd"]) else row["sd"]
-        ends = (row.get("low", math.nan), row.get("high", math.nan))
-        if any(map(pd.isna, ends)):
-            ends = (row["mean"] - spread, row["mean"] + spread)
-        place = f"{row['dataset']} · {row['architecture']}{said}"
-        yield {str(k): v for k, v in row.items()} | {
-            "place": place,
-            "low": ends[0],
-            "high": ends[1],
-        }
+        low, high = row.get("low", math.nan), row.get("high", math.nan)
+        if pd.isna(low) or pd.isna(high):
+            spread = 0.0 if pd.isna(row["sd"]) else row["sd"]
+            low, high = row["mean"] - spread, row["mean"] + spread
+        place = board.heading(row["dataset"], row["architecture"], row["labels"])
+        yield {str(k): v for k, v in row.items()} | {"place": place, "low": low, "high": high}
 
 
 # ---- charts
@@ -124,30 +121,24 @@ def _rows(board: Board, table: pd.DataFrame) -> Iterator[Row]:
 
 def against_ipc(shown: _Figures) -> Plot | None:
     """The main metric against images per class: one line a method, one panel a place."""
-    import altair as alt
-
     rows = [row for row in shown.of_column if row["ipc"]]
     budgets = sorted({row["ipc"] for row in rows})
     if len(budgets) < 2:
         return None
-    rows = _few(rows, shown.scale)
-    names = _names(shown, rows)
+    rows, names = _few(shown, rows)
     x = alt.X(
         "ipc:Q",
         title="images per class",
         scale=alt.Scale(type="log", padding=16, nice=False),
         axis=alt.Axis(values=budgets, format="d", grid=False),
     )
-    y, base = shown.y(f"{shown.column}: {shown.title}"), alt.Chart().encode(x=x)
-    lines = base.mark_line(strokeWidth=1.5).encode(y, *colour(names), dash(names))
-    whiskers = base.mark_rule(opacity=0.6).encode(alt.Y("low:Q"), alt.Y2("high:Q"), *colour(names))
-    points = base.mark_point(size=45, filled=True, opacity=1).encode(
-        y, *colour(names), shape(names)
-    )
+    base = alt.Chart().encode(x, shown.y(f"{shown.column}: {shown.title}"))
+    whiskers = alt.Chart().mark_rule(opacity=0.6).encode(x, alt.Y("low:Q"), alt.Y2("high:Q"))
+    whiskers = whiskers.encode(*by_method(names, "Color"))
     wanted = ("place", "ipc", "method", "mean", "low", "high")
-    chart = panels(alt.layer(whiskers, lines, points), rows, wanted)
+    chart = panels(alt.layer(whiskers, *curves(base, names)), rows, wanted)
     what = f"{shown.metric} under {shown.column} against images per class"
-    best = [_best(shown, [row for row in rows if row["ipc"] == ipc]) for ipc in budgets]
+    best = [max((row for row in rows if row["ipc"] == ipc), key=shown.merit) for ipc in budgets]
     said = "; ".join(
         f"IPC {ipc}: {row['method']} is first ({row['place']})"
         for ipc, row in zip(budgets, best, strict=True)
@@ -155,23 +146,13 @@ def against_ipc(shown: _Figures) -> Plot | None:
     return plot(chart, f"{what}. {said}.", f"{capital(what)}; {shown.whiskers}.")
 
 
-def rank_intervals(shown: _Figures) -> Iterator[Plot | None]:
-    """Between which ranks each method may stand: a chart a place, a panel a budget."""
-    for place in dict.fromkeys(row["place"] for row in shown.of_column):
-        rows = [row for row in shown.of_column if row["place"] == place and row["ipc"]]
-        yield _ranks(shown, place, [row for row in rows if (row.get("rank_low") or 0) > 0])
-
-
-def _ranks(shown: _Figures, place: str, rows: list[Row]) -> Plot | None:
-    import altair as alt
-
-    of_budget = defaultdict(list)
-    for row in rows:
-        of_budget[row["ipc"]].append(row)
-    rows = [row for found in of_budget.values() if len(found) > 1 for row in found]
+def rank_intervals(shown: _Figures, place: str, rows: list[Row]) -> Plot | None:
+    """Between which ranks each method of a place may stand: a panel for each budget."""
+    rows = [row for row in rows if row["ipc"] and (row.get("rank_low") or 0) > 0]
+    counts = Counter(row["ipc"] for row in rows)
+    rows = [{**row, "place": f"IPC {row['ipc']}"} for row in rows if counts[row["ipc"]] > 1]
     if not rows:
         return None
-    rows = [{**row, "place": f"IPC {row['ipc']}"} for row in rows]
     rows.sort(key=lambda row: (row["ipc"], row["rank_low"] + row["rank_high"], row["method"]))
     middle = defaultdict(list)
     for row in rows:
@@ -197,8 +178,6 @@ def _ranks(shown: _Figures, place: str, rows: list[Row]) -> Plot | None:
 
 def against_radius(shown: _Figures, records: Iterable[Result]) -> Plot | None:
     """The lowest figure at each radius of one norm: a line a method, a panel a place and budget."""
-    import altair as alt
-
     norm, radii = _radii(records)
     lowest: dict[tuple[Any, ...], Row] = {}
     for row in shown.rows:
@@ -206,7 +185,7 @@ def against_radius(shown: _Figures, records: Iterable[Result]) -> Plot | None:
         radius = 0.0 if row["column"] == shown.column else radius
         if radius is None:
             continue
-        place = f"{row['place']}, " + (f"IPC {row['ipc']}" if row["ipc"] else "full set")
+        place = f"{row['place']}, {budget_named(row['ipc'])}"
         key = (place, row["method"], radius)
         if key not in lowest or row["mean"] < lowest[key]["mean"]:
             lowest[key] = {**row, "place": place, "radius": radius}
@@ -216,56 +195,42 @@ def against_radius(shown: _Figures, records: Iterable[Result]) -> Plot | None:
     rows = [row for row in lowest.values() if len(counts[row["place"]]) > 2]
     if not rows or shown.scale.better != "higher":
         return None
-    rows = _few(rows, shown.scale)
-    names = _names(shown, rows)
+    rows, names = _few(shown, rows)
     x = alt.X("radius:Q", title=f"radius of the {norm} ball (pixels of 0 to 1)")
-    y, base = shown.y(f"lowest {shown.title}"), alt.Chart().encode(x)
-    lines = base.mark_line(strokeWidth=1.5).encode(y, *colour(names), dash(names))
-    points = base.mark_point(size=45, filled=True, opacity=1).encode(
-        y, *colour(names), shape(names)
-    )
-    chart = panels(alt.layer(lines, points), rows, ("place", "radius", "method", "mean"))
+    layers = alt.layer(*curves(alt.Chart().encode(x, shown.y(f"lowest {shown.title}")), names))
+    chart = panels(layers, rows, ("place", "radius", "method", "mean"))
     what = f"the lowest {shown.metric} under the attacks of a radius, against that radius"
     return plot(chart, f"{capital(what)}.", f"{capital(what)} ({norm}; 0: {shown.column}).")
 
 
 def pareto(shown: _Figures, cost: str, said: str) -> Plot | None:
     """The main metric against a cost: what nothing cheaper beats is joined by a line."""
-    import altair as alt
-
     rows = [row for row in shown.of_column if row.get(cost) and row["ipc"]]
     if len(rows) < 2 or len({row[cost] for row in rows}) < 2 or shown.scale.better == "neither":
         return None
-    rows = _few(rows, shown.scale)
-    names, front = _names(shown, rows), _front(rows, cost, shown.scale)
-    rows = [{**row, "front": id(row) in front} for row in rows]
+    rows, names = _few(shown, rows)
+    front = _front(shown, rows, cost)
+    rows = [
+        {**row, "front": id(row) in front, "label": f"{row['method']} {row['ipc']}"} for row in rows
+    ]
     x = alt.X(f"{cost}:Q", title=said, scale=alt.Scale(type="log", padding=16, nice=False))
     x = x.axis(format="~s", grid=False, labelOverlap=True)
     base = alt.Chart().encode(x, shown.y(f"{shown.column}: {shown.title}"))
     line = base.transform_filter("datum.front").mark_line(
         interpolate="step-after", color="#888888", strokeWidth=1
     )
-    points = base.mark_point(size=55, filled=True, opacity=1).encode(*colour(names), shape(names))
     texts = base.transform_filter("datum.front").mark_text(dy=-9, fontSize=9)
     texts = texts.encode(text="label:N")
-    rows = [{**row, "label": f"{row['method']} {row['ipc']}"} for row in rows]
     wanted = ("place", cost, "method", "mean", "front", "label")
-    chart = panels(alt.layer(line, points, texts), rows, wanted)
+    chart = panels(alt.layer(line, points(base, names, 55), texts), rows, wanted)
     what = f"{shown.metric} under {shown.column} against {said}"
     first = ", ".join(dict.fromkeys(row["label"] for row in rows if row["front"]))
     words = "the grey line joins what nothing cheaper beats, by method and images per class"
     return plot(chart, f"{what}. Not beaten: {first}.", f"{capital(what)}; {words}.")
 
 
-def heat_maps(shown: _Figures) -> Iterator[Plot | None]:
-    """Methods by columns, a chart for each place: a panel for each budget."""
-    for place in dict.fromkeys(row["place"] for row in shown.rows):
-        yield _heat_map(shown, place, [row for row in shown.rows if row["place"] == place])
-
-
-def _heat_map(shown: _Figures, place: str, rows: list[Row]) -> Plot | None:
-    import altair as alt
-
+def heat_map(shown: _Figures, place: str, rows: list[Row]) -> Plot | None:
+    """Methods by columns at a place: a panel for each budget."""
     columns = list(dict.fromkeys(row["column"] for row in rows))
     rows = [row for row in rows if row["ipc"]]
     names = _names(shown, rows)
@@ -291,14 +256,12 @@ def _heat_map(shown: _Figures, place: str, rows: list[Row]) -> Plot | None:
 
 def published(entry: matched.Printed, pairs: Sequence[matched.Pair]) -> Plot | None:
     """Values in print beside those measured, with the difference in points."""
-    import altair as alt
-
     found = [pair for pair in pairs if pair.n]
     if len(found) < 2:
         return None
     rows: list[Row] = []
     for pair in found:
-        row = f"{pair.method}, " + (f"IPC {pair.ipc}" if pair.ipc else "full set")
+        row = f"{pair.method}, {budget_named(pair.ipc)}"
         said = f"{100 * pair.difference:+.1f}"
         both = {"published": pair.printed[0], "measured": pair.mean}
         top = max(both.values())
@@ -315,10 +278,10 @@ def published(entry: matched.Printed, pairs: Sequence[matched.Pair]) -> Plot | N
     by_which = alt.Color("which:N", title=None).scale(domain=which, range=[COLOURS[1], COLOURS[0]])
     shaped = alt.Shape("which:N", title=None).scale(domain=which, range=["diamond", "circle"])
     joined = base.mark_line(color="#888888").encode(x, detail="row:N")
-    points = base.mark_point(size=60, filled=True, opacity=1).encode(x, by_which, shaped)
+    dots = base.mark_point(size=60, filled=True, opacity=1).encode(x, by_which, shaped)
     texts = base.transform_filter("datum.which == 'measured'").mark_text(align="left", dx=8)
     texts = texts.encode(alt.X("top:Q"), text="said:N")
-    chart = alt.layer(joined, points, texts).properties(width=WIDTH, height=LINE * len(order))
+    chart = alt.layer(joined, dots, texts).properties(width=WIDTH, height=LINE * len(order))
     said = "; ".join(f"{p.method} IPC {p.ipc or 'all'}: {100 * p.difference:+.1f}" for p in found)
     words = f"Published and measured {entry.metric}, with the difference in points"
     return plot(chart, f"{words}: {said}.", f"{words}: {entry.source}.")
@@ -327,35 +290,35 @@ def published(entry: matched.Printed, pairs: Sequence[matched.Pair]) -> Plot | N
 # ---- figures
 
 
-def _few(rows: list[Row], scale: Scale) -> list[Row]:
-    """The rows of the `LINES` methods whose best figures are best."""
-    sign = -1 if scale.better == "lower" else 1
+def _by_place(rows: Iterable[Row]) -> Iterable[tuple[str, list[Row]]]:
+    found: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row["place"]].append(row)
+    return found.items()
+
+
+def _few(shown: _Figures, rows: list[Row]) -> tuple[list[Row], list[str]]:
+    """The rows of the `LINES` methods whose best figures are best, and these methods."""
     best: dict[str, float] = {}
     for row in rows:
-        best[row["method"]] = max(best.get(row["method"], -math.inf), sign * row["mean"])
+        best[row["method"]] = max(best.get(row["method"], -math.inf), shown.merit(row))
     kept = sorted(best, key=lambda name: (-best[name], name))[:LINES]
-    return [row for row in rows if row["method"] in kept]
+    rows = [row for row in rows if row["method"] in kept]
+    return rows, _names(shown, rows)
 
 
 def _names(shown: _Figures, rows: Iterable[Row]) -> list[str]:
     """The methods of rows, in the order of the board."""
     found = {row["method"] for row in rows}
-    board = shown.board
-    return [m for m in (*board.methods, *board.controls, *board.ceiling) if m in found]
+    return [method for method in shown.board.every_method if method in found]
 
 
-def _best(shown: _Figures, rows: Sequence[Row]) -> Row:
-    sign = -1 if shown.scale.better == "lower" else 1
-    return max(rows, key=lambda row: sign * row["mean"])
-
-
-def _front(rows: Iterable[Row], cost: str, scale: Scale) -> set[int]:
+def _front(shown: _Figures, rows: Iterable[Row], cost: str) -> set[int]:
     """Of each place, the rows (by `id`) that are better than all that cost no more."""
-    sign = -1 if scale.better == "lower" else 1
     found, best = set(), defaultdict[str, float](lambda: -math.inf)
-    for row in sorted(rows, key=lambda row: (row[cost], -sign * row["mean"])):
-        if sign * row["mean"] > best[row["place"]]:
-            best[row["place"]] = sign * row["mean"]
+    for row in sorted(rows, key=lambda row: (row[cost], -shown.merit(row))):
+        if shown.merit(row) > best[row["place"]]:
+            best[row["place"]] = shown.merit(row)
             found.add(id(row))
     return found
 
@@ -373,20 +336,13 @@ def _radii(records: Iterable[Result]) -> tuple[str, dict[tuple[str, str], float]
 
 def _with_passes(shown: _Figures, records: Iterable[Result]) -> _Figures:
     """The rows with the passes, forward and back, of teacher, scorer, set and student together."""
-    stages: dict[tuple[Any, ...], dict[str, dict[str, int]]] = defaultdict(
-        lambda: defaultdict(dict)
-    )
+    groups: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
     for record in records:
         if record.ok and not record.step:
-            spot = (record.dataset, record.architecture, record.labels, record.ipc, record.method)
-            for role in {"teacher", "scorer", "set", "student"} & record.passes.keys():
-                passes = record.passes[role]
-                both = passes.forward + passes.backward
-                stages[spot][role][record.content.get(role, "")] = both
+            groups[row_of(record)].append(record)
     rows = []
     for row in shown.rows:
-        spot = tuple(row[name] for name in ("dataset", "architecture", "labels", "ipc", "method"))
-        made = stages.get(spot, {})
-        total = sum(math.fsum(each.values()) / len(each) for _, each in sorted(made.items()))
-        rows.append({**row, "passes": total})
-    return _Figures(shown.board, shown.scale, rows, shown.interval)
+        group = groups[tuple(row[name] for name in ROW)]
+        spent = [costs.mean(group, role) for role in ("teacher", "scorer", "set", "student")]
+        rows.append({**row, "passes": sum(one.forward + one.backward for one in spent if one)})
+    return replace(shown, rows=rows)

@@ -21,7 +21,7 @@ from bench.contract.kinds import NORMS, SEARCHES
 from bench.contract.typed import Text, fault, known, toml, unique
 from bench.contract.typed import read as typed
 from bench.report import matched, model
-from bench.report.matched import Address, Printed, Runs, Source, decimals_of
+from bench.report.matched import Address, Printed, Runs, Source, as_printed
 from bench.report.model import Column, Form, Name, Paragraph, Section, Span
 from bench.report.numbers import Board
 from bench.report.relations import TOLERANCE, Attacked, broken
@@ -173,8 +173,7 @@ def sections(tables: tuple[Table, ...]) -> tuple[Section, ...]:
 
 def _shown(table: Table) -> model.Table:
     printed = [v for values in table.rows.values() for value in values for v in value]
-    decimals = f".{max([1, *map(decimals_of, printed)])}f"
-    form = Form(decimals, decimals, percent=True) if table.rate else Form(".6g", ".6g")
+    form = as_printed(printed) if table.rate else Form(".6g", ".6g")
     rows: list[tuple[model.Cell, ...]] = []
     for name, values in table.rows.items():
         found = flags(table, values)

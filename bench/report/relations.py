@@ -17,6 +17,7 @@ import numpy as np
 from msgspec import structs
 
 from bench.records.result import Result, unpack
+from bench.report.numbers import row_of
 
 TOLERANCE = 0.01  # of the images: what seeds and random starts may do
 SAME_RADIUS = 1e-4  # what a board rounds off a radius, and what is shown as one
@@ -31,8 +32,6 @@ NO_WEAKER = {
 """The searches that each should be at least as strong as."""
 
 MASKED = {"noise", "black-box", "single-step"}  # beating gradients, they tell of masked ones
-
-ROW = ("dataset", "method", "ipc", "labels", "architecture")
 
 
 @dataclass(frozen=True)
@@ -74,23 +73,21 @@ def flagged(records: Sequence[Result]) -> list[Result]:
     said = flags(records)
     found = []
     for record in records:
-        sentences = said.get((*(getattr(record, axis) for axis in ROW), record.column))
-        if sentences:
+        if sentences := said.get((*row_of(record), record.column)):
             record = structs.replace(record, flags=(*record.flags, *sentences))
         found.append(record)
     return found
 
 
 def flags(records: Iterable[Result]) -> dict[tuple[object, ...], tuple[str, ...]]:
-    """The sentences about every cell (`ROW` and attack) of a board's records.
+    """The sentences about every cell (`numbers.ROW` and attack) of a board's records.
 
     Two attacks are compared on the seeds on which both saw one student and the same images.
     """
     cells: dict[tuple[object, ...], dict[str, dict[int, Result]]] = defaultdict(dict)
     for record in records:
         if record.ok and record.norm and record.correct:
-            place = tuple(getattr(record, axis) for axis in ROW)
-            cells[place].setdefault(record.attack, {})[record.seed] = record
+            cells[row_of(record)].setdefault(record.attack, {})[record.seed] = record
     found: dict[tuple[object, ...], list[str]] = defaultdict(list)
     for place, by_attack in cells.items():
         for (name, one), (other_name, other) in permutations(by_attack.items(), 2):

@@ -29,6 +29,7 @@ from bench.report.consistency import (
 )
 from bench.report.model import (
     COUNT,
+    KEYS,
     PERCENT,
     PLAIN,
     Block,
@@ -40,8 +41,9 @@ from bench.report.model import (
     Table,
     Value,
     budget,
+    budget_named,
 )
-from bench.report.numbers import Board, ball, columns, scales
+from bench.report.numbers import Board, ball, by_figure, columns, row_of, scales
 
 UNKNOWN = Scale(better="neither")  # of a metric without a figure
 Place = tuple[str, str, str]  # data set, architecture, labels
@@ -70,8 +72,8 @@ class _Shown:
         """The settings of each attack or sampler that ran; several where cells differ."""
         settings: dict[str, set[str]] = {column: set() for column in self.board.columns}
         for (_, _, column), group in self.found.items():
-            ran = (record for record in group if record.ok)
-            settings[column] |= {_attack(r) for r in ran if not {*OF_COLUMN}.isdisjoint(r.about)}
+            ran = (r for r in group if r.ok and r.about.keys() & {*OF_COLUMN})
+            settings[column] |= {_attack(record) for record in ran}
         return settings
 
 
@@ -82,32 +84,31 @@ def sections(board: Board, records: Sequence[Result], table: pd.DataFrame) -> tu
     """
     scale = scales(board, records)
     measured: dict[tuple[str, ...], dict[Spot, Any]] = defaultdict(dict)
-    for row in table.to_dict("records"):
-        place = (row["dataset"], row["architecture"], row["labels"])
-        measured[row["metric"], *place][row["ipc"], row["method"], row["column"]] = row
-    evidence = _by_place(records)
-    heads = columns(board, records)
-    usual = {place: typical(_sound(found)) for place, found in evidence.items()}
-    odd = {
-        id(record): unusual(record, usual[place])
-        for place, found in evidence.items()
-        for record in _sound(found)
-    }
-    shown = []
+    for (*place, ipc, method, column, metric), row in by_figure(table).items():
+        measured[metric, *place][ipc, method, column] = row
+    evidence: dict[Place, list[Result]] = defaultdict(list)
+    for record in records:
+        evidence[row_of(record)[:3]].append(record)
+    usual: dict[Place, Mapping[str, Any]] = {}
+    odd: dict[int, Mapping[str, Any]] = {}
+    for at, found in evidence.items():
+        usual[at] = typical(record for record in found if record.ok)
+        odd |= {id(record): unusual(record, usual[at]) for record in found if record.ok}
+    heads, shown = columns(board, records), []
     for metric in board.metrics:
         parts = []
-        for place in product(board.datasets, board.architectures, board.labels):
-            cells, found = measured.get((metric, *place), {}), evidence.get(place, {})
-            asked = metric == board.metrics[0] or _declined(found, metric)
+        for at in product(board.datasets, board.architectures, board.labels):
+            cells, found = measured.get((metric, *at), {}), evidence.get(at, [])
+            asked = metric == board.metrics[0] or any(metric in r.refused for r in found)
             if cells or (found and asked):
                 filled = {*board.columns, *(column for _, _, column in cells)}
-                drawn = {c: attacks for c, attacks in heads[place[0]].items() if c in filled}
+                drawn = {c: attacks for c, attacks in heads[at[0]].items() if c in filled}
                 read = scale.get(metric, UNKNOWN)
-                figures = (drawn, cells, found)
+                figures = (drawn, cells, _by_spot(found))
                 if board.attacks and read.of != "probe":
                     figures = _once(*figures)
-                one = _Shown(board, metric, read, *figures, usual.get(place, {}), odd)
-                parts.append(Section(_place_heading(board, place), _blocks(one)))
+                one = _Shown(board, metric, read, *figures, usual.get(at, {}), odd)
+                parts.append(Section(board.heading(*at), _blocks(one)))
         if parts:
             looked = {u[EVALUATOR + metric] for u in usual.values() if EVALUATOR + metric in u}
             title = _metric_heading(metric, scale.get(metric, UNKNOWN), looked)
@@ -135,21 +136,11 @@ def _once(
     )
 
 
-def _by_place(records: Iterable[Result]) -> dict[Place, dict[Spot, list[Result]]]:
-    found: dict[Place, dict[Spot, list[Result]]] = {}
+def _by_spot(records: Iterable[Result]) -> dict[Spot, list[Result]]:
+    found: dict[Spot, list[Result]] = defaultdict(list)
     for record in records:
-        place = (record.dataset, record.architecture, record.labels)
-        spot = (record.ipc, record.method, record.column)
-        found.setdefault(place, defaultdict(list))[spot].append(record)
+        found[record.ipc, record.method, record.column].append(record)
     return found
-
-
-def _declined(found: Mapping[Spot, Sequence[Result]], metric: str) -> bool:
-    return any(metric in r.refused for group in found.values() for r in group)
-
-
-def _sound(found: Mapping[Spot, Sequence[Result]]) -> list[Result]:
-    return [r for group in found.values() for r in group if r.ok]
 
 
 def _metric_heading(metric: str, scale: Scale, looked: Iterable[str]) -> str:
@@ -160,12 +151,6 @@ def _metric_heading(metric: str, scale: Scale, looked: Iterable[str]) -> str:
     return f"{named}{unit}{better}"
 
 
-def _place_heading(board: Board, place: Place) -> str:
-    dataset, architecture, labels = place
-    said = f" · {labels} labels" if board.attacks else ""  # a denoiser is told a class
-    return f"{dataset} · {architecture}{said}"
-
-
 # ---- one table
 
 
@@ -174,10 +159,7 @@ def _blocks(shown: _Shown) -> tuple[Block, ...]:
     present = {(ipc, method) for ipc, method, _ in shown.found}
     rows = tuple(_row(shown, *row) for row in shown.board.rows if row in present)
     heads = (
-        Column("IPC", key=True, merged=True),
-        Column("Method", key=True, left=True),
-        Column("Images"),
-        Column("Bytes"),
+        *(*KEYS, Column("Images"), Column("Bytes")),
         *(_column(shown, *head) for head in shown.heads.items()),
     )
     table = Table(heads, rows, ((_caption(shown),),))
@@ -191,8 +173,7 @@ def _not_run(rows: Iterable[tuple[int, str]]) -> Paragraph:
     missing: dict[int, list[str]] = defaultdict(list)
     for ipc, method in rows:
         missing[ipc].append(method)
-    budgets = {ipc: f"IPC {ipc}" if ipc else "full set" for ipc in missing}
-    said = "; ".join(f"{budgets[ipc]}: {', '.join(names)}" for ipc, names in missing.items())
+    said = "; ".join(f"{budget_named(ipc)}: {', '.join(found)}" for ipc, found in missing.items())
     return Paragraph((f"Not run yet: {said}.",))
 
 
@@ -228,7 +209,9 @@ def _row(shown: _Shown, ipc: int, method: str) -> tuple[Cell, ...]:
     spots = [(ipc, method, column) for column in shown.heads]
     records = [record for spot in spots for record in shown.found.get(spot, ())]
     weighed = next((shown.cells[spot] for spot in spots if spot in shown.cells), None)
-    settings = (", ".join(_settings(record.parameters, _of_method(record))) for record in records)
+    # all kinds of parameters but those of columns and captions
+    kinds = sorted({kind for r in records for kind in r.parameters} - {*OF_COLUMN, *OF_TABLE})
+    settings = (", ".join(_settings(record.parameters, kinds)) for record in records)
     partial = (f"partial data: {r.data['partial']}" for r in records if "partial" in r.data)
     notes = _distinct([*settings, *partial])
     return (
@@ -305,12 +288,6 @@ def _attack(record: Result) -> str:
     where = ball(record)  # says what its eps is
     settings = _settings(record.parameters, OF_COLUMN, without="eps" if where else "")
     return "; ".join(filter(None, (where, ", ".join(settings))))
-
-
-def _of_method(record: Result) -> list[str]:
-    """The kinds of parameters that belong to a row: all but those of columns and captions."""
-    others = ("attack", "sampler", *OF_TABLE)
-    return [kind for kind in sorted(record.parameters) if kind not in others]
 
 
 def _settings(parameters: Mapping[str, Any], kinds: Iterable[str], without: str = "") -> list[str]:

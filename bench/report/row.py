@@ -10,7 +10,6 @@ import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from operator import attrgetter
 from typing import Any
 
 from bench.contract.keys import canonical
@@ -31,43 +30,30 @@ from bench.report.model import (
     Span,
     Table,
     Value,
-    Words,
+    budget_named,
 )
-from bench.report.numbers import Board, on_board, on_one_scale, scales, tidy
+from bench.report.numbers import Board, on_board, on_one_scale, place_in, row_of, scales, tidy
 from bench.report.relations import flagged
 from bench.tracks import TRACKS
-
-ROW = ("dataset", "architecture", "labels", "ipc", "method")
 
 
 def rows(board: Board, records: Iterable[Result], folder: str, **where: Any) -> tuple[Section, ...]:
     """A section for each row of a board that `where` selects, in the order of its tables.
 
-    `where` has values of `ROW`; `folder` is how commands name the board.
+    `where` has values of `numbers.ROW`; `folder` is how commands name the board.
     """
     shown = flagged(on_one_scale(board, on_board(board, records)))
     chosen = [r for r in shown if all(getattr(r, name) == v for name, v in where.items())]
-    budgets = list(board.rows)
-    place = attrgetter(*ROW)
-
-    def order(record: Result) -> tuple[int, ...]:
-        return (
-            board.datasets.index(record.dataset),
-            board.architectures.index(record.architecture),
-            board.labels.index(record.labels),
-            budgets.index((record.ipc, record.method)),
-        )
-
-    groups = groupby(sorted(chosen, key=lambda r: (order(r), r.seed)), place)
+    place = place_in(board)
+    groups = groupby(sorted(chosen, key=lambda r: (place(row_of(r)), r.seed)), row_of)
     return tuple(section(board, [*group], folder) for _, group in groups)
 
 
 def section(board: Board, records: Sequence[Result], folder: str) -> Section:
-    """What is known of one row, whose records are given: some, of one place of `ROW`."""
+    """What is known of one row, whose records are given: some, of one place of `numbers.ROW`."""
     one = records[0]
-    budget = f"IPC {one.ipc}" if one.ipc else "full set"
     labels = f", {one.labels} labels" if TRACKS[board.track].labels else ""
-    title = f"{one.method}, {budget}: {one.dataset}, {one.architecture}{labels}"
+    title = f"{one.method}, {budget_named(one.ipc)}: {one.dataset}, {one.architecture}{labels}"
     about = [*dict.fromkeys(r.about["method"] for r in records if r.about.get("method"))]
     facts = tuple((Span(name, "strong"), f": {said}") for name, said in _facts(board, records))
     return Section(
@@ -155,15 +141,14 @@ def _figures(board: Board, records: Sequence[Result]) -> tuple[Block, ...]:
     seen: set[str] = set()
     lines: list[tuple[Cell, ...]] = []
     for line in table.to_dict("records"):
-        metric, n = str(line["metric"]), int(line["n"])
+        metric, n = line["metric"], line["n"]
         if metric in seen and metric not in of_probe:
             continue  # of the set or the student: the same in all columns
         seen.add(metric)
-        sd = float(line["sd"]) if n > 1 else None
-        form = PERCENT if scale[metric].rate else PLAIN
         column = line["column"] if metric in of_probe else ""
-        figure = Value(float(line["mean"]), sd, n, form)
-        lines.append((Name(metric), Name(str(column)), figure, Value(n, form=COUNT)))
+        form = PERCENT if scale[metric].rate else PLAIN
+        figure = Value(line["mean"], line["sd"] if n > 1 else None, n, form)
+        lines.append((Name(metric), Name(column), figure, Value(n, form=COUNT)))
     heads = (
         Column("Metric", key=True, left=True, merged=True),
         Column("Column", key=True, left=True),
@@ -174,17 +159,9 @@ def _figures(board: Board, records: Sequence[Result]) -> tuple[Block, ...]:
 
 def _flags(records: Sequence[Result]) -> tuple[Block, ...]:
     """What is to be known before a figure is trusted: broken relations, declined metrics."""
-    said: list[Words] = [
-        (f"{column}, flag: {flag}",)
-        for column, flag in dict.fromkeys((r.column, flag) for r in records for flag in r.flags)
-    ]
-    said += [
-        (f"{column}, {metric} declined: {why}",)
-        for column, metric, why in dict.fromkeys(
-            (r.column, metric, why) for r in records for metric, why in r.refused.items()
-        )
-    ]
-    return (Items(tuple(said)),) if said else ()
+    said = [f"{r.column}, flag: {flag}" for r in records for flag in r.flags]
+    said += [f"{r.column}, {m} declined: {why}" for r in records for m, why in r.refused.items()]
+    return (Items(tuple((one,) for one in dict.fromkeys(said))),) if said else ()
 
 
 def _each(records: Iterable[Result], say: Callable[[Result], str]) -> str:

@@ -8,8 +8,6 @@ from dataclasses import replace
 from importlib import import_module, resources
 from pathlib import Path
 
-import pandas as pd
-
 from bench.board.matrix import read as read_matrix
 from bench.contract.errors import BenchError
 from bench.contract.files import write_bytes, write_text
@@ -17,6 +15,7 @@ from bench.records.files import read_all
 from bench.records.result import Result
 from bench.report import html, index, plots, published
 from bench.report.folder import page_of
+from bench.report.frames import frame_of
 from bench.report.matched import Printed
 from bench.report.model import Page, Picture, Plot, blocks
 from bench.report.numbers import Board, board_of, on_board
@@ -88,7 +87,7 @@ def _with_plots(
     made: Page, board: Board, records: Sequence[Result], in_print: Sequence[Printed]
 ) -> Page:
     """A page and its plots; these are no part of it, since a library that may lack draws them."""
-    table = pd.DataFrame(made.figures.rows, columns=list(made.figures.columns))
+    table = frame_of(made)
     drawn = plots.sections(board, records, table, in_print) if len(table) else ()
     return replace(made, rest=(*drawn, *made.rest))
 

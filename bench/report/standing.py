@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from bench.records.record import Scale
 from bench.records.result import Result, unpack
 from bench.report.consistency import teachers
-from bench.report.numbers import Board, robust
-from bench.report.statistics import LEVEL, Difference, Row, all_alike, estimate
+from bench.report.numbers import FIGURE, Board, behind_figures
+from bench.report.statistics import Difference, Row, all_alike, estimate
 from bench.report.verdicts import verdicts
 
 Key = tuple[str, str, str, int, str, str, str]
@@ -32,24 +32,17 @@ SAME = 1e-5  # how far a share of right images, which is rounded, may lie from i
 
 
 @dataclass(frozen=True)
-class Over:
-    """A difference to the baseline; whether it holds after Holm's correction."""
-
-    found: Difference
-    significant: bool
-
-
-@dataclass(frozen=True)
 class Standing:
     """Of one figure: its 95 % interval, and its place among those that it competes with.
 
-    `ranks` are the first and the last place that it may have; () where it does not compete.
+    `ranks` are the first and the last place that it may have; () where it does not compete. `over`
+    is the difference to the baseline, and its p value after Holm's correction.
     `mixed`: rows that it competes with have another teacher of one seed, or another protocol.
     """
 
     interval: tuple[float, float] | None = None
-    ranks: tuple[int, ...] = ()
-    over: Over | None = None
+    ranks: tuple[int, int] | tuple[()] = ()
+    over: tuple[Difference, float] | None = None
     mixed: bool = False
 
     @property
@@ -79,12 +72,9 @@ class Standings:
 
 def standings(board: Board, records: Sequence[Result], scale: Mapping[str, Scale]) -> Standings:
     """Compare all rows of a board that compete; `scale` is that of `numbers.scales`."""
-    groups: dict[Group, dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
-    for record in [*(r for r in records if r.ok), *robust(board, records)]:
-        place = (record.dataset, record.architecture, record.labels, record.ipc, record.column)
-        for metric in record.metrics:
-            if metric in scale:
-                groups[(*place, metric)][record.method].append(record)
+    groups: dict[Group, dict[str, list[Result]]] = defaultdict(dict)
+    for (*place, method, column, metric), behind in behind_figures(board, records).items():
+        groups[(*place, column, metric)][method] = behind
     found: dict[Key, Standing] = {}
     adjacent = separable = with_more = 0
     bits: dict[int, NDArray[np.int8]] = {}
@@ -105,12 +95,8 @@ def standings(board: Board, records: Sequence[Result], scale: Mapping[str, Scale
             separable += said.separable
             with_more += said.separable_with(ASKED)
         for name, row in rows.items():
-            over = said.over.get(name)
             found[(*group[:4], name, *group[4:])] = Standing(
-                _interval(row),
-                said.ranks.get(name, ()),
-                Over(over[0], over[1] <= LEVEL) if over else None,
-                mixed,
+                _interval(row), said.ranks.get(name, ()), said.over.get(name), mixed
             )
     return Standings(found, adjacent, separable, with_more)
 
@@ -118,21 +104,17 @@ def standings(board: Board, records: Sequence[Result], scale: Mapping[str, Scale
 def with_standings(table: pd.DataFrame, found: Standings) -> pd.DataFrame:
     """`tidy` with `low` and `high` (95 %), `rank_low` and `rank_high` (its place is between them),
     and `tied` (may it be the best?)."""
-    names = ["dataset", "architecture", "labels", "ipc", "method", "column", "metric"]
-    stand = [found.get(key) for key in table[names].itertuples(index=False, name=None)]
+    stand = [found.get(key) for key in table[[*FIGURE]].itertuples(index=False, name=None)]
     intervals = [one.interval or (np.nan, np.nan) for one in stand]
+    ranks = [one.ranks or (None, None) for one in stand]
     return table.assign(
         low=[low for low, _ in intervals],
         high=[high for _, high in intervals],
-        rank_low=_whole(one.ranks[0] if one.ranks else None for one in stand),
-        rank_high=_whole(one.ranks[1] if one.ranks else None for one in stand),
+        # as objects, whole numbers stay whole beside what is not known
+        rank_low=pd.Series([low for low, _ in ranks], dtype=object),
+        rank_high=pd.Series([high for _, high in ranks], dtype=object),
         tied=[one.tied for one in stand],
     )
-
-
-def _whole(numbers: Iterable[int | None]) -> pd.Series:
-    """Whole numbers stay whole beside what is not known."""
-    return pd.Series(list(numbers), dtype=object)
 
 
 def _interval(row: Row) -> tuple[float, float] | None:

@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ class Row:
 
     @property
     def mean(self) -> float:
-        return math.fsum(self.values.values()) / len(self.values)
+        return fmean(self.values.values())
 
     def at(self, seeds: Sequence[int]) -> Bits:
         """The bits of some seeds."""
@@ -112,7 +113,7 @@ def estimate(row: Row) -> Estimate:
 def of_seeds(values: Sequence[float]) -> Estimate:
     """Of figures [S], one a seed; figures that do not differ say nothing of how they would."""
     n = len(values)
-    mean = math.fsum(values) / n
+    mean = fmean(values)
     squares = math.fsum((v - mean) ** 2 for v in values)
     if n < 2 or squares <= n * (ROUNDING * mean) ** 2:
         return Estimate(mean, None)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -21,6 +22,7 @@ from bench.records.record import Scale
 from bench.records.result import Result
 from bench.report.model import (
     COUNT,
+    KEYS,
     PERCENT,
     PLAIN,
     Block,
@@ -34,11 +36,13 @@ from bench.report.model import (
     Span,
     Table,
     Value,
-    Words,
     budget,
+    budget_named,
+    few,
 )
-from bench.report.numbers import Board
+from bench.report.numbers import Board, by_figure
 from bench.report.standing import ASKED, Key, Standing, Standings
+from bench.report.statistics import LEVEL
 
 ROWS = 72  # of all tables together
 LEAST = 3  # rows of a budget, beside the baseline
@@ -82,9 +86,7 @@ def blocks(
     standings: Standings,
 ) -> tuple[Block, ...]:
     """The blocks of the first screen; none where the main metric has no figure."""
-    names = ["dataset", "architecture", "labels", "ipc", "method", "column", "metric"]
-    keys = table[names].itertuples(index=False, name=None)
-    figures: Figures = dict(zip(keys, table.to_dict("records"), strict=True))
+    figures = by_figure(table)
     metric = board.metrics[0]
     if metric not in scale or not (main := _main(board, figures)):
         return ()
@@ -96,7 +98,7 @@ def blocks(
     count = sum(len(found) for found in groups.values())
     most = max(LEAST, ROWS // max(count, 1))
     parts = [
-        Section(_title(board, place), _blocks(view, place, of_place, most))
+        Section(board.heading(*place), _blocks(view, place, of_place, most))
         for place, of_place in groups.items()
     ]
     return (_winners(view, groups), *parts, _legend(standings))
@@ -119,11 +121,7 @@ def _hardest(board: Board, dataset: str, main: str, figures: Figures) -> str:
             sums[column].append(row["mean"])
     if not sums:
         return ""
-    return max(sums, key=lambda column: (len(sums[column]), -_mean(sums[column]), column))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
+    return max(sums, key=lambda column: (len(sums[column]), -fmean(sums[column]), column))
 
 
 def _passes(records: Sequence[Result]) -> dict[tuple[str, int, str], float]:
@@ -154,11 +152,6 @@ def _groups(view: _View, place: Place) -> dict[int, list[str]]:
     return {ipc: [method for _, _, method in sorted(rows)] for ipc, rows in found.items()}
 
 
-def _title(board: Board, place: Place) -> str:
-    dataset, architecture, labels = place
-    return f"{dataset} · {architecture}" + (f" · {labels} labels" if board.attacks else "")
-
-
 # ---- who wins
 
 
@@ -166,33 +159,21 @@ def _winners(view: _View, groups: Mapping[Place, Mapping[int, Sequence[str]]]) -
     """One line a place: who leads at each budget, and who is not distinguishable from that."""
     return Items(
         tuple(
-            (
-                *(Span(_title(view.board, place), "strong"), ": "),
-                *(word for words in _leaders(view, place, of_place) for word in words),
-            )
+            (Span(view.board.heading(*place), "strong"), f": {_leaders(view, place, of_place)}")
             for place, of_place in groups.items()
         )
     )
 
 
-def _leaders(view: _View, place: Place, groups: Mapping[int, Sequence[str]]) -> Iterator[Words]:
-    budgets = [ipc for ipc in groups if ipc]
-    for ipc in budgets:
-        first = groups[ipc][0]
-        mean = view.figures[view.key(place, ipc, first, view.main)]["mean"]
-        tied = [m for m in groups[ipc][1:] if _standing(view, place, ipc, m).leads]
-        said = f"IPC {ipc} {first} {view.form.shown(mean)}"
-        if tied:
-            said += f" (tied: {', '.join(tied[:4])}{_more(len(tied) - 4)})"
-        yield (said + ("; " if ipc != budgets[-1] else "."),)
-
-
-def _more(count: int) -> str:
-    return f" and {count} more" if count > 0 else ""
-
-
-def _standing(view: _View, place: Place, ipc: int, method: str, column: str = "") -> Standing:
-    return view.standings.get(view.key(place, ipc, method, column or view.main))
+def _leaders(view: _View, place: Place, groups: Mapping[int, Sequence[str]]) -> str:
+    said = []
+    for ipc, (first, *others) in groups.items():
+        if ipc:
+            key = {method: view.key(place, ipc, method, view.main) for method in groups[ipc]}
+            mean = view.form.shown(view.figures[key[first]]["mean"])
+            tied = few([method for method in others if view.standings.get(key[method]).leads])
+            said.append(f"IPC {ipc} {first} {mean}" + (f" (tied: {tied})" if tied else ""))
+    return f"{'; '.join(said)}." if said else ""
 
 
 # ---- tables
@@ -207,9 +188,7 @@ def _blocks(
     baseline = board.baseline
     percent = ", %" if view.scale.rate else ""
     heads = (
-        Column("IPC", key=True, merged=True),
-        Column("Method", key=True, left=True),
-        Column("Rank"),
+        *(*KEYS, Column("Rank")),
         Column(f"{view.metric}, {view.main}{percent}"),
         *([Column(f"Over {baseline}")] if baseline else []),
         *([Column(f"{hard}{percent}")] if hard else []),
@@ -219,9 +198,7 @@ def _blocks(
         _row(view, place, ipc, method) for ipc, methods in shown.items() for method in methods
     )
     left = {ipc: len(methods) - len(shown[ipc]) for ipc, methods in groups.items()}
-    said = "; ".join(
-        f"{'IPC ' + str(ipc) if ipc else 'full set'}: {n}" for ipc, n in left.items() if n
-    )
+    said = "; ".join(f"{budget_named(ipc)}: {n}" for ipc, n in left.items() if n)
     table = Table(heads, rows)
     return (table, Paragraph((f"Further rows, below these: {said}.",))) if said else (table,)
 
@@ -236,25 +213,17 @@ def _chosen(board: Board, methods: Sequence[str], most: int) -> list[str]:
 
 
 def _row(view: _View, place: Place, ipc: int, method: str) -> tuple[Cell, ...]:
-    board, form = view.board, view.form
-    row = view.figures[view.key(place, ipc, method, view.main)]
-    stands = _standing(view, place, ipc, method)
-    hard = view.hard[place[0]]
-    cells: list[Cell] = [
-        budget(ipc),
-        Name(method, board.role(method)),
-        _rank(stands, ipc),
-        _figure(row, stands, form),
-    ]
-    if board.baseline:
-        cells.append(_over(stands, form, ipc == 0 or method == board.baseline))
-    if hard:
-        other = view.figures.get(view.key(place, ipc, method, hard))
-        cells.append(
-            _figure(other, _standing(view, place, ipc, method, hard), form) if other else Value()
-        )
+    board = view.board
+    key = view.key(place, ipc, method, view.main)
+    stands, hard = view.standings.get(key), view.hard[place[0]]
+    itself = ipc == 0 or method == board.baseline
     spent = view.passes.get((place[0], ipc, method))
-    return (*cells, Value(row["bytes"], form=COUNT), Value(spent, form=COUNT))
+    return (
+        *(budget(ipc), Name(method, board.role(method)), _rank(stands, ipc), _figure(view, key)),
+        *([_over(stands, view.form, itself)] if board.baseline else []),
+        *([_figure(view, view.key(place, ipc, method, hard))] if hard else []),
+        *(Value(view.figures[key]["bytes"], form=COUNT), Value(spent, form=COUNT)),
+    )
 
 
 def _rank(stands: Standing, ipc: int) -> Cell:
@@ -264,18 +233,19 @@ def _rank(stands: Standing, ipc: int) -> Cell:
     return Name(str(low) if low == high else f"{low} to {high}")
 
 
-def _figure(row: Mapping[str, Any], stands: Standing, form: Form) -> Value:
-    mean, n = row["mean"], row["n"]
-    return Value(mean, None, n, form, best=stands.tied, interval=stands.interval)
+def _figure(view: _View, key: Key) -> Value:
+    row, stands = view.figures.get(key), view.standings.get(key)
+    if row is None:
+        return Value()
+    interval = stands.interval
+    return Value(row["mean"], None, row["n"], view.form, best=stands.tied, interval=interval)
 
 
 def _over(stands: Standing, form: Form, itself: bool) -> Value:
     if itself or stands.over is None:
         return Value()
-    found, signed = stands.over.found, replace(form, number=f"+{form.number}")
-    notes = (() if stands.over.significant else (UNCERTAIN,)) + (
-        () if found.paired else (UNPAIRED,)
-    )
+    (found, p), signed = stands.over, replace(form, number=f"+{form.number}")
+    notes = (*(() if p <= LEVEL else [UNCERTAIN]), *(() if found.paired else [UNPAIRED]))
     mean = found.estimate.mean
     return Value(mean, None, found.seeds, signed, interval=found.estimate.interval, notes=notes)
 

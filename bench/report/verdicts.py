@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, starmap
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,15 +24,15 @@ class Verdicts:
 
     ranks: Mapping[str, tuple[int, int]]
     over: Mapping[str, tuple[Difference, float]]
-    neighbours: tuple[tuple[str, str, Difference, float], ...]
+    neighbours: Sequence[tuple[Difference, float]]
 
     @property
     def separable(self) -> int:
-        return sum(p <= LEVEL for _, _, _, p in self.neighbours)
+        return sum(p <= LEVEL for _, p in self.neighbours)
 
     def separable_with(self, seeds: int) -> int:
         """How many it would be with so many seeds, as far as today's estimates say."""
-        needed = [p <= LEVEL or seeds_needed(one, seeds) for _, _, one, p in self.neighbours]
+        needed = [p <= LEVEL or seeds_needed(one, seeds) for one, p in self.neighbours]
         return sum(map(bool, needed))
 
 
@@ -44,20 +44,20 @@ def verdicts(rows: Sequence[Row], *, higher: bool, baseline: str = "") -> Verdic
     """
     sign = 1 if higher else -1
     ordered = sorted(rows, key=lambda row: (-sign * row.mean, row.name))
-    over = [row for row in ordered if row.name != baseline]
     base = next((row for row in ordered if row.name == baseline), None)
+    over = [row for row in ordered if base and row is not base]
+    to_base = _family((row, base) for row in over if base)
     return Verdicts(
-        {row.name: ranks for row, ranks in zip(ordered, _ranks(ordered, sign), strict=True)},
-        {one.name: (found, p) for one, _, found, p in _family((row, base) for row in over if base)},
-        tuple((a.name, b.name, found, p) for a, b, found, p in _family(pairwise(ordered))),
+        dict(zip((row.name for row in ordered), _ranks(ordered, sign), strict=True)),
+        dict(zip((row.name for row in over), to_base, strict=True)),
+        _family(pairwise(ordered)),
     )
 
 
-def _family(compared: Iterable[tuple[Row, Row]]) -> list[tuple[Row, Row, Difference, float]]:
+def _family(compared: Iterable[tuple[Row, Row]]) -> list[tuple[Difference, float]]:
     """Differences of rows, with the p values of this family of comparisons."""
-    found = [(one, other, difference(one, other)) for one, other in compared]
-    adjusted = holm([one.estimate.p for _, _, one in found])
-    return [(*three, float(p)) for three, p in zip(found, adjusted, strict=True)]
+    found = list(starmap(difference, compared))
+    return list(zip(found, holm([one.estimate.p for one in found]).tolist(), strict=True))
 
 
 def _ranks(ordered: Sequence[Row], sign: int) -> list[tuple[int, int]]:

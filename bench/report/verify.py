@@ -99,7 +99,7 @@ def compared(committed: Iterable[Result], measured: Iterable[Result], board: str
     pairs = [(known[c], r) for r in map(rounded, measured) if (c := r.coordinate) in known]
     if not pairs:
         return f"{board} has no records of these cells to compare with"
-    moved = [(old, new) for old, new in pairs if _results(old) != _results(new)]
+    moved = [(a, b) for a, b in pairs if (a.status, a.metrics) != (b.status, b.metrics)]
     if not moved:
         return f"all {len(pairs)} records have the figures of those of {board}"
     wrong = [
@@ -108,21 +108,13 @@ def compared(committed: Iterable[Result], measured: Iterable[Result], board: str
         if (faults := _status_differs(old, new) or _metrics_differ(old, new))
     ]
     if not wrong:
-        free = sorted({name for old, new in moved for name in _held_to_nothing(old, new)})
-        but = f"; {', '.join(free)} may differ freely" if free else ""
+        free = {name for a, b in moved for name in b.metrics if _allowed(a, b, name) == 1.0}
+        but = f"; {', '.join(sorted(free))} may differ freely" if free else ""
         return (
             f"all {len(pairs)} records agree with those of {board} within their intervals "
             f"({len(moved)} are not equal: another machine rounds differently{but})"
         )
     return f"{len(wrong)} of {len(pairs)} records do not agree with those of {board}: {wrong[0]}"
-
-
-def _results(record: Result) -> tuple[object, ...]:
-    return record.status, record.metrics
-
-
-def _held_to_nothing(old: Result, new: Result) -> list[str]:
-    return [name for name in new.metrics if _allowed(old, new, name) == 1.0]
 
 
 def _status_differs(old: Result, new: Result) -> list[str]:

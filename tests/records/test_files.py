@@ -13,8 +13,9 @@ from sound_results import alpha, files, lines, put, unsupported, variants
 from bench.contract.errors import BenchError
 from bench.records.files import SHARED, edited, read, read_all, split_valid, write
 from bench.records.result import merge
+from bench.report.markdown import rendered
 from bench.report.numbers import Board
-from bench.report.page import render
+from bench.report.page import build
 
 
 def test_what_is_written_is_read_back(tmp_path):
@@ -289,7 +290,7 @@ def test_any_line_is_read_or_named_and_the_page_is_made(tmp_path_factory, data):
     found = read_all(folder)
     assert all("\n" not in sentence for sentence in found.sentences(folder))
     assert len(found.results) >= 1 or name == SHARED
-    page = render(BOARD, found.results, faults=tuple(map(str, found.faults)))["README.md"]
+    page = rendered(build(BOARD, found.results, faults=tuple(map(str, found.faults))))
     assert ("could not be read" in page) == bool(found.faults)
     before = files(folder)
     write(folder, found.results, found.preserved)

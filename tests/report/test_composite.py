@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -134,7 +135,8 @@ def test_scores_without_a_span_are_not_defined():
 
 def shown(board: Board, records: list[Result], baseline: str = "dice") -> dict[str, list[Table]]:
     """The tables of the section, by the heading above them."""
-    found = composite.sections(board, records, tidy(board, records), baseline)
+    board = replace(board, baseline=baseline)
+    found = composite.sections(board, records, tidy(board, records))
     inner = [block for section in found for block in section.blocks if isinstance(block, Section)]
     return {one.title: [b for b in one.blocks if isinstance(b, Table)] for one in inner}
 
@@ -236,5 +238,5 @@ def test_a_row_without_passes_has_rr_alone():
 
 
 def test_a_main_metric_that_is_no_rate_has_no_scores():
-    board = a_board(metrics=["distance", "right"])
-    assert composite.sections(board, HARD_ROWS, tidy(board, HARD_ROWS), "dice") == ()
+    board = a_board(metrics=["distance", "right"], baseline="dice")
+    assert composite.sections(board, HARD_ROWS, tidy(board, HARD_ROWS)) == ()

@@ -12,12 +12,12 @@ from support import as_result, changed
 
 from bench.records.record import Scale
 from bench.records.result import pack
+from bench.report.model import PERCENT, PLAIN
 from bench.report.numbers import (
     COLUMNS,
     Board,
     balls,
     columns,
-    display,
     on_board,
     on_one_scale,
     radius,
@@ -327,7 +327,7 @@ def test_of_two_scales_as_common_the_order_of_records_does_not_choose():
     ],
 )
 def test_a_figure_is_displayed_in_percent_or_four_digits(value, rate, text):
-    assert display(value, rate) == text
+    assert (PERCENT if rate else PLAIN).shown(value) == text
 
 
 @given(

@@ -6,6 +6,7 @@ import pytest
 from small_board import ABOUT, BOARD, record
 from support import as_result
 
+from bench.contract.files import write_text
 from bench.report.model import (
     COUNT,
     PERCENT,
@@ -21,7 +22,7 @@ from bench.report.model import (
 )
 from bench.report.numbers import Board
 from bench.report.page import build as build_page
-from bench.report.page import check, files, write_files
+from bench.report.page import check, files
 
 
 def build(board, made):
@@ -352,16 +353,19 @@ def test_a_bar_in_a_name_breaks_no_table():
 def test_check_names_the_files_that_differ_or_are_missing(tmp_path):
     made = render(BOARD, records())
     assert check(tmp_path, made) == ["README.md", "table.csv", "table.tex"]
-    write_files(tmp_path, made)
+    for name, text in made.items():
+        write_text(tmp_path / name, text)
     assert check(tmp_path, made) == []
     (tmp_path / "README.md").write_bytes(made["README.md"].replace("\n", "\r\n").encode())
     assert check(tmp_path, made) == ["README.md"]
 
 
 def test_files_that_stay_the_same_are_not_touched(tmp_path):
-    write_files(tmp_path, {"a": "one", "b": "two"})
+    write_text(tmp_path / "a", "one")
+    write_text(tmp_path / "b", "two")
     before = {path.name: path.stat().st_ino for path in tmp_path.iterdir()}
-    write_files(tmp_path, {"a": "one", "b": "three"})
+    write_text(tmp_path / "a", "one")
+    write_text(tmp_path / "b", "three")
     after = {path.name: path.stat().st_ino for path in tmp_path.iterdir()}
     assert before["a"] == after["a"]
     assert before["b"] != after["b"]

@@ -148,10 +148,10 @@ def test_the_order_of_the_records_changes_no_byte() -> None:
 
 def test_a_chart_has_no_more_than_twenty_lines_and_keeps_the_best() -> None:
     rows = [{"method": f"m{k}", "mean": k / 100} for k in range(30)]
-    few = plots._few(rows, Scale(better="higher"))
-    assert {row["method"] for row in few} == {f"m{k}" for k in range(10, 30)}
-    few = plots._few(rows, Scale(better="lower"))
-    assert {row["method"] for row in few} == {f"m{k}" for k in range(20)}
+    for better, kept in (("higher", range(10, 30)), ("lower", range(20))):
+        shown = plots._Figures(BOARD, Scale(better=better), rows, False)
+        few, _ = plots._few(shown, rows)
+        assert {row["method"] for row in few} == {f"m{k}" for k in kept}
 
 
 def test_rank_intervals_stand_in_the_order_of_the_ranks() -> None:
@@ -174,7 +174,7 @@ def test_values_in_print_stand_beside_the_measured_with_their_difference() -> No
 
 
 def test_without_altair_a_board_has_no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plots, "find_spec", lambda name: None)
+    monkeypatch.setattr(plots, "alt", None)
     assert drawn(made()) == []
 
 

@@ -26,7 +26,7 @@ from bench.records.files import read, write
 from bench.records.record import Moved, Scale
 from bench.records.result import COORDINATES, Result, pack
 from bench.report import numbers
-from bench.report.page import render
+from bench.report.page import build, files
 
 IMAGES = 500
 AXES = ["dataset", "architecture", "labels", "ipc", "method"]
@@ -75,8 +75,8 @@ def test_import(module: str, benchmark: BenchmarkFixture) -> None:
 
 def ours(folder: Path) -> pd.Series:
     """The mean of `right` in every cell, from the table that is made."""
-    files = render(BOARD, read(folder))
-    tidy = pd.read_csv(io.StringIO(files["table.csv"]))
+    made = files(build(BOARD, read(folder)))
+    tidy = pd.read_csv(io.StringIO(made["table.csv"]))
     tidy = tidy[(tidy["metric"] == "right") & tidy["column"].isin(BOARD.attacks)]
     return tidy.set_index([*AXES, "column"])["mean"].sort_index()
 
