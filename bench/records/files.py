@@ -53,7 +53,8 @@ class Fault:
     text: bytes = b""
 
     def __str__(self) -> str:
-        return f"records/{self.file}:{self.line}: {self.said}"
+        said = re.sub(r"\s", " ", self.said)  # a name in it may hold a line break
+        return f"records/{self.file}:{self.line}: {said}"
 
 
 @dataclass(frozen=True)

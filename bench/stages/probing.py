@@ -57,12 +57,11 @@ def probe(
     blocks = torch.split(index, BLOCK)
     for number, (block, read) in enumerate(zip(blocks, batches(test, index, BLOCK), strict=True)):
         images, labels = read.to(device), test.labels[block].to(device)
-        with torch.no_grad():
-            clean.append(student(images).float().cpu())
-            gates.check_logits(clean[-1], len(block), clean[0].shape[1])
-            if number == 0:
-                first = images[: (len(images) + 1) // 2].clone()
-                gates.check_repeated(clean[0], student(first).float().cpu())
+        clean.append(_said(student, images))
+        gates.check_logits(clean[-1], len(block), clean[0].shape[1])
+        if number == 0:
+            first = images[: (len(images) + 1) // 2].clone()
+            gates.check_repeated(clean[0], _said(student, first))
         if norm and source is None:
             known = clean[-1].argmax(1) == labels.cpu()
             flat += _flat(student, images[known], labels[known])
@@ -74,15 +73,14 @@ def probe(
         gates.check_pixels(adversarial, tuple(images.shape[1:]), "the adversarial images")
         adversarial = adversarial.detach()
         sizes.append(gates.check_perturbed(adversarial, images, norm, eps))
-        with torch.no_grad():
-            attacked.append(student(adversarial).float().cpu())
+        attacked.append(_said(student, adversarial))
         if number == 0 and part == 0:
             pictures = {"natural": _bytes(images), "adversarial": _bytes(adversarial)}
         if progress:
             progress(number + 1, len(blocks))
     gates.check_untouched(before, target, "the attack")
-    with torch.no_grad():  # what replaces a forward, or a function of torch, shows here
-        gates.check_as_before(clean[0], student(first).float().cpu(), "the attack")
+    # what replaces a forward, or a function of torch, shows here
+    gates.check_as_before(clean[0], _said(student, first), "the attack")
     tensors = {"logits": torch.cat(attacked), "clean_logits": torch.cat(clean), "index": index}
     value = {
         "norm": norm,
@@ -92,6 +90,12 @@ def probe(
         "flat": [flat, right],
     }
     return tensors | pictures, _scored(tensors, test, value)
+
+
+@torch.no_grad()
+def _said(student: nn.Module, images: Tensor) -> Tensor:
+    """Logits [B, K], float32, on the CPU."""
+    return student(images).float().cpu()  # type: ignore[no-any-return]
 
 
 def joined(parts: Sequence[Probed], test: Split) -> Probed:

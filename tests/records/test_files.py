@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sound_results import alpha, files, lines, put, unsupported, variants
 
 from bench.contract.errors import BenchError
-from bench.records.files import SHARED, edited, read, read_all, split_valid, write
+from bench.records.files import SHARED, Fault, edited, read, read_all, split_valid, write
 from bench.records.result import merge
 from bench.report.markdown import rendered
 from bench.report.numbers import Board
@@ -346,3 +346,7 @@ def test_a_probe_whose_name_was_taken_away_is_found_if_others_have_one(tmp_path:
     for path in paths:  # as an earlier version has written them
         path.write_text("\n".join(map(bare, path.read_text().splitlines())))
     assert edited(tmp_path) == []
+
+
+def test_a_fault_is_one_line_whatever_a_name_holds() -> None:
+    assert str(Fault("a.jsonl", 3, "metrics.a\nb is 1")) == "records/a.jsonl:3: metrics.a b is 1"
