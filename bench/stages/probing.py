@@ -79,7 +79,6 @@ def probe(
         if progress:
             progress(number + 1, len(blocks))
     gates.check_untouched(before, target, "the attack")
-    # what replaces a forward, or a function of torch, shows here
     gates.check_as_before(clean[0], _said(student, first), "the attack")
     tensors = {"logits": torch.cat(attacked), "clean_logits": torch.cat(clean), "index": index}
     value = {

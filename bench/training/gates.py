@@ -306,7 +306,10 @@ def check_repeated(logits: Tensor, again: Tensor) -> None:
 
 
 def check_as_before(logits: Tensor, again: Tensor, who: str) -> None:
-    """Logits [B, K] of some images, and those of the first of them after `who` had the network."""
+    """Logits [B, K] of some images, and those of the first of them after `who` had the network.
+
+    What `who` put in the place of a forward, or of a function of torch, shows here.
+    """
     require(
         torch.allclose(logits[: len(again)], again, rtol=REPEATED, atol=REPEATED),
         f"{who} changed what the network says of clean images; expected one that leaves the "
