@@ -26,6 +26,7 @@ from bench.report.model import (
 from bench.report.numbers import ROW, Board, scales
 
 TITLE = "Boards"
+STATES = ("open", "frozen", "not run yet")  # in the order of the index
 RATE, RANK = Form(".0f", percent=True), Form(".1f")
 
 
@@ -37,6 +38,11 @@ class Entry:
     board: Board
     page: Page
     records: tuple[Result, ...]
+
+    @property
+    def state(self) -> str:
+        """One of `STATES`."""
+        return "frozen" if self.board.frozen else "open" if self.records else "not run yet"
 
     @property
     def rows(self) -> int:
@@ -73,21 +79,19 @@ def build(entries: Iterable[Entry], about: Mapping[str, str]) -> Page:
 def _boards(entries: Iterable[Entry], about: Mapping[str, str]) -> Section:
     columns = (
         Column("Board", key=True, left=True),
-        *(Column(name, left=True) for name in ("Asks", "Answer", "Scale", "Track")),
+        *(Column(name, left=True) for name in ("Asks", "Answer", "Scale")),
         *(Column("Rows"), Column("Seeds"), Column("State", left=True)),
     )
     rows: list[tuple[Cell, ...]] = []
-    for entry in entries:
+    for entry in sorted(entries, key=lambda one: (STATES.index(one.state), one.name)):
         board, answer = entry.board, about.get(entry.name, "")
-        state = "frozen" if entry.board.frozen else "open" if entry.records else "not run yet"
         rows.append(
             (
                 Name(entry.name, url=f"{entry.name}/index.html"),
                 *(Name(t) for t in (board.question or board.title, answer, board.scale)),
-                Name(entry.board.track),
                 Value(entry.rows, form=COUNT),
                 Value(len(entry.board.seeds), form=COUNT),
-                Name(state),
+                Name(entry.state),
             )
         )
     caption = (("Rows have a figure: a method at an IPC, on a data set, network and labels.",),)

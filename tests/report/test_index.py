@@ -1,0 +1,57 @@
+"""The first page of a site: which boards stand on it, in which order, and what is said of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from small_board import BOARD, record
+from support import as_result
+
+from bench.report import index
+from bench.report.model import Table, Value, tables
+from bench.report.page import build
+
+RESULTS = [
+    as_result(record(method, 1, "none", seed, bits))
+    for method, bits in (("alpha", "1110"), ("beta", "1100"), ("dice", "1000"))
+    for seed in (0, 1)
+]
+
+
+def entry(name: str, *, measured: bool = True, **changes: str) -> index.Entry:
+    board = replace(BOARD, title=f"Board {name}", **changes)
+    found = RESULTS if measured else []
+    return index.Entry(name, board, build(board, found), tuple(found))
+
+
+def boards_of(*entries: index.Entry, **about: str) -> Table:
+    page = index.build(entries, about)
+    return next(table for headings, table in tables(page) if headings[-1] == "All boards")
+
+
+def test_boards_with_figures_come_first_and_those_not_run_last() -> None:
+    table = boards_of(entry("a", measured=False), entry("b", frozen="old"), entry("d"), entry("c"))
+    assert [row[0].text for row in table.rows] == ["c", "d", "b", "a"]
+    assert [row[-1].text for row in table.rows] == ["open", "open", "frozen", "not run yet"]
+
+
+def test_a_board_says_what_it_asks_what_came_of_it_and_how_much_it_has() -> None:
+    [row] = boards_of(entry("a", question="Why?", scale="small"), a="Because.").rows
+    assert [cell.text for cell in row[:4]] == ["a", "Why?", "Because.", "small"]
+    assert row[0].url == "a/index.html"
+    assert [cell.mean for cell in row if isinstance(cell, Value)] == [3, 2]
+
+
+def test_answers_are_read_from_the_table_of_the_readme() -> None:
+    links = ", ".join(f"[{name}](leaderboards/{name}/README.md)" for name in ("one", "two"))
+    text = f"| {links} | asks | [Yes](x) `a` | s |"
+    assert index.answers(text) == {"one": "Yes a", "two": "Yes a"}
+    assert index.answers("| a | b |\n| c | d | e | f |") == {}
+
+
+def test_methods_of_validation_boards_are_not_ranked_across_boards() -> None:
+    tuned = entry("a")
+    tuned = replace(tuned, board=replace(tuned.board, evaluate="validation"))
+    [unit] = index.units(entry("b"))
+    assert unit.scores.keys() == {"alpha", "beta", "dice"}
+    assert list(index.units(tuned)) == []
