@@ -7,7 +7,6 @@ teacher labels.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,14 +30,16 @@ from bench.report.model import (
     budget,
 )
 from bench.report.numbers import Board, moves, row_of, scales
+from bench.report.standing import row_for
+from bench.report.statistics import difference
 
 HARD = "hard"  # labels that no teacher gives
-GAIN = {True: Form("+.1f", ".1f", percent=True), False: Form("+.4g")}  # of a rate, of others
+GAIN = {True: Form("+.1f", percent=True), False: Form("+.4g")}  # of a rate, of others
 
 
 @dataclass(frozen=True)
 class Gain:
-    """A method minus the baseline in one row, paired by seed; `sd` is that of the differences.
+    """A method minus the baseline in one row, at the seeds that both have; `interval` at 95 %.
 
     `over` is the row that has the baseline's images and the method's labels: the baseline, or
     another that differs from it in the teacher alone. Not `paired`: the two were labelled by
@@ -52,7 +53,7 @@ class Gain:
     method: str
     over: str
     mean: float
-    sd: float | None  # None for one seed
+    interval: tuple[float, float] | None  # None for one seed
     n: int  # seeds that both have
     paired: bool
     of_method: float  # mean over the common seeds
@@ -128,14 +129,13 @@ def _gain(
     if not n:
         return None
     ours, theirs = ([float(r.metrics[metric]) for r in side] for side in zip(*common, strict=True))
-    differences = [a - b for a, b in zip(ours, theirs, strict=True)]
-    mean = fmean(differences)
-    squares = math.fsum((d - mean) ** 2 for d in differences)
+    bits: dict[int, Any] = {}
+    rows = (row_for(method, metric, side, bits) for side in zip(*common, strict=True))
     return Gain(
         *(*place, method),
         over=" / ".join(dict.fromkeys(b.method for _, b in common)),
-        mean=mean,
-        sd=math.sqrt(squares / (n - 1)) if n > 1 else None,
+        mean=fmean(a - b for a, b in zip(ours, theirs, strict=True)),
+        interval=difference(*rows).estimate.interval,
         n=n,
         paired=all(_network(a) == _network(b) for a, b in common),
         of_method=fmean(ours),
@@ -207,8 +207,8 @@ def _table(
     unit = ", in points" if scale.rate else ""
     better = "" if scale.better == "neither" else f" ({scale.better} is better)"
     caption = (
-        f"{board.metrics[0]}{unit}{better}: method minus {baseline}, paired by seed; "
-        "± is the standard deviation of the differences."
+        f"{board.metrics[0]}{unit}{better}: method minus {baseline}, at the seeds "
+        "that both have; in brackets: 95 % intervals, over seeds and test images."
     )
     return Table(heads, tuple(rows), ((caption,),))
 
@@ -222,4 +222,6 @@ def _value(board: Board, gain: Gain, scale: Scale) -> Value:
         notes.append("not paired: its teacher was trained on another machine, or by other code")
     if gain.n < len(board.seeds):
         notes.append(f"{gain.n} of {len(board.seeds)} seeds")
-    return Value(gain.mean, gain.sd, gain.n, GAIN[scale.rate], notes=tuple(notes))
+    return Value(
+        *(gain.mean, None, gain.n, GAIN[scale.rate]), notes=tuple(notes), interval=gain.interval
+    )

@@ -79,7 +79,7 @@ def standings(board: Board, records: Sequence[Result], scale: Mapping[str, Scale
     adjacent = separable = with_more = 0
     bits: dict[int, NDArray[np.int8]] = {}
     for group, methods in groups.items():
-        rows = {name: _row(name, group[5], of_row, bits) for name, of_row in methods.items()}
+        rows = {name: row_for(name, group[5], of_row, bits) for name, of_row in methods.items()}
         better = scale[group[5]].better
         competing = [
             row
@@ -125,7 +125,7 @@ def _interval(row: Row) -> tuple[float, float] | None:
     return max(found[0], 0.0), min(found[1], 1.0)
 
 
-def _row(
+def row_for(
     name: str, metric: str, records: Iterable[Result], known: dict[int, NDArray[np.int8]]
 ) -> Row:
     """The records of a row; `known` keeps the bits of each, by `id`, for its other metrics."""

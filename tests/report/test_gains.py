@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from paired import GUARDED, a_board, measured
+from scipy import stats
 
 from bench.report import model
 from bench.report.folder import page_of
@@ -27,14 +27,15 @@ def test_a_gain_is_the_mean_of_differences_of_common_seeds():
     gain = the(gains(a_board(), records, "dice"))
     assert (gain.method, gain.over, gain.labels, gain.ipc) == ("made", "dice", "hard", 1)
     assert gain.mean == pytest.approx(0.2)
-    assert gain.sd == pytest.approx(math.sqrt(0.02))
+    half = stats.t(1).ppf(0.975) * 0.1  # of two differences, 0.1 and 0.3
+    assert gain.interval == pytest.approx((0.2 - half, 0.2 + half))
     assert (gain.n, gain.paired) == (2, True)
     assert (gain.of_method, gain.of_baseline) == (pytest.approx(0.6), pytest.approx(0.4))
 
 
 def test_one_seed_has_no_spread_and_no_common_seed_no_gain():
     records = [*measured("made", 0.5), *measured("dice", 0.4, 0.4)]
-    assert the(gains(a_board(), records, "dice")).sd is None
+    assert the(gains(a_board(), records, "dice")).interval is None
     assert gains(a_board(), [*records[:1], *measured("dice", 0.4, seed=7)], "dice") == ()
 
 
@@ -111,7 +112,7 @@ def test_the_section_has_a_column_for_each_regime_hard_first():
         "teacher labels: gain over dice",
     ]
     assert [[model.text_of(cell) for cell in row] for row in table.rows] == [
-        ["1", "made", "+20.0 ± 14.1", "+0.0 ± 7.1"],
+        ["1", "made", "+20.0 [-107.1, +147.1]", "+0.0"],
         ["1", "made-otherwise", "-10.0", "–"],
     ]
     assert [*table.footnotes] == [
@@ -140,7 +141,9 @@ def test_a_gain_is_antisymmetric_and_within_its_bounds(ours: list[float], theirs
     records = [*measured("made", *ours), *measured("dice", *theirs)]
     gain, back = the(gains(board, records, "dice")), the(gains(board, records[::-1], "made"))
     assert gain.mean == -back.mean
-    assert gain.sd == back.sd
+    if gain.interval:
+        low, high = back.interval or (0.0, 0.0)
+        assert gain.interval == pytest.approx((-high, -low))
     assert -1 <= gain.mean <= 1
     assert gain.n == min(len(ours), len(theirs))
     assert gain.mean == pytest.approx(gain.of_method - gain.of_baseline)
