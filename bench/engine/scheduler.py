@@ -7,6 +7,7 @@ else.
 from __future__ import annotations
 
 import heapq
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,7 +30,8 @@ from bench.stages.stage import Dataset, Stage, Work, identity_of
 from bench.store.store import Finished, Lock, Store
 
 BUNDLE = 32  # metrics are quick: so many share one process
-LONG = ("squeeze", "condense", "train")  # before such a stage is begun, waiting metrics are run
+LONG = ("squeeze", "condense", "train")  # before such a stage is begun, waiting metrics are run,
+GATHER = 10.0  # if the last ones were so many seconds ago: of short stages, many are gathered
 BEAT = 1.0  # seconds between two words that a stage still runs
 RETRY = 0.5  # seconds until a stage that another run holds is looked at again
 
@@ -180,6 +182,8 @@ class _Run:
     waits: bool = False  # for another run, and it was said
     looked: float = 0.0
     beaten: float = 0.0
+    measuring: bool = False  # all metrics that wait are run before anything else
+    measured: float = -math.inf  # when that has last ended
     running: dict[str, tuple[Stage, Lock]] = field(default_factory=dict)
     executor: Executor | None = None
 
@@ -278,8 +282,12 @@ class _Run:
         other = self.runnable.get("", [])
         metrics = [queue for name, queue in self.runnable.items() if name and queue]
         full = [queue for queue in metrics if len(queue) >= BUNDLE]
-        if other and not full and (not metrics or other[0][1].kind not in LONG):
+        if self.measuring and not metrics:
+            self.measuring, self.measured = False, time.monotonic()
+        due = self.measuring or time.monotonic() - self.measured >= GATHER
+        if other and not full and not (metrics and due and other[0][1].kind in LONG):
             return other, 1
+        self.measuring = bool(metrics)
         queue = min(full or metrics, key=lambda queue: queue[0], default=[])
         return queue, min(BUNDLE, -(-len(queue) // len(self.engine.slots)))
 

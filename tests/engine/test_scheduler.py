@@ -467,8 +467,11 @@ def test_metrics_of_one_process_are_one_metric(tmp_path: Path) -> None:
     assert all(len(names) <= 1 for names in bundles)
 
 
-def test_no_metric_waits_behind_a_set_or_a_student(tmp_path: Path) -> None:
+def test_no_metric_waits_behind_a_set_or_a_student(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Which may take hours, and a cell is published with its metrics."""
+    monkeypatch.setattr("bench.engine.scheduler.GATHER", 0.0)
     one = engine(tmp_path, jobs=1, seeds=[0])
     one = replace(one, executors=lambda slots, limits: Inline(slots, called))
     heard: Any = one.listen
