@@ -23,7 +23,7 @@ from bench.contract.data import (
 from bench.contract.errors import BenchError, Missing, Unsupported
 from bench.contract.keys import digest
 from bench.contract.moved import MOVED, moved
-from bench.contract.task import CondensedSet, Selection, Task, Trial
+from bench.contract.task import CondensedSet, Perturbed, Selection, Task, Trial
 
 if TYPE_CHECKING:
     from bench.commands.evaluate import evaluate
@@ -36,6 +36,7 @@ __all__ = [
     "CondensedSet",
     "Data",
     "Missing",
+    "Perturbed",
     "Selection",
     "Split",
     "Subset",

@@ -223,8 +223,11 @@ def check_classifier(watched: Watched, case: Case) -> None:
 
 
 def check_gradient(watched: Watched, case: Case) -> None:
-    """The loss has a finite gradient at every image, not all of it zero."""
-    images = _images(case).requires_grad_()
+    """The loss has a finite gradient at every image, not all of it zero; at black and white ones,
+    where powers, roots and logarithms have none, at least a finite one."""
+    images = _images(case)
+    blank = torch.cat([torch.zeros_like(images[:1]), torch.ones_like(images[:1])])
+    images = torch.cat([images, blank]).requires_grad_()
     logits = watched.result.eval()(images)
     require(
         logits.requires_grad,
@@ -232,12 +235,18 @@ def check_gradient(watched: Watched, case: Case) -> None:
         "do not detach, nor work under no_grad",
     )
     (gradient,) = torch.autograd.grad(logits.logsumexp(1).sum() + logits[:, 0].sum(), images)
-    require(bool(gradient.isfinite().all()), "the gradient at its input is NaN or infinite")
-    flat = int((gradient.flatten(1).abs().amax(1) == 0).sum())
+    odd = [not bool(one.isfinite().all()) for one in gradient]
+    where = " of a black or a white image" if odd and not any(odd[:-2]) else ""
+    require(
+        not any(odd),
+        f"the gradient at its input{where} is NaN or infinite; expected a number in every pixel; "
+        "look for powers, roots, logarithms and norms at 0",
+    )
+    flat = int((gradient[:-2].flatten(1).abs().amax(1) == 0).sum())
     require(
         flat == 0,
-        f"the gradient at its input is 0 for {flat} of {len(images)} images; expected a network "
-        "that can be attacked; look for rounding, or for units that are all off",
+        f"the gradient at its input is 0 for {flat} of {len(gradient) - 2} images; expected a "
+        "network that can be attacked; look for rounding, or for units that are all off",
     )
 
 

@@ -81,7 +81,8 @@ def bench_attacks() -> Sequence[Any]:  # type: ignore[empty-body]
     """Attacks: `perturb(model, images, labels, generator) -> Tensor`, images in [0, 1].
 
     All draws come from `generator`, which is on the CPU whatever the device; the same state of it
-    gives the same bytes. A library that takes none is seeded by a draw from it.
+    gives the same bytes. A library that takes none is seeded by a draw from it. An ensemble may
+    return `bench.Perturbed`, which also says what stood after each of its parts.
     Field `eps` (radius, in pixels of [0, 1]) and class variable `norm` ("linf", "l2", or "" for
     what stays in no ball) say which ball the result must lie in. Optional class variables:
     `search`, how it searches ("noise", "black-box", "single-step", "iterative" or "ensemble"; a

@@ -136,6 +136,19 @@ class Task:
 
 
 @dataclass(frozen=True, eq=False)
+class Perturbed:
+    """What an attack of several parts may return, where others return images alone.
+
+    `images` [B, C, H, W] are the adversarial ones; `parts` are (name, search, how many images of
+    the batch are still right after it), in the order in which they ran. A page then tells of an
+    ensemble whose blind search took what its gradients had left.
+    """
+
+    images: Tensor
+    parts: Sequence[tuple[str, str, int]] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class Trial:
     """What a metric is given: one evaluated cell. What does not apply to it is None.
 

@@ -17,7 +17,7 @@ from bench.contract.fields import suggest
 from bench.contract.kinds import fact
 from bench.engine.outcome import Failure, Outcome, Watch, unwatched
 from bench.engine.scheduler import Engine
-from bench.records.record import Moved, Passes, Scale
+from bench.records.record import Moved, Part, Passes, Scale
 from bench.records.result import Result
 from bench.stages.measure import Measure
 from bench.stages.plan import Plan, Planned
@@ -227,7 +227,7 @@ def eyes(components: Components, stage: Measure, sha256: str) -> dict[str, Any]:
 def _attacked(attack: Any, components: Components, probe: Mapping[str, Any]) -> dict[str, Any]:
     """What came of an attack, and what `relations` knows it by.
 
-    That is how it searches, its family (one attack at any radius), and where it saw no slope.
+    That is how it searches, its family (one attack at any radius), and what the slope is like.
     """
     identity = components.registry.identity(attack)
     fields = {name: value for name, value in identity["fields"].items() if name != "eps"}
@@ -239,6 +239,11 @@ def _attacked(attack: Any, components: Components, probe: Mapping[str, Any]) -> 
         "attack_search": "black-box" if source else str(fact("attack", attack, "search")),
         "attack_family": keys.digest([{**identity, "fields": fields}, source]),
         "no_gradient": flat / right if right else 0.0,
+        # a store of an earlier version has none of these
+        "not_finite": probe.get("odd", 0) / right if right else 0.0,
+        "slope": probe.get("slope"),
+        "fell_further": probe.get("fell_further") or 0.0,
+        "parts": [Part(name=n, search=s, standing=k) for n, s, k in probe.get("parts", ())],
     }
 
 

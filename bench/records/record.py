@@ -73,6 +73,14 @@ class Moved(Plain, frozen=True, kw_only=True):
     max: Amount
 
 
+class Part(Plain, frozen=True, kw_only=True):
+    """A part of an attack, and how many images were still right after it."""
+
+    name: Name
+    search: str
+    standing: Count
+
+
 class Level(Plain, frozen=True, kw_only=True):
     """What records of all three levels have; `about` and `scales` name notes."""
 
@@ -137,6 +145,10 @@ class ProbeRecord(Level, frozen=True, kw_only=True, tag_field="level", tag="prob
     attack_search: str = ""
     attack_family: str = ""
     no_gradient: Fraction = 0.0
+    not_finite: Fraction = 0.0
+    slope: Figure | None = None
+    fell_further: Fraction = 0.0
+    parts: list[Part] = []
 
 
 Record = SetRecord | StudentRecord | ProbeRecord

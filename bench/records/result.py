@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bench.contract.errors import BenchError
 from bench.contract.keys import PROTOCOL
-from bench.records.record import Moved, Passes, Scale
+from bench.records.record import Moved, Part, Passes, Scale
 
 COORDINATES = {
     "classification": ("dataset", "method", "ipc", "labels", "architecture", "attack", "seed"),
@@ -73,6 +73,10 @@ class Result(Struct, frozen=True, kw_only=True):
     attack_search: str = ""
     attack_family: str = ""
     no_gradient: float = 0.0
+    not_finite: float = 0.0
+    slope: float | None = None
+    fell_further: float = 0.0
+    parts: list[Part] = []
     flags: tuple[str, ...] = ()  # what `relations` find; never written
 
     @property
@@ -152,6 +156,9 @@ def rounded(result: Result) -> Result:
         seconds={kind: _rounded(value, 3) for kind, value in result.seconds.items()},
         peak_mb=_rounded(result.peak_mb, 1),
         no_gradient=_rounded(result.no_gradient, DECIMALS),
+        not_finite=_rounded(result.not_finite, DECIMALS),
+        slope=None if result.slope is None else significant(result.slope),
+        fell_further=_rounded(result.fell_further, DECIMALS),
         perturbation={
             norm: Moved(mean=_rounded(moved.mean, DECIMALS), max=_rounded(moved.max, DECIMALS))
             for norm, moved in result.perturbation.items()

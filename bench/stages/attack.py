@@ -34,16 +34,17 @@ class Attacking(Stage):
 
     def attacked(self, desk: Desk, number: int = 0, size: int = 0) -> Result:
         """The attack on the block `number` of `size` test images; 0: on all of them."""
+        from bench.stages.judge import judging
         from bench.stages.probing import probe
         from bench.training.loading import probed_images
 
         student, source = self.student, self.source
         if source and source.key == student.key:
             raise Unsupported("its source is the student itself: that is no transfer")
-        test = desk.source(self.dataset).split("test")
-        index = probed_images(test, self.dataset.facts["digest"], self.images)
-        return _files(
-            *probe(
+        with judging(lambda: desk.network(student, self.dataset), desk.device) as judge:
+            test = desk.source(self.dataset).split("test")
+            index = probed_images(test, self.dataset.facts["digest"], self.images)
+            found = probe(
                 self.attack,
                 desk.network(student, self.dataset),
                 test,
@@ -51,10 +52,11 @@ class Attacking(Stage):
                 seed=self.seed,
                 part=number,
                 source=desk.network(source, self.dataset) if source else None,
+                judge=judge,
                 device=desk.device,
                 progress=desk.progress,
             )
-        )
+        return _files(*found)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,21 +8,22 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from bench.contract.data import Split, digest_of_tensors
 from bench.contract.keys import seed_of
 from bench.contract.kinds import fact
 from bench.contract.task import Trial
 from bench.records.result import pack
-from bench.training import gates
+from bench.stages.judge import Says
+from bench.training import answers, gates, masking
 from bench.training.loading import batches
 from bench.training.loop import seeded
+from bench.training.masking import Ball
 from bench.training.passes import counting
 
 BLOCK = 250  # test images perturbed at a time
 PICTURED = 4  # images whose pictures are kept
-SLOPES = 32  # images whose slopes are computed at once: the graph of a block may not fit
+THOROUGH = {"iterative", "ensemble"}  # searches that should leave nothing to a few more steps
 
 NAMES = ("logits", "clean_logits", "index")  # of what metrics are given; the rest are pictures
 
@@ -38,57 +39,75 @@ def probe(
     seed: int,
     part: int = 0,
     source: nn.Module | None = None,
+    judge: Says | None = None,
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> Probed:
     """Attack the test images at `index`, block by block, and look at what the student says.
 
     `part` numbers the stages that share one probe. The images are made on `source` where one is
-    given (a transferred attack), else on the student. Each block has a generator of its own, seeded
-    by `seed`, `part` and its number. Gates: the images stay in [0, 1] and in the
-    attack's ball, the network is left alone, and the student says of clean images the same thing
-    twice, and again after the attack.
+    given (a transferred attack), else on the student. What counts is what `judge` says of them
+    (None: the student). Each block has a generator of its own, seeded by `seed`, `part` and its
+    number. Gates: the images stay in [0, 1] and in the attack's ball; the network is left alone;
+    and the student says the same of an image twice, to the attack, to the judge and afterwards.
     """
     target = student if source is None else source
     before = gates.fingerprint(target)
-    eps, norm = float(fact("attack", attack, "eps")), str(fact("attack", attack, "norm"))
-    clean, attacked, sizes, pictures = [], [], [], {}
-    flat = right = forward = backward = 0
+    ball = Ball(str(fact("attack", attack, "norm")), float(fact("attack", attack, "eps")))
+    found: list[Probed] = []
     blocks = torch.split(index, BLOCK)
     for number, (block, read) in enumerate(zip(blocks, batches(test, index, BLOCK), strict=True)):
         images, labels = read.to(device), test.labels[block].to(device)
-        clean.append(_said(student, images))
-        gates.check_logits(clean[-1], len(block), clean[0].shape[1])
+        clean = _said(student, images)
+        gates.check_logits(clean, len(block), clean.shape[1])
         if number == 0:
-            first = images[: (len(images) + 1) // 2].clone()
-            gates.check_repeated(clean[0], _said(student, first))
-        if norm and source is None:
-            known = clean[-1].argmax(1) == labels.cpu()
-            flat += _flat(student, images[known], labels[known])
-            right += int(known.sum())
+            first, said = images[: (len(images) + 1) // 2].clone(), clean
+            answers.check_repeated(said, _said(student, first))
         generator = seeded(seed_of("block", str(part or ""), "", seed) ^ number, device)
-        with counting(target) as passes:
-            adversarial = attack.perturb(target, images.clone(), labels.clone(), generator)
-        forward, backward = forward + passes.forward, backward + passes.backward
-        gates.check_pixels(adversarial, tuple(images.shape[1:]), "the adversarial images")
-        adversarial = adversarial.detach()
-        sizes.append(gates.check_perturbed(adversarial, images, norm, eps))
-        attacked.append(_said(student, adversarial))
+        with counting(target) as passes, answers.overhearing(target) as heard:
+            made = attack.perturb(target, images.clone(), labels.clone(), generator)
+        adversarial, standing = gates.unpacked(made, len(block))
+        sizes = gates.check_perturbed(adversarial, images, ball.norm, ball.eps)
+        value = {"norm": ball.norm, "eps": ball.eps, "images": len(block), "parts": standing}
+        value |= {"perturbation": sizes, "passes": passes.as_json()}
+        tensors = {"index": block, "clean_logits": clean}
+        tensors["logits"] = clean
+        if not torch.equal(adversarial, images):
+            tensors["logits"] = _judged(student, judge, adversarial)
         if number == 0 and part == 0:
-            pictures = {"natural": _bytes(images), "adversarial": _bytes(adversarial)}
+            tensors |= {"natural": _bytes(images), "adversarial": _bytes(adversarial)}
+        if ball.norm and source is None:
+            right = clean.argmax(1).to(device) == labels
+            three = images[right], adversarial[right], labels[right]
+            value |= _looked(attack, student, ball, *three, seed if number + part == 0 else None)
+        answers.check_overheard(heard, target)
+        found.append((tensors, value))
         if progress:
             progress(number + 1, len(blocks))
     gates.check_untouched(before, target, "the attack")
-    gates.check_as_before(clean[0], _said(student, first), "the attack")
-    tensors = {"logits": torch.cat(attacked), "clean_logits": torch.cat(clean), "index": index}
-    value = {
-        "norm": norm,
-        "eps": eps,
-        "perturbation": _combined(sizes, [len(block) for block in blocks]),
-        "passes": {"forward": forward, "backward": backward},
-        "flat": [flat, right],
-    }
-    return tensors | pictures, _scored(tensors, test, value)
+    answers.check_as_before(said, _said(student, first), "the attack")
+    return joined(found, test)
+
+
+def _looked(
+    attack: Any,
+    student: nn.Module,
+    ball: Ball,
+    images: Tensor,
+    adversarial: Tensor,
+    labels: Tensor,
+    seed: int | None,
+) -> dict[str, Any]:
+    """What the slope of the student is like at images [B, C, H, W] that are right; with a seed,
+    whether steps along it do what they should."""
+    flat, odd = masking.flat_and_odd(student, images, labels)
+    found: dict[str, Any] = {"flat": [flat, len(images)], "odd": odd}
+    if seed is not None:
+        ratio = masking.slope_ratio(student, images, labels, ball, seeded(seed, "cpu"))
+        found["slope"] = ratio
+        if fact("attack", attack, "search") in THOROUGH:
+            found["fell_further"] = masking.fell_further(student, adversarial, images, labels, ball)
+    return found
 
 
 @torch.no_grad()
@@ -97,18 +116,32 @@ def _said(student: nn.Module, images: Tensor) -> Tensor:
     return student(images).float().cpu()  # type: ignore[no-any-return]
 
 
+def _judged(student: nn.Module, judge: Says | None, adversarial: Tensor) -> Tensor:
+    """Logits [B, K] of adversarial images, on which the student and its judge agree."""
+    said = _said(student, adversarial)
+    if judge is None:
+        return said
+    judged = judge(adversarial)
+    answers.check_judged(said, judged)
+    return judged
+
+
 def joined(parts: Sequence[Probed], test: Split) -> Probed:
-    """One probe out of those of its parts, in order."""
+    """One probe out of those of its blocks or parts, in order."""
     values = [value for _, value in parts]
-    counts = [value["images"] for value in values]
     tensors = {name: torch.cat([tensors[name] for tensors, _ in parts]) for name in NAMES}
-    value = {
-        **{name: values[0][name] for name in ("norm", "eps")},
-        "perturbation": _combined([v["perturbation"] for v in values], counts),
-        "passes": {way: sum(v["passes"][way] for v in values) for way in ("forward", "backward")},
-        "flat": [sum(v["flat"][k] for v in values) for k in (0, 1)],
-    }
     pictures = {n: t for n, t in parts[0][0].items() if n not in NAMES}
+    value = {
+        **{name: values[0].get(name) for name in ("norm", "eps", "slope", "fell_further")},
+        "perturbation": _combined(values),
+        "passes": {way: sum(v["passes"][way] for v in values) for way in ("forward", "backward")},
+        "flat": [sum(v.get("flat", (0, 0))[k] for v in values) for k in (0, 1)],
+        "odd": sum(v.get("odd", 0) for v in values),
+        "parts": [
+            [*same[0][:2], sum(standing for *_, standing in same)]
+            for same in zip(*(v["parts"] for v in values), strict=True)
+        ],
+    }
     return tensors | pictures, _scored(tensors, test, value)
 
 
@@ -133,28 +166,14 @@ def _scored(tensors: Mapping[str, Tensor], test: Split, value: dict[str, Any]) -
     }
 
 
-def _flat(student: nn.Module, images: Tensor, labels: Tensor) -> int:
-    """At how many images the loss has no slope, not in one pixel (in float32)."""
-    flat = 0
-    parts = zip(torch.split(images, SLOPES), torch.split(labels, SLOPES), strict=True)
-    for some, theirs in parts:
-        x = some.clone().requires_grad_()
-        with torch.enable_grad():
-            loss = F.cross_entropy(student(x).float(), theirs, reduction="sum")
-        if loss.requires_grad:
-            (slope,) = torch.autograd.grad(loss, x, allow_unused=True, materialize_grads=True)
-            flat += int((slope.flatten(1).abs().amax(1) < torch.finfo(torch.float32).tiny).sum())
-        else:  # the network keeps no graph
-            flat += len(some)
-    return flat
-
-
 def _bytes(images: Tensor) -> Tensor:
     return (images[:PICTURED].cpu() * 255).round().to(torch.uint8)
 
 
-def _combined(sizes: Sequence[Mapping[str, Any]], counts: Sequence[int]) -> dict[str, Any]:
-    """Means and maxima of blocks as those of the whole."""
+def _combined(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means and maxima of how far images were moved, as those of the whole."""
+    sizes = [value["perturbation"] for value in values]
+    counts = [value["images"] for value in values]
     return {
         norm: {
             "mean": round(float(np.average([s[norm]["mean"] for s in sizes], weights=counts)), 6),

@@ -15,13 +15,15 @@ from torch import Tensor, nn
 
 from bench.contract.data import Data, TensorSplit
 from bench.contract.errors import BenchError, require
-from bench.contract.task import CondensedSet, Selection
+from bench.contract.kinds import SEARCHES
+from bench.contract.task import CondensedSet, Perturbed, Selection
+
+Standing = tuple[str, str, int]  # a part of an attack: its name, its search, and what it leaves
 
 BALL_TOLERANCE = 1e-6  # float32 rounding of x + delta, in pixels of [0, 1]
 CHUNK = 2**22  # values looked at at once
 INSPECTED = 4  # images of a split that is not in memory
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-REPEATED = 1e-3  # of logits, absolute and relative: sums in another order differ by far less
 
 
 def check_data(data: Data, splits: Sequence[str] = ("train", "test")) -> None:
@@ -228,6 +230,26 @@ def _check_extras(extras: Mapping[str, Tensor], count: int, classes: int) -> Non
         )
 
 
+def unpacked(made: Any, count: int) -> tuple[Any, list[Standing]]:
+    """What an attack returned for `count` images: the adversarial ones, and what stood after each
+    of its parts, which most attacks do not say.
+
+    Raises BenchError unless every part has a search, and no more standing than there were.
+    """
+    if not isinstance(made, Perturbed):
+        return made.detach() if isinstance(made, Tensor) else made, []
+    left, found = count, []
+    for name, search, standing in made.parts:
+        require(
+            search in SEARCHES and isinstance(standing, int) and 0 <= standing <= left,
+            f"part {name!r} ({search!r}) leaves {standing!r} of {left} images; expected one of "
+            f"{', '.join(filter(None, SEARCHES))}, and no more than there were",
+        )
+        left = standing
+        found.append((str(name), search, standing))
+    return unpacked(made.images, count)[0], found
+
+
 def check_perturbed(adversarial: Tensor, images: Tensor, norm: str, eps: float) -> dict[str, Any]:
     """Adversarial images [P, C, H, W]: pixels in [0, 1], inside the ball of radius `eps`.
 
@@ -288,33 +310,6 @@ def check_untouched(before: tuple[Any, ...], model: nn.Module, who: str) -> None
         require(old == new, f"{who} changed the model: its {name}")
     same = all(torch.equal(a, b) for a, b in zip(tensors, tensors_now, strict=True))
     require(same, f"{who} changed the model: its weights or buffers")
-
-
-def check_repeated(logits: Tensor, again: Tensor) -> None:
-    """Logits [B, K] of some images, and again of the first of them, in other company.
-
-    An attack on a network that draws, or that looks at its batch, measures luck (Carlini et al.,
-    2019): BatchNorm left in train mode and dropout left on do so.
-    """
-    first = logits[: len(again)]
-    require(
-        torch.allclose(first, again, rtol=REPEATED, atol=REPEATED),
-        "the student gives an image other logits the second time, or in another batch "
-        f"(by up to {float((first - again).abs().max()):.3g}); expected the same in eval mode; "
-        "look for dropout, noise, or BatchNorm in train mode",
-    )
-
-
-def check_as_before(logits: Tensor, again: Tensor, who: str) -> None:
-    """Logits [B, K] of some images, and those of the first of them after `who` had the network.
-
-    What `who` put in the place of a forward, or of a function of torch, shows here.
-    """
-    require(
-        torch.allclose(logits[: len(again)], again, rtol=REPEATED, atol=REPEATED),
-        f"{who} changed what the network says of clean images; expected one that leaves the "
-        "network, and all of torch, as they were",
-    )
 
 
 def check_logits(logits: Tensor, count: int, classes: int) -> None:

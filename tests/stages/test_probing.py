@@ -251,6 +251,8 @@ def test_parts_of_a_probe_join_to_the_whole() -> None:
     for name in ("logits", "clean_logits", "index"):
         torch.testing.assert_close(joined[name], whole[name])
     sizes = joined_value.pop("perturbation"), value.pop("perturbation")
+    for one in (joined_value, value):  # what a slope does is looked at once, in the first part
+        assert {"slope": one.pop("slope"), "fell_further": one.pop("fell_further")}
     assert joined_value == value
     assert sizes[0]["linf"] == pytest.approx(sizes[1]["linf"], abs=2e-6)
 

@@ -1,0 +1,138 @@
+"""Does a network answer the same twice: again, in a copy, while it is attacked, and afterwards?
+
+An attack on a network that draws, or that looks at its batch, measures luck (Carlini et al., 2019).
+One that notices being attacked, or remembers what it was asked, has no robust number at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from bench.contract.errors import require
+
+SAME = 1e-3  # of the spread of an image's logits: sums in another order differ by far less
+CERTAIN = 1e-4  # of it, by which the largest logit must lead for another class to be another answer
+KEPT = 4  # images of a pass that are asked again
+
+
+def spread(logits: Tensor) -> Tensor:
+    """By how much the logits [B, K] of each image differ, [B]: what a change is measured by.
+
+    At least a tenth of what is usual among them: an image may lie where all logits are equal.
+    """
+    spans = logits.amax(1) - logits.amin(1)
+    return spans.clamp_min(0.1 * float(spans.median()))
+
+
+def changed(logits: Tensor, again: Tensor) -> tuple[float, int]:
+    """How far logits [B, K] of some images lie from others of the same, by their spread at most;
+    and how many images have another class."""
+    logits, again = logits.double(), again.double()
+    off, of = (logits - again).abs().amax(1), spread(logits)
+    share = torch.where(off > 0, off / of, 0.0).nan_to_num(torch.inf, torch.inf)
+    top = logits.topk(min(2, logits.shape[1])).values
+    certain = top[:, 0] - top[:, -1] > CERTAIN * of
+    other = (logits.argmax(1) != again.argmax(1)) & certain
+    return float(share.max()), int(other.sum())
+
+
+def check_same(logits: Tensor, again: Tensor, said: str) -> None:
+    """Raise BenchError with `said` in front unless two answers [B, K] about some images are one."""
+    share, other = changed(logits[: len(again)], again)
+    require(
+        share <= SAME and not other,
+        f"{said} (logits differ by up to {share:.2g} of their spread, and {other} of {len(again)} "
+        "images have another class)",
+    )
+
+
+def check_repeated(logits: Tensor, again: Tensor) -> None:
+    """Logits [B, K] of some images, and again of the first of them, in other company."""
+    check_same(
+        logits,
+        again,
+        "the student gives an image other logits the second time, or in another batch; expected "
+        "the same in eval mode; look for dropout, noise, or BatchNorm in train mode",
+    )
+
+
+def check_as_before(logits: Tensor, again: Tensor, who: str) -> None:
+    """Logits [B, K] of some images, and those of the first of them after `who` had the network.
+
+    What `who` put in the place of a forward, or of a function of torch, shows here.
+    """
+    check_same(
+        logits,
+        again,
+        f"{who} changed what the network says of clean images; expected one that leaves the "
+        "network, and all of torch, as they were",
+    )
+
+
+def check_judged(logits: Tensor, judged: Tensor) -> None:
+    """Logits [B, K] of adversarial images where they were made, and of a process that never saw
+    anything else."""
+    check_same(
+        judged,
+        logits,
+        "the student says another thing of the adversarial images where they were made than in a "
+        "process of its own; expected a network that keeps nothing of what it was asked, and an "
+        "attack that leaves it as it was",
+    )
+
+
+@dataclass(eq=False)
+class Overheard:
+    """Some of what a network, or a copy of it, has answered while something else asked."""
+
+    answers: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    passes: int = 0
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Overheard:
+        return self  # a copy of the network is overheard as well
+
+    def listen(self, network: nn.Module) -> RemovableHandle:
+        return network.register_forward_hook(self._went)
+
+    def _went(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        self.passes += 1
+        if self.passes & (self.passes - 1) or not inputs or not isinstance(output, Tensor):
+            return  # of pass 1, 2, 4, 8, ... some images are kept
+        images = inputs[0]
+        if isinstance(images, Tensor) and images.ndim == 4 and output.ndim == 2 and len(images):
+            kept = images[:KEPT].detach().clone(), output[:KEPT].detach().float().cpu()
+            self.answers.append(kept)
+
+
+@contextmanager
+def overhearing(network: nn.Module) -> Iterator[Overheard]:
+    """What the network answers inside the block."""
+    heard = Overheard()
+    handle = heard.listen(network)
+    try:
+        yield heard
+    finally:
+        handle.remove()
+
+
+@torch.no_grad()
+def check_overheard(heard: Overheard, network: nn.Module) -> None:
+    """Ask a network again what it was asked while it was attacked.
+
+    A student that looks for hooks, for frozen weights, for copies of itself, for gradients or at
+    the call stack answers an attack otherwise than it answers whoever scores it.
+    """
+    for images, answer in heard.answers:
+        check_same(
+            network(images).float().cpu(),
+            answer,
+            "the student answers an attack otherwise than it answers anybody else; expected the same "
+            "logits with hooks, without gradients of weights, in a copy, and whoever asks",
+        )
