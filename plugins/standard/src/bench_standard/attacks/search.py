@@ -143,7 +143,8 @@ class Margin(nn.Module):
         true = F.one_hot(self.labels, logits.shape[1])
         others = logits.masked_fill(true.bool(), -torch.inf).amax(1)
         margin = logits.gather(1, self.labels[:, None]).squeeze(1) - others
-        return true * (margin - margin.detach())[:, None]
+        hidden: Tensor = true * (margin - margin.detach())[:, None]
+        return hidden
 
 
 class Shifted(nn.Module):
