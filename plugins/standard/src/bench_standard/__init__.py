@@ -19,9 +19,10 @@ from bench_standard.architectures.unet import UNET_CIFAR, UNET_S, UNET_XS
 from bench_standard.architectures.vgg import VGG11
 from bench_standard.architectures.vit import VIT_NANO, VIT_SMALL, VIT_TINY
 from bench_standard.attacks import presets
+from bench_standard.attacks.audited import Audited
 from bench_standard.attacks.auto import APGD, FAB, AutoAttack, Square, TargetedAPGD
 from bench_standard.attacks.clean import Clean
-from bench_standard.attacks.gradient import FGSM, MIM, PGD
+from bench_standard.attacks.gradient import FGSM, MARGIN, MIM, PGD, VMIFGSM, Jitter
 from bench_standard.attacks.minimal import CW, DeepFool
 from bench_standard.attacks.noise import Noise
 from bench_standard.coresets import Easiest, Full, Hardest, Herding, KCenter, Random
@@ -142,6 +143,12 @@ def bench_attacks() -> Sequence[Any]:
         PGD(),
         PGD("pgd-l2", eps=0.5, norm="l2"),
         MIM(),
+        FGSM("fgsm-margin", loss=MARGIN),
+        PGD("pgd-margin", loss=MARGIN),
+        PGD("pgd-l2-margin", eps=0.5, norm="l2", loss=MARGIN),
+        MIM("mim-margin", loss=MARGIN),
+        VMIFGSM(),
+        Jitter(),
         CW(),
         DeepFool(),
         APGD(),
@@ -150,6 +157,7 @@ def bench_attacks() -> Sequence[Any]:
         Square(),
         AutoAttack(),
         AutoAttack("autoattack-rand", version="rand"),
+        Audited(),
         *presets.ATTACKS,
         *(Corruption(kind, kind) for kind in CORRUPTIONS),
     ]

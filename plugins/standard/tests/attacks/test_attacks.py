@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-import bench_standard
 from bench import BenchError, Unsupported
 from bench.board.check import resolve
 from bench.board.matrix import parse
@@ -16,10 +15,10 @@ from bench.contract.kinds import SEARCHES
 from bench.contract.registry import discover
 from bench.training.passes import counting
 from bench.training.toy import COLOR, GRAY
-from bench_standard.attacks import presets
+from bench_standard.attacks.audited import Audited
 from bench_standard.attacks.auto import APGD, FAB, AutoAttack, Square, TargetedAPGD
 from bench_standard.attacks.clean import Clean
-from bench_standard.attacks.gradient import FGSM, MIM, PGD
+from bench_standard.attacks.gradient import FGSM, MIM, PGD, VMIFGSM, Jitter
 from bench_standard.attacks.minimal import CW, DeepFool
 from bench_standard.attacks.noise import Noise
 
@@ -34,6 +33,13 @@ ATTACKS = [
     PGD("pgd-whole", eps=EPS, steps=5, restarts=2, early_stop=False),
     PGD("pgd-l2", eps=0.5, norm="l2", steps=5, restarts=2),
     MIM(eps=EPS, steps=5),
+    FGSM("fgsm-margin", eps=EPS, loss="margin"),
+    PGD("pgd-margin", eps=EPS, steps=5, loss="margin"),
+    PGD("pgd-l2-margin", eps=0.5, norm="l2", steps=5, loss="margin"),
+    MIM("mim-margin", eps=EPS, steps=5, loss="margin"),
+    VMIFGSM(eps=EPS, steps=3, neighbours=2),
+    Jitter(eps=EPS, steps=5),
+    Jitter("jitter-whole", eps=EPS, steps=5, early_stop=False),
     CW(steps=5, lr=0.1),
     CW("cw-anywhere", eps=0.0, norm="", steps=5, lr=0.1),
     DeepFool(steps=3),
@@ -48,15 +54,18 @@ ATTACKS = [
     AutoAttack(eps=EPS, steps=5, queries=20),
     AutoAttack("autoattack-l2", eps=0.5, norm="l2", steps=5, queries=20, targets=2),
     AutoAttack("autoattack-rand", eps=EPS, version="rand", steps=3, eot=2),
+    Audited(eps=EPS, sample=2, steps=5, queries=20, targets=2),
 ]
 IN_A_BALL = [a for a in ATTACKS if a.norm]
 CONTRACT = [  # one a class, and the balls whose code is another
     *(a for a in ATTACKS if a.name == type(a)().name),
-    *(a for a in ATTACKS if a.name in ("pgd-l2", "cw-anywhere", "square-l2")),
+    *(a for a in ATTACKS if a.name in ("pgd-l2", "pgd-margin", "cw-anywhere", "square-l2")),
 ]
 QUICK = ("clean", "fgsm", "pgd", "square")  # of each search one; CI checks them all
 RANDOM = [
-    a for a in ATTACKS if a.name in ("uniform-noise", "pgd-l2", "apgd-ce", "square", "autoattack")
+    a
+    for a in ATTACKS
+    if a.name in ("uniform-noise", "pgd-l2", "jitter", "apgd-ce", "square", "autoattack")
 ]
 
 every = pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: a.name)
@@ -116,6 +125,13 @@ def test_in_a_ball_without_a_radius_the_images_come_back(attack):
     images, labels = batch(4)
     still = replace(attack, eps=0.0)
     assert torch.equal(still.perturb(fixtures.trained(GRAY), images, labels, generator()), images)
+
+
+@every
+def test_a_batch_may_be_empty(attack):
+    images, labels = batch(4)
+    model = fixtures.trained(GRAY)
+    assert attack.perturb(model, images[:0], labels[:0], generator()).shape == images[:0].shape
 
 
 @every
@@ -196,7 +212,7 @@ def test_passes_through_the_network_are_seen_by_hooks_on_it(attack):
 def test_few_classes_are_attacked_or_declined_with_a_reason(attack, classes):
     model, images, labels = smaller(classes)
     least = {"apgd-dlr-l2": 3, "autoattack-rand": 3}
-    least |= dict.fromkeys(("apgd-t", "autoattack", "autoattack-l2"), 4)
+    least |= dict.fromkeys(("apgd-t", "autoattack", "autoattack-l2", "autoattack-audited"), 4)
     if classes < least.get(attack.name, 2):
         with pytest.raises(Unsupported, match="apgd-ce, fab-t and square take two classes or more"):
             attack.perturb(model, images, labels, generator())
@@ -221,7 +237,7 @@ def test_an_image_that_is_wrong_as_it_comes_is_given_back_unless_all_are_moved(a
     model, (images, labels) = fixtures.trained(GRAY), batch(20)
     wrong = (labels + 1) % 8
     assert not (model(images).argmax(1) == wrong).any()
-    moves = attack.name in ("fgsm", "mim", "pgd-whole")
+    moves = attack.name.startswith(("fgsm", "mim", "vmifgsm")) or attack.name.endswith("-whole")
     assert torch.equal(attack.perturb(model, images, wrong, generator()), images) != moves
 
 
@@ -242,24 +258,24 @@ def test_the_more_an_attack_knows_the_less_it_leaves():
     assert left["uniform-noise"] > left["fgsm"] >= left["pgd"] >= left["autoattack"]
 
 
+def test_where_nothing_of_the_sample_falls_an_audit_has_the_verdicts_of_autoattack_for_less():
+    model, (images, labels) = fixtures.trained(GRAY), batch(60)
+
+    def attacked(attack):
+        with counting(model) as passes:
+            found = attack.perturb(model, images, labels, generator())
+        return model(found).argmax(1) != labels, passes.forward
+
+    same = {"eps": 0.05, "steps": 10, "queries": 60, "targets": 5}
+    fell, price = attacked(AutoAttack(**same))
+    sampled, less = attacked(Audited(**same, sample=4))
+    assert 5 < fell.sum() < 55
+    assert torch.equal(sampled, fell)
+    assert less < 0.8 * price
+
+
 def test_kinds_are_those_that_relations_know():
     assert {getattr(a, "search", "") for a in ATTACKS} == set(SEARCHES)
-
-
-def test_presets_have_names_of_their_own_that_say_whose_they_are():
-    names = [a.name for a in presets.ATTACKS]
-    assert len(set(names)) == len(names)
-    assert {n.split("-")[0] for n in names} == {"guard", "ddrb", "beard", "robustbench"}
-    registered = [a.name for a in bench_standard.bench_attacks()]
-    assert set(names) < set(registered)
-    assert len(set(registered)) == len(registered)
-
-
-def test_presets_of_autoattack_are_the_standard():
-    mine = AutoAttack()
-    for attack in presets.ATTACKS:
-        if isinstance(attack, AutoAttack):
-            assert replace(attack, name="autoattack", eps=mine.eps, norm=mine.norm) == mine
 
 
 @pytest.mark.parametrize(
@@ -272,6 +288,8 @@ def test_presets_of_autoattack_are_the_standard():
         (PGD, "steps", 0, 1),
         (PGD, "restarts", 0, 1),
         (MIM, "decay", -1.0, 0),
+        (VMIFGSM, "neighbours", 0, 1),
+        (Jitter, "std", -1.0, 0),
         (Noise, "draws", 0, 1),
         (CW, "batch", 0, 1),
         (DeepFool, "overshoot", -1.0, 0),
@@ -280,6 +298,7 @@ def test_presets_of_autoattack_are_the_standard():
         (FAB, "steps", 0, 1),
         (Square, "queries", 0, 1),
         (AutoAttack, "eps", -1.0, 0),
+        (Audited, "sample", 0, 1),
     ],
 )
 def test_a_field_without_meaning_is_refused(attack, field, value, least):
@@ -292,7 +311,8 @@ def test_a_field_without_meaning_is_refused(attack, field, value, least):
     ("attack", "field"),
     [
         *((attack, "norm") for attack in (Noise, PGD, CW, APGD, TargetedAPGD, FAB, Square)),
-        *((APGD, "loss"), (AutoAttack, "version"), (AutoAttack, "norm")),
+        *((attack, "loss") for attack in (FGSM, PGD, MIM, APGD)),
+        *((AutoAttack, "version"), (AutoAttack, "norm"), (Audited, "norm")),
     ],
 )
 def test_a_choice_that_there_is_not_is_refused(attack, field):
@@ -325,10 +345,13 @@ def transferred(attack):
 def test_on_another_student_pgd_goes_on_to_the_end():
     assert transferred("pgd").early_stop is False
     assert PGD().early_stop is True
+    assert transferred("jitter").early_stop is False
     assert transferred("mim") == replace(MIM(), name="moved")
 
 
-@pytest.mark.parametrize("attack", ["apgd-ce", "autoattack", "square", "cw", "deepfool", "fab-t"])
+@pytest.mark.parametrize(
+    "attack", ["apgd-ce", "autoattack", "autoattack-audited", "square", "cw", "deepfool", "fab-t"]
+)
 def test_an_attack_that_stops_at_what_just_fools_one_student_is_not_shown_to_another(attack):
     with pytest.raises(BenchError, match="stops at what just fools that one; expected"):
         transferred(attack)

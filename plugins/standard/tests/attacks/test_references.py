@@ -6,6 +6,7 @@ import pyautoattack
 import pytest
 import torch
 import torchattacks
+from pyautoattack import fab_projections
 from pyautoattack.fab_pt import FABAttack_PT
 from pyautoattack.square import SquareAttack
 from torch import nn
@@ -15,10 +16,10 @@ from bench.checks import fixtures
 from bench.training.passes import counting
 from bench.training.toy import COLOR, GRAY
 from bench_standard.architectures.convnet import ConvNet
-from bench_standard.attacks import search
+from bench_standard.attacks import parts, search
 from bench_standard.attacks.auto import APGD, FAB, AutoAttack, Square, TargetedAPGD
 from bench_standard.attacks.frozen import frozen
-from bench_standard.attacks.gradient import FGSM, MIM, PGD
+from bench_standard.attacks.gradient import FGSM, MIM, PGD, VMIFGSM, Jitter
 from bench_standard.attacks.minimal import CW, DeepFool
 from bench_standard.attacks.noise import Noise
 
@@ -79,8 +80,16 @@ def linear(classes=2):
             lambda m: torchattacks.PGDL2(m, 0.5, 2.5 * 0.5 / 4, 4),
         ),
         (MIM(eps=EPS, steps=4, decay=0.5), lambda m: torchattacks.MIFGSM(m, EPS, EPS / 4, 4, 0.5)),
+        (
+            VMIFGSM(eps=EPS, steps=3, neighbours=2),
+            lambda m: torchattacks.VMIFGSM(m, EPS, EPS / 3, 3, N=2),
+        ),
+        (
+            Jitter(eps=EPS, steps=4, alpha=0.03, early_stop=False),
+            lambda m: torchattacks.Jitter(m, EPS, 0.03, 4),
+        ),
     ],
-    ids=["fgsm", "pgd", "pgd random", "pgd-l2", "mim"],
+    ids=["fgsm", "pgd", "pgd random", "pgd-l2", "mim", "vmifgsm", "jitter"],
 )
 def test_where_nothing_is_added_the_images_are_those_of_torchattacks(ours, theirs):
     model, images, labels = convnet(), random_images(30), torch.arange(30) % 10
@@ -153,37 +162,85 @@ def test_the_gradient_of_mim_is_normalised_image_by_image():
 # ---- attacks that look for the nearest image
 
 
-@pytest.mark.parametrize(
-    ("near", "far", "theirs"),
-    [
-        (
-            CW(eps=0.3, steps=30, lr=0.05, c=5.0),
-            CW(eps=0.0, norm="", steps=30, lr=0.05, c=5.0),
-            lambda m: torchattacks.CW(search.Shifted(m), c=5.0, steps=30, lr=0.05),
-        ),
-        (
-            DeepFool(eps=0.1, steps=10),
-            DeepFool(eps=0.0, norm="", steps=10),
-            lambda m: torchattacks.DeepFool(m, steps=10),
-        ),
-    ],
-    ids=["cw", "deepfool"],
-)
-def test_without_a_ball_whatever_fools_counts_and_in_a_ball_what_is_near(near, far, theirs):
+def test_without_a_ball_whatever_fools_counts_and_in_a_ball_what_is_near():
+    near = CW(eps=0.3, steps=30, lr=0.05, c=5.0)
+    far = CW(eps=0.0, norm="", steps=30, lr=0.05, c=5.0)
     model, images, labels = right_images(30)
-    expected = theirs(model)(images, labels)
+    expected = torchattacks.CW(search.Shifted(model), c=5.0, steps=30, lr=0.05)(images, labels)
     works = fooled(model, expected, labels)
     distance = (expected - images).flatten(1).norm(dim=1)
     within = works & (distance <= near.eps)
     assert works.sum() > within.sum() > 0
-    anywhere, inside = (
-        far.perturb(model, images, labels, generator()),
-        near.perturb(model, images, labels, generator()),
-    )
+    anywhere, inside = (a.perturb(model, images, labels, generator()) for a in (far, near))
     torch.testing.assert_close(anywhere[works], expected[works])
     assert torch.equal(anywhere[~works], images[~works])
     torch.testing.assert_close(inside[within], expected[within])
     assert torch.equal(inside[~within], images[~within])
+
+
+ANYWHERE = {"eps": 0.0, "norm": ""}
+
+
+def to_a_boundary(model, images, labels):
+    """Of a linear network: the distance to the nearest class [B], and its normals [B, P]."""
+    weight, points = model[1].weight, images.flatten(1)
+    logits = model(images)
+    found, normals = torch.full_like(logits[:, 0], torch.inf), torch.zeros_like(points)
+    for c in range(logits.shape[1]):
+        w = weight[labels] - weight[c]
+        lead = logits.gather(1, labels[:, None]).squeeze(1) - logits[:, c]
+        distance = torch.where(labels == c, torch.inf, lead / w.norm(dim=1))
+        normals = torch.where((distance < found)[:, None], w, normals)
+        found = torch.minimum(found, distance)
+    return found, normals
+
+
+@pytest.mark.parametrize("overshoot", [0.02, 0.5])
+def test_deepfool_steps_over_the_nearest_boundary_by_its_overshoot(overshoot):
+    """Of a linear network the nearest class is known, and one step is enough."""
+    model = linear(5)
+    images = 0.4 + 0.2 * random_images(40)  # so that no pixel meets black or white
+    labels = model(images).argmax(1)
+    distance, normals = to_a_boundary(model, images, labels)
+    attack = DeepFool(**ANYWHERE, steps=1, overshoot=overshoot)
+    moved = (attack.perturb(model, images, labels, generator()) - images).flatten(1)
+    assert fooled(model, images + moved.view_as(images), labels).all()
+    expected = (1 + overshoot) * (distance + 1e-4)  # the authors' code goes so far beyond
+    torch.testing.assert_close(moved.norm(dim=1), expected, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(
+        nn.functional.cosine_similarity(moved, -normals), torch.ones(40), atol=1e-4, rtol=0
+    )
+
+
+def test_deepfool_gets_off_black_where_half_of_the_pixels_can_go_no_further():
+    """In [0, 1] the nearest image has moved the pixels that may grow, along their slopes alone."""
+    model = linear(2)
+    images = torch.zeros(1, 1, 8, 8)
+    labels = model(images).argmax(1)
+    w = model[1].weight[1 - labels] - model[1].weight[labels]
+    lead = (model[1].bias[labels] - model[1].bias[1 - labels]).abs()
+    nearest = lead / w.clamp_min(0).norm()
+    found = DeepFool(**ANYWHERE).perturb(model, images, labels, generator())
+    assert fooled(model, found, labels).all()
+    assert 1 <= found.norm() / nearest <= 1.05
+    theirs = torchattacks.DeepFool(model)(images, labels)
+    assert not fooled(model, theirs, labels).any()  # each step loses what is cut off
+
+
+def test_deepfool_goes_on_from_boundary_to_boundary_and_fools_more_than_that_of_torchattacks():
+    model, images, labels = right_images(30)
+    images[:, :, :4] = 0  # a black half
+    labels = model(images).argmax(1)
+    theirs = torchattacks.DeepFool(model)(images, labels)
+    ours = DeepFool(**ANYWHERE).perturb(model, images, labels, generator())
+    by_them, by_us = (fooled(model, x, labels) for x in (theirs, ours))
+    assert by_us.all()
+    assert by_them.sum() < 30
+    far_they, far_we = ((x - images)[by_them].flatten(1).norm(dim=1) for x in (theirs, ours))
+    assert (far_we < 1.1 * far_they + 1e-3).double().mean() > 0.9
+    inside = DeepFool(eps=float(far_we.median())).perturb(model, images, labels, generator())
+    far = (ours - images).flatten(1).norm(dim=1) > far_we.median()
+    assert torch.equal(inside, images.where(far.view(-1, 1, 1, 1), ours))
 
 
 def test_cw_sees_classes_whose_logits_are_negative():
@@ -242,9 +299,9 @@ def test_autoattack_gives_every_image_the_verdict_of_pyautoattack(data, norm, ep
     ("ours", "theirs"),
     [
         (
-            FAB(eps=EPS, targets=3, steps=10),
+            FAB(eps=0.5, norm="l2", targets=3, steps=10),
             lambda m, s: FABAttack_PT(
-                m, n_iter=10, eps=EPS, seed=s, targeted=True, n_target_classes=3
+                m, norm="L2", n_iter=10, eps=0.5, seed=s, targeted=True, n_target_classes=3
             ),
         ),
         (
@@ -258,7 +315,7 @@ def test_autoattack_gives_every_image_the_verdict_of_pyautoattack(data, norm, ep
             ),
         ),
     ],
-    ids=["fab-t", "square", "square-l2"],
+    ids=["fab-t-l2", "square", "square-l2"],
 )
 def test_where_nothing_is_changed_the_images_are_those_of_pyautoattack(ours, theirs):
     model, images, labels = right_images(30)
@@ -267,6 +324,30 @@ def test_where_nothing_is_changed_the_images_are_those_of_pyautoattack(ours, the
         expected = attack.perturb(images, labels)
     assert not torch.equal(expected, images)
     assert torch.equal(ours.perturb(model, images, labels, generator()), expected)
+
+
+@pytest.mark.parametrize("gain", [0.0, 0.01, 1.0, 5.0, 1000.0])
+def test_the_projection_by_newton_is_that_of_pyautoattack(gain):
+    torch.manual_seed(0)
+    points, normals = torch.rand(40, 300), torch.randn(40, 300)
+    points[:, ::3], points[:, 1::7] = 0, 1
+    normals[:, 5], normals[3] = 0, 0  # a pixel without a slope, and an image
+    offsets = (normals * points).sum(1) + gain * torch.randn(40)  # the last: out of reach
+    expected = fab_projections.projection_linf(points, normals.clone(), offsets.clone())
+    found = parts.project(points, normals, offsets)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    assert (expected.abs().amax(1) > 1e-3).any() == (gain > 0.1)
+
+
+def test_fab_gives_every_image_the_verdict_of_pyautoattack():
+    model, images, labels = right_images(60)
+    common = {"eps": 0.02, "seed": search.seed(generator())}
+    theirs = FABAttack_PT(model, n_iter=20, targeted=True, n_target_classes=3, **common)
+    with torch.random.fork_rng():
+        expected = fooled(model, theirs.perturb(images, labels), labels)
+    ours = FAB(eps=0.02, targets=3, steps=20).perturb(model, images, labels, generator())
+    assert 5 < expected.sum() < 55
+    assert torch.equal(fooled(model, ours, labels), expected)
 
 
 @pytest.mark.parametrize("attack", [APGD(eps=0.02), TargetedAPGD(eps=0.02, targets=3)])

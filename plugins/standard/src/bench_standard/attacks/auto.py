@@ -57,7 +57,7 @@ class APGD:
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, generator: Generator
     ) -> Tensor:
-        return _perturb([self], self, model, images, labels, generator)
+        return perturb_in_turn([self], self, model, images, labels, generator)
 
     def lacks(self, classes: int, height: int, width: int) -> str:
         if self.loss == "dlr" and classes < 3:
@@ -103,7 +103,7 @@ class TargetedAPGD:
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, generator: Generator
     ) -> Tensor:
-        return _perturb([self], self, model, images, labels, generator)
+        return perturb_in_turn([self], self, model, images, labels, generator)
 
     def lacks(self, classes: int, height: int, width: int) -> str:
         if classes < 4:
@@ -135,6 +135,7 @@ class FAB:
     norm: str = "linf"  # "linf" | "l2"
     targets: int = 9  # at most; there are only so many other classes
     steps: int = 100
+    search: ClassVar[str] = ""
     block: ClassVar[int] = 100
     quick: ClassVar[dict[str, Any]] = {"steps": 5, "targets": 2}
     early_stop: ClassVar[bool] = True
@@ -147,15 +148,15 @@ class FAB:
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, generator: Generator
     ) -> Tensor:
-        return _perturb([self], self, model, images, labels, generator)
+        return perturb_in_turn([self], self, model, images, labels, generator)
 
     def lacks(self, classes: int, height: int, width: int) -> str:
         return ""
 
     def made(self, network: nn.Module, classes: int, **common: Any) -> Any:
-        from pyautoattack.fab_pt import FABAttack_PT
+        from bench_standard.attacks import parts
 
-        return FABAttack_PT(
+        return parts.FAB(
             network,
             n_iter=self.steps,
             targeted=True,
@@ -173,6 +174,7 @@ class Square:
     norm: str = "linf"  # "linf" | "l2"
     queries: int = 5000  # passes forward an image, at most
     p_init: float = 0.8  # share of the image that the first squares cover
+    rescaled: bool = False  # do squares shrink by 10,000 queries (no), or by those that there are?
     search: ClassVar[str] = "black-box"
     block: ClassVar[int] = 100
     quick: ClassVar[dict[str, Any]] = {"queries": 20}
@@ -186,7 +188,7 @@ class Square:
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, generator: Generator
     ) -> Tensor:
-        return _perturb([self], self, model, images, labels, generator)
+        return perturb_in_turn([self], self, model, images, labels, generator)
 
     def lacks(self, classes: int, height: int, width: int) -> str:
         if self.norm == "l2" and not _tiles(height, width):
@@ -197,7 +199,11 @@ class Square:
         from bench_standard.attacks import parts
 
         return parts.Square(
-            network, n_queries=self.queries, p_init=self.p_init, resc_schedule=False, **common
+            network,
+            n_queries=self.queries,
+            p_init=self.p_init,
+            resc_schedule=self.rescaled,
+            **common,
         )
 
 
@@ -233,9 +239,9 @@ class AutoAttack:
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, generator: Generator
     ) -> Tensor:
-        return _perturb(self._parts(), self, model, images, labels, generator)
+        return perturb_in_turn(self.parts(), self, model, images, labels, generator)
 
-    def _parts(self) -> Sequence[Part]:
+    def parts(self) -> Sequence[Part]:
         if self.version == "rand":
             return [APGD(loss=loss, steps=self.steps, eot=self.eot) for loss in ("ce", "dlr")]
         return [
@@ -254,7 +260,19 @@ def _tiles(height: int, width: int) -> bool:
     return fits or side == 1
 
 
-def _perturb(
+def decline(attacks: Sequence[Part], who: Any, model: nn.Module, images: Tensor) -> int:
+    """How many classes the model knows; raises Unsupported where an attack lacks something."""
+    import torch
+
+    with torch.no_grad():
+        classes: int = model(images[:1]).shape[1]
+    for attack in attacks:
+        if reason := attack.lacks(classes, *images.shape[-2:]):
+            raise Unsupported(f"{who.name}: {reason}")
+    return classes
+
+
+def perturb_in_turn(
     attacks: Sequence[Part],
     who: Any,
     model: nn.Module,
@@ -263,15 +281,11 @@ def _perturb(
     generator: Generator,
 ) -> Tensor:
     """Each attack in turn on what the others have left, in the ball of `who`, with one seed."""
-    import torch
-
     from bench_standard.attacks.search import Run, search, seed
 
-    with torch.no_grad():
-        classes = model(images[:1]).shape[1]
-    for attack in attacks:
-        if reason := attack.lacks(classes, *images.shape[-2:]):
-            raise Unsupported(f"{who.name}: {reason}")
+    if not len(images):
+        return images
+    classes = decline(attacks, who, model, images)
     if not who.eps:
         return images
     common = {"norm": NAMES[who.norm], "eps": who.eps, "device": images.device}

@@ -8,6 +8,7 @@ inside their verbs.
 from __future__ import annotations
 
 import copy
+import math
 from itertools import pairwise
 
 import torch
@@ -18,6 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 CHUNK = 64  # images in one pass on a CPU: memory for more is given back and fetched, each time
 ASKED = 4  # images on which a copy must agree with the model
 SAME = 1e-4  # of logits, absolute and relative
+BESIDE = 1 / 128  # the way to a random grey that an image is moved where it has no slope
 OTHER_NORMS = (nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
 
 
@@ -43,7 +45,10 @@ def frozen(model: nn.Module, images: Tensor) -> nn.Module:
 
 
 class _Chunked(nn.Module):
-    """A network that takes `size` images at a time (0: all)."""
+    """A network that takes `size` images at a time (0: all), and that libraries can attack.
+
+    Its logits are float32. The gradients at its images are finite, and in the layout of images.
+    """
 
     def __init__(self, network: nn.Module, size: int) -> None:
         super().__init__()
@@ -51,10 +56,43 @@ class _Chunked(nn.Module):
         self.size = size
 
     def forward(self, images: Tensor) -> Tensor:  # [B, C, H, W] -> [B, K]
-        if images.requires_grad:  # libraries expect gradients in the layout of images
-            images.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]
+        if not images.requires_grad:
+            return self._logits(images)
+        seen, held = images.view_as(images), images.detach()  # hooks on `seen` see this pass alone
+        logits = self._logits(seen)
+        if not logits.requires_grad:  # as of coded inputs: no pixel has a slope
+            return logits + 0 * images.flatten(1).sum(1, keepdim=True)
+        above: list[Tensor] = []
+        logits.register_hook(above.append)  # type: ignore[no-untyped-call]
+        seen.register_hook(  # type: ignore[no-untyped-call]
+            lambda gradient: self._finite(gradient.contiguous(), held, above[-1])
+        )
+        return logits
+
+    def _logits(self, images: Tensor) -> Tensor:
         chunks = torch.split(images, self.size or max(1, len(images)))
-        return torch.cat([self.network(chunk) for chunk in chunks])
+        logits = torch.cat([self.network(chunk) for chunk in chunks])
+        if logits.dtype == torch.float32:
+            return logits
+        logits = logits.double()  # whose differences float32 holds, however large they are
+        return (logits - logits.detach().amax(1, keepdim=True)).float()
+
+    def _finite(self, gradient: Tensor, images: Tensor, above: Tensor) -> Tensor:
+        """A gradient at images [B, C, H, W] without NaN and infinity; `above` is that of logits.
+
+        A power, a root or a norm has no slope at black or in a flat image, where an honest network
+        is as weak as elsewhere. There the slope is that beside the image; or 0, if it has none.
+        """
+        if math.isfinite(float(gradient.sum())):
+            return gradient
+        rows = ~gradient.isfinite().flatten(1).all(1)
+        greys = torch.rand_like(images[rows]) / 2 + 0.25
+        beside = images[rows].lerp(greys, BESIDE).requires_grad_()
+        with torch.enable_grad():
+            (found,) = torch.autograd.grad(self._logits(beside), beside, above[rows])
+        mended = gradient.clone()
+        mended[rows] = gradient[rows].where(gradient[rows].isfinite(), found)
+        return mended.nan_to_num(0.0, 0.0, 0.0)
 
 
 def _folded(network: nn.Module) -> nn.Module:

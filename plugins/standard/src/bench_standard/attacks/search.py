@@ -41,6 +41,8 @@ def search(
     Images that are wrong as they come are given back, unless `all_first`: then the first run gets
     everything. A run gets up to `batch` images at once (0: as memory allows).
     """
+    if not len(images):
+        return images
     batch = batch or max(1, min(BATCH, PIXELS // images[0].numel()))
     adversarial = images.detach().clone()
     standing = torch.arange(len(images), device=images.device)
@@ -120,6 +122,29 @@ class Directed(nn.Module):
 def _directions(gradient: Tensor) -> Tensor:
     largest = gradient.flatten(1).abs().amax(1).view(-1, 1, 1, 1)
     return torch.where(largest > 0, gradient / largest, 0)
+
+
+class Margin(nn.Module):
+    """A network whose cross-entropy falls as the margin does, by which a class is the largest.
+
+    Cross-entropy itself has no gradient in float32 once logits are far apart: a network that
+    multiplies its logits by 60 would look robust. Here logits are 0, but for that of the label,
+    which has the gradient of the margin and no value: whatever the scale of the logits, the
+    direction is the same, and never lost.
+    """
+
+    def __init__(self, network: nn.Module, labels: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.labels = labels
+
+    def forward(self, images: Tensor) -> Tensor:  # [B, C, H, W] -> [B, K]
+        logits = self.network(images)
+        true = F.one_hot(self.labels, logits.shape[1])
+        others = logits.masked_fill(true.bool(), -torch.inf).amax(1)
+        margin = logits.gather(1, self.labels[:, None]).squeeze(1) - others
+        hidden: Tensor = true * (margin - margin.detach())[:, None]
+        return hidden
 
 
 class Shifted(nn.Module):
