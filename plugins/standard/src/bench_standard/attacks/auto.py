@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from bench import Unsupported
+from bench import Perturbed, Unsupported
 from bench_standard.attacks.fields import BALLS, check, check_choice
 
 if TYPE_CHECKING:
@@ -25,6 +25,11 @@ TWO = "apgd-ce, fab-t and square take two classes or more"
 
 class Part(Protocol):
     """One attack of pyautoattack."""
+
+    search: ClassVar[str]
+
+    @property
+    def name(self) -> str: ...
 
     def lacks(self, classes: int, height: int, width: int) -> str:
         """Why it cannot attack a network of so many classes, or images of this size; or ""."""
@@ -238,8 +243,12 @@ class AutoAttack:
 
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, generator: Generator
-    ) -> Tensor:
-        return perturb_in_turn(self.parts(), self, model, images, labels, generator)
+    ) -> Perturbed:
+        left: list[int] = []
+        parts = self.parts()
+        found = perturb_in_turn(parts, self, model, images, labels, generator, left)
+        standing = zip(parts, left, strict=False)  # in a ball of no size, no part runs
+        return Perturbed(found, [(part.name, part.search, n) for part, n in standing])
 
     def parts(self) -> Sequence[Part]:
         if self.version == "rand":
@@ -279,8 +288,12 @@ def perturb_in_turn(
     images: Tensor,
     labels: Tensor,
     generator: Generator,
+    left: list[int] | None = None,
 ) -> Tensor:
-    """Each attack in turn on what the others have left, in the ball of `who`, with one seed."""
+    """Each attack in turn on what the others have left, in the ball of `who`, with one seed.
+
+    How many images are right after each is appended to `left`.
+    """
     from bench_standard.attacks.search import Run, search, seed
 
     if not len(images):
@@ -296,4 +309,4 @@ def perturb_in_turn(
             images, labels
         )
 
-    return search(map(running, attacks), model, images, labels, generator)
+    return search(map(running, attacks), model, images, labels, generator, left=left)

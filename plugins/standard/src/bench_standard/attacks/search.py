@@ -35,11 +35,13 @@ def search(
     *,
     all_first: bool = False,
     batch: int = 0,
+    left: list[int] | None = None,
 ) -> Tensor:
     """Images [B, C, H, W] after each run in turn, which gets those that the model has right.
 
     Images that are wrong as they come are given back, unless `all_first`: then the first run gets
-    everything. A run gets up to `batch` images at once (0: as memory allows).
+    everything. A run gets up to `batch` images at once (0: as memory allows). How many are right
+    after each run is appended to `left`.
     """
     if not len(images):
         return images
@@ -54,14 +56,15 @@ def search(
         for number, run in enumerate(runs):
             if number or not all_first:
                 standing = standing[right(model, adversarial[standing], labels[standing])]
-            if not len(standing):
-                break
-            for rows in torch.split(standing, batch):
+            for rows in torch.split(standing, batch) if len(standing) else ():
                 adversarial[rows] = run(network, images[rows], labels[rows]).detach()
+            if left is not None:
+                still = right(model.forward, adversarial[standing], labels[standing])
+                left.append(int(still.sum()))  # by `forward`: no pass of the attack
     return adversarial
 
 
-def right(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+def right(model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> Tensor:
     """Which images [B] the model has right (bool)."""
     if not len(images):
         return labels == labels
