@@ -66,8 +66,6 @@ class Select:
     def condense(self, task: Task) -> CondensedSet:
         import torch
 
-        from bench_d2c import attach
-
         labels, classes = task.train.labels, len(task.classes)
         members = [(labels == k).nonzero().squeeze(1) for k in range(classes)]
         for name, of_class in zip(task.classes, members, strict=True):
@@ -76,11 +74,7 @@ class Select:
                     f"ipc is {task.ipc} but class {name!r} has {len(of_class)} training images; "
                     "expected 1 or more, and no more than the smallest class holds; change `ipc`"
                 )
-        extras = {}  # text first: a missing file is said before hours of scoring
-        if self.text == "hashed":
-            extras[attach.TEXT] = attach.hashed_text(task.classes, self.tokens, self.size)
-        elif self.text:
-            extras[attach.TEXT] = attach.text_of_file(self.text, classes, self.sha256)
+        text = self._text(task)  # first: a missing file is said before hours of scoring
         orders, notes = self._orders(task, members)
         ranks = [self.places(len(order), task.ipc) for order in orders]
         index = torch.cat(
@@ -88,9 +82,31 @@ class Select:
         )
         if notes:
             notes["ranks"] = torch.cat(ranks)
+        return self._attached(task, index, text, notes)
+
+    def _text(self, task: Task) -> dict[str, Tensor]:
+        from bench_d2c import attach
+
+        if self.text == "hashed":
+            return {attach.TEXT: attach.hashed_text(task.classes, self.tokens, self.size)}
+        if self.text:
+            vectors = attach.text_of_file(self.text, len(task.classes), self.sha256)
+            return {attach.TEXT: vectors}
+        return {}
+
+    def _attached(
+        self, task: Task, index: Tensor, text: dict[str, Tensor], notes: dict[str, Tensor]
+    ) -> CondensedSet:
+        """The real images at `index`, with what belongs to them."""
+        import torch
+
+        from bench_d2c import attach
+
+        extras = text
         if self.visual:
-            extras[attach.FEATURES] = attach.features(task, index, self.grid)
-        one_hot = torch.zeros(len(index), classes).scatter_(1, labels[index, None], 1.0)
+            extras = extras | {attach.FEATURES: attach.features(task, index, self.grid)}
+        labels, classes = task.train.labels[index], len(task.classes)
+        one_hot = torch.zeros(len(index), classes).scatter_(1, labels[:, None], 1.0)
         return CondensedSet(Selection(index), one_hot, extras=extras, notes=notes)
 
     def _orders(self, task: Task, members: list[Tensor]) -> tuple[list[Tensor], dict[str, Tensor]]:
@@ -128,6 +144,25 @@ class Select:
         return min(step, widest) * torch.arange(count)
 
 
+@dataclass(frozen=True)
+class Full(Select):
+    """All real images, with the attachments of `d2c-select`: what these are worth alone.
+
+    Of the fields, those of attachments count; nothing is chosen.
+    """
+
+    name: str = "full-attach"
+    scorer: str = ""
+    choose: str = "random"
+    ceiling: ClassVar[bool] = True
+
+    def condense(self, task: Task) -> CondensedSet:
+        import torch
+
+        index = torch.arange(len(task.train.labels))
+        return self._attached(task, index, self._text(task), {})
+
+
 PLAIN: dict[str, Any] = {"text": "", "visual": False, "teacher": ""}
 SELECT = Select()
 VARIANTS = (
@@ -137,4 +172,5 @@ VARIANTS = (
     Select("d2c-min", choose="min"),
     Select("d2c-max", choose="max"),
     Select("d2c-medium", choose="medium"),
+    Full(),
 )

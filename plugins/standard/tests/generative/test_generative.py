@@ -16,7 +16,7 @@ from bench_standard.generative.coverage import (
     Density,
     Memorisation,
     Neighbours,
-    held_out,
+    drawn_alike,
     nearest,
     neighbours,
     radii,
@@ -203,7 +203,7 @@ def test_memorisation_compares_equally_many_of_each_class() -> None:
         images(300, 4),
         CondensedSet(images(52, 3), nn.functional.one_hot(labels, 3).float()),
     )
-    draws = held_out(one, 4)
+    draws = [rows for _, rows in drawn_alike(one, 4)]
     for drawn in draws:
         assert torch.bincount(one.data.test.labels[drawn], minlength=3).tolist() == [50, 2, 0]
         assert len(drawn.unique()) == 52
@@ -220,14 +220,23 @@ def test_memorisation_of_real_images_that_are_named_is_that_of_their_pixels() ->
 
 
 def test_copies_of_one_image_among_many_are_still_memorised() -> None:
-    """Where fewer images of the set were looked at than it has, most copies would go unseen."""
     pool, real = images(300, 3), images(300, 4)
     condensed = CondensedSet(pool, nn.functional.one_hot(torch.arange(300) % 3, 3).float())
     one = trial(pool[:30], real, condensed)
     assert Memorisation().measure(one) == 1
-    larger = CondensedSet(images(303, 3), nn.functional.one_hot(torch.arange(303) % 3, 3).float())
-    with pytest.raises(Unsupported, match="101 images of 'a' and the test split 100, so copies"):
-        Memorisation().measure(trial(pool, real, larger))
+
+
+def test_of_a_set_larger_than_what_is_held_out_as_many_images_are_compared() -> None:
+    """A copy is then seen with the chance that its image is drawn: here one of three."""
+    pool, real = images(900, 3), images(300, 4)
+    large = CondensedSet(pool, nn.functional.one_hot(torch.arange(900) % 3, 3).float())
+    one = trial(pool[:300], real, large)
+    for of_set, of_test in drawn_alike(one, 2):
+        for rows, labels in ((of_set, large.classes), (of_test, one.data.test.labels)):
+            assert torch.bincount(labels[rows], minlength=3).tolist() == [100, 100, 100]
+    assert 0.55 < Memorisation(features="", space="pixels").measure(one) < 0.85
+    fresh = trial(images(300, 9), real, large)
+    assert 0.4 < Memorisation(features="", space="pixels").measure(fresh) < 0.6
 
 
 def test_memorisation_is_the_mean_over_draws_of_what_is_held_out() -> None:
@@ -237,7 +246,7 @@ def test_memorisation_is_the_mean_over_draws_of_what_is_held_out() -> None:
     near = nearest(fresh.flatten(1).double(), pool.flatten(1).double())
     shares = [
         (near < nearest(fresh.flatten(1).double(), real[rows].flatten(1).double())).double().mean()
-        for rows in held_out(one, 3)
+        for _, rows in drawn_alike(one, 3)
     ]
     found = Memorisation(features="", space="pixels", draws=3).measure(one)
     assert found == pytest.approx(float(sum(shares)) / 3)

@@ -74,8 +74,8 @@ class Memorisation:
     The held-out images are of the test split, as many of each class as the set has, drawn `draws`
     times: the share is the mean over the draws. One half says that condensed images are no nearer
     than any others, 1 that samples are copies, and less that they are like neither: no row is the
-    best. Raises Unsupported where a class has more condensed images than held-out ones, for copies
-    of some would go unseen.
+    best. Where a class has more condensed images than held-out ones, as many of them are drawn, too
+    (so for the full set): then a copy is seen with the chance that its image is drawn.
     """
 
     name: str = "memorisation"
@@ -111,13 +111,14 @@ class Memorisation:
             return look(trial, images, CLASSIFIER)[0].double()
 
         assert trial.samples is not None
-        samples, draws = placed(trial.samples), held_out(trial, self.draws)
-        near = nearest(samples, placed(condensed(trial)))
-        shown, places = torch.unique(torch.cat(draws), return_inverse=True)  # looked at once
+        samples, own = placed(trial.samples), placed(condensed(trial))
+        pairs = drawn_alike(trial, self.draws)
+        used = torch.cat([rows for _, rows in pairs])
+        shown, places = torch.unique(used, return_inverse=True)  # looked at once
         images = placed(torch.cat(list(batches(trial.data.test, shown, CHUNK))))
         shares = []
-        for rows in torch.split(places, len(draws[0])):
-            far = nearest(samples, images[rows])
+        for (of_set, _), rows in zip(pairs, places.view(self.draws, -1), strict=True):
+            near, far = nearest(samples, own[of_set]), nearest(samples, images[rows])
             alike = torch.isclose(near, far, rtol=RIM, atol=1e-6)
             shares.append((0.5 * alike.double() + (~alike & (near < far)).double()).mean())
         return float(torch.stack(shares).mean())
@@ -135,24 +136,23 @@ def condensed(trial: Trial) -> Tensor:
     return as_float(images)
 
 
-def held_out(trial: Trial, draws: int) -> list[Tensor]:
-    """Test images [N], as many of each class as the set has, drawn so many times."""
+def drawn_alike(trial: Trial, draws: int) -> list[tuple[Tensor, Tensor]]:
+    """Images of the set and of the test split, both [n], as many of each class: drawn so often."""
     import torch
 
-    labels, generator = trial.data.test.labels, torch.Generator().manual_seed(0)
-    counts = torch.bincount(trial.condensed.classes, minlength=len(trial.data.classes))
-    known = torch.bincount(labels, minlength=len(counts))
-    for name, own, others in zip(trial.data.classes, counts.tolist(), known.tolist(), strict=True):
-        if own > others:
-            raise Unsupported(
-                f"the set has {own:,} images of {name!r} and the test split {others:,}, so copies "
-                "of some would go unseen"
-            )
-    members = [(labels == k).nonzero().squeeze(1) for k in range(len(counts))]
+    sides = trial.condensed.classes, trial.data.test.labels
+    generators = [torch.Generator().manual_seed(seed) for seed in (1, 0)]
+    members = [
+        [(side == k).nonzero().squeeze(1) for side in sides] for k in range(len(trial.data.classes))
+    ]
 
-    def drawn() -> Tensor:
-        orders = [m[torch.randperm(len(m), generator=generator)] for m in members]
-        return torch.cat([order[:n] for order, n in zip(orders, counts.tolist(), strict=True)])
+    def drawn() -> tuple[Tensor, Tensor]:
+        found: tuple[list[Tensor], list[Tensor]] = [], []
+        for both in members:
+            count = min(map(len, both))
+            for kept, rows, generator in zip(found, both, generators, strict=True):
+                kept.append(rows[torch.randperm(len(rows), generator=generator)[:count]])
+        return torch.cat(found[0]), torch.cat(found[1])
 
     return [drawn() for _ in range(draws)]
 
