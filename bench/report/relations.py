@@ -89,6 +89,12 @@ def flagged(records: Sequence[Result]) -> list[Result]:
     return found
 
 
+def noted(record: Result, *, joined: bool = False) -> tuple[str, ...]:
+    """The footnotes of a record's flags; in a column that joins attacks, they name theirs."""
+    of = f" of {record.column}" if joined else ""
+    return tuple(f"flag{of}: {flag}" for flag in record.flags)
+
+
 def flags(records: Iterable[Result]) -> dict[tuple[object, ...], tuple[str, ...]]:
     """The sentences about every cell (`numbers.ROW` and attack) of a board's records.
 

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
 import pandas as pd
@@ -44,6 +44,7 @@ from bench.report.model import (
     budget_named,
 )
 from bench.report.numbers import Board, ball, by_figure, columns, row_of, scales
+from bench.report.relations import noted
 
 UNKNOWN = Scale(better="neither")  # of a metric without a figure
 Place = tuple[str, str, str]  # data set, architecture, labels
@@ -263,11 +264,12 @@ def _of_ball(behind: Mapping[str, Sequence[Result]]) -> tuple[str, ...]:
     """The footnotes of a robust figure: those of the attacks behind it."""
     declined = [a for a, group in behind.items() if any(not r.ok for r in group)]
     without = [f"without {', '.join(declined)}, which is declined here"] if declined else []
-    return (*without, *_flags(record for group in behind.values() for record in group))
+    said = (noted(record, joined=True) for group in behind.values() for record in group)
+    return (*without, *_distinct(chain.from_iterable(said)))
 
 
 def _flags(records: Iterable[Result]) -> tuple[str, ...]:
-    return _distinct(f"flag: {flag}" for record in records for flag in record.flags)
+    return _distinct(chain.from_iterable(map(noted, records)))
 
 
 def _reasons(group: Iterable[Result], metric: str) -> tuple[str, ...]:

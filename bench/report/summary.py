@@ -40,7 +40,8 @@ from bench.report.model import (
     budget_named,
     few,
 )
-from bench.report.numbers import Board, by_figure
+from bench.report.numbers import Board, by_figure, columns
+from bench.report.relations import noted
 from bench.report.standing import ASKED, Key, Standing, Standings
 from bench.report.statistics import LEVEL
 
@@ -69,6 +70,7 @@ class _View:
     figures: Figures
     standings: Standings
     passes: Mapping[tuple[str, int, str], float]  # of condensation, by data set, IPC and method
+    flags: Mapping[tuple[Any, ...], tuple[str, ...]]  # of a figure, by its key without the metric
 
     @property
     def form(self) -> Form:
@@ -91,8 +93,8 @@ def blocks(
     if metric not in scale or not (main := _main(board, figures)):
         return ()
     hard = {dataset: _hardest(board, dataset, main, figures) for dataset in board.datasets}
-    passes = _passes(records)
-    view = _View(board, metric, scale[metric], main, hard, figures, standings, passes)
+    more = _passes(records), _flags(board, records)
+    view = _View(board, metric, scale[metric], main, hard, figures, standings, *more)
     places = product(board.datasets, board.architectures, board.labels)
     groups = {place: found for place in places if (found := _groups(view, place))}
     count = sum(len(found) for found in groups.values())
@@ -138,6 +140,19 @@ def _passes(records: Sequence[Result]) -> dict[tuple[str, int, str], float]:
         if "set" in record.content:
             sets[record.dataset, record.ipc, record.method].add(record.content["set"])
     return {k: math.fsum(spent.values()) / max(len(sets[k]), 1) for k, spent in found.items()}
+
+
+def _flags(board: Board, records: Sequence[Result]) -> dict[tuple[Any, ...], tuple[str, ...]]:
+    """What is odd about figures: a robust one has the flags of all attacks behind it."""
+    said: dict[tuple[Any, ...], dict[str, None]] = defaultdict(dict)
+    heads = columns(board, records)
+    for record in records:
+        for column, attacks in heads[record.dataset].items():
+            if record.flags and record.column in attacks:
+                place = (record.dataset, record.architecture, record.labels)
+                notes = noted(record, joined=len(attacks) > 1)
+                said[*place, record.ipc, record.method, column] |= dict.fromkeys(notes)
+    return {key: tuple(sorted(notes)) for key, notes in said.items()}
 
 
 def _groups(view: _View, place: Place) -> dict[int, list[str]]:
@@ -238,7 +253,9 @@ def _figure(view: _View, key: Key) -> Value:
     if row is None:
         return Value()
     interval = stands.interval
-    return Value(row["mean"], None, row["n"], view.form, best=stands.tied, interval=interval)
+    notes = view.flags.get(key[:-1], ())
+    best = stands.tied
+    return Value(row["mean"], None, row["n"], view.form, best=best, interval=interval, notes=notes)
 
 
 def _over(stands: Standing, form: Form, itself: bool) -> Value:

@@ -133,6 +133,6 @@ def check_overheard(heard: Overheard, network: nn.Module) -> None:
         check_same(
             network(images).float().cpu(),
             answer,
-            "the student answers an attack otherwise than it answers anybody else; expected the same "
+            "the student answers an attack otherwise than anybody else; expected the same "
             "logits with hooks, without gradients of weights, in a copy, and whoever asks",
         )

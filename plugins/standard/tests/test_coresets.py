@@ -11,6 +11,7 @@ from bench import BenchError, Selection, Task, TensorSplit
 from bench.checks import checks_for, run_checks
 from bench.contract import code
 from bench.training import sets
+from bench_standard.central import Central
 from bench_standard.coresets import (
     Easiest,
     Full,
@@ -30,6 +31,8 @@ ORDERED = [
     KCenter(space="pixels"),
     Herding(),
     Herding(space="pixels"),
+    Central(),
+    Central(space="pixels"),
     Easiest(),
     Hardest(),
 ]
@@ -190,6 +193,15 @@ def test_medoids_are_the_images_nearest_to_the_centres_of_k_means(seed):
             rest = [i for i in range(len(points)) if i not in chosen]
             chosen.append(min(rest, key=lambda i: np.linalg.norm(points[i] - centre)))
         assert given[label].tolist() == members[chosen].tolist()
+
+
+def test_nearest_mean_takes_the_images_nearest_to_the_mean_of_their_class():
+    given = picked(Central(space="pixels"), 3)
+    for label in range(CLASSES):
+        members, points = pixels_of(label)
+        far = np.linalg.norm(points - points.mean(0), axis=1)
+        assert given[label].tolist() == members[far.argsort(kind="stable")[:3]].tolist()
+    assert given[:, 0].tolist() != picked(Herding(space="pixels"), 3)[:, 2].tolist()
 
 
 def test_medoids_find_one_image_of_each_cluster():

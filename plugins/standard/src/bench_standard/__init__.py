@@ -25,6 +25,7 @@ from bench_standard.attacks.clean import Clean
 from bench_standard.attacks.gradient import FGSM, MARGIN, MIM, PGD, VMIFGSM, Jitter
 from bench_standard.attacks.minimal import CW, DeepFool
 from bench_standard.attacks.noise import Noise
+from bench_standard.central import Central
 from bench_standard.coresets import Easiest, Full, Hardest, Herding, KCenter, Random
 from bench_standard.corruptions import KINDS as CORRUPTIONS
 from bench_standard.corruptions import Corruption
@@ -96,6 +97,7 @@ def bench_methods() -> Sequence[Any]:
         KCenter(),
         Herding(),
         Medoid(),
+        Central(),
         Easiest(),
         Hardest(),
         Prebuilt(),
