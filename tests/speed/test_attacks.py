@@ -1,4 +1,4 @@
-"""Our PGD and AutoAttack against torchattacks and pyautoattack called directly: cost, verdicts.
+"""Our attacks against torchattacks and pyautoattack called directly: cost, verdicts.
 
 The same student, images and seed on both sides, and all images in one batch, as the READMEs of the
 libraries do. The radius leaves about 80, 50 or 20 % of the images standing after 20 steps of PGD:
@@ -24,8 +24,10 @@ from bench.training.classifier import Examples, fit
 from bench.training.passes import counting
 from bench.training.recipe import Recipe
 from bench_standard.architectures.convnet import ConvNet
-from bench_standard.attacks.auto import AutoAttack
+from bench_standard.attacks.audited import Audited
+from bench_standard.attacks.auto import FAB, AutoAttack
 from bench_standard.attacks.gradient import PGD
+from bench_standard.attacks.minimal import DeepFool
 from bench_standard.datasets.digits import Digits
 
 Attack = Callable[[nn.Module, Tensor, Tensor, float], Tensor]  # images, labels and eps
@@ -38,7 +40,7 @@ PGD_CASES = [
 ]
 AUTO_CASES = [
     *((SMALL, "batch", standing, 40) for standing in (0.8, 0.5, 0.2)),
-    (LARGE, "batch", 0.5, 20),
+    *((LARGE, norm, 0.5, 20) for norm in ("batch", "instance")),
 ]
 STANDING: dict[str, Tensor] = {}  # by group: images that stand after the first of a pair
 
@@ -125,6 +127,80 @@ def test_autoattack(
         f"AutoAttack, {count} images {side} x {side}, {norm} norm, {share:.0%} standing"
     )
     measure(attack, side, norm, share, count, benchmark)
+
+
+def our_audit(network: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
+    """A sample of 16 of the images that stand has FAB-T and Square."""
+    return Audited(eps=eps).perturb(network, images, labels, torch.Generator())
+
+
+@pytest.mark.parametrize("attack", [our_audit, their_autoattack], ids=["ours", "pyautoattack"])
+def test_an_audit(attack: Attack, benchmark: BenchmarkFixture) -> None:
+    benchmark.group = f"autoattack-audited, 100 images {LARGE} x {LARGE}, batch norm, 50% standing"
+    measure(attack, LARGE, "batch", 0.5, 100, benchmark)
+
+
+def our_fab(network: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
+    return FAB(eps=eps).perturb(network, images, labels, torch.Generator())
+
+
+def their_fab(network: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
+    from pyautoattack.fab_pt import FABAttack_PT
+
+    attack = FABAttack_PT(network, eps=eps, targeted=True)
+    found: Tensor = attack.perturb(images, labels)
+    far = (found - images).flatten(1).abs().amax(1) > eps + 1e-6
+    return found.where(~far.view(-1, 1, 1, 1), images)
+
+
+@pytest.mark.parametrize("attack", [our_fab, their_fab], ids=["ours", "pyautoattack"])
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_fab(norm: str, attack: Attack, benchmark: BenchmarkFixture) -> None:
+    benchmark.group = f"FAB-T, 20 images {LARGE} x {LARGE}, {norm} norm, 50% standing"
+    measure(attack, LARGE, norm, 0.5, 20, benchmark)
+
+
+@pytest.mark.parametrize("whose", ["ours", "pyautoattack"])
+@pytest.mark.parametrize("pixels", [784, 3072])
+def test_a_projection(pixels: int, whose: str, benchmark: BenchmarkFixture) -> None:
+    from pyautoattack.fab_projections import projection_linf
+
+    from bench_standard.attacks.parts import project
+
+    benchmark.group = f"FAB's projection of 100 images of {pixels} pixels, L-infinity"
+    torch.manual_seed(0)
+    points, normals = torch.rand(100, pixels), torch.randn(100, pixels)
+    points[:, ::3] = 0
+    offsets = (normals * points).sum(1) + 5 * torch.randn(100)
+    function = project if whose == "ours" else projection_linf
+    found = benchmark(function, points, normals, offsets)
+    differ = found - projection_linf(points, normals, offsets)
+    benchmark.extra_info["largest difference"] = float(differ.abs().max())
+    assert float(differ.abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize("whose", ["ours", "torchattacks"])
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_deepfool(norm: str, whose: str, benchmark: BenchmarkFixture) -> None:
+    import torchattacks
+
+    benchmark.group = f"DeepFool, 20 images {LARGE} x {LARGE}, {norm} norm, no ball"
+    network, images, labels = student(LARGE, norm)
+    known = standing(network, images, labels)
+    images, labels = images[known][:20], labels[known][:20]
+    theirs, ours = torchattacks.DeepFool(network), DeepFool(eps=0.0, norm="")
+
+    def attack() -> Tensor:
+        if whose == "torchattacks":
+            return theirs(images, labels)  # type: ignore[no-any-return]
+        return ours.perturb(network, images, labels, torch.Generator())
+
+    moved = benchmark.pedantic(attack)
+    fell = ~standing(network, moved, labels)
+    benchmark.extra_info["fooled"] = int(fell.sum())
+    if fell.any():
+        lengths = (moved - images)[fell].flatten(1).norm(dim=1)
+        benchmark.extra_info["median distance of these"] = float(lengths.median())
 
 
 def measure(

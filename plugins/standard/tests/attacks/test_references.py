@@ -224,7 +224,7 @@ def test_deepfool_gets_off_black_where_half_of_the_pixels_can_go_no_further():
     assert fooled(model, found, labels).all()
     assert 1 <= found.norm() / nearest <= 1.05
     theirs = torchattacks.DeepFool(model)(images, labels)
-    assert not fooled(model, theirs, labels).any()  # each step loses what is cut off
+    assert not fooled(model, theirs, labels).any()  # it comes ever nearer
 
 
 def test_deepfool_goes_on_from_boundary_to_boundary_and_fools_more_than_that_of_torchattacks():

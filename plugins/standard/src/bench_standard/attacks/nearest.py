@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-BEYOND = 1e-4  # pixels beyond a boundary, as in the authors' code: on it, a step would be 0
+BEYOND = 1e-4  # pixels that a step goes beyond a boundary, as in the authors' code
 
 
 def deepfool(
@@ -17,8 +17,9 @@ def deepfool(
     """Images [B, C, H, W] that step over the nearest linearised boundary until they are wrong.
 
     As published, the overshoot is a share of the whole way from the image, and the network looks
-    at what is overshot: of steps that each overshoot by themselves, those that [0, 1] cuts off
-    would be lost. The way itself is not cut off, so that pixels at black or white hinder no other.
+    at what is overshot; the way itself is not cut off at black and white. Where [0, 1] cuts steps
+    off, each leaves a part of what was missing, and it is the little beyond that crosses at last:
+    without it (as in torchattacks) such an image comes ever nearer, and never falls.
     """
     way, found = torch.zeros_like(images), images.clone()
     live = torch.arange(len(images), device=images.device)
