@@ -35,6 +35,12 @@ def row(folder: Path, method: str, where: Mapping[str, Any]) -> None:
         if value not in known[name]:
             hint = suggest(str(value), map(str, known[name]))
             raise BenchError(f"{name} '{value}' is not on this board{hint}")
+    budgets = [str(n) for n, name in board.rows if name == method]
+    if "ipc" in asked and str(asked["ipc"]) not in budgets:
+        raise BenchError(
+            f"{method} has no row of ipc {asked['ipc']}; expected {' or '.join(budgets)}"
+            + (" (the full set)" if budgets == ["0"] else "")
+        )
     found = rows(board, read_records(folder), str(folder), method=method, **asked)
     if not found:
         only = "".join(f" --only {name}={value}" for name, value in asked.items())

@@ -128,6 +128,8 @@ def test_the_command_line_shows_rows_and_knows_the_axes(bench: Bench) -> None:
     for arguments, said in {
         ("wmd",): "method 'wmd' is not on this board; did you mean 'wmdd'?",
         ("wmdd", "--ipc", 3): "ipc '3' is not on this board",
+        ("wmdd", "--ipc", 0): "wmdd has no row of ipc 0; expected 1 or 10",
+        ("full", "--ipc", 10): "full has no row of ipc 10; expected 0 (the full set)",
         ("wmdd", "--labels", "hard"): "labels 'hard' is not on this board",
     }.items():
         ended = bench("row", DEMO, *arguments)
