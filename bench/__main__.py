@@ -5,6 +5,6 @@ import sys
 if not sys.flags.safe_path:
     del sys.path[0]  # the current folder: what lies there is not what is installed
 
-from bench.cli import main  # noqa: E402
+from bench.cli import main
 
 main()
