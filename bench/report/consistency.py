@@ -89,8 +89,6 @@ def inconsistencies(
             if name.startswith(TEACHER):
                 role, seed, _ = name.removeprefix(TEACHER).split(".", 2)
                 apart[role].add(int(seed))
-        if "torch" in odd:
-            said.add(f"made with torch {odd['torch']}, which other rows were not")
         if "protocol" in odd:
             said.add(f"made under protocol {odd['protocol']}, whose figures are not comparable")
         if network := odd.get(f"{EVALUATOR}{metric}"):

@@ -201,7 +201,7 @@ def test_rows_of_two_protocols_are_said_to_be_so_and_none_is_the_best(tmp_path: 
 def test_a_row_of_another_torch_is_said_to_be_one_whatever_build_it_is(tmp_path: Path) -> None:
     torch = {"m": "2.14.1+cu130", "o": "2.14.1+cpu", "p": "2.11.0"}
     text = page(tmp_path, *(measured(m, 0.5, environment={"torch": v}) for m, v in torch.items()))
-    assert text.count("made with torch 2.11.0, which other rows were not") == 1
+    assert text.count("made with torch 2.11.0, as other rows are not") == 1
     assert "torch 2.14.1" not in text
 
 
