@@ -85,6 +85,6 @@ def test_plots_are_unfolded_and_what_else_is_below_the_first_tables_is_not() -> 
     page = Page("", (), (more,), (plot,), Frame((), ()), summary=(first,))
     text = rendered(page, Around(drawn=True))
     assert '<section id="plots"><h2>Plots</h2><figure><img ' in text
-    assert '<details><summary><h2>More</h2>' in text
+    assert "<details><summary><h2>More</h2>" in text
     assert '<nav aria-label="Contents"><details><summary>' in text
     assert 'loading="lazy"' in text
