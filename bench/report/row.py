@@ -57,7 +57,7 @@ def rows(
     chosen = [r for r in shown if all(getattr(r, name) == v for name, v in where.items())]
     place = place_in(board)
     groups = groupby(sorted(chosen, key=lambda r: (place(row_of(r)), r.seed)), row_of)
-    return tuple(section(board, [*group], folder, held.get(place, ())) for place, group in groups)
+    return tuple(section(board, [*group], folder, held.get(spot, ())) for spot, group in groups)
 
 
 def _held(

@@ -99,6 +99,13 @@ def test_what_seeds_do_not_share_is_listed() -> None:
     assert said["protocol"] == "4; or 3"
 
 
+def test_a_row_says_what_is_in_print_of_it_and_whether_that_was_measured(bench: Bench) -> None:
+    shown = bench("row", ROOT / "leaderboards" / "fashion-dc", "random", "--ipc", 1).out
+    assert "in print: accuracy 51.4 ± 3.8 (Zhao et al., Dataset Condensation with" in shown
+    assert shown.count("paper-matched") == 1
+    assert "in print: nothing that is known here" in bench("row", DEMO, "wmdd", "--ipc", 1).out
+
+
 def test_flags_and_refusals_stand_with_the_row() -> None:
     folder = ROOT / "leaderboards" / "fashion-wmdd"
     matrix = read_matrix(folder)
