@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.commands.run import BAD_INPUT, FAILED, INTERRUPTED, Interrupted
-from bench.contract.errors import BenchError
+from bench.contract.errors import BenchError, refusal
 
 if TYPE_CHECKING:
     from bench.contract.registry import Registry
@@ -41,8 +41,9 @@ def main() -> None:
     except Interrupted as end:
         print(f"bench: {end}", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    except (BenchError, OSError) as error:  # no room, no permission: its text names the file
-        print(f"bench: {error}", file=sys.stderr)
+    except (BenchError, OSError) as error:  # no room, no permission
+        told = refusal(error) if isinstance(error, OSError) else error
+        print(f"bench: {told}", file=sys.stderr)
         sys.exit(BAD_INPUT)
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer makes this of a KeyboardInterrupt

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.commands.card import Exported, write
 from bench.contract.errors import BenchError
+from bench.contract.files import whole
 
 if TYPE_CHECKING:
     from bench.board.matrix import Matrix
@@ -71,7 +72,9 @@ def export(
         raise BenchError("ipc is 0, the full set; expected the budget of a condensed set")
     if folder.exists() and (folder.is_file() or any(folder.iterdir())):
         raise BenchError(f"--out {folder} holds something; expected a new folder, or an empty one")
-    write(folder, _found(wanted, matrix, store or Path(".bench")))
+    found = _found(wanted, matrix, store or Path(".bench"))
+    with whole(folder) as beside:
+        write(beside, found)
     return folder
 
 

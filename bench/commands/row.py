@@ -18,6 +18,7 @@ def row(folder: Path, method: str, where: Mapping[str, Any]) -> None:
     from bench.board.matrix import read
     from bench.display import console
     from bench.records.files import read as read_records
+    from bench.report import published
     from bench.report.console import show
     from bench.report.numbers import board_of
     from bench.report.row import rows
@@ -35,7 +36,14 @@ def row(folder: Path, method: str, where: Mapping[str, Any]) -> None:
         if value not in known[name]:
             hint = suggest(str(value), map(str, known[name]))
             raise BenchError(f"{name} '{value}' is not on this board{hint}")
-    found = rows(board, read_records(folder), str(folder), method=method, **asked)
+    budgets = [str(n) for n, name in board.rows if name == method]
+    if "ipc" in asked and str(asked["ipc"]) not in budgets:
+        raise BenchError(
+            f"{method} has no row of ipc {asked['ipc']}; expected {' or '.join(budgets)}"
+            + (" (the full set)" if budgets == ["0"] else "")
+        )
+    in_print = published.read(folder, board).values
+    found = rows(board, read_records(folder), str(folder), in_print, method=method, **asked)
     if not found:
         only = "".join(f" --only {name}={value}" for name, value in asked.items())
         raise BenchError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import traceback
 import unicodedata
@@ -50,6 +51,28 @@ def said(text: object, longest: int = LONGEST) -> str:
     return clean if len(clean) <= longest else clean[: longest - 1] + "…"
 
 
+IN_WORDS = {
+    errno.EACCES: "this user may not read or write it; change its permissions, or name another",
+    errno.EEXIST: "something is there that is no folder; expected a folder; name another",
+    errno.EISDIR: "it is a folder; expected a file; name another, or move it",
+    errno.ELOOP: "it is a link that leads back to itself; delete it, or link to a file",
+    errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
+    errno.ENOENT: "it is not there; name another, or put it there",
+    errno.ENOSPC: "no space is left on the disk; make some, and run the same command again",
+    errno.ENOTDIR: "a part of it is a file; expected folders; name another",
+    errno.EROFS: "its file system is read-only; name another",
+}
+"""What the operating system says of a file by number, in our words: what is wrong, what to do."""
+
+
+def refusal(error: OSError) -> str:
+    """What the operating system has refused, as a sentence that begins with the file."""
+    told = IN_WORDS.get(error.errno or 0) or (error.strerror or "").lower() or str(error)
+    place = error.filename
+    place = os.fsdecode(place) if isinstance(place, bytes) else place
+    return f"{place}: {told}" if place else told
+
+
 def _clean(character: str) -> str:
     category = unicodedata.category(character)
     if category == "Cs":
@@ -64,9 +87,10 @@ def sentence(error: BaseException) -> str:
     told = traceback.TracebackException.from_exception(error)  # survives a broken __str__
     if isinstance(error, BenchError | Unsupported):
         return said(told) or type(error).__name__
-    text = moved(error) or said(told, UNWORDED)
+    own = refusal(error) if isinstance(error, OSError) and error.filename else told
+    text = moved(error) or said(own, UNWORDED)
     # The innermost frame is often torch's own; what the author can mend is further out.
     frames = [f for f in told.stack if not f.filename.startswith("<")]
-    own = [f for f in frames if f"{os.sep}torch{os.sep}" not in f.filename] or frames
-    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    outer = [f for f in frames if f"{os.sep}torch{os.sep}" not in f.filename] or frames
+    where = f" ({Path(outer[-1].filename).name}, line {outer[-1].lineno})" if outer else ""
     return f"{type(error).__name__}{': ' if text else ''}{text}{where}"

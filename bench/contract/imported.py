@@ -69,7 +69,8 @@ def check_code(code: Code) -> None:
     for name, expected in code.requires.items():
         if (found := release(name)) != expected:
             raise BenchError(
-                f"{name} changed from {expected} to {found} while the run went on; run again"
+                f"{name} changed from {expected} to {found} while the run went on, or the first "
+                "lies in the current folder, where no worker looks; run again, from another folder"
             )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from statistics import fmean
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from bench.contract.errors import BenchError
+from bench.contract.keys import canonical
 from bench.records.result import Result
 from bench.report.gains import HARD, Gain, gains, natural
 from bench.report.model import (
@@ -38,6 +39,7 @@ from bench.report.model import (
 from bench.report.numbers import Board, ball, scales
 
 CONDENSED = "accuracy on the condensed set"
+AUGMENTATION = ("crop", "flip", "resized_crop", "cutmix", "mixup", "dsa")  # fields of a recipe
 WEIGHT = 0.5  # what both papers use of every weight
 SCORE, POINTS = Form(".3f"), Form("+.1f", percent=True)
 Spot = tuple[int, str, str]  # IPC, method, column
@@ -77,7 +79,7 @@ def ars(
     """Augmentation-robust score in [0, 1] (DD-Ranking): gains over random with and without it.
 
     Each pair is (accuracy on the set, accuracy on random images), as fractions; `weight` is that of
-    the pair with augmentation. No board has it: its recipe is one of the two.
+    the pair with augmentation.
     """
     _fraction(weight, "weight")
     return _squashed(weight * ior(*augmented) + (1 - weight) * ior(*plain))
@@ -161,6 +163,8 @@ def sections(board: Board, records: Sequence[Result], table: pd.DataFrame) -> tu
         blocks: list[Block] = []
         if full and over[place]:
             blocks.append(_dd_ranking(board, over[place], hard, full))
+        for plain in _without_augmentation(place, records):
+            blocks += _ars(board, over[place], over[place[0], plain, place[2]], column)
         probed = [r for r in records if (r.dataset, r.architecture, r.labels) == place and r.ok]
         blocks += _beard(board, probed, means.get(place, {}), column)
         if blocks:
@@ -207,6 +211,49 @@ def _dd_ranking(
     )
     heads = (*KEYS, *map(Column, (*inputs, "HLR", "IOR", "LRS")))
     return Table(heads, tuple(rows), ((caption,),))
+
+
+def _without_augmentation(place: tuple[str, str, str], records: Iterable[Result]) -> list[str]:
+    """Names of the network of a place where its recipe is the same, but for no augmentation.
+
+    A recipe belongs to a board, and may depend on the network's name: so one has siblings.
+    """
+    augmented: dict[str, set[bool]] = defaultdict(set)
+    rest: dict[str, set[str]] = defaultdict(set)
+    for r in records:
+        if r.ok and (r.dataset, r.labels) == (place[0], place[2]):
+            others = {k: v for k, v in r.recipe.items() if k not in AUGMENTATION}
+            network = (r.code.get("architecture"), r.parameters.get("architecture"))
+            augmented[r.architecture].add(any(r.recipe.get(name) for name in AUGMENTATION))
+            rest[r.architecture].add(canonical([r.ipc, network, others]))
+    if augmented.get(place[1]) != {True}:
+        return []
+    return [n for n in rest if augmented[n] == {False} and rest[n] <= rest[place[1]]]
+
+
+def _ars(board: Board, found: Sequence[Gain], plain: Sequence[Gain], column: str) -> list[Table]:
+    """ARS of the methods whose gains are known with augmentation and without."""
+    without = {(gain.ipc, gain.method): gain for gain in plain}
+    both = [(g, without[g.ipc, g.method]) for g in found if (g.ipc, g.method) in without]
+    if not both:
+        return []
+    by_row = {(gain.ipc, gain.method): (gain, other) for gain, other in both}
+    rows: list[tuple[Cell, ...]] = []
+    for ipc, method in board.rows:
+        if pair := by_row.get((ipc, method)):
+            augmented, plainly = ((one.of_method, one.of_baseline) for one in pair)
+            inputs = (Value(accuracy, form=PERCENT) for accuracy in (*augmented, *plainly))
+            score = Value(ars(augmented, plainly), form=SCORE)
+            rows.append((budget(ipc), Name(method, board.role(method)), *inputs, score))
+    one, other = both[0]
+    caption = (
+        f"DD-Ranking (arXiv 2505.13300), w = {WEIGHT}, on {column}. ARS: of the gains over "
+        f"{board.baseline} with {one.architecture}, and with {other.architecture}, the same "
+        "network trained without augmentation; in [0, 1] (higher is better)."
+    )
+    names = (one.architecture, other.architecture)
+    heads = (f"{who}, {name}" for name in names for who in ("Method", board.baseline))
+    return [Table((*KEYS, *map(Column, heads), Column("ARS")), tuple(rows), ((caption,),))]
 
 
 def _beard(

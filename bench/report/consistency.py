@@ -109,7 +109,7 @@ def _shared(record: Result) -> dict[str, Any]:
     given, code = record.parameters, record.code
     own = given.get("recipe", {})
     recipe = {k: v for k, v in record.recipe.items() if k not in own}
-    scales = record.scales
+    scales, torch = record.scales, str(record.environment.get("torch", ""))
     return {
         **{f"{EVALUATOR}{m}": s.features for m, s in scales.items() if s.features},
         **{f"{MEASURED}{m}": s.measured_by for m, s in scales.items() if s.measured_by},
@@ -117,6 +117,7 @@ def _shared(record: Result) -> dict[str, Any]:
         **{f"data.{name}": value for name, value in record.data.items()},
         **({"images_hash": record.images_hash} if record.images_hash else {}),
         "protocol": record.protocol,
+        **({"torch": torch.partition("+")[0]} if torch else {}),  # without the kind of its build
         **teachers(record),
         **{kind: given.get(kind, {}) for kind in OF_TABLE if kind in given or kind in code},
     }

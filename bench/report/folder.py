@@ -86,9 +86,9 @@ def publish(
     """
     results, axes = add_results(board, new), board_of(read_matrix(board))
     shown = on_board(axes, results)
-    pictures.write(board, axes, shown, pictured)
-    galleries.write(board, axes, shown, grids)
-    return write_tables(board)
+    drawn = pictures.write(board, axes, shown, pictured)
+    drawn += galleries.write(board, axes, shown, grids)
+    return write_tables(board, drawn)
 
 
 def add_results(board: Path, new: Iterable[Result]) -> list[Result]:
@@ -112,11 +112,15 @@ def stale(board: Path) -> list[str]:
         f"{board / name} is missing; run: bench run {board}"
         for name in pictures.missing(board, axes, shown)
     ]
-    return wrong + networks.wrong(board, shown) + sets.wrong(board)
+    return wrong + pictures.edited(board) + networks.wrong(board, shown) + sets.wrong(board)
 
 
-def write_tables(board: Path) -> list[str]:
-    """Write the page and the table that follow from the records of a board; their names."""
+def write_tables(board: Path, drawn: Iterable[str] = ()) -> list[str]:
+    """Write the page and the table that follow from the records of a board; their names.
+
+    `drawn` are pictures that are new, whose hashes are noted.
+    """
+    pictures.note_sums(board, drawn)
     tables = page.files(page_of(board))
     for name, text in tables.items():
         write_text(board / name, text)

@@ -92,14 +92,16 @@ def write(
     board: Board,
     records: Iterable[Result],
     grids: Mapping[str, Callable[[], Grid]],
-) -> None:
+) -> list[str]:
     """Draw the sets that are at hand and have no picture yet; what is of no set goes.
 
-    `grids` makes the grid of a set by the hash of its content.
+    `grids` makes the grid of a set by the hash of its content. Returns the files that were drawn.
     """
-    shown = sets(board, records)
+    shown, made = sets(board, records), []
     let_go(folder, OWN, shown)
     for name, record in shown.items():
         make = grids.get(record.content["set"])
         if make and not (folder / name).is_file():
             write_bytes(folder / name, drawn(make()))
+            made.append(name)
+    return made

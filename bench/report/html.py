@@ -59,7 +59,7 @@ def rendered(page: Page, around: Around = Around()) -> str:
     later = (*page.results, *page.rest)
     parts = [
         *(writer.section(section, 2, folded=False) for section in first),
-        *(writer.section(s, 2, folded=n > 0 or bool(first)) for n, s in enumerate(later)),
+        *(writer.section(s, 2, _folds(s) and (n > 0 or bool(first))) for n, s in enumerate(later)),
     ]
     notes = [piece for block in after for piece in writer.block(block, 2, page.title)]
     titles = [flat(section.title) for section in (*first, *later)]
@@ -78,6 +78,11 @@ def rendered(page: Page, around: Around = Around()) -> str:
     body = element("body", skip, *([element("header", *up)] if up else []), main)
     html = element("html", _head(page.title, around), body, lang="en")
     return "<!DOCTYPE html>\n" + tostring(html, encoding="unicode", method="html") + "\n"
+
+
+def _folds(section: Section) -> bool:
+    """Plots are what people look at; all else below the first tables unfolds on demand."""
+    return not any(isinstance(block, Plot) for block in section.blocks)
 
 
 def _around_first(page: Page) -> tuple[list[Block], list[Section], list[Block]]:
@@ -145,7 +150,9 @@ def _head(title: str, around: Around) -> Element:
 
 def _contents(entries: list[tuple[str, str]]) -> Element:
     links = (element("li", element("a", title, href=f"#{name}")) for name, title in entries)
-    return element("nav", element("h2", "Contents"), element("ul", *links), aria_label="Contents")
+    summary = element("summary", element("h2", "Contents"))
+    details = element("details", summary, element("ul", *links))  # the tables are nearer then
+    return element("nav", details, aria_label="Contents")
 
 
 def _all_figures() -> Element:
@@ -192,7 +199,9 @@ class _Writer:
                 image = element("img", src=_link(file), alt=flat(instead), loading="lazy")
                 yield _figure(image, caption or (instead,), folded=True)
             case Plot(_, instead, caption) if self.around.drawn:
-                image = element("img", src=plot_file(block), alt=flat(instead), class_="plot")
+                image = element(
+                    "img", src=plot_file(block), alt=flat(instead), class_="plot", loading="lazy"
+                )
                 yield _figure(image, caption)
             case Plot(_, instead, caption):
                 lacks = " (not drawn here: install condensation-bench[pages] to build plots)"

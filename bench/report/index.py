@@ -38,6 +38,7 @@ class Entry:
     board: Board
     page: Page
     records: tuple[Result, ...]
+    changed: str = ""  # the day of its last commit, where that is known
 
     @property
     def state(self) -> str:
@@ -66,7 +67,7 @@ def answers(readme: str) -> dict[str, str]:
 
 
 def build(entries: Iterable[Entry], about: Mapping[str, str]) -> Page:
-    """The index of boards. It names no date: records hold none, so a date would not follow."""
+    """The index of boards."""
     entries = tuple(entries)
     sections = (_boards(entries, about), *_across(entries))
     said = (
@@ -81,6 +82,7 @@ def _boards(entries: Iterable[Entry], about: Mapping[str, str]) -> Section:
         Column("Board", key=True, left=True),
         *(Column(name, left=True) for name in ("Asks", "Answer", "Scale")),
         *(Column("Rows"), Column("Seeds"), Column("State", left=True)),
+        *([Column("Last change", left=True)] if any(one.changed for one in entries) else []),
     )
     rows: list[tuple[Cell, ...]] = []
     for entry in sorted(entries, key=lambda one: (STATES.index(one.state), one.name)):
@@ -92,6 +94,7 @@ def _boards(entries: Iterable[Entry], about: Mapping[str, str]) -> Section:
                 Value(entry.rows, form=COUNT),
                 Value(len(entry.board.seeds), form=COUNT),
                 Name(entry.state),
+                *([Name(entry.changed)] if any(one.changed for one in entries) else []),
             )
         )
     caption = (("Rows have a figure: a method at an IPC, on a data set, network and labels.",),)

@@ -7,6 +7,7 @@ image. Of samples, each sampler has a line for every class.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from collections.abc import Iterable, Mapping
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.contract.files import own, write_bytes
+from bench.contract.files import own, write_bytes, write_text
 from bench.contract.keys import digest
 from bench.records.result import Result
 from bench.report.model import Paragraph, Picture, Section
@@ -26,10 +27,13 @@ if TYPE_CHECKING:
     from PIL import Image
 
 FOLDER = "images"
+SUMS = "SHA256SUMS"  # beside the pictures; `sha256sum --check` reads it
 SIDE = 64  # a smaller image is enlarged, by whole factors, to about this
 GAP = 4  # pixels of white between images
 
 OWN = re.compile(r".+\.ipc-(all|\d+)\.[0-9a-f]{8}\.png")  # as `name_of` has it
+
+OURS = re.compile(r".+\.[0-9a-f]{8}\.png")  # whatever a run draws
 
 Pixels = NDArray[np.uint8]
 
@@ -142,15 +146,16 @@ def write(
     board: Board,
     records: Iterable[Result],
     pictured: Mapping[tuple[str | int, ...], Path],
-) -> None:
+) -> list[str]:
     """Draw the rows of a board whose probes are all at hand; what is of no row goes.
 
-    `pictured` has the tensors of probes by coordinate.
+    `pictured` has the tensors of probes by coordinate. Returns the files that were drawn.
     """
     from safetensors.numpy import load_file
 
     shown = rows(board, records)
     let_go(folder, OWN, shown)
+    made = []
     for name, attacked in shown.items():
         places = [pictured.get(record.coordinate) for record in attacked.values()]
         found = [load_file(place) for place in places if place]
@@ -162,6 +167,8 @@ def write(
         else:
             drawn = samples(np.concatenate([one["samples"] for one in found]))
         write_bytes(folder / name, drawn)
+        made.append(name)
+    return made
 
 
 def let_go(folder: Path, ours: re.Pattern[str], shown: Iterable[str]) -> None:
@@ -170,3 +177,50 @@ def let_go(folder: Path, ours: re.Pattern[str], shown: Iterable[str]) -> None:
     for file in own(folder / FOLDER).glob("*.png"):
         if ours.fullmatch(file.name) and file.name not in names:
             file.unlink()
+
+
+# ---- what a run has drawn, and whether it is still that
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """File, below the board's folder -> SHA-256, of the pictures that a board has noted."""
+    path = folder / FOLDER / SUMS
+    lines = path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else ()
+    pairs = (line.split("  ", 1) for line in lines if "  " in line)
+    return {f"{FOLDER}/{name}": known for known, name in pairs}
+
+
+def note_sums(folder: Path, drawn: Iterable[str] = ()) -> None:
+    """Note the hash of each picture that was drawn, or that has none; other lines stay.
+
+    So a picture that somebody edits no longer has the hash that stands there.
+    """
+    there, known = _ours(folder), sums(folder)
+    new = {*drawn, *(there.keys() - known.keys())}
+    noted = {name: _sum(there[name]) if name in new else known[name] for name in sorted(there)}
+    if noted or known:
+        text = "".join(f"{of}  {name.removeprefix(f'{FOLDER}/')}\n" for name, of in noted.items())
+        write_text(own(folder / FOLDER) / SUMS, text)
+
+
+def edited(folder: Path) -> list[str]:
+    """One sentence for each picture that is not the one that was drawn, or is not noted."""
+    known, found = sums(folder), []
+    for name, path in _ours(folder).items():
+        if name not in known:
+            found.append(f"{path} has no line in {SUMS}; run: bench leaderboard {folder}")
+        elif _sum(path) != known[name]:
+            found.append(
+                f"{path} is not the picture that was drawn, whose hash is in {SUMS}; get it from "
+                f"the repository again, or delete it and run: bench run {folder}"
+            )
+    return found
+
+
+def _ours(folder: Path) -> dict[str, Path]:
+    files = sorted((folder / FOLDER).glob("*.png"))
+    return {f"{FOLDER}/{file.name}": file for file in files if OURS.fullmatch(file.name)}
+
+
+def _sum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -25,6 +25,8 @@ from bench.report.charts import (
     by_method,
     curves,
     data,
+    front_texts,
+    labels,
     panels,
     plot,
     points,
@@ -219,10 +221,9 @@ def pareto(shown: _Figures, cost: str, said: str) -> Plot | None:
     line = base.transform_filter("datum.front").mark_line(
         interpolate="step-after", color="#888888", strokeWidth=1
     )
-    texts = base.transform_filter("datum.front").mark_text(dy=-9, fontSize=9)
-    texts = texts.encode(text="label:N")
-    wanted = ("place", cost, "method", "mean", "front", "label")
-    chart = panels(alt.layer(line, points(base, names, 55), texts), rows, wanted)
+    wanted = ("place", cost, "method", "mean", "front", "text", "side")
+    layers = alt.layer(line, points(base, names, 55), *front_texts(base))
+    chart = panels(layers, labels(rows, cost), wanted)
     what = f"{shown.metric} under {shown.column} against {said}"
     first = ", ".join(dict.fromkeys(row["label"] for row in rows if row["front"]))
     words = "the grey line joins what nothing cheaper beats, by method and images per class"

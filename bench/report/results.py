@@ -214,7 +214,10 @@ def _row(shown: _Shown, ipc: int, method: str) -> tuple[Cell, ...]:
     kinds = sorted({kind for r in records for kind in r.parameters} - {*OF_COLUMN, *OF_TABLE})
     settings = (", ".join(_settings(record.parameters, kinds)) for record in records)
     partial = (f"partial data: {r.data['partial']}" for r in records if "partial" in r.data)
-    notes = _distinct([*settings, *partial])
+    main = shown.metric == shown.board.metrics[0]  # where it is said for the others, too
+    torch = {shown.odd[id(r)].get("torch") for r in records if main and id(r) in shown.odd}
+    other = (f"made with torch {version}, as other rows are not" for version in torch if version)
+    notes = _distinct([*settings, *partial, *sorted(other)])
     return (
         budget(ipc),
         Name(method, shown.board.role(method), notes),

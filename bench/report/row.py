@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+import pandas as pd
+
 from bench.contract.keys import canonical
 from bench.records.result import Result
 from bench.report.consistency import recipe_of, typical
+from bench.report.matched import Printed, pairs
 from bench.report.model import (
     COUNT,
     PERCENT,
@@ -37,25 +40,50 @@ from bench.report.relations import flagged
 from bench.tracks import TRACKS
 
 
-def rows(board: Board, records: Iterable[Result], folder: str, **where: Any) -> tuple[Section, ...]:
+def rows(
+    board: Board,
+    records: Iterable[Result],
+    folder: str,
+    in_print: Iterable[Printed] = (),
+    **where: Any,
+) -> tuple[Section, ...]:
     """A section for each row of a board that `where` selects, in the order of its tables.
 
-    `where` has values of `numbers.ROW`; `folder` is how commands name the board.
+    `where` has values of `numbers.ROW`; `folder` is how commands name the board, and `in_print` its
+    values in print.
     """
     shown = flagged(on_one_scale(board, on_board(board, records)))
+    held = _held(in_print, tidy(board, shown))
     chosen = [r for r in shown if all(getattr(r, name) == v for name, v in where.items())]
     place = place_in(board)
     groups = groupby(sorted(chosen, key=lambda r: (place(row_of(r)), r.seed)), row_of)
-    return tuple(section(board, [*group], folder) for _, group in groups)
+    return tuple(section(board, [*group], folder, held.get(spot, ())) for spot, group in groups)
 
 
-def section(board: Board, records: Sequence[Result], folder: str) -> Section:
+def _held(
+    in_print: Iterable[Printed], table: pd.DataFrame
+) -> Mapping[tuple[Any, ...], Sequence[str]]:
+    """What is in print of each row, and whether it is what was measured."""
+    found: dict[tuple[Any, ...], list[str]] = defaultdict(list)
+    for one, measured in pairs(tuple(in_print), table):
+        for pair in measured:
+            value = " ± ".join(f"{100 * number:.1f}" for number in pair.printed)
+            place = (one.dataset, one.architecture, one.labels, pair.ipc, pair.method)
+            tier = f", {one.tier}" if one.tier else ""
+            found[place].append(f"{one.metric} {value} ({one.source}{tier}): {pair.verdict}")
+    return found
+
+
+def section(
+    board: Board, records: Sequence[Result], folder: str, held: Sequence[str] = ()
+) -> Section:
     """What is known of one row, whose records are given: some, of one place of `numbers.ROW`."""
     one = records[0]
     labels = f", {one.labels} labels" if TRACKS[board.track].labels else ""
     title = f"{one.method}, {budget_named(one.ipc)}: {one.dataset}, {one.architecture}{labels}"
     about = [*dict.fromkeys(r.about["method"] for r in records if r.about.get("method"))]
-    facts = tuple((Span(name, "strong"), f": {said}") for name, said in _facts(board, records))
+    known = [*_facts(board, records), ("in print", "; ".join(held) or "nothing that is known here")]
+    facts = tuple((Span(name, "strong"), f": {said}") for name, said in known)
     return Section(
         title,
         (

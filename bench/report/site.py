@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from importlib import import_module, resources
@@ -80,7 +81,19 @@ def _board(folder: Path, out: Path) -> index.Entry:
         out / "index.html", html.rendered(made, html.Around(up="../index.html", drawn=drawn))
     )
     write_text(out / html.FIGURES, html.figures_script(made.figures))
-    return index.Entry(out.name, board, made, tuple(records))
+    return index.Entry(out.name, board, made, tuple(records), _changed(folder))
+
+
+def _changed(folder: Path) -> str:
+    """The day of a board's last commit, as 2026-11-30; "" where there is none, or no git.
+
+    Records hold no date, so that it is asked for when a site is built, and on no committed page.
+    """
+    command = ["git", "-C", str(folder), "log", "-1", "--format=%cs", "--", "."]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 def _with_plots(

@@ -223,3 +223,24 @@ def test_classes_whose_names_make_no_folders_have_numbers(
     names: list[str], folders: list[str]
 ) -> None:
     assert spelt(names) == folders
+
+
+def test_an_export_that_fails_leaves_nothing(
+    bench: Bench, reference: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.commands import card
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", str(tmp_path / "README.md"))
+
+    monkeypatch.setattr(card, "page", full)
+    asked = ("export", reference.board, "noted", 1, "--store", reference.store)
+    for out in (tmp_path / "new", tmp_path / "empty"):
+        if out.name == "empty":
+            out.mkdir()
+        ended = bench(*asked, "--out", out)
+        assert ended.code == 2
+        assert ended.err.count("\n") == 1
+        assert "no space is left on the disk; make some" in ended.err
+        assert not out.exists() or not [*out.iterdir()]
+    assert {path.name for path in tmp_path.iterdir()} == {"empty"}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.contract.errors import LONGEST, said
+from bench.contract.errors import LONGEST, refusal, said, sentence
 
 
 @pytest.mark.parametrize(
@@ -49,3 +51,25 @@ def test_whatever_is_said_can_be_printed_and_written(text: str) -> None:
     clean.encode("utf-8")
     assert not {unicodedata.category(c) for c in clean} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
     assert said(clean, 20) == clean
+
+
+def test_what_the_system_refuses_is_the_file_what_is_wrong_and_what_to_do(tmp_path: Path) -> None:
+    loop, file = tmp_path / "loop", tmp_path / "file"
+    loop.symlink_to(loop)
+    file.write_text("")
+    refused = {
+        loop.stat: f"{loop}: it is a link that leads back to itself; delete it",
+        (file / "below").stat: f"{file / 'below'}: a part of it is a file; expected folders",
+        (tmp_path / "gone").stat: f"{tmp_path / 'gone'}: it is not there; name another",
+        tmp_path.read_bytes: f"{tmp_path}: it is a folder; expected a file",
+    }
+    for ask, words in refused.items():
+        with pytest.raises(OSError, match=r"\[Errno") as caught:
+            ask()
+        assert refusal(caught.value).startswith(words)
+        assert words in sentence(caught.value)  # of a stage that has failed
+        assert "[Errno" not in sentence(caught.value)
+    assert refusal(OSError("no room for it")) == "no room for it"
+    with pytest.raises(OSError, match="loop") as caught:
+        os.scandir(os.fsencode(loop))
+    assert refusal(caught.value).startswith(str(loop))

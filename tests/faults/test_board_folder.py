@@ -12,7 +12,7 @@ from support import BOARD, SMALL, a_result, changed, stages, write_board
 
 from bench.board.matrix import parse
 from bench.board.networks import read as networks
-from bench.contract.errors import BenchError
+from bench.contract.errors import BenchError, refusal
 from bench.records.files import read, split_valid, write
 from bench.report import pictures
 from bench.report.folder import check_writable, page_of, write_tables
@@ -87,6 +87,20 @@ def test_a_picture_is_not_written_through_a_link(tmp_path: Path) -> None:
     write_bytes(tmp_path / "ours.png", b"ours")
     assert theirs.read_bytes() == b"theirs"
     assert (tmp_path / "ours.png").read_bytes() == b"ours"
+
+
+def test_a_full_disk_names_the_file_that_found_it_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.contract.files import write_bytes
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space") as caught:
+        write_bytes(tmp_path / "page.md", b"page")
+    assert refusal(caught.value).startswith(f"{tmp_path / 'page.md'}: no space is left on the disk")
 
 
 # ---- what is read of a board
@@ -196,6 +210,13 @@ def test_rows_of_two_protocols_are_said_to_be_so_and_none_is_the_best(tmp_path: 
     text = page(tmp_path, *results)
     assert "made under protocol 3, whose figures are not comparable" in text
     assert "**60.0" not in text
+
+
+def test_a_row_of_another_torch_is_said_to_be_one_whatever_build_it_is(tmp_path: Path) -> None:
+    torch = {"m": "2.14.1+cu130", "o": "2.14.1+cpu", "p": "2.11.0"}
+    text = page(tmp_path, *(measured(m, 0.5, environment={"torch": v}) for m, v in torch.items()))
+    assert text.count("made with torch 2.11.0, as other rows are not") == 1
+    assert "torch 2.14.1" not in text
 
 
 def test_a_page_of_partial_data_says_what_was_read_first_and_beside_each_row(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -63,6 +66,20 @@ def test_numeric_state_that_a_plugin_changes_at_its_import_reaches_no_figure(
         found.append([{**r, "code": None} for r in contents(board)])
         assert all(r["versions"]["greyplug"] == "1" for r in records(board) if "greys" in str(r))
     assert found[0] == found[1]
+
+
+def test_a_library_in_the_current_folder_is_not_taken_for_the_installed_one(
+    shell: Shell, tmp_path: Path
+) -> None:
+    (tmp_path / "typer.py").write_text("raise SystemExit('this was executed')\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "--version"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": shell.path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.startswith("condensation-bench"), done
 
 
 # ---- a library that PYTHONPATH puts in the place of the installed one

@@ -106,6 +106,11 @@ PROBE, STUDENT, SET = 3, 2, 1  # lines of a file, its head being line 0
         (PROBE, {"level": None}, "no field 'level'; expected one"),
         (PROBE, {"metrics": {"right": float("nan")}}, "expected one JSON object a line"),
         (PROBE, {"metrics": {"distance": "1e999"}}, "64 bits"),
+        (
+            PROBE,
+            '{"level":"probe","student":"s","protocol":4,"metrics":{"right":1e999}}',
+            "metrics.right is inf; expected a number that 64 bits can hold",
+        ),
         (PROBE, {"metrics": {"distance": 10**400}}, "expected a number that 64 bits can hold"),
         (PROBE, {"metrics": {"distance": 1e200}}, "metrics.distance is 1e+200; expected a number"),
         (PROBE, {"metrics": {"right": "0.5"}}, "metrics.right is '0.5'; expected a number"),

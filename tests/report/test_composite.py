@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import chain
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from paired import GUARDED, a_board, measured
 
 from bench.contract.errors import BenchError
@@ -18,6 +19,7 @@ from bench.report import composite, model
 from bench.report.composite import ae, ars, crei, hlr, ior, lrs, rr
 from bench.report.model import Section, Table
 from bench.report.numbers import Board, tidy
+from bench.training.recipe import Recipe
 
 # HLR and IOR of CIFAR-10 at IPC 10, in points, from the board of DD-Ranking, and their LRS
 DD_RANKING = {
@@ -186,6 +188,38 @@ def test_the_baseline_of_ior_has_the_same_teacher():
 def test_without_an_input_there_is_no_table(lacking: str):
     assert shown(a_board(), [r for r in HARD_ROWS if r.method != lacking]) == {}
     assert shown(a_board(), HARD_ROWS, "") == {}
+
+
+def test_ars_wants_the_network_trained_with_and_without_augmentation():
+    board = a_board(architectures=["small", "small-plain", "other"])
+    recipe = {"steps": 9, "crop": 1, "dsa": ""}
+    records = [
+        *measured("made", 0.6, recipe=recipe),
+        *measured("dice", 0.5, recipe=recipe),
+        *measured("made", 0.45, recipe={**recipe, "crop": 0}, architecture="small-plain"),
+        *measured("dice", 0.4, recipe={**recipe, "crop": 0}, architecture="small-plain"),
+    ]
+    for number in (3, 4):  # another network, or another recipe, is no sibling
+        wide = {"parameters": {"architecture": {"width": 9}}, "architecture": "other"}
+        records += measured(records[number - 1].method, 0.3, recipe=recipe, **wide)
+    found = shown(board, records)
+    assert [*found] == ["digits · small · hard labels"]
+    ((table,),) = found.values()
+    score = f"{ars((0.6, 0.5), (0.45, 0.4)):.3f}"
+    assert texts(table) == [["1", "made", "60.0", "50.0", "45.0", "40.0", score]]
+    assert "with small, and with small-plain, the same network trained without" in str(
+        table.caption
+    )
+    longer = [
+        structs.replace(r, recipe={**r.recipe, "steps": 10}) if "plain" in r.architecture else r
+        for r in records
+    ]
+    assert shown(board, longer) == {}
+
+
+def test_what_augments_are_fields_of_a_recipe():
+    assert {*composite.AUGMENTATION} <= {f.name for f in fields(Recipe)}
+    assert not any(getattr(Recipe(), name) for name in composite.AUGMENTATION)
 
 
 def attacked(method: str, right: float, attack: str, forward: int, **changes: Any) -> list[Result]:

@@ -9,8 +9,8 @@ from importlib import resources
 from hypothesis import given
 from pages import BLOCKS, TABLE, page_of
 
-from bench.report.html import rendered
-from bench.report.model import Block, Paragraph, Plot, Section, Span
+from bench.report.html import Around, rendered
+from bench.report.model import Block, Frame, Page, Paragraph, Plot, Section, Span
 
 HASHES = {
     "datatables.js": "38017a5586acd9c6eb6bbfe8b6938e1a25bdc717c5acfcb07e0c9d663282c59d",
@@ -77,3 +77,14 @@ def test_what_is_vendored_is_what_was_published() -> None:
     folder = resources.files("bench.report").joinpath("assets")
     for name, digest in HASHES.items():
         assert hashlib.sha256(folder.joinpath(name).read_bytes()).hexdigest() == digest
+
+
+def test_plots_are_unfolded_and_what_else_is_below_the_first_tables_is_not() -> None:
+    plot = Section("Plots", (Plot({}, "curves", ("Curves.",)),))
+    first, more = Section("First", (TABLE,)), Section("More", (TABLE,))
+    page = Page("", (), (more,), (plot,), Frame((), ()), summary=(first,))
+    text = rendered(page, Around(drawn=True))
+    assert '<section id="plots"><h2>Plots</h2><figure><img ' in text
+    assert "<details><summary><h2>More</h2>" in text
+    assert '<nav aria-label="Contents"><details><summary>' in text
+    assert 'loading="lazy"' in text

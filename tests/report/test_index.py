@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 from small_board import BOARD, record
 from support import as_result
@@ -10,6 +14,9 @@ from support import as_result
 from bench.report import index
 from bench.report.model import Table, Value, tables
 from bench.report.page import build
+from bench.report.site import build as build_site
+
+ROOT = Path(__file__).parents[2]
 
 RESULTS = [
     as_result(record(method, 1, "none", seed, bits))
@@ -40,6 +47,20 @@ def test_a_board_says_what_it_asks_what_came_of_it_and_how_much_it_has() -> None
     assert [cell.text for cell in row[:4]] == ["a", "Why?", "Because.", "small"]
     assert row[0].url == "a/index.html"
     assert [cell.mean for cell in row if isinstance(cell, Value)] == [3, 2]
+
+
+def test_the_day_of_the_last_commit_stands_there_where_git_knows_it(tmp_path: Path) -> None:
+    board = tmp_path / "leaderboards" / "demo"
+    shutil.copytree(ROOT / "leaderboards" / "demo", board)
+    first = build_site(tmp_path / "site", [board])
+    assert "Last change" not in first.read_text("utf-8")
+    day = {"GIT_AUTHOR_DATE": "2020-02-03T12:00:00Z", "GIT_COMMITTER_DATE": "2020-02-03T12:00:00Z"}
+    who = ("-c", "user.name=a", "-c", "user.email=a@b")
+    for command in (("init", "-q"), ("add", "leaderboards"), (*who, "commit", "-qm", "first")):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True, env={**os.environ, **day})
+    text = build_site(tmp_path / "site", [board]).read_text("utf-8")
+    assert "Last change" in text
+    assert "2020-02-03" in text
 
 
 def test_answers_are_read_from_the_table_of_the_readme() -> None:

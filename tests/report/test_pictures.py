@@ -15,7 +15,20 @@ from support import as_result
 from bench.report.markdown import rendered
 from bench.report.model import Frame, Page
 from bench.report.numbers import Board
-from bench.report.pictures import GAP, SIDE, missing, name_of, rows, samples, sections, sheet, write
+from bench.report.pictures import (
+    GAP,
+    SIDE,
+    edited,
+    missing,
+    name_of,
+    note_sums,
+    rows,
+    samples,
+    sections,
+    sheet,
+    sums,
+    write,
+)
 
 BOARD = Board(
     title="Pictures",
@@ -136,6 +149,43 @@ def test_a_picture_of_other_results_has_another_name_and_takes_the_place(
         assert [f"images/{file.name}" for file in (tmp_path / "images").iterdir()] == [
             *rows(BOARD, [one])
         ]
+
+
+def test_a_picture_that_was_edited_is_found_by_its_hash_until_it_is_drawn_again(
+    tmp_path: Path, kept: Path
+):
+    one = record()
+    note_sums(tmp_path, write(tmp_path, BOARD, [one], {one.coordinate: kept}))
+    [name] = sums(tmp_path)
+    assert edited(tmp_path) == []
+    (tmp_path / name).write_bytes(b"better than it was")
+    for _ in range(2):  # the page is written again, and nothing is drawn
+        [said] = edited(tmp_path)
+        assert said.startswith(f"{tmp_path / name} is not the picture that was drawn")
+        note_sums(tmp_path)
+    note_sums(tmp_path, write(tmp_path, BOARD, [one], {one.coordinate: kept}))
+    assert edited(tmp_path) == []
+    (tmp_path / name).unlink()
+    note_sums(tmp_path)
+    assert sums(tmp_path) == {}
+
+
+def test_pictures_of_an_earlier_version_are_noted_and_those_of_others_are_not(tmp_path: Path):
+    (tmp_path / "images").mkdir()
+    ours, mine = (tmp_path / "images" / n for n in ("set.d.m.1.0123abcd.png", "diagram.png"))
+    for file in (ours, mine):
+        file.write_bytes(b"png")
+    [said] = edited(tmp_path)
+    assert said == f"{ours} has no line in SHA256SUMS; run: bench leaderboard {tmp_path}"
+    note_sums(tmp_path)
+    assert edited(tmp_path) == []
+    assert [*sums(tmp_path)] == [f"images/{ours.name}"]
+    assert (ours.parent / "SHA256SUMS").read_text().endswith(f"  {ours.name}\n")
+
+
+def test_a_board_without_pictures_gets_no_folder_for_them(tmp_path: Path):
+    note_sums(tmp_path)
+    assert [*tmp_path.iterdir()] == []
 
 
 # ---- samples

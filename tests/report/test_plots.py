@@ -121,7 +121,7 @@ def test_the_radii_begin_at_the_clean_images() -> None:
 
 
 def test_a_front_has_what_nothing_cheaper_beats() -> None:
-    front = {row["label"] for row in values(drawn(made())[2]) if row["front"]}
+    front = {row["text"] for row in values(drawn(made())[2]) if row["front"]}
     assert front == {"beta 1", "alpha 1", "beta 10", "alpha 10"}  # dice weighs as much as beta
 
 

@@ -99,6 +99,13 @@ def test_what_seeds_do_not_share_is_listed() -> None:
     assert said["protocol"] == "4; or 3"
 
 
+def test_a_row_says_what_is_in_print_of_it_and_whether_that_was_measured(bench: Bench) -> None:
+    shown = bench("row", ROOT / "leaderboards" / "fashion-dc", "random", "--ipc", 1).out
+    assert "in print: accuracy 51.4 ± 3.8 (Zhao et al., Dataset Condensation with" in shown
+    assert shown.count("paper-matched") == 1
+    assert "in print: nothing that is known here" in bench("row", DEMO, "wmdd", "--ipc", 1).out
+
+
 def test_flags_and_refusals_stand_with_the_row() -> None:
     folder = ROOT / "leaderboards" / "fashion-wmdd"
     matrix = read_matrix(folder)
@@ -128,6 +135,8 @@ def test_the_command_line_shows_rows_and_knows_the_axes(bench: Bench) -> None:
     for arguments, said in {
         ("wmd",): "method 'wmd' is not on this board; did you mean 'wmdd'?",
         ("wmdd", "--ipc", 3): "ipc '3' is not on this board",
+        ("wmdd", "--ipc", 0): "wmdd has no row of ipc 0; expected 1 or 10",
+        ("full", "--ipc", 10): "full has no row of ipc 10; expected 0 (the full set)",
         ("wmdd", "--labels", "hard"): "labels 'hard' is not on this board",
     }.items():
         ended = bench("row", DEMO, *arguments)
