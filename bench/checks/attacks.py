@@ -51,7 +51,7 @@ def run(attack: Any, count: int = IMAGES, elsewhere_seed: int = 0) -> list[Watch
         images, labels = examples(dataset, count)
         return watch(
             dataset.name,
-            lambda: _images(attack, student, images, labels, generator()),
+            lambda: perturbed(attack, student, images, labels, generator()),
             seed=elsewhere_seed,
             tensors={"images": images, "labels": labels},
             models={"model": student},
@@ -60,7 +60,7 @@ def run(attack: Any, count: int = IMAGES, elsewhere_seed: int = 0) -> list[Watch
     return on_each(fixtures.DATASETS.values(), on)
 
 
-def _images(attack: Any, model: nn.Module, images: Tensor, labels: Tensor, *given: Any) -> Any:
+def perturbed(attack: Any, model: nn.Module, images: Tensor, labels: Tensor, *given: Any) -> Any:
     """What `perturb` makes, where it says what its parts have left as well."""
     return gates.unpacked(attack.perturb(model, images, labels, *given), len(images))[0]
 
@@ -107,7 +107,7 @@ def check_drawn(attack: Any, made: list[Watched]) -> str:
     other = torch.Generator().manual_seed(fixtures.SEED + 1)
     dataset = fixtures.DATASETS[made[0].case]
     student, (images, labels) = fixtures.trained(dataset), examples(dataset, IMAGES)
-    again = watch("another state", lambda: _images(attack, student, images, labels, other)).result
+    again = watch("another state", lambda: perturbed(attack, student, images, labels, other)).result
     same = torch.equal(again, made[0].result)
     return "draws nothing" if same else "another state, other images"
 
@@ -140,8 +140,8 @@ def check_linear(attack: Any) -> str:
         raise Unsupported("it has no ball")
     model, images, labels = _linear()
     strongest = _strongest(model, images, labels, norm, eps)
-    perturbed = watch("a linear model", lambda: _images(attack, model, images, labels, generator()))
-    adversarial = perturbed.result
+    found = watch("a linear model", lambda: perturbed(attack, model, images, labels, generator()))
+    adversarial = found.result
     clean, best, reached = (_loss(model, x, labels) for x in (images, strongest, adversarial))
     share = (reached - clean) / (best - clean)
     said = f"goes {share:.1%} of the way from the clean loss {clean:.4f} to the largest {best:.4f}"

@@ -106,7 +106,7 @@ def their_autoattack(network: nn.Module, images: Tensor, labels: Tensor, eps: fl
 
 
 def our_autoattack(network: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
-    return AutoAttack(eps=eps).perturb(network, images, labels, torch.Generator())
+    return AutoAttack(eps=eps).perturb(network, images, labels, torch.Generator()).images
 
 
 @pytest.mark.parametrize("attack", [our_pgd, their_pgd], ids=["ours", "torchattacks"])

@@ -11,6 +11,7 @@ from bench import BenchError, Unsupported
 from bench.board.check import resolve
 from bench.board.matrix import parse
 from bench.checks import checks_for, fixtures, run_checks
+from bench.checks.attacks import perturbed
 from bench.contract.kinds import SEARCHES
 from bench.contract.registry import discover
 from bench.training.passes import counting
@@ -110,7 +111,7 @@ def test_the_contract_holds(attack):
 def test_it_stays_in_its_ball_and_in_the_range_of_pixels(attack, data):
     images, labels = batch(12, data)
     images[0], images[1] = 0, 1
-    attacked = attack.perturb(fixtures.trained(data), images.clone(), labels, generator())
+    attacked = perturbed(attack, fixtures.trained(data), images.clone(), labels, generator())
     assert attacked.shape == images.shape
     assert attacked.dtype == torch.float32
     assert attacked.min() >= 0
@@ -124,20 +125,24 @@ def test_it_stays_in_its_ball_and_in_the_range_of_pixels(attack, data):
 def test_in_a_ball_without_a_radius_the_images_come_back(attack):
     images, labels = batch(4)
     still = replace(attack, eps=0.0)
-    assert torch.equal(still.perturb(fixtures.trained(GRAY), images, labels, generator()), images)
+    assert torch.equal(
+        perturbed(still, fixtures.trained(GRAY), images, labels, generator()), images
+    )
 
 
 @every
 def test_a_batch_may_be_empty(attack):
     images, labels = batch(4)
     model = fixtures.trained(GRAY)
-    assert attack.perturb(model, images[:0], labels[:0], generator()).shape == images[:0].shape
+    assert perturbed(attack, model, images[:0], labels[:0], generator()).shape == images[:0].shape
 
 
 @every
 def test_one_image_may_be_a_batch(attack):
     images, labels = batch(1)
-    assert attack.perturb(fixtures.trained(GRAY), images, labels, generator()).shape == images.shape
+    assert (
+        perturbed(attack, fixtures.trained(GRAY), images, labels, generator()).shape == images.shape
+    )
 
 
 @every
@@ -155,7 +160,7 @@ def test_the_network_the_images_and_the_process_are_left_as_found_without_gradie
     sys.settrace(tracer)
     try:
         with torch.no_grad():
-            attacked = attack.perturb(model, images, labels, generator())
+            attacked = perturbed(attack, model, images, labels, generator())
         assert sys.gettrace() is tracer
     finally:
         sys.settrace(trace)
@@ -171,10 +176,10 @@ def test_the_network_the_images_and_the_process_are_left_as_found_without_gradie
 @pytest.mark.parametrize("attack", RANDOM, ids=lambda a: a.name)
 def test_what_is_random_follows_the_generator_alone(attack):
     model, (images, labels) = fixtures.trained(GRAY), batch(40)
-    first = attack.perturb(model, images, labels, generator(5))
+    first = perturbed(attack, model, images, labels, generator(5))
     torch.manual_seed(6)
-    assert torch.equal(attack.perturb(model, images, labels, generator(5)), first)
-    assert not torch.equal(attack.perturb(model, images, labels, generator(6)), first)
+    assert torch.equal(perturbed(attack, model, images, labels, generator(5)), first)
+    assert not torch.equal(perturbed(attack, model, images, labels, generator(6)), first)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +196,7 @@ def test_a_network_whose_logits_tie_is_attacked_like_any_other(attack):
     for parameter in model.parameters():
         nn.init.zeros_(parameter)
     images, labels = torch.rand(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64)
-    found = attack.perturb(model, images, labels, generator())
+    found = perturbed(attack, model, images, labels, generator())
     assert found.shape == images.shape
     assert found.isfinite().all()
 
@@ -200,7 +205,7 @@ def test_a_network_whose_logits_tie_is_attacked_like_any_other(attack):
 def test_passes_through_the_network_are_seen_by_hooks_on_it(attack):
     model, (images, labels) = fixtures.trained(GRAY), batch(6)
     with counting(model) as passes:
-        attack.perturb(model, images, labels, generator())
+        perturbed(attack, model, images, labels, generator())
     assert (passes.forward > 0) == (attack.name not in ("clean", "uniform-noise"))
     assert (passes.backward > 0) == (attack.name not in ("clean", "uniform-noise", "noise-l2")) or (
         attack.name.startswith("square")
@@ -215,9 +220,9 @@ def test_few_classes_are_attacked_or_declined_with_a_reason(attack, classes):
     least |= dict.fromkeys(("apgd-t", "autoattack", "autoattack-l2", "autoattack-audited"), 4)
     if classes < least.get(attack.name, 2):
         with pytest.raises(Unsupported, match="apgd-ce, fab-t and square take two classes or more"):
-            attack.perturb(model, images, labels, generator())
+            perturbed(attack, model, images, labels, generator())
     else:
-        attacked = attack.perturb(model, images, labels, generator())
+        attacked = perturbed(attack, model, images, labels, generator())
         assert attacked.isfinite().all()
         assert torch.equal(attacked, images) == (attack.name == "clean")
 
@@ -227,7 +232,7 @@ def test_a_flat_network_gives_no_nan(attack):
     model, images, labels = smaller(5)
     nn.init.zeros_(model[-1].weight)
     labels = model(images).argmax(1)
-    assert attack.perturb(model, images, labels, generator()).isfinite().all()
+    assert perturbed(attack, model, images, labels, generator()).isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -238,7 +243,7 @@ def test_an_image_that_is_wrong_as_it_comes_is_given_back_unless_all_are_moved(a
     wrong = (labels + 1) % 8
     assert not (model(images).argmax(1) == wrong).any()
     moves = attack.name.startswith(("fgsm", "mim", "vmifgsm")) or attack.name.endswith("-whole")
-    assert torch.equal(attack.perturb(model, images, wrong, generator()), images) != moves
+    assert torch.equal(perturbed(attack, model, images, wrong, generator()), images) != moves
 
 
 def test_the_more_an_attack_knows_the_less_it_leaves():
@@ -248,7 +253,7 @@ def test_the_more_an_attack_knows_the_less_it_leaves():
         AutoAttack(eps=EPS, queries=50, targets=2),
     ]
     left = {
-        a.name: (model(a.perturb(model, images, labels, generator())).argmax(1) == labels)
+        a.name: (model(perturbed(a, model, images, labels, generator())).argmax(1) == labels)
         .double()
         .mean()
         .item()
@@ -263,7 +268,7 @@ def test_where_nothing_of_the_sample_falls_an_audit_has_the_verdicts_of_autoatta
 
     def attacked(attack):
         with counting(model) as passes:
-            found = attack.perturb(model, images, labels, generator())
+            found = perturbed(attack, model, images, labels, generator())
         return model(found).argmax(1) != labels, passes.forward
 
     same = {"eps": 0.05, "steps": 10, "queries": 60, "targets": 5}

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from bench.checks.attacks import perturbed
 from bench.training.passes import counting
 from bench_standard.architectures.convnet import ConvNet
 from bench_standard.attacks.audited import Audited
@@ -58,7 +59,7 @@ class Wrapped(nn.Module):
 
 def left(model, attack, images, labels):
     """The share of images that the attack leaves right."""
-    found = attack.perturb(model, images, labels, generator())
+    found = perturbed(attack, model, images, labels, generator())
     assert found.isfinite().all()
     return (model(found).argmax(1) == labels).double().mean().item()
 
@@ -129,7 +130,7 @@ def test_a_network_whose_slopes_are_nan_everywhere_leaves_images_where_they_are(
     images = half_black(10)
     labels = model(images).argmax(1)
     for attack in (FGSM(eps=EPS), MIM(eps=EPS), DeepFool()):
-        assert torch.equal(attack.perturb(model, images, labels, generator()), images)
+        assert torch.equal(perturbed(attack, model, images, labels, generator()), images)
 
 
 # ---- the scale of the logits
