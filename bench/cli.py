@@ -279,6 +279,32 @@ def export(
     console.print(f"wrote {command.export(board, method, ipc, seed, dataset, out, store)}")
 
 
+@app.command("import")
+def import_(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(help=".pt, .npz or safetensors files, or a folder of class folders."),
+    ],
+    board: Annotated[Path, typer.Option(help="The board whose data set it is of.")],
+    out: Annotated[Path, typer.Option(help="A new .safetensors file.")],
+    dataset: Annotated[str, typer.Option(help="The board's first if none.")] = "",
+    stored: Annotated[
+        str,
+        typer.Option(help="pixels, bytes, normalised or zca (whitened); found out if none."),
+    ] = "",
+    which: Annotated[int | None, typer.Option(help="Of several sets in a file, from 0.")] = None,
+    logits: Annotated[bool, typer.Option(help="Soft labels are logits.")] = False,
+    store: Annotated[
+        Path | None, typer.Option(help="Folder of finished stages; .bench if none.")
+    ] = None,
+) -> None:
+    """Bring a condensed set, as its authors' code wrote it, into the form of `prebuilt`."""
+    from bench.commands.imported import Asked, write
+
+    for line in write(paths, board, Asked(dataset, stored, which, logits), out, store):
+        print(line)
+
+
 @app.command()
 def convert(
     boards: Annotated[list[Path], typer.Argument(help="Folders with a matrix.toml and records.")],
