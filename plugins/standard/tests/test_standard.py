@@ -63,8 +63,11 @@ HOOKS = {
         *("unet-xs", "unet-s", "unet-cifar", "latent-dit-l", "latent-dit-xl"),
     ],
     "bench_attacks": [
-        *("clean", "uniform-noise", "fgsm", "pgd", "pgd-l2", "mim", "cw", "deepfool"),
-        *("apgd-ce", "apgd-t", "fab-t", "square", "autoattack", "autoattack-rand"),
+        *("clean", "uniform-noise", "fgsm", "pgd", "pgd-l2", "mim"),
+        *("fgsm-margin", "pgd-margin", "pgd-l2-margin", "mim-margin"),
+        *("vmifgsm", "jitter", "cw", "deepfool"),
+        *("apgd-ce", "apgd-t", "fab-t", "square"),
+        *("autoattack", "autoattack-rand", "autoattack-audited"),
         *PRESETS,
         *KINDS,
     ],
