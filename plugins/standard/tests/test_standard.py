@@ -9,7 +9,11 @@ HEAVY = ("torch", "torchvision", "timm", "sklearn", "torchattacks", "pyautoattac
 PRESETS = [
     *("guard-pgd", "guard-mim", "guard-square", "guard-autoattack", "guard-cw"),
     *("ddrb-fgsm-2", "ddrb-fgsm-4", "ddrb-fgsm-8"),
-    *("ddrb-pgd-2-5", "ddrb-pgd-2-10", "ddrb-pgd-4-5", "ddrb-pgd-4-10", "ddrb-pgd-8-10"),
+    *(
+        f"ddrb-{attack}-{eps}-{steps}"
+        for attack in ("pgd", "cw", "vmifgsm", "jitter")
+        for eps, steps in ((2, 5), (2, 10), (4, 5), (4, 10), (8, 10))
+    ),
     *("ddrb-autoattack-1", "ddrb-autoattack-2", "ddrb-autoattack-3", "ddrb-autoattack-4"),
     *("beard-fgsm", "beard-pgd", "beard-pgd-l2", "beard-deepfool", "beard-cw"),
     *("beard-autoattack", "robustbench-linf", "robustbench-l2"),
@@ -63,8 +67,11 @@ HOOKS = {
         *("unet-xs", "unet-s", "unet-cifar", "latent-dit-l", "latent-dit-xl"),
     ],
     "bench_attacks": [
-        *("clean", "uniform-noise", "fgsm", "pgd", "pgd-l2", "mim", "cw", "deepfool"),
-        *("apgd-ce", "apgd-t", "fab-t", "square", "autoattack", "autoattack-rand"),
+        *("clean", "uniform-noise", "fgsm", "pgd", "pgd-l2", "mim"),
+        *("fgsm-margin", "pgd-margin", "pgd-l2-margin", "mim-margin"),
+        *("vmifgsm", "jitter", "cw", "deepfool"),
+        *("apgd-ce", "apgd-t", "fab-t", "square"),
+        *("autoattack", "autoattack-rand", "autoattack-audited"),
         *PRESETS,
         *KINDS,
     ],
