@@ -39,7 +39,10 @@ def whole(folder: Path) -> Iterator[Path]:
     target = Path(os.path.realpath(folder))  # an empty folder may be a link's
     beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
+    try:
+        beside.mkdir(parents=True)
+    except OSError as error:  # of which the user knows the folder alone
+        raise OSError(error.errno, error.strerror, str(folder)) from error
     try:
         yield beside
         os.replace(beside, target)

@@ -182,12 +182,16 @@ def _winners(view: _View, groups: Mapping[Place, Mapping[int, Sequence[str]]]) -
 
 def _leaders(view: _View, place: Place, groups: Mapping[int, Sequence[str]]) -> str:
     said = []
-    for ipc, (first, *others) in groups.items():
+    for ipc, methods in groups.items():
         if ipc:
-            key = {method: view.key(place, ipc, method, view.main) for method in groups[ipc]}
-            mean = view.form.shown(view.figures[key[first]]["mean"])
-            tied = few([method for method in others if view.standings.get(key[method]).leads])
-            said.append(f"IPC {ipc} {first} {mean}" + (f" (tied: {tied})" if tied else ""))
+            key = {method: view.key(place, ipc, method, view.main) for method in methods}
+            mean = {m: view.form.shown(view.figures[key[m]]["mean"]) for m in methods}
+            leading = [m for m in methods if view.standings.get(key[m]).leads] or methods[:1]
+            first, tied = leading[0], few(leading[1:])
+            ahead = few([f"{m} {mean[m]}" for m in methods[: methods.index(first)]])
+            unranked = f"{ahead} (not ranked), then " if ahead else ""  # too few seeds, perhaps
+            beside = f" (tied: {tied})" if tied else ""
+            said.append(f"IPC {ipc} {unranked}{first} {mean[first]}{beside}")
     return f"{'; '.join(said)}." if said else ""
 
 

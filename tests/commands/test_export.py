@@ -244,3 +244,6 @@ def test_an_export_that_fails_leaves_nothing(
         assert "no space is left on the disk; make some" in ended.err
         assert not out.exists() or not [*out.iterdir()]
     assert {path.name for path in tmp_path.iterdir()} == {"empty"}
+    (tmp_path / "file").write_text("")
+    ended = bench(*asked, "--out", tmp_path / "file" / "below")
+    assert f"{tmp_path / 'file' / 'below'}: a part of it is a file; expected folders" in ended.err

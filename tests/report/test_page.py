@@ -558,3 +558,16 @@ def test_a_table_in_csv_has_the_columns_of_samples():
 def test_the_order_of_samples_changes_no_byte():
     board = Board(**{**vars(BOARD), **SAMPLED})
     assert render(board, samples()[::-1]) == render(board, samples())
+
+
+def test_a_row_of_one_seed_is_ahead_of_those_with_a_rank_and_tied_with_none():
+    made = [
+        record("alpha", 1, "none", 0, "11111111"),
+        *(record("beta", 1, "none", s, "11111000") for s in BOARD.seeds),
+        *(record("dice", 1, "none", s, "11110000") for s in BOARD.seeds),
+    ]
+    text = render(BOARD, made)["README.md"]
+    said = "IPC 1 alpha 100.0 (not ranked), then beta 62.5 (tied: dice)."
+    assert f"- **blobs · small · hard labels**: {said}" in text
+    alone = render(BOARD, made[:1])["README.md"]
+    assert "IPC 1 alpha 100.0." in alone

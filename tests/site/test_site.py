@@ -82,9 +82,13 @@ def test_all_figures_are_filtered_by_every_axis_that_has_a_choice(
         "one.selectedIndex = 1; one.dispatchEvent(new Event('change'))"
     )
     shown = (
-        "return [...document.querySelectorAll('#figures tbody tr')].map(r => r.cells[3].innerText)"
+        "const heads = [...document.querySelectorAll('#figures thead th')];"
+        "const at = heads.findIndex((one) => one.innerText.trim() === 'ipc');"
+        "return [...document.querySelectorAll('#figures tbody tr')].map(r => r.cells[at].innerText)"
     )
     assert len({*browser.until(shown)}) == 1
+    heads = "return document.querySelector('#figures thead').innerText"
+    assert "dataset" not in browser.run(heads)  # the same in all rows
 
 
 def test_a_column_sorts_by_its_numbers_and_then_the_other_way(site: Path, browser: Browser) -> None:

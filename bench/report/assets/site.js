@@ -37,6 +37,7 @@ function longTable(place, { columns, rows }) {
     data: rows,
     columns: columns.map((title, i) => ({
       title,
+      visible: !(title in FILTERS) || new Set(rows.map((row) => row[i])).size > 1,
       className: rows.some((row) => typeof row[i] === "number") ? "" : "left",
       // what is shown may hold any text: it is set as text, never as markup
       render: (value, type) => (type === "display" ? DataTable.util.escapeHtml(shown(title, value)) : value),
