@@ -150,6 +150,10 @@ def run(
     sample: Annotated[
         int, typer.Option(help="With --check: only so many cells; 0: all.", min=0)
     ] = 0,
+    against: Annotated[
+        str, typer.Option(help="With --check: only cells that differ from this commit.")
+    ] = "",
+    salt: Annotated[str, typer.Option(help="With --sample: draw as an earlier check did.")] = "",
     missing: Annotated[bool, _flag("missing", "Only cells without a record that holds.")] = False,
     keep_teachers: Annotated[
         bool, _flag("keep-teachers", "Give the board its teachers (1 MB each at most).")

@@ -50,6 +50,8 @@ class Asked:
     why: bool
     check: bool
     sample: int
+    against: str
+    salt: str
     missing: bool
     keep_teachers: bool
     keep_sets: bool
@@ -58,6 +60,10 @@ class Asked:
     def __post_init__(self) -> None:
         if self.sample and not self.check:
             raise BenchError("--sample goes with --check")
+        if self.against and not self.check:
+            raise BenchError("--against goes with --check")
+        if self.salt and not self.sample:
+            raise BenchError("--salt goes with --sample: it draws the cells of an earlier check")
         if self.why and not self.dry_run:
             raise BenchError("--why goes with --dry-run")
         if self.keep_sets and (self.check or self.dry_run or self.retrain_teachers):
@@ -76,6 +82,7 @@ def run(asked: Asked) -> int:
     from bench import display
     from bench.board.check import resolve
     from bench.board.matrix import read
+    from bench.commands.draw import drawn, submitted
     from bench.contract.registry import discover
     from bench.engine import devices
     from bench.engine.outcome import unwatched
@@ -102,11 +109,17 @@ def run(asked: Asked) -> int:
     for sentence in found.sentences(asked.board):
         display.console.print(f"left out: {sentence}", style="red")
     records = found.results
+    if asked.against:
+        cells = submitted(asked.board, cells, asked.against)
+        if not cells:
+            display.console.print(f"no record differs from those of {asked.against}")
+            return 0
     lost = verify.missing(cells, records)
     if asked.download:
         _download(components, cells)
     if asked.sample:
-        cells = verify.sample(cells, asked.sample, _salt(asked.board))
+        cells, said = drawn(asked.board, cells, asked.sample, asked.against, asked.salt)
+        display.console.print(said)
     home = copied(asked.board, asked.into) if asked.into else asked.board
     if not (asked.check or asked.dry_run):
         check_writable(home)
@@ -322,14 +335,3 @@ def _stoppable() -> Iterator[None]:
     finally:
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)
-
-
-def _salt(board: Path) -> str:
-    """The commit that is checked out, so that the cells that are recomputed cannot be chosen."""
-    import subprocess
-
-    command = ["git", "-C", str(board), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""

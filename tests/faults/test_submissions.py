@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from support import changed
 
+from bench.board.matrix import read as matrix
+from bench.commands.draw import drawn
 from bench.contract.keys import PROTOCOL
 from bench.records.files import read, write
 from bench.records.result import Result, pack
@@ -170,7 +172,7 @@ def test_a_new_row_passes_and_stands_among_its_neighbours(
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"protocol": PROTOCOL - 1}, f"of protocol {PROTOCOL - 1}, as dataset=toy-data method=noted"),
+        ({"protocol": PROTOCOL - 1}, f"of protocol {PROTOCOL - 1}, as dataset=toy-data method="),
         ({"protocol": PROTOCOL + 1}, f"expected {PROTOCOL}, that of this harness"),
         ({"ipc": 50}, "1 new record is not on the board, as dataset=toy-data method=noted ipc=50"),
         ({"seed": 77}, "1 new record is not on the board"),
@@ -196,6 +198,68 @@ def test_a_frozen_board_takes_no_rows(told: Any, board: Path) -> None:
     write_tables(board)
     [said] = told()
     assert "is frozen, and takes no new records, as dataset=toy-data method=noted" in said
+
+
+# ---- what is recomputed
+
+
+def test_only_what_is_submitted_is_recomputed(board: Path, bench: Bench, reference: Any) -> None:
+    kept = ("--store", reference.store)
+    same = bench("run", board, "--check", "--against", "main", *kept)
+    assert (same.code, same.out) == (0, "no record differs from those of main\n")
+    submitted(board)
+    done = bench("run", board, "--check", "--against", "main", *kept)
+    assert done.code == 0
+    assert "8 records recomputed: all hold" in done.out
+
+
+def test_a_forged_row_is_found_by_a_draw_of_the_submission(
+    board: Path, bench: Bench, reference: Any
+) -> None:
+    submitted(board)
+    rewrite(board, lambda one: raised(one) if one.method == "noted" else one)
+    asked = ("--check", "--sample", 1, "--against", "main", "--store", reference.store)
+    done = bench("run", board, *asked)
+    assert done.code == 1
+    assert "1 of 8 cells are recomputed, drawn with --salt " in done.out
+    assert "toy-accuracy is 1; recomputed, it is" in done.out
+
+
+def raised(one: Result) -> Result:
+    """A forged result: all images are right, and it is said to be of another machine."""
+    return changed(
+        one,
+        correct=pack(np.ones(one.images, dtype=bool)),
+        metrics=one.metrics | {"toy-accuracy": 1.0},
+        environment=one.environment | {"cpu": "Intel"},
+    )
+
+
+def test_each_draw_is_new_and_can_be_repeated(board: Path) -> None:
+    cells = matrix(board).cells()
+    one, said = drawn(board, cells, 3, "main", "a salt")
+    assert said == "3 of 20 cells are recomputed, drawn with --salt a salt"
+    assert drawn(board, cells, 3, "main", "a salt")[0] == one
+    assert len({drawn(board, cells, 3, "main")[0] for _ in range(20)}) > 10
+    assert len({drawn(board, cells, 3, "", str(n))[0] for n in range(20)}) > 10
+
+
+def test_a_draw_hangs_on_the_base_and_on_what_is_submitted(board: Path) -> None:
+    cells = matrix(board).cells()
+
+    def draws() -> list[Any]:
+        return [drawn(board, cells, 3, "main", str(n))[0] for n in range(9)]
+
+    before = draws()
+    git(board, "commit", "--quiet", "--allow-empty", "--message", "another")
+    other_base = draws()
+    assert other_base != before
+    submitted_path = board / "records" / "noted.jsonl"
+    submitted_path.write_text(submitted_path.read_text() + " ")
+    assert draws() != other_base
+    submitted_path.write_text(submitted_path.read_text()[:-1])
+    (board / "README.md").write_text("amended")
+    assert draws() == other_base
 
 
 # ---- lines
@@ -409,4 +473,3 @@ def test_a_reason_reaches_a_page_as_text(board: Path) -> None:
     page = (board / "README.md").read_text()
     assert "\\<img src=x" in page
     assert "<img" not in page.replace("\\<img", "")
-
