@@ -82,7 +82,6 @@ def run(asked: Asked) -> int:
     from bench import display
     from bench.board.check import resolve
     from bench.board.matrix import read
-    from bench.commands.draw import drawn, submitted
     from bench.contract.registry import discover
     from bench.engine import devices
     from bench.engine.outcome import unwatched
@@ -90,7 +89,7 @@ def run(asked: Asked) -> int:
     from bench.engine.results import chosen_cells, run
     from bench.engine.scheduler import Engine
     from bench.records.files import read_all
-    from bench.report import published, verify
+    from bench.report import published
     from bench.report.folder import check_writable, copied
     from bench.report.numbers import board_of
     from bench.store.store import Store
@@ -109,17 +108,11 @@ def run(asked: Asked) -> int:
     for sentence in found.sentences(asked.board):
         display.console.print(f"left out: {sentence}", style="red")
     records = found.results
-    if asked.against:
-        cells = submitted(asked.board, cells, asked.against)
-        if not cells:
-            display.console.print(f"no record differs from those of {asked.against}")
-            return 0
-    lost = verify.missing(cells, records)
+    cells, lost = _asked_for(asked, cells, records)
+    if not cells:
+        return 0
     if asked.download:
         _download(components, cells)
-    if asked.sample:
-        cells, said = drawn(asked.board, cells, asked.sample, asked.against, asked.salt)
-        display.console.print(said)
     home = copied(asked.board, asked.into) if asked.into else asked.board
     if not (asked.check or asked.dry_run):
         check_writable(home)
@@ -143,6 +136,28 @@ def run(asked: Asked) -> int:
         if asked.check:
             return _checked(asked.board, records, ran, lost)
         return _published(asked, home, engine, plan, ran, records)
+
+
+def _asked_for(
+    asked: Asked, cells: tuple[Cell, ...], records: Sequence[Result]
+) -> tuple[tuple[Cell, ...], list[str]]:
+    """The cells that a check is to recompute, drawn and said, and what has no record of them all.
+
+    Of a run that checks nothing, all.
+    """
+    from bench.commands.draw import drawn, submitted
+    from bench.display import console
+    from bench.report import verify
+
+    if asked.against:
+        cells = submitted(asked.board, cells, asked.against)
+        if not cells:
+            console.print(f"no record differs from those of {asked.against}")
+    lost = verify.missing(cells, records)
+    if asked.sample and cells:
+        cells, said = drawn(asked.board, cells, asked.sample, asked.against, asked.salt)
+        console.print(said)
+    return cells, lost
 
 
 def _unrecorded(
