@@ -118,7 +118,7 @@ def check(
 
 
 AGAINST = "With --check: what this commit has must stand, as of origin/main."
-REMEASURED = "With --against: records of these methods may change and vanish."
+REMEASURED = "Records of these methods may change and vanish."
 
 
 def _flag(name: str, help: str) -> Any:
@@ -193,6 +193,28 @@ def leaderboard(
 
     asked = command.Asked(boards, check, against, _listed(remeasured), review)
     if code := command.leaderboard(asked):
+        raise typer.Exit(code)
+
+
+@app.command(epilog=EXIT_CODES)
+def submit(
+    board: Annotated[Path, typer.Argument(help="A folder with a matrix.toml and your records.")],
+    against: Annotated[
+        str, typer.Option(help="The commit that it is held against.", metavar="COMMIT")
+    ] = "origin/main",
+    remeasured: Annotated[str, typer.Option(help=REMEASURED, metavar="A,B")] = "",
+    sample: Annotated[int, typer.Option(help="Measure so many cells again.", min=0)] = 0,
+    jobs: Annotated[int, typer.Option(help="As of `bench run`.", min=0)] = 0,
+    device: Annotated[str, typer.Option(help="As of `bench run`.")] = "cpu",
+) -> None:
+    """Check all that CI will check of your rows, and show what a reviewer will see.
+
+    It sends nothing and writes nothing.
+    """
+    from bench.commands import submit as command
+
+    asked = command.Asked(board, against, _listed(remeasured), sample, jobs, device)
+    if code := command.submit(asked):
         raise typer.Exit(code)
 
 

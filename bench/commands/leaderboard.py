@@ -36,12 +36,17 @@ def leaderboard(asked: Asked) -> int:
             for name in write_tables(board):
                 display.console.print(f"wrote {board / name}")
         return 0
-    wrong = _held(asked) if asked.against else [one for b in asked.boards for one in stale(b)]
+    if asked.against:
+        wrong = held(asked.boards, asked.against, asked.remeasured, asked.review)
+    else:
+        wrong = [one for board in asked.boards for one in stale(board)]
     display.show_list(wrong, "every table is up to date")
     return 1 if wrong else 0
 
 
-def _held(asked: Asked) -> list[str]:
+def held(
+    boards: Sequence[Path], commit: str, remeasured: Sequence[str], review: Path | None = None
+) -> list[str]:
     """What is wrong with boards, seen beside those of a commit; shows what they change."""
     from bench.commands import against
     from bench.contract.files import write_text
@@ -49,11 +54,10 @@ def _held(asked: Asked) -> list[str]:
     from bench.report.console import show
     from bench.report.folder import stale
 
-    found = against.held(asked.boards, asked.against, asked.remeasured)
-    wrong = [*found.wrong]
-    wrong += [one for board in found.readable for one in stale(board)]
+    found = against.held(boards, commit, remeasured)
+    wrong = [*found.wrong, *(one for board in found.readable for one in stale(board))]
     show(console, found.changes)
-    if asked.review:
-        write_text(asked.review, against.review_of(found, wrong, asked.against))
-        console.print(f"wrote {asked.review}")
+    if review:
+        write_text(review, against.review_of(found, wrong, commit))
+        console.print(f"wrote {review}")
     return wrong

@@ -11,7 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,23 +39,23 @@ class Asked:
     """What the user wants of a board. Raises BenchError for what does not go together."""
 
     board: Path
-    methods: Sequence[str]
-    only: Mapping[str, Sequence[str]]
-    jobs: int  # 0: one a core
-    device: str
-    store: Path | None
-    into: Path | None
-    download: bool
-    dry_run: bool
-    why: bool
-    check: bool
-    sample: int
-    against: str
-    salt: str
-    missing: bool
-    keep_teachers: bool
-    keep_sets: bool
-    retrain_teachers: bool
+    methods: Sequence[str] = ()
+    only: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    jobs: int = 0  # 0: one a core
+    device: str = "cpu"
+    store: Path | None = None
+    into: Path | None = None
+    download: bool = False
+    dry_run: bool = False
+    why: bool = False
+    check: bool = False
+    sample: int = 0  # cells to check; 0: all
+    against: str = ""  # only cells that differ from this commit
+    salt: str = ""  # of the draw; "": a new one
+    missing: bool = False
+    keep_teachers: bool = False
+    keep_sets: bool = False
+    retrain_teachers: bool = False
 
     def __post_init__(self) -> None:
         if self.sample and not self.check:

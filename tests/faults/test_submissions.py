@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import changed
+from support import changed, snapshot
 
 from bench.board.matrix import read as matrix
 from bench.commands.draw import drawn
@@ -218,10 +218,10 @@ def test_a_forged_row_is_found_by_a_draw_of_the_submission(
 ) -> None:
     submitted(board)
     rewrite(board, lambda one: raised(one) if one.method == "noted" else one)
-    asked = ("--check", "--sample", 1, "--against", "main", "--store", reference.store)
+    asked = ("--check", "--sample", 8, "--against", "main", "--store", reference.store)
     done = bench("run", board, *asked)
     assert done.code == 1
-    assert "1 of 8 cells are recomputed, drawn with --salt " in done.out
+    assert "8 of 8 cells are recomputed, drawn with --salt " in done.out
     assert "toy-accuracy is 1; recomputed, it is" in done.out
 
 
@@ -473,3 +473,48 @@ def test_a_reason_reaches_a_page_as_text(board: Path) -> None:
     page = (board / "README.md").read_text()
     assert "\\<img src=x" in page
     assert "<img" not in page.replace("\\<img", "")
+
+
+# ---- bench submit
+
+
+def test_a_submission_that_holds_is_shown_as_a_reviewer_sees_it(board: Path, bench: Bench) -> None:
+    submitted(board)
+    before = snapshot(board.parents[1])
+    done = bench("submit", board, "--against", "main", "--sample", 1)
+    assert done.code == 0, done
+    assert "adds 8 records of noted" in done.out
+    assert "method noted (toyplug 1.0)" in done.out
+    assert "8 records say what a run would say here, of the same data" in done.out
+    assert "1 records recomputed: all hold" in done.out
+    assert f"all that is checked of {board} holds; commit it, and open a pull" in done.out
+    after = snapshot(board.parents[1])
+    assert {name for name in after if after[name] != before.get(name)} <= {"calls.txt"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"code": {"method": "0" * 16}}, "noted 1 hard toy-linear noted-step 0: another code"),
+        ({"recipe": {"steps": 500}}, "noted 1 hard toy-linear noted-step 0: another recipe"),
+        ({"parameters": {"method": {"k": 3}}}, "noted-step 0: other settings"),
+    ],
+    ids=["code", "recipe", "settings"],
+)
+def test_a_submission_that_another_plugin_has_made_is_refused(
+    board: Path, bench: Bench, changes: dict[str, Any], said: str
+) -> None:
+    submitted(board, **changes)
+    done = bench("submit", board, "--against", "main")
+    assert done.code == 1
+    assert said in done.out
+
+
+def test_a_submission_of_nothing_says_what_to_do(board: Path, bench: Bench) -> None:
+    done = bench("submit", board, "--against", "main")
+    assert done.code == 2
+    assert "no record of" in done.err
+    assert "run the board first, as in: bench run" in done.err
+    done = bench("submit", board)
+    assert done.code == 2
+    assert "--against origin/main is no commit of the repository" in done.err
