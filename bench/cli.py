@@ -154,6 +154,9 @@ def run(
         str, typer.Option(help="With --check: only cells that differ from this commit.")
     ] = "",
     salt: Annotated[str, typer.Option(help="With --sample: draw as an earlier check did.")] = "",
+    keep_checked: Annotated[
+        bool, _flag("keep-checked", "With --check: say in checked.jsonl what held (nightly).")
+    ] = False,
     missing: Annotated[bool, _flag("missing", "Only cells without a record that holds.")] = False,
     keep_teachers: Annotated[
         bool, _flag("keep-teachers", "Give the board its teachers (1 MB each at most).")

@@ -52,6 +52,7 @@ class Asked:
     sample: int = 0  # cells to check; 0: all
     against: str = ""  # only cells that differ from this commit
     salt: str = ""  # of the draw; "": a new one
+    keep_checked: bool = False
     missing: bool = False
     keep_teachers: bool = False
     keep_sets: bool = False
@@ -60,8 +61,8 @@ class Asked:
     def __post_init__(self) -> None:
         if self.sample and not self.check:
             raise BenchError("--sample goes with --check")
-        if self.against and not self.check:
-            raise BenchError("--against goes with --check")
+        if (self.against or self.keep_checked) and not self.check:
+            raise BenchError("--against and --keep-checked go with --check")
         if self.salt and not self.sample:
             raise BenchError("--salt goes with --sample: it draws the cells of an earlier check")
         if self.why and not self.dry_run:
@@ -134,7 +135,7 @@ def run(asked: Asked) -> int:
             ran = run(engine, plan, watch)
         display.show_failures(listen.failed, ran)
         if asked.check:
-            return _checked(asked.board, records, ran, lost)
+            return _checked(asked, records, ran, lost)
         return _published(asked, home, engine, plan, ran, records)
 
 
@@ -153,6 +154,11 @@ def _asked_for(
         cells = submitted(asked.board, cells, asked.against)
         if not cells:
             console.print(f"no record differs from those of {asked.against}")
+    if asked.keep_checked:
+        known = {one.coordinate for one in records if one.ok}
+        cells = tuple(cell for cell in cells if cell.coordinate in known)
+        if not cells:
+            console.print(f"{asked.board} has no record to check")
     lost = verify.missing(cells, records)
     if asked.sample and cells:
         cells, said = drawn(asked.board, cells, asked.sample, asked.against, asked.salt)
@@ -202,19 +208,27 @@ def _proved(engine: Engine, cells: Sequence[Cell]) -> int:
     return FAILED if wrong else 0
 
 
-def _checked(board: Path, records: Sequence[Result], ran: Ran, lost: list[str]) -> int:
+def _checked(asked: Asked, records: Sequence[Result], ran: Ran, lost: list[str]) -> int:
     """Say whether the records of a board hold."""
     from bench.display import show_list
+    from bench.records import checked
     from bench.report import verify
-    from bench.report.folder import stale
+    from bench.report.folder import stale, write_tables
 
     if ran.interrupted:
         raise Interrupted(
             "interrupted; no record was compared and nothing published; run the same command again"
         )
+    board = asked.board
     wrong = lost + verify.disagreements(records, ran.records) + stale(board)
     show_list(wrong, f"{len(ran.records)} records recomputed: all hold")
-    return FAILED if wrong or ran.cells_failed else 0
+    if wrong or ran.cells_failed:
+        return FAILED
+    if asked.keep_checked:
+        again = {one.coordinate for one in ran.records if one.ok}
+        checked.add(board, [one for one in records if one.coordinate in again], records)
+        write_tables(board)
+    return 0
 
 
 def _published(

@@ -19,14 +19,16 @@ from bench.board import networks, sets
 from bench.board.matrix import read as read_matrix
 from bench.contract.fields import suggest
 from bench.contract.keys import PROTOCOL
+from bench.records import checked
 from bench.records.files import read_all
 from bench.records.result import Result
 from bench.report.numbers import Board, board_of, on_board
 
 WRITTEN = ("matrix.toml", "published.toml")  # by hand
+NIGHTLY = checked.FILE  # by the nightly check
 TABLES = (f"{networks.FOLDER}/{networks.TABLE}", f"{sets.FOLDER}/{sets.TABLE}")
 NAMES = re.compile(
-    r"matrix\.toml|published\.toml|README\.md|table\.csv|table\.tex|records/[^/]+\.jsonl"
+    r"matrix\.toml|published\.toml|checked\.jsonl|README\.md|table\.csv|table\.tex|records/[^/]+\.jsonl"
     rf"|images/[^/]+\.png|{'|'.join(map(re.escape, TABLES))}"
     rf"|({networks.FOLDER}|{sets.FOLDER})/[^/]+\.safetensors"
 )
@@ -68,7 +70,11 @@ def side(folder: Path) -> Side:
         board_of(read_matrix(folder)),
         tuple(read_all(folder).results),
         {name: (sha, frozenset(by)) for name, (sha, by) in {**of_sets, **of_networks}.items()},
-        {name: (folder / name).read_text() for name in WRITTEN if (folder / name).is_file()},
+        {
+            name: (folder / name).read_text(errors="replace")
+            for name in (*WRITTEN, NIGHTLY)
+            if (folder / name).is_file()
+        },
     )
 
 
@@ -139,6 +145,7 @@ def refused(where: str, base: Side, here: Side, again: Iterable[str] = ()) -> li
         *_other_protocol(where, added),
         *_other_data(where, base, added),
         *_carried(where, base, here, free),
+        *_nightly(where, base, here),
     ]
 
 
@@ -223,6 +230,12 @@ def _carried(where: str, base: Side, here: Side, free: set[str]) -> list[str]:
         for name, (sha, by) in base.carried.items()
         if here.carried.get(name, ("", ()))[0] != sha and not by & free
     ]
+
+
+def _nightly(where: str, base: Side, here: Side) -> list[str]:
+    if here.written.get(NIGHTLY) == base.written.get(NIGHTLY):
+        return []
+    return [f"{where}/{NIGHTLY} is not that of the base; put it back: the nightly check writes it"]
 
 
 def _count(some: Sequence[Result]) -> str:

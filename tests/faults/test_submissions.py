@@ -518,3 +518,31 @@ def test_a_submission_of_nothing_says_what_to_do(board: Path, bench: Bench) -> N
     done = bench("submit", board)
     assert done.code == 2
     assert "--against origin/main is no commit of the repository" in done.err
+
+
+# ---- tiers
+
+
+def test_what_was_measured_again_is_checked_and_says_so(
+    board: Path, bench: Bench, reference: Any, told: Any
+) -> None:
+    asked = ("--check", "--keep-checked", "--sample", 2, "--store", reference.store)
+    assert bench("run", board, *asked).code == 0
+    assert len((board / "checked.jsonl").read_text().splitlines()) == 2
+    page = (board / "README.md").read_text()
+    assert "2 of 20 records are **checked**" in page
+    [said] = told()
+    assert "checked.jsonl is not that of the base; put it back" in said
+    git(board, "add", ".")
+    git(board, "commit", "--quiet", "--message", "nightly")
+    assert told() == []
+    assert bench("leaderboard", board, "--check").code == 0
+
+
+def test_a_check_that_fails_makes_nothing_checked(
+    board: Path, bench: Bench, reference: Any
+) -> None:
+    rewrite(board, lambda one: raised(one) if one.method == "noted" else one)
+    asked = ("--check", "--keep-checked", "--store", reference.store)
+    assert bench("run", board, *asked).code == 1
+    assert not (board / "checked.jsonl").exists()
