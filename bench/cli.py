@@ -291,6 +291,21 @@ def export(
 
 
 @app.command()
+def new(
+    kind: Annotated[str, typer.Argument(help="method, teacher, architecture, attack, ...")],
+    name: Annotated[str, typer.Argument(help="What boards will call it.")],
+    into: Annotated[Path | None, typer.Option(help="A new folder; bench-NAME if none.")] = None,
+) -> None:
+    """Write a plugin to start from: one component, its package and its test."""
+    from bench.commands import new as command
+    from bench.display import console
+
+    folder = command.new(kind, name, into)
+    install = "pip install --no-deps --no-build-isolation --editable"
+    console.print(f"wrote {folder}; next: {install} {folder} && bench check {name}")
+
+
+@app.command()
 def convert(
     boards: Annotated[list[Path], typer.Argument(help="Folders with a matrix.toml and records.")],
 ) -> None:

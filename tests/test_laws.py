@@ -447,7 +447,7 @@ def test_the_verbs_are_few_and_frozen() -> None:
             "row",
             "export",
         ),
-        "convert",
+        *("new", "convert"),
     ]
     assert cli.app.registered_groups == []
 
