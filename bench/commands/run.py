@@ -135,7 +135,7 @@ def run(asked: Asked) -> int:
             ran = run(engine, plan, watch)
         display.show_failures(listen.failed, ran)
         if asked.check:
-            return _checked(asked, records, ran, lost)
+            return _checked(asked, engine, plan, ran, records, lost)
         return _published(asked, home, engine, plan, ran, records)
 
 
@@ -208,9 +208,17 @@ def _proved(engine: Engine, cells: Sequence[Cell]) -> int:
     return FAILED if wrong else 0
 
 
-def _checked(asked: Asked, records: Sequence[Result], ran: Ran, lost: list[str]) -> int:
+def _checked(
+    asked: Asked,
+    engine: Engine,
+    plan: Plan,
+    ran: Ran,
+    records: Sequence[Result],
+    lost: list[str],
+) -> int:
     """Say whether the records of a board hold."""
     from bench.display import show_list
+    from bench.engine.leaks import leaks
     from bench.records import checked
     from bench.report import verify
     from bench.report.folder import stale, write_tables
@@ -220,7 +228,8 @@ def _checked(asked: Asked, records: Sequence[Result], ran: Ran, lost: list[str])
             "interrupted; no record was compared and nothing published; run the same command again"
         )
     board = asked.board
-    wrong = lost + verify.disagreements(records, ran.records) + stale(board)
+    wrong = [*lost, *leaks(engine, plan), *verify.disagreements(records, ran.records)]
+    wrong += stale(board)
     show_list(wrong, f"{len(ran.records)} records recomputed: all hold")
     if wrong or ran.cells_failed:
         return FAILED

@@ -125,6 +125,30 @@ class Noted(toy.ToyMeans):
 
 
 @dataclass(frozen=True)
+class Smuggler:
+    """Test images, by a way that is not the task's."""
+
+    name: str = "smuggler"
+    way: str = "anew"  # "anew": loads the data again; "store": from the store; "hushed": quietly
+
+    def condense(self, task: Task) -> CondensedSet:
+        import torch
+
+        if self.way != "anew":
+            for path in Path.cwd().rglob("load/*/test.safetensors"):
+                try:
+                    path.read_bytes()
+                except Exception:
+                    if self.way == "store":
+                        raise
+        test = toy.ToyData().load().test
+        members = [(test.labels == k).nonzero()[: task.ipc] for k in range(len(task.classes))]
+        index = torch.cat(members).squeeze(1)
+        labels = torch.nn.functional.one_hot(test.labels[index], len(task.classes)).float()
+        return CondensedSet(test.images(index), labels)
+
+
+@dataclass(frozen=True)
 class Drawing(toy.ToyMeans):
     """Mean images with noise from every global generator, which is bad manners."""
 
@@ -369,6 +393,8 @@ COMPONENTS: dict[str, tuple[Any, ...]] = {
     "method": (
         *toy.COMPONENTS["method"],
         Noted(),
+        Smuggler(),
+        *(Smuggler(f"smuggler-{way}", way) for way in ("store", "hushed")),
         Drawing(),
         Elsewhere(),
         Slow(),
