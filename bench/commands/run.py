@@ -218,7 +218,7 @@ def _checked(
 ) -> int:
     """Say whether the records of a board hold."""
     from bench.display import show_list
-    from bench.engine.leaks import leaks
+    from bench.engine import judged
     from bench.records import checked
     from bench.report import verify
     from bench.report.folder import stale, write_tables
@@ -228,7 +228,7 @@ def _checked(
             "interrupted; no record was compared and nothing published; run the same command again"
         )
     board = asked.board
-    wrong = [*lost, *leaks(engine, plan), *verify.disagreements(records, ran.records)]
+    wrong = [*lost, *judged.faults(engine, plan), *verify.disagreements(records, ran.records)]
     wrong += stale(board)
     show_list(wrong, f"{len(ran.records)} records recomputed: all hold")
     if wrong or ran.cells_failed:

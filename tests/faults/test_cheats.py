@@ -11,7 +11,7 @@ import pytest
 from support import SMALL, Shell, write_board
 
 from bench.contract.errors import BenchError
-from bench.engine.leaks import suspicious
+from bench.engine.judged import suspicious
 from bench.stages.closed import closed
 
 Rng = np.random.Generator
@@ -64,6 +64,14 @@ def test_a_set_of_test_images_does_not_hold_when_it_is_measured_again(shell: She
     said = "smuggler, ipc 1, seed 0: 8 of 8 images lie nearer to a test image than to half of"
     assert said in done.out
     assert "toy-first, ipc" not in done.out
+
+
+def test_a_set_that_its_own_process_has_let_through_is_judged_again(shell: Shell) -> None:
+    board = write_board(shell.folder / "board", **{**SMALL, "methods": ["smuggler-patched"]})
+    assert shell("run", board).code == 0
+    done = shell("run", board, "--check", "--store", ".bench")
+    assert done.code == 1
+    assert "smuggler-patched, ipc 1, seed 0: the condensed set has 24 images; at most 8" in done.out
 
 
 @pytest.mark.parametrize("name", ["smuggler-store", "smuggler-hushed"])

@@ -129,12 +129,18 @@ class Smuggler:
     """Test images, by a way that is not the task's."""
 
     name: str = "smuggler"
-    way: str = "anew"  # "anew": loads the data again; "store": from the store; "hushed": quietly
+    way: str = "anew"  # loads the data again; "store": opens the store; "hushed": and says nothing
 
     def condense(self, task: Task) -> CondensedSet:
         import torch
 
-        if self.way != "anew":
+        ipc = task.ipc
+        if self.way == "patched":  # three times as many, past a gate that is taken away
+            from bench.training import gates
+
+            gates.check_condensed = lambda *_, **__: None  # type: ignore[assignment]
+            ipc *= 3
+        elif self.way != "anew":
             for path in Path.cwd().rglob("load/*/test.safetensors"):
                 try:
                     path.read_bytes()
@@ -142,7 +148,7 @@ class Smuggler:
                     if self.way == "store":
                         raise
         test = toy.ToyData().load().test
-        members = [(test.labels == k).nonzero()[: task.ipc] for k in range(len(task.classes))]
+        members = [(test.labels == k).nonzero()[:ipc] for k in range(len(task.classes))]
         index = torch.cat(members).squeeze(1)
         labels = torch.nn.functional.one_hot(test.labels[index], len(task.classes)).float()
         return CondensedSet(test.images(index), labels)
@@ -394,7 +400,7 @@ COMPONENTS: dict[str, tuple[Any, ...]] = {
         *toy.COMPONENTS["method"],
         Noted(),
         Smuggler(),
-        *(Smuggler(f"smuggler-{way}", way) for way in ("store", "hushed")),
+        *(Smuggler(f"smuggler-{way}", way) for way in ("store", "hushed", "patched")),
         Drawing(),
         Elsewhere(),
         Slow(),
