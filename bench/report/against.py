@@ -81,7 +81,8 @@ def side(folder: Path) -> Side:
 def strange(folder: Path) -> list[str]:
     """One sentence for each file of a folder that no board has, before any of them is read."""
     found = []
-    for path in sorted(folder.rglob("*")):
+    inside = sorted(folder.rglob("*"))
+    for path in (folder, *inside) if folder.is_symlink() else inside:
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():
             found.append(f"{path} is a link; expected a file of the board's own; delete it")

@@ -384,6 +384,14 @@ def test_a_file_that_no_board_has_is_named(
     assert said in found
 
 
+def test_a_link_in_the_place_of_a_board_is_refused(board: Path, bench: Bench) -> None:
+    there = board.parent / "mine"
+    there.symlink_to(board)
+    done = bench("leaderboard", there, "--check", "--against", "main")
+    assert done.code == 1
+    assert f"{there} is a link; expected a file of the board's own; delete it" in done.out
+
+
 SET = """
 [[set]]
 file = "{file}"
