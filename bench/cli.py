@@ -6,15 +6,12 @@ import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from bench.commands.run import BAD_INPUT, FAILED, INTERRUPTED, Interrupted
 from bench.contract.errors import BenchError, refusal
-
-if TYPE_CHECKING:
-    from bench.contract.registry import Registry
 
 EXIT_CODES = (
     "Exit codes: 0 all is well; 1 something failed, or does not hold; 2 bad input; 130 interrupted "
@@ -79,12 +76,13 @@ def plugins(
     ] = False,
 ) -> None:
     """List the components that are installed, and plugins that are broken; or show some in full."""
+    from bench.commands.check import check_names
     from bench.commands.show import show as show_them
     from bench.contract.registry import discover
     from bench.display import console, show_broken, show_plugins
 
     registry = discover(again=True)
-    _check_names(names or (), registry)
+    check_names(names or (), registry)
     show_them(registry, names or ())
     if not names:
         show_plugins(registry)
@@ -114,26 +112,14 @@ def check(
     jobs: Annotated[int, typer.Option(help="Components at a time; 0: one a core.", min=0)] = 0,
 ) -> None:
     """Check that components keep the contract: those installed, or those of a board."""
-    from bench.checks.isolated import check_isolated
-    from bench.contract.registry import discover
-    from bench.display import console, show_broken, show_verdicts
-    from bench.engine.devices import cores
+    from bench.commands import check as command
 
-    registry = discover()
-    if board:
-        registry = _configured(board, registry)
-    _check_names(names or (), registry)
-    entries = [e for e in registry.entries if not names or e.name in names]
-    failed = 0
-    for entry, verdicts in check_isolated(entries, registry.names, jobs or cores()):
-        show_verdicts(entry, verdicts)
-        failed += sum(verdict.status == "failed" for verdict in verdicts)
-    wrong = [b for b in registry.broken if not names or any(n in names for _, n in b.names)]
-    show_broken(wrong)
-    failed += len(wrong)
-    console.print(f"{failed} failed" if failed else "every check passed")
-    if failed:
+    if command.check(names or (), board, jobs):
         raise typer.Exit(FAILED)
+
+
+AGAINST = "With --check: what this commit has must stand, as of origin/main."
+REMEASURED = "Records of these methods may change and vanish."
 
 
 def _flag(name: str, help: str) -> Any:
@@ -165,6 +151,13 @@ def run(
     sample: Annotated[
         int, typer.Option(help="With --check: only so many cells; 0: all.", min=0)
     ] = 0,
+    against: Annotated[
+        str, typer.Option(help="With --check: only cells that differ from this commit.")
+    ] = "",
+    salt: Annotated[str, typer.Option(help="With --sample: draw as an earlier check did.")] = "",
+    keep_checked: Annotated[
+        bool, _flag("keep-checked", "With --check: say in checked.jsonl what held (nightly).")
+    ] = False,
     missing: Annotated[bool, _flag("missing", "Only cells without a record that holds.")] = False,
     keep_teachers: Annotated[
         bool, _flag("keep-teachers", "Give the board its teachers (1 MB each at most).")
@@ -193,21 +186,40 @@ def leaderboard(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit with 1 if a board does not hold.")
     ] = False,
+    against: Annotated[str, typer.Option(help=AGAINST, metavar="COMMIT")] = "",
+    remeasured: Annotated[str, typer.Option(help=REMEASURED, metavar="A,B")] = "",
+    review: Annotated[
+        Path | None, typer.Option(help="With --against: write what a reviewer sees, as Markdown.")
+    ] = None,
 ) -> None:
     """Write the pages of boards from their records."""
-    from bench.display import console, show_list
-    from bench.report.folder import stale, write_tables
+    from bench.commands import leaderboard as command
 
-    wrong: list[str] = []
-    for board in boards:
-        if check:
-            wrong += stale(board)
-        else:
-            for name in write_tables(board):
-                console.print(f"wrote {board / name}")
-    if check:
-        show_list(wrong, "every table is up to date")
-        raise typer.Exit(FAILED if wrong else 0)
+    asked = command.Asked(boards, check, against, _listed(remeasured), review)
+    if code := command.leaderboard(asked):
+        raise typer.Exit(code)
+
+
+@app.command(epilog=EXIT_CODES)
+def submit(
+    board: Annotated[Path, typer.Argument(help="A folder with a matrix.toml and your records.")],
+    against: Annotated[
+        str, typer.Option(help="The commit that it is held against.", metavar="COMMIT")
+    ] = "origin/main",
+    remeasured: Annotated[str, typer.Option(help=REMEASURED, metavar="A,B")] = "",
+    sample: Annotated[int, typer.Option(help="Measure so many cells again.", min=0)] = 0,
+    jobs: Annotated[int, typer.Option(help="As of `bench run`.", min=0)] = 0,
+    device: Annotated[str, typer.Option(help="As of `bench run`.")] = "cpu",
+) -> None:
+    """Check all that CI will check of your rows, and show what a reviewer will see.
+
+    It sends nothing and writes nothing.
+    """
+    from bench.commands import submit as command
+
+    asked = command.Asked(board, against, _listed(remeasured), sample, jobs, device)
+    if code := command.submit(asked):
+        raise typer.Exit(code)
 
 
 @app.command()
@@ -306,6 +318,21 @@ def import_(
 
 
 @app.command()
+def new(
+    kind: Annotated[str, typer.Argument(help="method, teacher, architecture, attack, ...")],
+    name: Annotated[str, typer.Argument(help="What boards will call it.")],
+    into: Annotated[Path | None, typer.Option(help="A new folder; bench-NAME if none.")] = None,
+) -> None:
+    """Write a plugin to start from: one component, its package and its test."""
+    from bench.commands import new as command
+    from bench.display import console
+
+    folder = command.new(kind, name, into)
+    install = "pip install --no-deps --no-build-isolation --editable"
+    console.print(f"wrote {folder}; next: {install} {folder} && bench check {name}")
+
+
+@app.command()
 def convert(
     boards: Annotated[list[Path], typer.Argument(help="Folders with a matrix.toml and records.")],
 ) -> None:
@@ -338,28 +365,3 @@ def _filters(only: Sequence[str] | None) -> dict[str, list[str]]:
             raise BenchError(f"--only {item}: expected KEY=VALUE, as in --only ipc=10")
         found.setdefault(key.strip(), []).extend(_listed(values))
     return found
-
-
-def _configured(board: Path, registry: Registry) -> Registry:
-    """What a board uses, with the fields that it sets: one entry for each setting."""
-    from bench.board.check import resolve
-    from bench.board.components import configured
-    from bench.board.matrix import read
-    from bench.contract.registry import Registry
-
-    return Registry(configured(resolve(read(board), registry, board)), registry.broken)
-
-
-def _check_names(names: Sequence[str], registry: Registry) -> None:
-    """Raise BenchError for a name that no component has, not even a broken one."""
-    from bench.contract.fields import suggest
-
-    known = {entry.name for entry in registry.entries}
-    known |= {name for broken in registry.broken for _, name in broken.names}
-    for name in names:
-        if name not in known:
-            hint = f"{suggest(name, known)} (`bench plugins` lists what is installed)"
-            if registry.broken:
-                which = "; ".join(f"{b.distribution} ({b.reason})" for b in registry.broken)
-                hint += f"; perhaps it is in a plugin that is broken: {which}"
-            raise BenchError(f"there is no component '{name}'{hint}")

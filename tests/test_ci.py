@@ -1,4 +1,4 @@
-"""What CI and the Makefile stand on: `ci/figures` and `ci/python`."""
+"""What CI and the Makefile stand on: `ci/figures`, `ci/python`, and what pull requests meet."""
 
 from __future__ import annotations
 
@@ -174,3 +174,116 @@ def test_pieces_that_no_time_is_left_for_are_named_and_faults_of_one_cost_no_oth
     assert wrong.returncode == 1
     assert wrong.stdout.count("== failed with 2: demo") == 2
     assert pieces(tmp_path, PIECES, "--minuets", "5").returncode == 2
+
+
+# ---- pull requests
+
+GH = """#!/bin/bash
+[ "$4" = --edit-last ] && exit 1
+cp "$5" "$COMMENT"
+"""
+
+
+def git(folder: Path, *arguments: str) -> str:
+    who = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
+    done = subprocess.run(
+        ["git", *who, *arguments], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def pulled(tmp_path: Path) -> Path:
+    """A clone of a repository with the demo, whose origin has a pull request: no herding."""
+    origin, clone = tmp_path / "origin", tmp_path / "clone"
+    shutil.copytree(DEMO, origin / "leaderboards" / "demo")
+    (origin / "ci").mkdir()
+    shutil.copy(ROOT / "ci" / "review", origin / "ci")
+    (origin / ".gitattributes").write_text("* filter=evil\n")
+    git(origin, "init", "--quiet", "--initial-branch", "main")
+    git(origin, "add", ".")
+    git(origin, "commit", "--quiet", "--message", "base")
+    git(tmp_path, "clone", "--quiet", str(origin), str(clone))
+    git(origin, "checkout", "--quiet", "-b", "theirs")
+    (origin / "leaderboards" / "demo" / "records" / "herding.jsonl").unlink()
+    (origin / "leaderboards" / "demo" / "passwd.md").symlink_to("/etc/passwd")
+    (origin / "ci" / "review").write_text("touch /tmp/run-by-review\n")
+    git(origin, "add", ".")
+    git(origin, "commit", "--quiet", "--message", "theirs")
+    git(origin, "update-ref", "refs/pull/7/merge", "theirs")
+    return clone
+
+
+def reviewed(clone: Path, labels: str = "") -> tuple[subprocess.CompletedProcess[str], str]:
+    """What `ci/review` prints of the pull request, and the comment that it makes."""
+    shims, comment = clone.parent / "shims", clone.parent / "comment.md"
+    shims.mkdir()
+    (shims / "gh").write_text(GH)
+    (shims / "gh").chmod(0o755)
+    env = {
+        **os.environ,
+        "PATH": f"{shims}:{os.environ['PATH']}",
+        "BENCH": f"{sys.executable} -P -m bench",
+        "PYTHONPATH": str(ROOT),
+        "COMMENT": str(comment),
+        "BASE": git(clone, "rev-parse", "HEAD"),
+        "NUMBER": "7",
+        "LABELS": labels,
+    }
+    command = ["/bin/bash", "ci/review"]
+    done = subprocess.run(command, cwd=clone, env=env, capture_output=True, text=True)
+    return done, comment.read_text()
+
+
+def test_a_comment_says_what_a_pull_request_does_to_the_boards(pulled: Path) -> None:
+    done, comment = reviewed(pulled)
+    assert done.returncode == 1, done
+    assert "leaderboards/demo/passwd.md is no file of a board" in comment
+    assert "ci/review" in comment.partition("It changes what judges")[2]
+    assert str(pulled.parent) not in comment
+    assert not Path("/tmp/run-by-review").exists()
+
+
+def test_a_label_names_what_was_measured_again(pulled: Path) -> None:
+    origin = pulled.parent / "origin"
+    (origin / "leaderboards" / "demo" / "passwd.md").unlink()
+    git(origin, "add", ".")
+    git(origin, "commit", "--quiet", "--message", "clean")
+    git(origin, "update-ref", "refs/pull/7/merge", "theirs")
+    done, comment = reviewed(pulled, "bug,remeasured: herding")
+    assert "records of herding are not those of the base" not in comment
+    assert "README.md is not what the records say" in comment
+    assert "herding is named as measured again" in comment
+    shutil.rmtree(pulled.parent / "shims")
+    done, comment = reviewed(pulled, "bug,herding")
+    assert done.returncode == 1
+    assert "records of herding are not those of the base" in comment
+
+
+WORKFLOWS = {path.name: path.read_text() for path in ROOT.glob(".github/workflows/*.yml")}
+
+
+def test_what_may_write_runs_nothing_of_a_pull_request() -> None:
+    """A workflow with the token of the repository checks out the base, and runs `ci/review`."""
+    assert {n for n, text in WORKFLOWS.items() if "pull_request_target" in text} == {"review.yml"}
+    review = WORKFLOWS["review.yml"]
+    assert "ref:" not in review  # else it would check out something else than the base
+    assert re.findall(r"run: (.*)", review) == ["bash ci/review"]
+    assert "pull-requests: write" not in WORKFLOWS["ci.yml"]
+    checks, keeps = WORKFLOWS["nightly.yml"].split("\n  keep:")
+    assert "write" not in checks.partition("jobs:")[2]
+    assert "plugins.txt" not in keeps
+    assert "make" not in keeps
+
+
+@pytest.mark.slow
+def test_the_nightly_check_says_what_held(tmp_path: Path) -> None:
+    board = Path(shutil.copytree(DEMO, tmp_path / "demo"))
+    bench = f"{sys.executable} -P -m bench"
+    env = {**os.environ, "BENCH": bench, "PYTHONPATH": os.environ.get("PYTHONPATH", str(ROOT))}
+    command = ["/bin/bash", str(ROOT / "ci" / "nightly"), str(board)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**env, "SAMPLE": "1"}, check=False
+    )
+    assert done.returncode == 0, done
+    assert len((board / "checked.jsonl").read_text().splitlines()) == 1

@@ -435,8 +435,19 @@ def test_a_foreign_pickle_is_read_by_an_unpickler_that_knows_its_names(path: Pat
 def test_the_verbs_are_few_and_frozen() -> None:
     verbs = [c.name or getattr(c.callback, "__name__", "") for c in cli.app.registered_commands]
     assert verbs == [
-        *("plugins", "show", "check", "run", "leaderboard", "audit", "site", "row", "export"),
-        *("import", "convert"),
+        *(
+            "plugins",
+            "show",
+            "check",
+            "run",
+            "leaderboard",
+            "submit",
+            "audit",
+            "site",
+            "row",
+            "export",
+        ),
+        *("import", "new", "convert"),
     ]
     assert cli.app.registered_groups == []
 

@@ -11,7 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,25 +39,32 @@ class Asked:
     """What the user wants of a board. Raises BenchError for what does not go together."""
 
     board: Path
-    methods: Sequence[str]
-    only: Mapping[str, Sequence[str]]
-    jobs: int  # 0: one a core
-    device: str
-    store: Path | None
-    into: Path | None
-    download: bool
-    dry_run: bool
-    why: bool
-    check: bool
-    sample: int
-    missing: bool
-    keep_teachers: bool
-    keep_sets: bool
-    retrain_teachers: bool
+    methods: Sequence[str] = ()
+    only: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    jobs: int = 0  # 0: one a core
+    device: str = "cpu"
+    store: Path | None = None
+    into: Path | None = None
+    download: bool = False
+    dry_run: bool = False
+    why: bool = False
+    check: bool = False
+    sample: int = 0  # cells to check; 0: all
+    against: str = ""  # only cells that differ from this commit
+    salt: str = ""  # of the draw; "": a new one
+    keep_checked: bool = False
+    missing: bool = False
+    keep_teachers: bool = False
+    keep_sets: bool = False
+    retrain_teachers: bool = False
 
     def __post_init__(self) -> None:
         if self.sample and not self.check:
             raise BenchError("--sample goes with --check")
+        if (self.against or self.keep_checked) and not self.check:
+            raise BenchError("--against and --keep-checked go with --check")
+        if self.salt and not self.sample:
+            raise BenchError("--salt goes with --sample: it draws the cells of an earlier check")
         if self.why and not self.dry_run:
             raise BenchError("--why goes with --dry-run")
         if self.keep_sets and (self.check or self.dry_run or self.retrain_teachers):
@@ -83,7 +90,7 @@ def run(asked: Asked) -> int:
     from bench.engine.results import chosen_cells, run
     from bench.engine.scheduler import Engine
     from bench.records.files import read_all
-    from bench.report import published, verify
+    from bench.report import published
     from bench.report.folder import check_writable, copied
     from bench.report.numbers import board_of
     from bench.store.store import Store
@@ -102,11 +109,11 @@ def run(asked: Asked) -> int:
     for sentence in found.sentences(asked.board):
         display.console.print(f"left out: {sentence}", style="red")
     records = found.results
-    lost = verify.missing(cells, records)
+    cells, lost = _asked_for(asked, cells, records)
+    if not cells:
+        return 0
     if asked.download:
         _download(components, cells)
-    if asked.sample:
-        cells = verify.sample(cells, asked.sample, _salt(asked.board))
     home = copied(asked.board, asked.into) if asked.into else asked.board
     if not (asked.check or asked.dry_run):
         check_writable(home)
@@ -128,8 +135,35 @@ def run(asked: Asked) -> int:
             ran = run(engine, plan, watch)
         display.show_failures(listen.failed, ran)
         if asked.check:
-            return _checked(asked.board, records, ran, lost)
+            return _checked(asked, engine, plan, ran, records, lost)
         return _published(asked, home, engine, plan, ran, records)
+
+
+def _asked_for(
+    asked: Asked, cells: tuple[Cell, ...], records: Sequence[Result]
+) -> tuple[tuple[Cell, ...], list[str]]:
+    """The cells that a check is to recompute, drawn and said, and what has no record of them all.
+
+    Of a run that checks nothing, all.
+    """
+    from bench.commands.draw import drawn, submitted
+    from bench.display import console
+    from bench.report import verify
+
+    if asked.against:
+        cells = submitted(asked.board, cells, asked.against)
+        if not cells:
+            console.print(f"no record differs from those of {asked.against}")
+    if asked.keep_checked:
+        known = {one.coordinate for one in records if one.ok}
+        cells = tuple(cell for cell in cells if cell.coordinate in known)
+        if not cells:
+            console.print(f"{asked.board} has no record to check")
+    lost = verify.missing(cells, records)
+    if asked.sample and cells:
+        cells, said = drawn(asked.board, cells, asked.sample, asked.against, asked.salt)
+        console.print(said)
+    return cells, lost
 
 
 def _unrecorded(
@@ -174,19 +208,36 @@ def _proved(engine: Engine, cells: Sequence[Cell]) -> int:
     return FAILED if wrong else 0
 
 
-def _checked(board: Path, records: Sequence[Result], ran: Ran, lost: list[str]) -> int:
+def _checked(
+    asked: Asked,
+    engine: Engine,
+    plan: Plan,
+    ran: Ran,
+    records: Sequence[Result],
+    lost: list[str],
+) -> int:
     """Say whether the records of a board hold."""
     from bench.display import show_list
+    from bench.engine import judged
+    from bench.records import checked
     from bench.report import verify
-    from bench.report.folder import stale
+    from bench.report.folder import stale, write_tables
 
     if ran.interrupted:
         raise Interrupted(
             "interrupted; no record was compared and nothing published; run the same command again"
         )
-    wrong = lost + verify.disagreements(records, ran.records) + stale(board)
+    board = asked.board
+    wrong = [*lost, *judged.faults(engine, plan), *verify.disagreements(records, ran.records)]
+    wrong += stale(board)
     show_list(wrong, f"{len(ran.records)} records recomputed: all hold")
-    return FAILED if wrong or ran.cells_failed else 0
+    if wrong or ran.cells_failed:
+        return FAILED
+    if asked.keep_checked:
+        again = {one.coordinate for one in ran.records if one.ok}
+        checked.add(board, [one for one in records if one.coordinate in again], records)
+        write_tables(board)
+    return 0
 
 
 def _published(
@@ -322,14 +373,3 @@ def _stoppable() -> Iterator[None]:
     finally:
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)
-
-
-def _salt(board: Path) -> str:
-    """The commit that is checked out, so that the cells that are recomputed cannot be chosen."""
-    import subprocess
-
-    command = ["git", "-C", str(board), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""

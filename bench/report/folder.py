@@ -14,7 +14,7 @@ from bench.contract.errors import BenchError
 from bench.contract.files import own, write_bytes, write_text
 from bench.records.files import edited, read_all, write
 from bench.records.result import Result, merge, with_earlier_figures
-from bench.report import galleries, page, pictures, published
+from bench.report import galleries, page, pictures, published, tiers
 from bench.report.model import Page
 from bench.report.numbers import board_of, on_board
 from bench.report.verify import misstated
@@ -132,5 +132,6 @@ def page_of(board: Path) -> Page:
     found, axes = read_all(board), board_of(read_matrix(board))
     faults = tuple(map(str, found.faults))
     built = page.build(axes, found.results, published.read(board, axes), faults)
-    shown = galleries.sections(board, axes, on_board(axes, found.results))
-    return replace(built, rest=(*built.rest, *shown))
+    results = on_board(axes, found.results)
+    shown = galleries.sections(board, axes, results)
+    return replace(built, rest=(*tiers.sections(board, axes, results), *built.rest, *shown))

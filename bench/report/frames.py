@@ -12,6 +12,7 @@ import pandas as pd
 
 from bench.board.matrix import read as read_matrix
 from bench.contract.errors import BenchError
+from bench.records import checked
 from bench.records.files import read
 from bench.records.result import Result
 from bench.report import published
@@ -22,7 +23,7 @@ from bench.report.numbers import ROW, Board, board_of, on_board
 COLUMNS = (
     *(*ROW, "role", "attack", "sampler", "step", "seed", "metric", "value", "unit", "better"),
     *("reason", "images", "size", "bytes", "seconds", "forward", "backward"),
-    *("set_seconds", "set_forward", "set_backward", "protocol"),
+    *("set_seconds", "set_forward", "set_backward", "protocol", "tier"),
 )
 """Columns of `read_board`."""
 
@@ -37,13 +38,16 @@ def read_board(path: str | Path) -> pd.DataFrame:
     labels views); `seconds`, `forward` and `backward` are of the whole cell: teacher, set, student
     and attack or samples; `set_*` of the condensation alone. `forward` and `backward` count images
     that went through a network, and those whose gradients came back. A cell or metric that was
-    declined has its `reason`, and no value.
+    declined has its `reason`, and no value. `tier` is "checked" where the nightly check has
+    measured the record again and it held, and else "claimed".
 
     Raises BenchError where there is no board, and for a line that is no record.
     """
     folder = Path(path)
     board = board_of(read_matrix(folder))
-    rows = [row for result in read(folder) for row in _rows(board, result)]
+    results = read(folder)
+    rated = zip(results, checked.tiers(folder, results), strict=True)
+    rows = [row | {"tier": tier} for result, tier in rated for row in _rows(board, result)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

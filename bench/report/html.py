@@ -33,8 +33,8 @@ from bench.report.model import (
     Table,
     Value,
     Words,
-    flat,
     piece_of,
+    plain,
 )
 
 FIGURES, WIDE = "figures.js", 24  # a text of so many characters may take several lines
@@ -62,14 +62,14 @@ def rendered(page: Page, around: Around = Around()) -> str:
         *(writer.section(s, 2, _folds(s) and (n > 0 or bool(first))) for n, s in enumerate(later)),
     ]
     notes = [piece for block in after for piece in writer.block(block, 2, page.title)]
-    titles = [flat(section.title) for section in (*first, *later)]
+    titles = [plain(section.title) for section in (*first, *later)]
     entries = list(zip((part.get("id", "") for part in parts), titles, strict=True))
     if page.figures.rows:
         parts.append(_all_figures())
         entries.append(("figures", "All figures"))
     intro = [piece for block in opening for piece in writer.block(block, 2, page.title)]
     up = [element("p", element("a", "All boards", href=around.up))] if around.up else []
-    main = element("main", element("h1", flat(page.title)), *intro, id="main")
+    main = element("main", element("h1", plain(page.title)), *intro, id="main")
     if entries:
         main.append(_contents(entries))
     main.extend([*parts[: len(first)], *notes, *parts[len(first) :]])
@@ -141,7 +141,7 @@ def _head(title: str, around: Around) -> Element:
         element("meta", name="viewport", content=view),
         element("meta", name="color-scheme", content="light dark"),
         element("link", rel="icon", href="data:,"),  # else a browser asks for one
-        element("title", flat(title)),
+        element("title", plain(title)),
         element("link", rel="stylesheet", href=f"{assets}site.css"),
         element("script", src=f"{assets}datatables.js", defer="defer"),
         element("script", src=f"{assets}site.js", defer="defer"),
@@ -176,7 +176,7 @@ class _Writer:
     around: Around
 
     def section(self, section: Section, level: int, folded: bool = False) -> Element:
-        title = flat(section.title)
+        title = plain(section.title)
         heading = element(f"h{min(level, 6)}", title)
         inner = [p for block in section.blocks for p in self.block(block, level + 1, title)]
         name = self.ids.fresh(title, "part")
@@ -196,16 +196,16 @@ class _Writer:
             case Code(text):
                 yield element("pre", element("code", text), tabindex="0")
             case Picture(file, instead, caption):
-                image = element("img", src=_link(file), alt=flat(instead), loading="lazy")
+                image = element("img", src=_link(file), alt=plain(instead), loading="lazy")
                 yield _figure(image, caption or (instead,), folded=True)
             case Plot(_, instead, caption) if self.around.drawn:
                 image = element(
-                    "img", src=plot_file(block), alt=flat(instead), class_="plot", loading="lazy"
+                    "img", src=plot_file(block), alt=plain(instead), class_="plot", loading="lazy"
                 )
                 yield _figure(image, caption)
             case Plot(_, instead, caption):
                 lacks = " (not drawn here: install condensation-bench[pages] to build plots)"
-                yield _figure(element("p", flat(instead), lacks), caption)
+                yield _figure(element("p", plain(instead), lacks), caption)
             case Table():
                 yield from self.table(block, title)
 
@@ -224,7 +224,7 @@ class _Writer:
             return made
 
         heads = [
-            marked(element("th", flat(c.name), scope="col", class_=LEFT[c.left]), c.notes)
+            marked(element("th", plain(c.name), scope="col", class_=LEFT[c.left]), c.notes)
             for c in table.columns
         ]
         rows = [
@@ -240,7 +240,7 @@ class _Writer:
         of_box = {"role": "region", "tabindex": "0", "class_": "scroll", "aria_label": label}
         yield element("div", made, **of_box)
         if notes:
-            items = (element("li", flat(t), id=f"{name}-{n}") for t, n in notes.items())
+            items = (element("li", plain(t), id=f"{name}-{n}") for t, n in notes.items())
             yield element("ol", *items, class_="notes")
 
 
@@ -256,7 +256,7 @@ def _cell(column: Column, cell: Cell) -> Element:
     [shown] = _words((piece_of(cell),))
     wide = None
     if isinstance(cell, Name):
-        wide = "wide" if len(flat(cell.text).strip()) > WIDE else None
+        wide = "wide" if len(plain(cell.text).strip()) > WIDE else None
         if cell.url and isinstance(shown, str):
             shown = element("a", shown, href=_link(cell.url))
     left = column.left and not column.key  # a key without an order is left, says the style
@@ -282,11 +282,11 @@ def _words(words: Words) -> Iterator[str | Element]:
     for piece in words:
         match piece:
             case str():
-                yield flat(piece)
+                yield plain(piece)
             case Span(text, "link", url):
-                yield element("a", flat(text), href=_link(url))
+                yield element("a", plain(text), href=_link(url))
             case Span(text, style):
-                yield element(TAGS[style], flat(text))
+                yield element(TAGS[style], plain(text))
 
 
 def _link(url: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
@@ -19,8 +20,8 @@ from bench.report.model import (
     Span,
     Table,
     Words,
-    flat,
     piece_of,
+    plain,
     unrepeated,
 )
 
@@ -52,13 +53,25 @@ def _height(chunks: Sequence[str]) -> int:
     return sum(chunk.count("\n") + 2 for chunk in chunks)
 
 
+SPECIAL = r"[\\<*`~$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|!(?=\[)"
+OPENING = re.compile(r"\d{0,9}(?=[.)](\s|$))|(?=[-+>|=#])")
+"""What a line begins with that would be a list, a heading, a quotation or a table."""
+
+
 def escaped(text: str) -> str:
     """Foreign text as one line of Markdown that means itself."""
-    return "".join(f"\\{c}" if c in "\\<*" else c for c in flat(text))
+    return re.sub(rf"{SPECIAL}|\](?=[(\[:])", r"\\\g<0>", plain(text))
 
 
 def line(words: Words) -> str:
-    return "".join(map(_piece, words)).strip()
+    said = "".join(map(_piece, words)).strip()
+    opening = OPENING.match(said) if words and isinstance(words[0], str) else None
+    return f"{opening[0]}\\{said[opening.end() :]}" if opening else said
+
+
+def _fence(text: str, least: int) -> str:
+    """More backticks than any row of them in a text."""
+    return "`" * max(least, *(len(row) + 1 for row in re.findall("`+", text) or [""]))
 
 
 def cell_text(cell: Cell) -> str:
@@ -83,13 +96,15 @@ def _piece(piece: str | Span) -> str:
         case Span(text, "emphasis"):
             return f"*{escaped(text)}*"
         case Span(text, "code"):
-            return f"`{text}`"
+            fence = _fence(text, 1)
+            space = " " if "`" in text else ""
+            return f"{fence}{space}{plain(text)}{space}{fence}"
         case Span(text, _, url):
             return f"[{_in_brackets(text)}]({url})"
 
 
 def _in_brackets(text: str) -> str:
-    return escaped(text).replace("[", "\\[").replace("]", "\\]")
+    return re.sub(rf"{SPECIAL}|[\[\]]", r"\\\g<0>", plain(text))
 
 
 def _chunks(block: Block, level: int) -> Iterator[str]:
@@ -107,7 +122,8 @@ def _chunks(block: Block, level: int) -> Iterator[str]:
         case Items(items):
             yield "\n".join(f"- {line(words)}" for words in items)
         case Code(text, language):
-            yield f"```{language}\n{text}\n```"
+            fence = _fence(text, 3)
+            yield f"{fence}{language}\n{text}\n{fence}"
         case Picture(file, instead, caption):
             yield from [line(caption)] if caption else []
             yield f"![{_in_brackets(instead)}]({file})"

@@ -35,6 +35,17 @@ def flat(text: str) -> str:
     return re.sub(r"\s+", " ", text)
 
 
+UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\ud800-\udfff\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
+)
+"""Characters that steer what shows a text: controls, directions of writing, halves of pairs."""
+
+
+def plain(text: str) -> str:
+    """A text in one line, where what cannot be seen is seen to be there."""
+    return UNSEEN.sub("\N{REPLACEMENT CHARACTER}", flat(text))
+
+
 def few(names: Sequence[str]) -> str:
     """The first four names, and how many there are beside them."""
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if names[4:] else "")

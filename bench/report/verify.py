@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from msgspec import structs
 from bench.board.matrix import Cell
 from bench.contract import keys
 from bench.records.record import Scale
-from bench.records.result import Result, by_chance, rounded, unpack
+from bench.records.result import STANDARD_ERRORS, Result, by_chance, rounded, unpack
 from bench.report.standing import SAME
 
 ASIDE = {
@@ -23,10 +25,13 @@ ASIDE = {
     "versions",
 }  # may differ without a result being another
 STATED = (
-    *("evaluate", "recipe", "parameters", "data", "images_hash", "norm", "eps", "size", "bytes"),
-    *("attack_search", "attack_family"),
+    *("evaluate", "recipe", "parameters", "data", "images", "images_hash", "norm", "eps", "size"),
+    *("bytes", "attack_search", "attack_family"),
 )
 LIKE_SLOPES = 0.05  # how far `no_gradient` may differ elsewhere
+LIKE_COSTS = 2  # by which factor passes may, but for those of an attack, which may stop early
+LIKE_MOVES = 10  # by which factor what an attack takes and moves may
+TOGETHER = 4  # standard errors that several students may lie off together: they scatter about 0
 
 
 def misstated(board: Path, results: Iterable[Result]) -> list[str]:
@@ -69,14 +74,16 @@ def missing(cells: Sequence[Cell], records: Iterable[Result]) -> list[str]:
 def disagreements(committed: Iterable[Result], recomputed: Iterable[Result]) -> list[str]:
     """One sentence for every committed record that a recomputation does not bear out.
 
-    On a machine like the one that a record comes from, all but cost and versions must be equal.
-    Elsewhere (other processors round differently, and training amplifies that) what the board
-    states must be, a rate must lie within four standard errors of a difference of two proportions
-    and any other number within a tenth. A rate of part of the images, as of the worst class, is not
-    held to there: another training may be far off in one class.
+    On a machine like the one that a record comes from, and wherever the probe has given the same
+    bytes, all but cost and versions must be equal. Elsewhere (other processors round differently,
+    and training amplifies that) what the board states must be, a rate must lie within four standard
+    errors of a difference of two proportions and any other number within a tenth. A rate of part of
+    the images, as of the worst class, is hardly held to there: another training may be far off in
+    one class. Which machine it comes from is what the record says; so how wide an interval is, the
+    recomputation says, and all students together must not lie to one side.
     """
     known = {r.coordinate: r for r in committed}
-    found = []
+    found, elsewhere = [], []
     for new in map(rounded, recomputed):
         words = " ".join(map(str, new.coordinate))
         old = known.get(new.coordinate)
@@ -86,6 +93,40 @@ def disagreements(committed: Iterable[Result], recomputed: Iterable[Result]) -> 
             found.append(f"{words}: is {old.status}; recomputed, it is {new.status}")
         elif faults := [*_metrics_differ(old, new), *_facts_differ(old, new)]:
             found.append(f"{words}: {'; '.join(faults[:3])}")
+        elif not _alike(old, new):
+            elsewhere.append((old, new))
+    return found + _to_one_side(elsewhere)
+
+
+def _alike(old: Result, new: Result) -> bool:
+    """Must two results be equal: of one kind of machine, or of the same bytes?"""
+    probe = new.content.get("probe")
+    return old.environment == new.environment or bool(probe and old.content.get("probe") == probe)
+
+
+def _to_one_side(pairs: Iterable[tuple[Result, Result]]) -> list[str]:
+    """One sentence where the shares of several students lie off the recomputed ones together.
+
+    What another machine changes has no direction. Who says of each record that it is from another
+    machine, to raise it by as much as its interval allows, is told by the sum.
+    """
+    off: dict[str, dict[Any, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for old, new in pairs:
+        for name in new.metrics:
+            if new.scales[name].rate and _is_share(new, name):
+                error = by_chance(old.metrics[name], new.metrics[name], new.images)
+                student = (*new.coordinate[:5], new.seed)  # whose attacks are not independent
+                distance = (old.metrics[name] - new.metrics[name]) * STANDARD_ERRORS / error
+                off[name][student].append(distance)
+    found = []
+    for name, students in off.items():
+        mean = fmean(fmean(distances) for distances in students.values())
+        if len(students) > 1 and abs(mean) * math.sqrt(len(students)) > TOGETHER:
+            found.append(
+                f"{name} of {len(students)} students lies {abs(mean):.1f} standard errors "
+                f"{'above' if mean > 0 else 'below'} what is recomputed, on average; another "
+                "machine moves them to both sides"
+            )
     return found
 
 
@@ -130,7 +171,21 @@ def _metrics_differ(old: Result, new: Result) -> list[str]:
             found.append(f"{name} is {_shown(a)}; recomputed, it is {_shown(b)}")
         elif _is_share(new, name) and not _is_share(old, name):
             found.append(f"{name} is {_shown(a)}, which is not the share of its packed bits")
+        elif _allowed(old, new, name) >= 1 and (said := _over(old, new, name)):
+            found.append(f"{name} is {_shown(a)}, {said}")
     return found
+
+
+def _over(old: Result, new: Result, metric: str) -> str:
+    """What is odd about a rate that is held to nothing: it lies on another side of its share."""
+    if not (old.correct and new.correct and new.scales[metric].rate):
+        return ""
+    shares = [float(unpack(one.correct, one.images).mean()) for one in (old, new)]
+    off = [one.metrics[metric] - share for one, share in zip((old, new), shares, strict=True)]
+    if off[0] * off[1] < 0 and abs(off[0]) > SAME:
+        side = "above" if off[0] > 0 else "below"
+        return f"{side} the share of its right images; recomputed, it is not"
+    return ""
 
 
 def _is_share(record: Result, metric: str) -> bool:
@@ -142,14 +197,35 @@ def _is_share(record: Result, metric: str) -> bool:
 
 
 def _facts_differ(old: Result, new: Result) -> list[str]:
-    alike = old.environment == new.environment
+    alike = _alike(old, new)
     names = {*Result.__struct_fields__} - ASIDE - {"metrics"} if alike else {*STATED}
     wrong = {name for name in names if not _same(getattr(old, name), getattr(new, name))}
     if old.content and old.content == new.content:
         wrong -= {"code", "attack_family"}  # other code, as after a refactoring, and the same bytes
     if abs(old.no_gradient - new.no_gradient) > LIKE_SLOPES:
         wrong.add("no_gradient")
+    wrong |= {name for name in ("passes", "perturbation") if not _near(name, old, new)}
+    wrong |= {"scales"} if _read(old) != _read(new) else set()
     return [f"its {name} is not what is recomputed" for name in sorted(wrong)]
+
+
+def _near(name: str, old: Result, new: Result) -> bool:
+    """Are costs, or what an attack has moved, of the same order?"""
+    one, other = getattr(old, name), getattr(new, name)
+    if one.keys() != other.keys():
+        return False
+    for role, amounts in one.items():
+        factor = LIKE_COSTS if name == "passes" and role != "probe" else LIKE_MOVES
+        for a, b in zip(structs.astuple(amounts), structs.astuple(other[role]), strict=True):
+            if max(a, b) > factor * min(a, b):
+                return False
+    return True
+
+
+def _read(record: Result) -> dict[str, tuple[str, str]]:
+    """How its figures are read."""
+    known = record.scales.items()
+    return {name: (scale.better, scale.unit) for name, scale in known if name in record.metrics}
 
 
 def _same(old: Any, new: Any) -> bool:
@@ -169,7 +245,7 @@ def _same(old: Any, new: Any) -> bool:
 
 
 def _allowed(old: Result, new: Result, metric: str) -> float:
-    if old.environment == new.environment:
+    if _alike(old, new):
         return 0.0
     a, b = old.metrics[metric], new.metrics[metric]
     if tolerance := new.scales[metric].tolerance:  # what the component says, not the record
@@ -179,7 +255,7 @@ def _allowed(old: Result, new: Result, metric: str) -> float:
         return 0.1 * abs(a)
     if new.correct and not _is_share(new, metric):  # the record may claim anything
         return 1.0  # of part of the images: what another training makes of one class is not known
-    return by_chance(a, b, old.images)
+    return by_chance(a, b, new.images)
 
 
 def _shown(value: float | None) -> str:

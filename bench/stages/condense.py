@@ -42,11 +42,14 @@ class Condense(Stage):
         return self.images
 
     def run(self, desk: Desk) -> Result:
+        from bench.stages.closed import closed
         from bench.training.sets import index_bytes, to_tensors, weigh
 
         above = {"teacher": self.teacher, "scorer": self.scorer}
         fresh = {"backbone": self.backbone, "denoiser": self.denoiser}
-        condensed = condense(self.method, desk.task(self, self.ipc, above, **fresh))
+        task = desk.task(self, self.ipc, above, **fresh)
+        with closed(desk.store.root):
+            condensed = condense(self.method, task)
         tensors = to_tensors(condensed)
         value = {
             "size": len(condensed),

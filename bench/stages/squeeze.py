@@ -52,6 +52,7 @@ class Squeeze(Stage):
         return found if self.sha256 else {k: v for k, v in found.items() if k != "sha256"}
 
     def run(self, desk: Desk) -> Result:
+        from bench.stages.closed import closed
         from bench.training import networks
         from bench.training.diffusion import Denoiser
         from bench.training.sets import bytes_of
@@ -59,7 +60,9 @@ class Squeeze(Stage):
         if self.sha256:
             state = _read(self)
             return {"result": state}, {"bytes": bytes_of(state), "passes": dict(self.passes)}
-        trained = squeeze(self.teacher, desk.task(self, 0, backbone=self.architecture))
+        task = desk.task(self, 0, backbone=self.architecture)
+        with closed(desk.store.root):
+            trained = squeeze(self.teacher, task)
         state = networks.state(trained)
         value = {"bytes": bytes_of(state), "passes": desk.passes.as_json()}
         if isinstance(trained, Denoiser):

@@ -132,6 +132,66 @@ def test_a_rate_of_one_class_must_hold_on_a_machine_like_its_own_alone():
     assert "worst is 0.3" in told
 
 
+def shares(right: int, images: int = 400, **changes: Any) -> Any:
+    """A result whose metric is the share of its right images."""
+    scales = {"right": {"better": "higher", "unit": "fraction"}}
+    bits = pack(np.arange(images) < right)
+    told = {"correct": bits, "images": images, "scales": scales}
+    return a_result(**{**told, "metrics": {"right": round(right / images, 6)}, **changes})
+
+
+FORGED = {
+    "fewer images": (shares(4, 4), "its images is not what is recomputed"),
+    "another unit": (
+        shares(200, scales={"right": {"better": "lower", "unit": "fraction"}}),
+        "its scales is not what is recomputed",
+    ),
+    "moved nothing": (
+        shares(200, perturbation={"linf": {"mean": 0.0, "max": 0.0}}),
+        "its perturbation is not what is recomputed",
+    ),
+    "cost nothing": (
+        shares(200, passes={"set": {"forward": 1}}),
+        "its passes is not what is recomputed",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_record_of_another_machine_cannot_say_what_widens_its_interval(name: str) -> None:
+    old, said = FORGED[name]
+    moved = {"linf": {"mean": 0.01, "max": 0.03}} if old.perturbation else {}
+    costs = {"set": {"forward": 100}} if old.passes else {}
+    new = shares(200, perturbation=moved, passes=costs, **OTHER)
+    (told,) = disagreements([old], [new])
+    assert said in told
+
+
+def test_a_probe_of_the_same_bytes_has_the_same_figures_whatever_machine_is_said() -> None:
+    same = {"content": {"probe": "p"}}
+    (told,) = disagreements([shares(210, **same)], [shares(200, **same, **OTHER)])
+    assert "right is 0.525; recomputed, it is 0.5" in told
+
+
+def test_a_rate_of_one_class_cannot_be_above_all_where_it_should_be_below() -> None:
+    scales = {name: {"better": "higher", "unit": "fraction"} for name in ("right", "worst")}
+    old, new = (shares(200, scales=scales, metrics={"right": 0.5, "worst": w}) for w in (1.0, 0.2))
+    (told,) = disagreements([old], [changed(new, **OTHER)])
+    assert "worst is 1, above the share of its right images; recomputed, it is not" in told
+
+
+@pytest.mark.parametrize(("lifted", "found"), [(0, False), (11, False), (40, True)])
+def test_students_that_lie_to_one_side_together_are_told_from_another_machine(
+    lifted: int, found: bool
+) -> None:
+    new = [shares(200 + (-1) ** seed * 9, seed=seed, **OTHER) for seed in range(6)]
+    old = [shares(200 + lifted, seed=seed) for seed in range(6)]
+    assert all(disagreements([a], [b]) == [] for a, b in zip(old, new, strict=True))
+    said = disagreements(old, new)
+    assert bool(said) == found
+    assert not found or "right of 6 students lies 2.8 standard errors above what is" in said[0]
+
+
 def test_cells_without_a_result_are_counted_in_one_sentence() -> None:
     every = cells()
     axes = COORDINATES["classification"]
