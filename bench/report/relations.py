@@ -126,9 +126,7 @@ def _suspicions(group: Sequence[Result]) -> list[str]:
         found.append(f"the loss has no gradient at up to {share:.0%} of the images: masked?")
     if share := max(record.not_finite for record in group):
         found.append(f"the gradient is no number at up to {share:.1%} of the images: masked?")
-    slopes = [record.slope for record in group if record.slope is not None]
-    odd = [slope for slope in slopes if not HONEST[0] <= slope <= HONEST[1]]
-    if odd:
+    if odd := [record.slope or 0.0 for record in group if masks(record, "slope")]:
         found.append(
             f"a step along the slope changes the margin by {min(odd) + 0.0:.2g} of what it says: "
             "masked?"
@@ -140,6 +138,13 @@ def _suspicions(group: Sequence[Result]) -> list[str]:
             f"its blind search took up to {share:.1%} of the images after all gradients: masked?"
         )
     return found
+
+
+def masks(record: Result, name: str) -> bool:
+    """Does the field `slope` or `parts` of a record say that its student masks its slope?"""
+    if name == "parts":
+        return _taken_blindly(record) > AFTERWARDS
+    return record.slope is not None and not HONEST[0] <= record.slope <= HONEST[1]
 
 
 def _taken_blindly(record: Result) -> float:

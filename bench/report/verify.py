@@ -16,6 +16,7 @@ from bench.board.matrix import Cell
 from bench.contract import keys
 from bench.records.record import Scale
 from bench.records.result import STANDARD_ERRORS, Result, by_chance, rounded, unpack
+from bench.report.relations import masks
 from bench.report.standing import SAME
 
 ASIDE = {
@@ -28,7 +29,8 @@ STATED = (
     *("evaluate", "recipe", "parameters", "data", "images", "images_hash", "norm", "eps", "size"),
     *("bytes", "attack_search", "attack_family"),
 )
-LIKE_SLOPES = 0.05  # how far `no_gradient` may differ elsewhere
+LIKE_SLOPES = 0.05  # how far `no_gradient` and `not_finite` may differ elsewhere
+LIKE_STEPS = 0.15  # how far `fell_further` may: of 32 images, five
 LIKE_COSTS = 2  # by which factor passes may, but for those of an attack, which may stop early
 LIKE_MOVES = 10  # by which factor what an attack takes and moves may
 TOGETHER = 4  # standard errors that several students may lie off together: they scatter about 0
@@ -202,11 +204,16 @@ def _facts_differ(old: Result, new: Result) -> list[str]:
     wrong = {name for name in names if not _same(getattr(old, name), getattr(new, name))}
     if old.content and old.content == new.content:
         wrong -= {"code", "attack_family"}  # other code, as after a refactoring, and the same bytes
-    if abs(old.no_gradient - new.no_gradient) > LIKE_SLOPES:
-        wrong.add("no_gradient")
+    wrong |= {name for name in ("no_gradient", "not_finite") if _off(name, old, new) > LIKE_SLOPES}
+    wrong |= {"fell_further"} if _off("fell_further", old, new) > LIKE_STEPS else set()
+    wrong |= {name for name in ("slope", "parts") if masks(new, name) and not masks(old, name)}
     wrong |= {name for name in ("passes", "perturbation") if not _near(name, old, new)}
     wrong |= {"scales"} if _read(old) != _read(new) else set()
     return [f"its {name} is not what is recomputed" for name in sorted(wrong)]
+
+
+def _off(name: str, old: Result, new: Result) -> float:
+    return abs(getattr(old, name) - getattr(new, name))  # type: ignore[no-any-return]
 
 
 def _near(name: str, old: Result, new: Result) -> bool:

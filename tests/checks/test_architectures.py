@@ -45,6 +45,11 @@ def infinite(network, shape, classes):
     return Around(network, lambda n, x: n(x) / 0)
 
 
+def power_at_black(network, shape, classes):
+    """Its value at black is 0, its slope there no number."""
+    return Around(network, lambda n, x: n(x.pow(1 / 2.2).pow(2.2)))
+
+
 def looks_at_the_batch(network, shape, classes):
     return Around(network, lambda n, x: n(x - x.mean(0)))
 
@@ -121,6 +126,11 @@ def untrainable(network, shape, classes):
         ("no_linear", "has its classifier", "no nn.Linear"),
         ("linear_inside", "has its classifier", "these are not the logits"),
         ("rounds", "has a gradient at its input", "the gradient at its input is 0 for 3 of 3"),
+        (
+            "power_at_black",
+            "has a gradient at its input",
+            "the gradient at its input is NaN or infinite; expected a number in every pixel",
+        ),
         ("detaches", "has a gradient at its input", "as autograd sees it"),
         ("detaches", "trains on a batch of two", "does not require grad"),
         ("untrainable", "trains on a batch of two", "no parameter has a gradient"),

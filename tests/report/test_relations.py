@@ -134,3 +134,42 @@ def test_a_loss_without_slope_is_told():
     [[sentence]] = found.values()
     assert sentence == "the loss has no gradient at up to 50% of the images: masked?"
     assert flags([record("pgd", "1111", "iterative", no_gradient=0.01)]) == {}
+
+
+STEP = "a step along the slope changes the margin by {} of what it says: masked?"
+MORE = "a few more steps along the margin fell 25% of the images: too weak?"
+
+
+def test_an_iterative_attack_far_weaker_than_an_ensemble_is_told():
+    near = [record("pgd", "1100000000", "iterative"), record("aa", "1000000000", "ensemble")]
+    assert flags(near) == {}
+    far = [record("pgd", "1111100000", "iterative"), record("aa", "1000000000", "ensemble")]
+    [[sentence]] = flags(far).values()
+    assert sentence == "far weaker than an ensemble (aa leaves 10.0%, this 50.0%): misled?"
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        ({"not_finite": 0.02}, "the gradient is no number at up to 2.0% of the images: masked?"),
+        ({"slope": 0.2}, STEP.format("0.2")),
+        ({"slope": -1.0}, STEP.format("-1")),
+        ({"slope": 3.0}, STEP.format("3")),
+        ({"fell_further": 0.25}, MORE),
+    ],
+)
+def test_what_no_honest_student_shows_is_told(seen, said):
+    [[sentence]] = flags([record("pgd", "1111", "iterative", **seen)]).values()
+    assert sentence == said
+    honest = {"not_finite": 0.0, "slope": 0.9, "fell_further": 0.06}
+    assert flags([record("pgd", "1111", "iterative", **honest)]) == {}
+
+
+@pytest.mark.parametrize(("blind", "told"), [(7, True), (8, False)])
+def test_a_blind_part_that_takes_what_gradients_have_left_is_told(blind, told):
+    """AutoAttack's own rule; the part that comes first may take what it likes."""
+    parts = [("first", "black-box", 9), ("slopes", "iterative", 8), ("blind", "black-box", blind)]
+    made = [dict(zip(("name", "search", "standing"), part, strict=True)) for part in parts]
+    found = flags([record("aa", "1111111000", "ensemble", parts=made)])
+    said = "its blind search took up to 10.0% of the images after all gradients: masked?"
+    assert [*found.values()] == ([(said,)] if told else [])

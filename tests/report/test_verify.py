@@ -252,3 +252,29 @@ def test_a_share_that_is_not_that_of_its_images_is_named() -> None:
 
 SHARES = {name: {"better": "higher", "unit": "fraction"} for name in ("right", "share")}
 BITS = {"images": 4, "correct": pack(np.array([True, True, True, False]))}
+
+
+PARTS = [
+    {"name": "slopes", "search": "iterative", "standing": 200},
+    {"name": "blind", "search": "black-box", "standing": 100},
+]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("slope", 0.1), ("slope", -1.0), ("not_finite", 0.5), ("fell_further", 0.4), ("parts", PARTS)],
+)
+def test_a_record_cannot_leave_out_what_tells_of_masking(field: str, value: Any) -> None:
+    masking = a_result(**OTHER, **{field: value})
+    [said] = disagreements([a_result()], [masking])
+    assert f"its {field} is not what is recomputed" in said
+    assert disagreements([masking], [masking]) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("slope", 0.9), ("not_finite", 0.01), ("fell_further", 0.1)]
+)
+def test_what_honest_students_show_may_be_missing_or_differ_elsewhere(
+    field: str, value: Any
+) -> None:
+    assert disagreements([a_result()], [a_result(**OTHER, **{field: value})]) == []
