@@ -55,7 +55,8 @@ Runs = Annotated[
 ]
 
 TITLE = "Published and measured"
-POINTS = 0.02  # how far means may lie apart where one side has no ±
+POINTS = 0.02  # how far means may lie apart where one side has no ±, or one of too few seeds
+FEWEST = 3  # seeds of a ±: that of two bears out nearly anything
 MATCHED, DIFFERS, OPEN = "paper-matched", "differs", "open"
 
 
@@ -106,7 +107,7 @@ class Pair:
     @property
     def allowed(self) -> float:
         """Half the 95 % interval of the difference (Welch, 1947), or `POINTS`."""
-        if self.spread is None or self.n < 2:
+        if self.spread is None or self.n < FEWEST:
             return POINTS
         runs = self.runs or self.n
         ours, theirs = self.sd**2 / self.n, self.spread**2 / runs
@@ -197,7 +198,7 @@ def pairs(printed: Iterable[Printed], table: pd.DataFrame) -> Iterator[tuple[Pri
 
 ALLOWED = (
     "It is half the 95 % interval of the difference (Welch's t, of both standard deviations), or "
-    "two points where no ± is in print or one seed was measured."
+    "two points where no ± is in print or fewer than three seeds were measured."
 )
 RULE = Items(
     (

@@ -137,6 +137,12 @@ def test_two_points_decide_where_no_deviation_is_in_print_or_measured() -> None:
     assert Pair("random", 1, (0.5,), None).verdict == OPEN
 
 
+def test_two_seeds_match_nothing_that_one_would_not() -> None:
+    """The interval of two seeds is so wide that +4 points would stand in it."""
+    assert pair((0.316, 0.007), 0.357, 0.001, 2, None).verdict == DIFFERS
+    assert pair((0.215, 0.012), 0.219, 0.003, 2, None).verdict == MATCHED
+
+
 def test_the_interval_is_welchs() -> None:
     uneven = pair((0.738, 0.007), 0.737, 0.011, 3, 5)  # 3.001 degrees of freedom
     assert uneven.allowed == pytest.approx(3.182 * (0.011**2 / 3 + 0.007**2 / 5) ** 0.5, rel=1e-3)
