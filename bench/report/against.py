@@ -22,6 +22,7 @@ from bench.contract.keys import PROTOCOL
 from bench.records import checked
 from bench.records.files import read_all
 from bench.records.result import Result
+from bench.report import pictures
 from bench.report.numbers import Board, board_of, on_board
 
 WRITTEN = ("matrix.toml", "published.toml")  # by hand
@@ -29,7 +30,7 @@ NIGHTLY = checked.FILE  # by the nightly check
 TABLES = (f"{networks.FOLDER}/{networks.TABLE}", f"{sets.FOLDER}/{sets.TABLE}")
 NAMES = re.compile(
     r"matrix\.toml|published\.toml|checked\.jsonl|README\.md|table\.csv|table\.tex|records/[^/]+\.jsonl"
-    rf"|images/[^/]+\.png|{'|'.join(map(re.escape, TABLES))}"
+    rf"|{pictures.FOLDER}/([^/]+\.png|{pictures.SUMS})|{'|'.join(map(re.escape, TABLES))}"
     rf"|({networks.FOLDER}|{sets.FOLDER})/[^/]+\.safetensors"
 )
 LARGEST = sets.HEAVIEST  # bytes of a file
