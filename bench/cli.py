@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench.commands.limited import LEFT
 from bench.commands.run import BAD_INPUT, FAILED, INTERRUPTED, Interrupted
-from bench.contract.errors import BenchError
+from bench.contract.errors import BenchError, TimeOver
 
 if TYPE_CHECKING:
     from bench.contract.registry import Registry
 
 EXIT_CODES = (
-    "Exit codes: 0 all is well; 1 something failed, or does not hold; 2 bad input; 130 interrupted "
-    "by Ctrl-C, SIGTERM or SIGHUP, when what was complete has been published."
+    "Exit codes: 0 all is well; 1 something failed, or does not hold; 2 bad input; 75 the time was "
+    "over and work is left; 130 interrupted by Ctrl-C, SIGTERM or SIGHUP, when what was complete "
+    "has been published."
 )
 
 app = typer.Typer(
@@ -41,6 +43,9 @@ def main() -> None:
     except Interrupted as end:
         print(f"bench: {end}", file=sys.stderr)
         sys.exit(INTERRUPTED)
+    except TimeOver as end:
+        print(f"bench: {end}", file=sys.stderr)
+        sys.exit(LEFT)
     except (BenchError, OSError) as error:  # no room, no permission: its text names the file
         print(f"bench: {error}", file=sys.stderr)
         sys.exit(BAD_INPUT)
@@ -154,7 +159,7 @@ def run(
         str, typer.Option(help="cpu, cuda, cuda:1 or mps; several as in cuda:0,cuda:1.")
     ] = "cpu",
     store: Annotated[
-        Path | None, typer.Option(help="Folder of finished stages; .bench if none.")
+        Path | None, typer.Option(help="Folder of finished stages; $BENCH_STORE, or .bench.")
     ] = None,
     into: Annotated[Path | None, typer.Option(help="Write there; only read the board.")] = None,
     download: Annotated[bool, _flag("download", "First fetch missing data.")] = False,
@@ -174,6 +179,9 @@ def run(
     retrain_teachers: Annotated[
         bool, _flag("retrain-teachers", "Train the board's networks again, and compare.")
     ] = False,
+    minutes: Annotated[
+        float, typer.Option(help="End by then, with checkpoints; 0: when all is done.", min=0)
+    ] = 0,
 ) -> None:
     """Run what a board lacks, and write its records and pages.
 
@@ -268,7 +276,7 @@ def export(
         Path | None, typer.Option(help="A new folder; named by the set if none.")
     ] = None,
     store: Annotated[
-        Path | None, typer.Option(help="Folder of finished stages; .bench if none.")
+        Path | None, typer.Option(help="Folder of finished stages; $BENCH_STORE, or .bench.")
     ] = None,
 ) -> None:
     """Write a condensed set for others: tensors, PNGs, and a card."""

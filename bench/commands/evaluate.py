@@ -62,13 +62,14 @@ def evaluate(
     """
     from bench.board.matrix import read
     from bench.engine.results import chosen_cells
+    from bench.store.store import place
 
     _check(name, seeds, jobs)
     folder, one = Path(board), given(images, labels, classes)
     matrix = read(folder)
     if matrix.frozen:
         raise BenchError(f"{folder} is frozen: {matrix.frozen}; name a board that is run")
-    root = Path(store or ".bench").absolute()
+    root = place(Path(store) if store else None).absolute()
     limits = {
         "ipc": [str(one.ipc)],
         "dataset": [dataset or matrix.datasets[0]],

@@ -1,6 +1,7 @@
 """`bench run`: a board is read, planned, and then priced, recomputed or published.
 
-Exit codes: 0 all is well, 1 something failed or does not hold, 2 bad input, 130 interrupted.
+Exit codes: 0 all is well, 1 something failed or does not hold, 2 bad input, 75 its time was over
+and work is left, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +56,7 @@ class Asked:
     keep_teachers: bool
     keep_sets: bool
     retrain_teachers: bool
+    minutes: float  # 0: all the time there is
 
     def __post_init__(self) -> None:
         if self.sample and not self.check:
@@ -65,6 +68,8 @@ class Asked:
         if self.missing and (self.check or self.retrain_teachers):
             other = "--check" if self.check else "--retrain-teachers"
             raise BenchError(f"--missing leaves out what is recorded, and {other} repeats it")
+        if self.minutes and (self.check or self.dry_run or self.retrain_teachers):
+            raise BenchError("--minutes goes with a run that writes to the board")
         if self.into and (self.check or self.dry_run):
             raise BenchError(
                 f"--into {self.into} goes with neither --check nor --dry-run: they write nothing"
@@ -76,6 +81,7 @@ def run(asked: Asked) -> int:
     from bench import display
     from bench.board.check import resolve
     from bench.board.matrix import read
+    from bench.commands.limited import deadline_of
     from bench.contract.registry import discover
     from bench.engine import devices
     from bench.engine.outcome import unwatched
@@ -88,6 +94,7 @@ def run(asked: Asked) -> int:
     from bench.report.numbers import board_of
     from bench.store.store import Store
 
+    began = time.monotonic()
     matrix = read(asked.board)
     if matrix.frozen:
         raise BenchError(
@@ -115,6 +122,9 @@ def run(asked: Asked) -> int:
             engine = Engine(components, Store(root), slots, listen, home)
             if asked.retrain_teachers:
                 return _proved(engine, cells)
+            if not (asked.check or asked.dry_run):
+                given = deadline_of(asked.minutes, began, engine.store, records)
+                engine = replace(engine, deadline=given)
             plan = engine.plan(cells)
             if asked.missing:
                 cells = _unrecorded(engine, plan, cells, records)
@@ -193,11 +203,14 @@ def _published(
     asked: Asked, home: Path, engine: Engine, plan: Plan, ran: Ran, records: Sequence[Result]
 ) -> int:
     """Write all that a run has given, and show it; or say in a sentence how it was interrupted."""
+    from bench.commands.limited import records_alone
     from bench.display import console, show_tables
     from bench.engine import sets, teachers
     from bench.records.files import split_valid
     from bench.report import verify
 
+    if ran.left:
+        return records_alone(home, plan, ran)
     said = teachers.carry(engine, plan, home, teachers=asked.keep_teachers)
     for sentence in (*said, *(sets.carry(engine, plan, home) if asked.keep_sets else ())):
         console.print(sentence)
@@ -279,8 +292,9 @@ def _download(components: Components, cells: Iterable[Cell]) -> None:
 def _store_of(asked: Asked) -> Iterator[Path]:
     """The folder of a run's store; one that goes afterwards where nothing is to be kept."""
     from bench.display import console
+    from bench.store.store import place
 
-    root = asked.store or Path(".bench")
+    root = place(asked.store)
     new = asked.dry_run and not root.exists()  # which a look at the plan is not to make
     if new:
         console.print(f"the store {root} does not exist yet")

@@ -46,10 +46,11 @@ def slots(device: str, jobs: int = 0) -> tuple[Slot, ...]:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may use: in a SLURM job those of the job, which a cluster need not
+    bind it to."""
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    told = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE") or ""
+    return min(mine or 1, int(told) if told.isdecimal() and int(told) else mine or 1)
 
 
 def _parsed(text: str) -> list[str]:

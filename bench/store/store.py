@@ -30,9 +30,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DONE = "done.json"
-
-
 LEFT = 3600  # seconds until a temporary folder without a living writer is removed
+
+
+def place(given: Path | None) -> Path:
+    """The folder of the store: as `--store` says, or `$BENCH_STORE`; else `.bench`."""
+    return given or Path(os.environ.get("BENCH_STORE") or ".bench")
 
 
 @dataclass(frozen=True)
