@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bench.engine.deadline import Deadline
     from bench.engine.results import Ran
+    from bench.engine.scheduler import Engine
     from bench.records.result import Result
     from bench.stages.plan import Plan
     from bench.store.store import Store
@@ -32,7 +33,7 @@ def deadline_of(minutes: float, began: float, store: Store, records: Sequence[Re
     return deadline(max(0.0, seconds - gone), prices)
 
 
-def records_alone(home: Path, plan: Plan, ran: Ran) -> int:
+def records_alone(home: Path, engine: Engine, plan: Plan, ran: Ran) -> int:
     """Write the records of a run that has left work, and say so; the exit code.
 
     Pages are for the run that ends the work: many may end at the same time.
@@ -40,11 +41,11 @@ def records_alone(home: Path, plan: Plan, ran: Ran) -> int:
     from bench.display import console
     from bench.records.files import split_valid
     from bench.report.folder import add_results
-    from bench.store.store import waiting
+    from bench.store.locks import waiting
 
     valid, _ = split_valid(ran.records)
     if valid:
-        with waiting(home / "matrix.toml", f"writes to {home}"):
+        with waiting(home / "matrix.toml", f"writes to {home}", leases=engine.store.leases):
             add_results(home, valid)
     done = f"{len(valid)} of {len(plan.cells)} cells have records in {home}"
     console.print(

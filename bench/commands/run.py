@@ -210,7 +210,7 @@ def _published(
     from bench.report import verify
 
     if ran.left:
-        return records_alone(home, plan, ran)
+        return records_alone(home, engine, plan, ran)
     said = teachers.carry(engine, plan, home, teachers=asked.keep_teachers)
     for sentence in (*said, *(sets.carry(engine, plan, home) if asked.keep_sets else ())):
         console.print(sentence)
@@ -238,13 +238,14 @@ def _write(home: Path, engine: Engine, plan: Plan, ran: Ran, valid: Sequence[Res
     from bench.engine.galleries import grids
     from bench.report.folder import publish
     from bench.report.galleries import CLASSES, COLUMNS
-    from bench.store.store import waiting
+    from bench.store.locks import waiting
 
     pictured = {
         record.coordinate: engine.store.folder(probe.stage, probe.key) / "pictures.safetensors"
         for record, probe in ran.probes
     }
-    with waiting(home / "matrix.toml", f"writes to {home}"):  # with a store of its own, perhaps
+    what, leases = f"writes to {home}", engine.store.leases  # with a store of its own, perhaps
+    with waiting(home / "matrix.toml", what, leases=leases):
         return publish(home, valid, pictured, grids(engine, plan, CLASSES, COLUMNS))
 
 
@@ -258,13 +259,14 @@ def _publication(home: Path, engine: Engine, plan: Plan) -> Publication:
     from bench.engine.results import records_of
     from bench.records.files import split_valid
     from bench.report.folder import add_results
-    from bench.store.store import waiting
+    from bench.store.locks import waiting
 
     def write(part: Plan, outcome: Outcome) -> None:
         valid, _ = split_valid(records_of(engine.components, part, outcome).records)
         try:
             if valid:
-                with waiting(home / "matrix.toml", f"writes to {home}"):
+                what, leases = f"writes to {home}", engine.store.leases
+                with waiting(home / "matrix.toml", what, leases=leases):
                     add_results(home, valid)
         except (BenchError, OSError) as error:
             console.print(f"records are not written before the end: {error}", style="red")

@@ -36,7 +36,8 @@ from bench.engine.prices import profile
 from bench.stages.load import data_folder, is_current
 from bench.stages.plan import Plan, load_stage, plan
 from bench.stages.stage import Dataset, Stage, Work, identity_of
-from bench.store.store import Finished, Lock, Store
+from bench.store.locks import Lock
+from bench.store.store import Finished, Store
 
 BUNDLE = 32  # metrics are quick: so many share one process
 LONG = ("squeeze", "condense", "train")  # go on from checkpoints; before they begin, metrics run,

@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from bench.contract.errors import BenchError
-from bench.store.store import Finished, Store, waiting
+from bench.store.locks import waiting
+from bench.store.store import Finished, Store
 
 TENSORS = {"result": {"images": torch.arange(6.0).view(2, 3), "labels": torch.tensor([0, 1])}}
 
@@ -268,29 +269,11 @@ def test_a_full_disk_is_told_with_the_place(store: Store, monkeypatch: pytest.Mo
     assert leftovers(store) == []
 
 
-def test_a_file_system_without_locks_is_told_and_costs_no_finished_work(
-    store: Store,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def missing(*args: Any) -> None:
-        raise OSError(37, "No locks available")
-
-    monkeypatch.setattr("fcntl.flock", missing)
-    with pytest.raises(BenchError, match=r"cannot be locked \(No locks available\); .*--store"):
-        store.lock("condense", "k")
-    board = tmp_path / "matrix.toml"
-    board.touch()
-    with waiting(board, "writes to it"):
-        assert "see that no other run writes to it now" in capsys.readouterr().err
-
-
 def test_who_waits_for_a_board_says_so_once_and_goes_on_when_it_is_free(tmp_path: Path) -> None:
     board = tmp_path / "matrix.toml"
     board.touch()
     script = (
-        "import sys, pathlib\nfrom bench.store.store import waiting\n"
+        "import sys, pathlib\nfrom bench.store.locks import waiting\n"
         "with waiting(pathlib.Path(sys.argv[1]), 'writes to it'): print('mine')"
     )
     command = [sys.executable, "-c", script, str(board)]
@@ -323,10 +306,14 @@ def test_a_folder_that_cannot_be_written_says_so_itself(tmp_path: Path) -> None:
 # ---- several runs
 
 
-def test_the_first_of_two_results_under_one_key_stays(store: Store) -> None:
+def test_the_first_of_two_results_under_one_key_stays_and_the_second_is_counted(
+    store: Store,
+) -> None:
     first = publish(store, cost={"seconds": 1})
+    assert store.doubled == 0
     again = publish(store, cost={"seconds": 2})
     assert again == first == store.find("condense", "k")
+    assert store.doubled == 1
     assert leftovers(store) == []
 
 
