@@ -182,6 +182,9 @@ def run(
     minutes: Annotated[
         float, typer.Option(help="End by then, with checkpoints; 0: when all is done.", min=0)
     ] = 0,
+    engine: Annotated[
+        str, typer.Option(help="local, or slurm: in jobs of a cluster (docs/running.md).")
+    ] = "local",
 ) -> None:
     """Run what a board lacks, and write its records and pages.
 

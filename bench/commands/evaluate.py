@@ -134,12 +134,11 @@ def _run(
     from bench import display
     from bench.board.check import resolve
     from bench.board.matrix import read
-    from bench.commands.run import check_store
     from bench.engine import devices
     from bench.engine.prices import learned
     from bench.engine.results import run
     from bench.engine.scheduler import Engine
-    from bench.store.store import Store
+    from bench.store.store import Store, check_store
 
     components = resolve(read(home), registry, folder)
     slots, dataset = devices.slots(*where), cells[0].dataset

@@ -6,7 +6,6 @@ and work is left, 130 interrupted.
 
 from __future__ import annotations
 
-import os
 import signal
 import tempfile
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.contract.errors import BenchError
+from bench.contract.fields import suggest
 
 if TYPE_CHECKING:
     from bench.board.components import Components
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bench.stages.plan import Plan
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+ENGINES = ("local", "slurm")
 
 
 class Interrupted(Exception):
@@ -57,6 +58,7 @@ class Asked:
     keep_sets: bool
     retrain_teachers: bool
     minutes: float  # 0: all the time there is
+    engine: str  # "local", or "slurm"
 
     def __post_init__(self) -> None:
         if self.sample and not self.check:
@@ -68,6 +70,11 @@ class Asked:
         if self.missing and (self.check or self.retrain_teachers):
             other = "--check" if self.check else "--retrain-teachers"
             raise BenchError(f"--missing leaves out what is recorded, and {other} repeats it")
+        if self.engine not in ENGINES:
+            hint = suggest(self.engine, ENGINES)
+            raise BenchError(f"--engine {self.engine}: there is no such engine{hint}")
+        if self.engine != "local" and (self.check or self.dry_run or self.retrain_teachers):
+            raise BenchError(f"--engine {self.engine} goes with a run that writes to the board")
         if self.minutes and (self.check or self.dry_run or self.retrain_teachers):
             raise BenchError("--minutes goes with a run that writes to the board")
         if self.into and (self.check or self.dry_run):
@@ -79,39 +86,30 @@ class Asked:
 def run(asked: Asked) -> int:
     """Do it; the exit code. Raises BenchError for bad input, and Interrupted."""
     from bench import display
-    from bench.board.check import resolve
-    from bench.board.matrix import read
     from bench.commands.limited import deadline_of
-    from bench.contract.registry import discover
+    from bench.commands.submit import submit
     from bench.engine import devices
     from bench.engine.outcome import unwatched
     from bench.engine.prices import learned
-    from bench.engine.results import chosen_cells, run
+    from bench.engine.results import run
     from bench.engine.scheduler import Engine
     from bench.records.files import read_all
-    from bench.report import published, verify
+    from bench.report import verify
     from bench.report.folder import check_writable, copied
-    from bench.report.numbers import board_of
     from bench.store.store import Store
 
     began = time.monotonic()
-    matrix = read(asked.board)
-    if matrix.frozen:
-        raise BenchError(
-            f"{asked.board} is frozen: {matrix.frozen}; its records are checked by `bench "
-            "leaderboard --check`; to run it all the same, take the line `frozen` out of a copy"
-        )
-    published.read(asked.board, board_of(matrix))  # what is wrong is said before hours of work
-    components = resolve(matrix, discover(), asked.board)
-    cells = chosen_cells(matrix, asked.methods, asked.only)
-    slots = devices.slots(asked.device, asked.jobs)
+    components, cells = _asked_for(asked)
     found = read_all(asked.board)
     for sentence in found.sentences(asked.board):
         display.console.print(f"left out: {sentence}", style="red")
-    records = found.results
-    lost = verify.missing(cells, records)
     if asked.download:
         _download(components, cells)
+    if asked.engine == "slurm":
+        return submit(asked)
+    slots = devices.slots(asked.device, asked.jobs)
+    records = found.results
+    lost = verify.missing(cells, records)
     if asked.sample:
         cells = verify.sample(cells, asked.sample, _salt(asked.board))
     home = copied(asked.board, asked.into) if asked.into else asked.board
@@ -140,6 +138,26 @@ def run(asked: Asked) -> int:
         if asked.check:
             return _checked(asked.board, records, ran, lost)
         return _published(asked, home, engine, plan, ran, records)
+
+
+def _asked_for(asked: Asked) -> tuple[Components, tuple[Cell, ...]]:
+    """The components of a board that is run, and the cells of it that are asked for."""
+    from bench.board.check import resolve
+    from bench.board.matrix import read
+    from bench.contract.registry import discover
+    from bench.engine.results import chosen_cells
+    from bench.report import published
+    from bench.report.numbers import board_of
+
+    matrix = read(asked.board)
+    if matrix.frozen:
+        raise BenchError(
+            f"{asked.board} is frozen: {matrix.frozen}; its records are checked by `bench "
+            "leaderboard --check`; to run it all the same, take the line `frozen` out of a copy"
+        )
+    published.read(asked.board, board_of(matrix))  # what is wrong is said before hours of work
+    components = resolve(matrix, discover(), asked.board)
+    return components, chosen_cells(matrix, asked.methods, asked.only)
 
 
 def _unrecorded(
@@ -294,7 +312,7 @@ def _download(components: Components, cells: Iterable[Cell]) -> None:
 def _store_of(asked: Asked) -> Iterator[Path]:
     """The folder of a run's store; one that goes afterwards where nothing is to be kept."""
     from bench.display import console
-    from bench.store.store import place
+    from bench.store.store import check_store, place
 
     root = place(asked.store)
     new = asked.dry_run and not root.exists()  # which a look at the plan is not to make
@@ -306,16 +324,6 @@ def _store_of(asked: Asked) -> Iterator[Path]:
         return
     check_store(root)
     yield root
-
-
-def check_store(root: Path) -> None:
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        writable = os.access(root, os.W_OK)
-    except OSError:
-        writable = False
-    if not writable:
-        raise BenchError(f"--store {root} is no folder that can be written to; name another")
 
 
 @contextmanager

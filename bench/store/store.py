@@ -40,6 +40,17 @@ def place(given: Path | None) -> Path:
     return given or Path(os.environ.get("BENCH_STORE") or ".bench")
 
 
+def check_store(root: Path) -> None:
+    """Make a folder for a store. Raises BenchError for one that cannot be written to."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        writable = os.access(root, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise BenchError(f"--store {root} is no folder that can be written to; name another")
+
+
 @dataclass(frozen=True)
 class Finished:
     """What `done.json` says of a finished stage.
