@@ -303,6 +303,24 @@ def convert(
         console.print(f"{board}: {said}")
 
 
+@app.command()
+def store(
+    boards: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Results that none of these boards needs are of no use."),
+    ] = None,
+    place: Annotated[
+        Path | None,
+        typer.Option("--store", help="Folder of finished stages; $BENCH_STORE, or .bench."),
+    ] = None,
+    prune: Annotated[bool, _flag("prune", "Remove what is of no use.")] = False,
+) -> None:
+    """Show what a store holds, and what of it is of no use: left by runs, or for no board."""
+    from bench.commands import store as command
+
+    command.store(boards or (), place, prune)
+
+
 def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 

@@ -436,7 +436,7 @@ def test_the_verbs_are_few_and_frozen() -> None:
     verbs = [c.name or getattr(c.callback, "__name__", "") for c in cli.app.registered_commands]
     assert verbs == [
         *("plugins", "show", "check", "run", "leaderboard", "audit", "site", "row", "export"),
-        "convert",
+        *("convert", "store"),
     ]
     assert cli.app.registered_groups == []
 

@@ -24,10 +24,11 @@ def submit(asked: Asked) -> int:
     check_store(root)
     (root / LEASES).touch()  # nodes share it by a network
     wanted, folder = slurm.slurm_of(asked.board), root / "slurm"
+    home = asked.into or asked.board
     ids = slurm.submit(command_of(asked, root), wanted, folder)
     console.print(
         f"submitted {wanted.rounds} times {wanted.pilots} jobs of {wanted.minutes} min, one array "
-        f"after another: {' '.join(ids)}; what they leave goes to {asked.board}\n"
+        f"after another: {' '.join(ids)}; what they leave goes to {home}\n"
         f"follow: squeue -j {','.join(ids)}; end: scancel {' '.join(ids)}; logs: {folder}"
     )
     return 0

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.contract.errors import BenchError
-from bench.contract.typed import Count, read, toml
+from bench.contract.typed import Count, known, read, toml
 
 FILE = "slurm.toml"
 OURS = ("pilots", "rounds", "minutes")
@@ -58,6 +58,7 @@ def submit(command: Sequence[str], slurm: Slurm, folder: Path) -> list[str]:
             "--engine slurm wants submitit, which is not installed; "
             "try: pip install 'condensation-bench[slurm]'"
         ) from None
+    known({*slurm.options}, SlurmExecutor._valid_parameters(), FILE)
     ids: list[str] = []
     try:
         for _ in range(slurm.rounds):
@@ -66,12 +67,7 @@ def submit(command: Sequence[str], slurm: Slurm, folder: Path) -> list[str]:
             with executor.batch():
                 jobs = [executor.submit(pilot, [*command]) for _ in range(slurm.pilots)]
             ids.append(jobs[0].job_id.split("_")[0])
-    except ValueError as error:  # of its options
-        said = str(error).splitlines()[0]
-        raise BenchError(
-            f"{FILE}: {said}; expected options of sbatch, as in docs/running.md"
-        ) from None
-    except (FailedJobError, RuntimeError) as error:
+    except (FailedJobError, RuntimeError, ValueError) as error:
         raise BenchError(_refused(error, ids)) from None
     return ids
 
