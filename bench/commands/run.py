@@ -75,6 +75,8 @@ class Asked:
             raise BenchError(f"--engine {self.engine}: there is no such engine{hint}")
         if self.engine != "local" and (self.check or self.dry_run or self.retrain_teachers):
             raise BenchError(f"--engine {self.engine} goes with a run that writes to the board")
+        if self.engine != "local" and self.minutes:
+            raise BenchError(f"--engine {self.engine} takes minutes from slurm.toml, not --minutes")
         if self.minutes and (self.check or self.dry_run or self.retrain_teachers):
             raise BenchError("--minutes goes with a run that writes to the board")
         if self.into and (self.check or self.dry_run):

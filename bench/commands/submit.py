@@ -25,7 +25,8 @@ def submit(asked: Asked) -> int:
     (root / LEASES).touch()  # nodes share it by a network
     wanted, folder = slurm.slurm_of(asked.board), root / "slurm"
     home = asked.into or asked.board
-    ids = slurm.submit(command_of(asked, root), wanted, folder)
+    command = [*command_of(asked, root), "--minutes", str(wanted.minutes)]
+    ids = slurm.submit(command, wanted, folder)
     console.print(
         f"submitted {wanted.rounds} times {wanted.pilots} jobs of {wanted.minutes} min, one array "
         f"after another: {' '.join(ids)}; what they leave goes to {home}\n"

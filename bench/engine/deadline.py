@@ -58,7 +58,7 @@ def seconds_given(minutes: float, environment: Mapping[str, str], now: float) ->
         end = float(environment["SLURM_JOB_END_TIME"])
         given.append(end - now)
         given.append(end - float(environment["SLURM_JOB_START_TIME"]))
-    except (KeyError, ValueError):  # not in a job, or in one of a SLURM before 22.05
+    except (KeyError, ValueError):  # not in a job, or in one of an older SLURM, which says neither
         pass
     return max(0.0, min(given, default=math.inf))
 

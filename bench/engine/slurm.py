@@ -58,7 +58,8 @@ def submit(command: Sequence[str], slurm: Slurm, folder: Path) -> list[str]:
             "--engine slurm wants submitit, which is not installed; "
             "try: pip install 'condensation-bench[slurm]'"
         ) from None
-    known({*slurm.options}, SlurmExecutor._valid_parameters(), FILE)
+    options = SlurmExecutor._valid_parameters() - {"time", "dependency"}  # which are said here
+    known(slurm.options, {*options, *OURS}, FILE)
     ids: list[str] = []
     try:
         for _ in range(slurm.rounds):
