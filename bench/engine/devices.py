@@ -42,14 +42,18 @@ def slots(device: str, jobs: int = 0) -> tuple[Slot, ...]:
     devices = _parsed(device)
     if devices == ["cpu"]:
         return (Slot(),) * (jobs or cores())
+    _check_jobs(jobs, devices, device)
     devices = _there(devices, device)
-    jobs = jobs or len(devices)
-    if jobs < len(devices):
+    _check_jobs(jobs, devices, device)  # of those that "cuda" is
+    return tuple(Slot(devices[n % len(devices)]) for n in range(jobs or len(devices)))
+
+
+def _check_jobs(jobs: int, devices: Sequence[str], asked: str) -> None:
+    if 0 < jobs < len(devices):
         raise BenchError(
-            f"--jobs {jobs} leaves {devices[jobs]} of --device {device} without work; expected at "
+            f"--jobs {jobs} leaves {devices[jobs]} of --device {asked} without work; expected at "
             f"least {len(devices)}, or fewer devices"
         )
-    return tuple(Slot(devices[number % len(devices)]) for number in range(jobs))
 
 
 def cores() -> int:
