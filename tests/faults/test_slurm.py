@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -123,15 +124,16 @@ def test_a_drained_node_and_a_controller_that_restarts_cost_no_work(
     cluster = Cluster(shell, tmp_path, {"pilots": 1, "rounds": 2, "minutes": 5}, **SLOW)
     jobs = ids(cluster.submit())
     cluster.begun(1)
-    node = said("sinfo", "--noheader", "--format", "%n").strip()
-    said("scontrol", "update", f"nodename={node}", "state=drain", "reason=test")
     controller = Path(os.environ["SLURM_CONF"]).with_name("slurmctld.pid")
-    os.kill(int(controller.read_text()), 9)
+    os.kill(int(controller.read_text()), signal.SIGKILL)
     time.sleep(1)
     subprocess.run(["slurmctld", "-f", os.environ["SLURM_CONF"]], check=True)
+    node = said("sinfo", "--noheader", "--format", "%n").strip()
+    said("scontrol", "update", f"nodename={node}", "state=drain", "reason=test")
     cluster.heal()
     comes(lambda: len(records(cluster.board)) == 1)
     comes(lambda: queued(jobs) == ["PENDING"])  # the second array, for want of a node
+    comes(lambda: "drained" in said("sinfo", "--noheader", "--format", "%T"))
     said("scontrol", "update", f"nodename={node}", "state=resume")
     comes(lambda: not queued(jobs))
     assert states(jobs[1]) == {"COMPLETED"}
