@@ -29,6 +29,10 @@ class Deadline:
     prices: Prices = field(default_factory=Prices)  # what stages have taken
 
     @property
+    def limited(self) -> bool:
+        return math.isfinite(self.until)
+
+    @property
     def left(self) -> float:
         """Seconds in which stages may run."""
         return self.until - time.monotonic()
@@ -36,11 +40,16 @@ class Deadline:
     @property
     def patience(self) -> float:
         """Seconds to wait for other runs, where there is nothing else to do."""
-        return PATIENCE if math.isfinite(self.until) else math.inf
+        return PATIENCE if self.limited else math.inf
+
+    def learn(self, stage: Stage, seconds: float) -> None:
+        """What a stage has taken."""
+        if self.limited:
+            self.prices.learn(profile(stage), seconds)
 
     def fits(self, stage: Stage) -> bool:
         """Whether a stage should end in time. One whose price is a guess is tried."""
-        if not math.isfinite(self.until):
+        if not self.limited:
             return True
         price = self.prices.of(profile(stage))
         return price is None or price.guess or SLACK * price.seconds <= self.left

@@ -353,8 +353,7 @@ class _Run:
                     continue
                 case Done():
                     found = Finished(**event.value)
-                    seconds = found.cost.get("seconds", 0.0)
-                    self.engine.deadline.prices.learn(profile(stage), seconds)
+                    self.engine.deadline.learn(stage, found.cost.get("seconds", 0.0))
                     self._done(stage, found, "done")
                 case Failed() if not event.unsupported and (
                     self._heal(stage) or self._reload(stage)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +211,6 @@ class Calling:
     checkpoint of a training."""
 
     partial: Path
-    prices: Prices = field(default_factory=Prices)
     patience: float = math.inf
 
     @property
@@ -224,6 +223,8 @@ class Calling:
 
     def fits(self, stage: Stage) -> bool:
         return True
+
+    def learn(self, stage: Stage, seconds: float) -> None: ...
 
 
 @pytest.mark.slow
