@@ -253,16 +253,32 @@ class Store:
 
 
 def _written(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]]) -> dict[str, str]:
-    """Write tensors, by file name; the SHA-256 of each file."""
+    """Write tensors, by file name, without a copy of them; the SHA-256 of each file."""
     files = {}
     for name, content in tensors.items():
-        from safetensors.torch import save  # brings torch: not for what has no tensors
+        from safetensors import SafetensorError  # they bring torch: not for what has no tensors
+        from safetensors.torch import save_file
 
-        # clones, since safetensors refuses tensors that share memory
-        blob = save({k: v.contiguous().clone() for k, v in content.items()})
-        (folder / f"{name}.safetensors").write_bytes(blob)
-        files[f"{name}.safetensors"] = hashlib.sha256(blob).hexdigest()
+        path = folder / f"{name}.safetensors"
+        try:
+            save_file(_apart(content), path)
+        except SafetensorError as error:  # it says so of a full disk
+            raise OSError(str(error)) from None
+        path.chmod(folder.stat().st_mode & 0o666)  # by the umask, as the folder
+        with open(path, "rb") as file:
+            files[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
     return files
+
+
+def _apart(content: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, no two of which share memory: safetensors refuses those."""
+    found, taken = {}, set()
+    for name, tensor in content.items():
+        one = tensor.contiguous()
+        place = one.untyped_storage().data_ptr()
+        found[name] = one.clone() if place in taken else one
+        taken.add(place)
+    return found
 
 
 def _sweep(folder: Path) -> None:

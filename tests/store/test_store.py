@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from bench.contract.errors import BenchError
 from bench.store.locks import waiting
@@ -261,10 +262,10 @@ def test_a_group_that_shares_a_store_is_let_in_by_the_umask(store: Store) -> Non
 
 def test_a_full_disk_is_told_with_the_place(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: Any) -> None:
-        raise OSError(28, "No space left on device")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(BenchError, match=rf"{store.root} cannot be written \(No space left"):
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(BenchError, match=rf"{store.root} cannot be written \(I/O error: No space"):
         publish(store)
     assert leftovers(store) == []
 
@@ -286,6 +287,33 @@ def test_who_waits_for_a_board_says_so_once_and_goes_on_when_it_is_free(tmp_path
     assert f"for another run that writes to it (it holds a lock on {board})" in told
     assert (out, more) == ("mine\n", "")
     assert [path.name for path in tmp_path.iterdir()] == ["matrix.toml"]
+
+
+def test_tensors_that_share_memory_are_kept_apart(store: Store) -> None:
+    whole = torch.arange(6.0).reshape(2, 3)
+    given = {"whole": whole, "row": whole[1], "turned": whole.T, "none": whole[:0], "no": whole[2:]}
+    found = store.read(store.publish("train", "k", {"result": given}, {}))
+    assert {name: one.tolist() for name, one in found.items()} == {
+        name: one.tolist() for name, one in given.items()
+    }
+
+
+WEIGHING = """
+import pathlib, resource, sys, torch, safetensors.torch
+from bench.store.store import Store
+images = torch.ones(200_000_000, dtype=torch.uint8)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before = peak()
+Store(pathlib.Path(sys.argv[1])).publish('condense', 'k', {'result': {'images': images}}, {})
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss")
+def test_a_set_is_written_without_a_copy_of_it(store: Store) -> None:
+    command = [sys.executable, "-c", WEIGHING, str(store.root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 100  # MB, of a set of 200
 
 
 def test_what_is_removed_is_not_found(store: Store) -> None:
