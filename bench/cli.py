@@ -10,12 +10,14 @@ from typing import Annotated, Any
 
 import typer
 
+from bench.commands.limited import LEFT
 from bench.commands.run import BAD_INPUT, FAILED, INTERRUPTED, Interrupted
-from bench.contract.errors import BenchError, refusal
+from bench.contract.errors import BenchError, TimeOver, refusal
 
 EXIT_CODES = (
-    "Exit codes: 0 all is well; 1 something failed, or does not hold; 2 bad input; 130 interrupted "
-    "by Ctrl-C, SIGTERM or SIGHUP, when what was complete has been published."
+    "Exit codes: 0 all is well; 1 something failed, or does not hold; 2 bad input; 75 the time was "
+    "over and work is left; 130 interrupted by Ctrl-C, SIGTERM or SIGHUP, when what was complete "
+    "has been published."
 )
 
 app = typer.Typer(
@@ -38,6 +40,9 @@ def main() -> None:
     except Interrupted as end:
         print(f"bench: {end}", file=sys.stderr)
         sys.exit(INTERRUPTED)
+    except TimeOver as end:
+        print(f"bench: {end}", file=sys.stderr)
+        sys.exit(LEFT)
     except (BenchError, OSError) as error:  # no room, no permission
         told = refusal(error) if isinstance(error, OSError) else error
         print(f"bench: {told}", file=sys.stderr)
@@ -141,7 +146,7 @@ def run(
         str, typer.Option(help="cpu, cuda, cuda:1 or mps; several as in cuda:0,cuda:1.")
     ] = "cpu",
     store: Annotated[
-        Path | None, typer.Option(help="Folder of finished stages; .bench if none.")
+        Path | None, typer.Option(help="Folder of finished stages; $BENCH_STORE, or .bench.")
     ] = None,
     into: Annotated[Path | None, typer.Option(help="Write there; only read the board.")] = None,
     download: Annotated[bool, _flag("download", "First fetch missing data.")] = False,
@@ -168,6 +173,12 @@ def run(
     retrain_teachers: Annotated[
         bool, _flag("retrain-teachers", "Train the board's networks again, and compare.")
     ] = False,
+    minutes: Annotated[
+        float, typer.Option(help="End by then, with checkpoints; 0: when all is done.", min=0)
+    ] = 0,
+    engine: Annotated[
+        str, typer.Option(help="local, or slurm: in jobs of a cluster (docs/running.md).")
+    ] = "local",
 ) -> None:
     """Run what a board lacks, and write its records and pages.
 
@@ -281,7 +292,7 @@ def export(
         Path | None, typer.Option(help="A new folder; named by the set if none.")
     ] = None,
     store: Annotated[
-        Path | None, typer.Option(help="Folder of finished stages; .bench if none.")
+        Path | None, typer.Option(help="Folder of finished stages; $BENCH_STORE, or .bench.")
     ] = None,
 ) -> None:
     """Write a condensed set for others: tensors, PNGs, and a card."""
@@ -344,6 +355,24 @@ def convert(
         count = converted(board)
         said = f"{count} records converted" if count else "nothing to convert"
         console.print(f"{board}: {said}")
+
+
+@app.command()
+def store(
+    boards: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Results that none of these boards needs are of no use."),
+    ] = None,
+    place: Annotated[
+        Path | None,
+        typer.Option("--store", help="Folder of finished stages; $BENCH_STORE, or .bench."),
+    ] = None,
+    prune: Annotated[bool, _flag("prune", "Remove what is of no use.")] = False,
+) -> None:
+    """Show what a store holds, and what of it is of no use: left by runs, or for no board."""
+    from bench.commands import store as command
+
+    command.store(boards or (), place, prune)
 
 
 def _listed(text: str) -> list[str]:

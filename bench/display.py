@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ from bench.engine.results import Ran
 from bench.engine.why import Reasons
 from bench.stages.plan import Plan
 from bench.stages.stage import Stage
+from bench.store.room import Room
 
 console = Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
 if not console.is_terminal and "COLUMNS" not in os.environ:
@@ -218,6 +219,20 @@ def show_failures(failed: Sequence[Step], ran: Ran) -> None:
     for step in failed:
         log = f"; log: {step.log}" if step.log else "; it printed nothing"
         console.print(f"  {step.stage.title}: {step.reason}{log}")
+
+
+def show_rooms(held: Mapping[str, Room], useless: Mapping[str, Room], doubled: int) -> None:
+    """What folders take, what of it is of no use, and how often work was done twice."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("", "MB", "files"):
+        table.add_column(column, justify="right" if column else "left")
+    for name, room in {**held, "all": sum(held.values(), Room()), **useless}.items():
+        table.add_row(name, f"{room.bytes / 1e6:,.1f}", f"{room.files:,}")
+    console.print(table)
+    if doubled:
+        console.print(
+            f"{doubled} results were made twice: their runs did not see each other's locks"
+        )
 
 
 def show_plugins(registry: Registry) -> None:

@@ -447,7 +447,7 @@ def test_the_verbs_are_few_and_frozen() -> None:
             "row",
             "export",
         ),
-        *("import", "new", "convert"),
+        *("import", "new", "convert", "store"),
     ]
     assert cli.app.registered_groups == []
 

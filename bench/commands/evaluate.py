@@ -62,13 +62,14 @@ def evaluate(
     """
     from bench.board.matrix import read
     from bench.engine.results import chosen_cells
+    from bench.store.store import place
 
     _check(name, seeds, jobs)
     folder, one = Path(board), given(images, labels, classes)
     matrix = read(folder)
     if matrix.frozen:
         raise BenchError(f"{folder} is frozen: {matrix.frozen}; name a board that is run")
-    root = Path(store or ".bench").absolute()
+    root = place(Path(store) if store else None).absolute()
     limits = {
         "ipc": [str(one.ipc)],
         "dataset": [dataset or matrix.datasets[0]],
@@ -133,12 +134,11 @@ def _run(
     from bench import display
     from bench.board.check import resolve
     from bench.board.matrix import read
-    from bench.commands.run import check_store
     from bench.engine import devices
     from bench.engine.prices import learned
     from bench.engine.results import run
     from bench.engine.scheduler import Engine
-    from bench.store.store import Store
+    from bench.store.store import Store, check_store
 
     components = resolve(read(home), registry, folder)
     slots, dataset = devices.slots(*where), cells[0].dataset

@@ -58,6 +58,7 @@ def export(
     a folder that holds something.
     """
     from bench.board.matrix import read
+    from bench.store.store import place
 
     matrix = read(board)
     wanted = Wanted(
@@ -72,7 +73,7 @@ def export(
         raise BenchError("ipc is 0, the full set; expected the budget of a condensed set")
     if folder.exists() and (folder.is_file() or any(folder.iterdir())):
         raise BenchError(f"--out {folder} holds something; expected a new folder, or an empty one")
-    found = _found(wanted, matrix, store or Path(".bench"))
+    found = _found(wanted, matrix, place(store))
     with whole(folder) as beside:
         write(beside, found)
     return folder

@@ -1,21 +1,23 @@
 """`bench run`: a board is read, planned, and then priced, recomputed or published.
 
-Exit codes: 0 all is well, 1 something failed or does not hold, 2 bad input, 130 interrupted.
+Exit codes: 0 all is well, 1 something failed or does not hold, 2 bad input, 75 its time was over
+and work is left, 130 interrupted.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.contract.errors import BenchError
+from bench.contract.fields import suggest
 
 if TYPE_CHECKING:
     from bench.board.components import Components
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from bench.stages.plan import Plan
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+ENGINES = ("local", "slurm")
 
 
 class Interrupted(Exception):
@@ -57,6 +60,8 @@ class Asked:
     keep_teachers: bool = False
     keep_sets: bool = False
     retrain_teachers: bool = False
+    minutes: float = 0.0  # 0: all the time there is
+    engine: str = "local"  # or "slurm"
 
     def __post_init__(self) -> None:
         if self.sample and not self.check:
@@ -72,6 +77,15 @@ class Asked:
         if self.missing and (self.check or self.retrain_teachers):
             other = "--check" if self.check else "--retrain-teachers"
             raise BenchError(f"--missing leaves out what is recorded, and {other} repeats it")
+        if self.engine not in ENGINES:
+            hint = suggest(self.engine, ENGINES)
+            raise BenchError(f"--engine {self.engine}: there is no such engine{hint}")
+        if self.engine != "local" and (self.check or self.dry_run or self.retrain_teachers):
+            raise BenchError(f"--engine {self.engine} goes with a run that writes to the board")
+        if self.engine != "local" and self.minutes:
+            raise BenchError(f"--engine {self.engine} takes minutes from slurm.toml, not --minutes")
+        if self.minutes and (self.check or self.dry_run or self.retrain_teachers):
+            raise BenchError("--minutes goes with a run that writes to the board")
         if self.into and (self.check or self.dry_run):
             raise BenchError(
                 f"--into {self.into} goes with neither --check nor --dry-run: they write nothing"
@@ -81,39 +95,31 @@ class Asked:
 def run(asked: Asked) -> int:
     """Do it; the exit code. Raises BenchError for bad input, and Interrupted."""
     from bench import display
-    from bench.board.check import resolve
-    from bench.board.matrix import read
-    from bench.contract.registry import discover
+    from bench.commands.limited import deadline_of
+    from bench.commands.slurm import submit
     from bench.engine import devices
     from bench.engine.outcome import unwatched
     from bench.engine.prices import learned
-    from bench.engine.results import chosen_cells, run
+    from bench.engine.results import run
     from bench.engine.scheduler import Engine
     from bench.records.files import read_all
-    from bench.report import published
     from bench.report.folder import check_writable, copied
-    from bench.report.numbers import board_of
     from bench.store.store import Store
 
-    matrix = read(asked.board)
-    if matrix.frozen:
-        raise BenchError(
-            f"{asked.board} is frozen: {matrix.frozen}; its records are checked by `bench "
-            "leaderboard --check`; to run it all the same, take the line `frozen` out of a copy"
-        )
-    published.read(asked.board, board_of(matrix))  # what is wrong is said before hours of work
-    components = resolve(matrix, discover(), asked.board)
-    cells = chosen_cells(matrix, asked.methods, asked.only)
-    slots = devices.slots(asked.device, asked.jobs)
+    began = time.monotonic()
+    components, cells = _asked_for(asked)
     found = read_all(asked.board)
     for sentence in found.sentences(asked.board):
         display.console.print(f"left out: {sentence}", style="red")
-    records = found.results
-    cells, lost = _asked_for(asked, cells, records)
-    if not cells:
-        return 0
     if asked.download:
         _download(components, cells)
+    if asked.engine == "slurm":
+        return submit(asked)
+    slots = devices.slots(asked.device, asked.jobs)
+    records = found.results
+    cells, lost = _to_check(asked, cells, records)
+    if not cells:
+        return 0
     home = copied(asked.board, asked.into) if asked.into else asked.board
     if not (asked.check or asked.dry_run):
         check_writable(home)
@@ -122,6 +128,9 @@ def run(asked: Asked) -> int:
             engine = Engine(components, Store(root), slots, listen, home)
             if asked.retrain_teachers:
                 return _proved(engine, cells)
+            if not (asked.check or asked.dry_run):
+                given = deadline_of(asked.minutes, began, engine.store, records)
+                engine = replace(engine, deadline=given)
             plan = engine.plan(cells)
             if asked.missing:
                 cells = _unrecorded(engine, plan, cells, records)
@@ -139,7 +148,7 @@ def run(asked: Asked) -> int:
         return _published(asked, home, engine, plan, ran, records)
 
 
-def _asked_for(
+def _to_check(
     asked: Asked, cells: tuple[Cell, ...], records: Sequence[Result]
 ) -> tuple[tuple[Cell, ...], list[str]]:
     """The cells that a check is to recompute, drawn and said, and what has no record of them all.
@@ -164,6 +173,26 @@ def _asked_for(
         cells, said = drawn(asked.board, cells, asked.sample, asked.against, asked.salt)
         console.print(said)
     return cells, lost
+
+
+def _asked_for(asked: Asked) -> tuple[Components, tuple[Cell, ...]]:
+    """The components of a board that is run, and the cells of it that are asked for."""
+    from bench.board.check import resolve
+    from bench.board.matrix import read
+    from bench.contract.registry import discover
+    from bench.engine.results import chosen_cells
+    from bench.report import published
+    from bench.report.numbers import board_of
+
+    matrix = read(asked.board)
+    if matrix.frozen:
+        raise BenchError(
+            f"{asked.board} is frozen: {matrix.frozen}; its records are checked by `bench "
+            "leaderboard --check`; to run it all the same, take the line `frozen` out of a copy"
+        )
+    published.read(asked.board, board_of(matrix))  # what is wrong is said before hours of work
+    components = resolve(matrix, discover(), asked.board)
+    return components, chosen_cells(matrix, asked.methods, asked.only)
 
 
 def _unrecorded(
@@ -244,11 +273,14 @@ def _published(
     asked: Asked, home: Path, engine: Engine, plan: Plan, ran: Ran, records: Sequence[Result]
 ) -> int:
     """Write all that a run has given, and show it; or say in a sentence how it was interrupted."""
+    from bench.commands.limited import records_alone
     from bench.display import console, show_tables
     from bench.engine import sets, teachers
     from bench.records.files import split_valid
     from bench.report import verify
 
+    if ran.left:
+        return records_alone(home, engine, plan, ran)
     said = teachers.carry(engine, plan, home, teachers=asked.keep_teachers)
     for sentence in (*said, *(sets.carry(engine, plan, home) if asked.keep_sets else ())):
         console.print(sentence)
@@ -276,13 +308,14 @@ def _write(home: Path, engine: Engine, plan: Plan, ran: Ran, valid: Sequence[Res
     from bench.engine.galleries import grids
     from bench.report.folder import publish
     from bench.report.galleries import CLASSES, COLUMNS
-    from bench.store.store import waiting
+    from bench.store.locks import waiting
 
     pictured = {
         record.coordinate: engine.store.folder(probe.stage, probe.key) / "pictures.safetensors"
         for record, probe in ran.probes
     }
-    with waiting(home / "matrix.toml", f"writes to {home}"):  # with a store of its own, perhaps
+    what, leases = f"writes to {home}", engine.store.leases  # with a store of its own, perhaps
+    with waiting(home / "matrix.toml", what, leases=leases):
         return publish(home, valid, pictured, grids(engine, plan, CLASSES, COLUMNS))
 
 
@@ -296,13 +329,14 @@ def _publication(home: Path, engine: Engine, plan: Plan) -> Publication:
     from bench.engine.results import records_of
     from bench.records.files import split_valid
     from bench.report.folder import add_results
-    from bench.store.store import waiting
+    from bench.store.locks import waiting
 
     def write(part: Plan, outcome: Outcome) -> None:
         valid, _ = split_valid(records_of(engine.components, part, outcome).records)
         try:
             if valid:
-                with waiting(home / "matrix.toml", f"writes to {home}"):
+                what, leases = f"writes to {home}", engine.store.leases
+                with waiting(home / "matrix.toml", what, leases=leases):
                     add_results(home, valid)
         except (BenchError, OSError) as error:
             console.print(f"records are not written before the end: {error}", style="red")
@@ -330,8 +364,9 @@ def _download(components: Components, cells: Iterable[Cell]) -> None:
 def _store_of(asked: Asked) -> Iterator[Path]:
     """The folder of a run's store; one that goes afterwards where nothing is to be kept."""
     from bench.display import console
+    from bench.store.store import check_store, place
 
-    root = asked.store or Path(".bench")
+    root = place(asked.store)
     new = asked.dry_run and not root.exists()  # which a look at the plan is not to make
     if new:
         console.print(f"the store {root} does not exist yet")
@@ -341,16 +376,6 @@ def _store_of(asked: Asked) -> Iterator[Path]:
         return
     check_store(root)
     yield root
-
-
-def check_store(root: Path) -> None:
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        writable = os.access(root, os.W_OK)
-    except OSError:
-        writable = False
-    if not writable:
-        raise BenchError(f"--store {root} is no folder that can be written to; name another")
 
 
 @contextmanager

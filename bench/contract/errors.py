@@ -82,6 +82,10 @@ def _clean(character: str) -> str:
     return character
 
 
+class TimeOver(Exception):
+    """The time of a run was over before its data were loaded; its text says so."""
+
+
 def sentence(error: BaseException) -> str:
     """One line on an exception: what it is, what it says, and where it was raised."""
     told = traceback.TracebackException.from_exception(error)  # survives a broken __str__

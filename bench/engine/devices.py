@@ -16,44 +16,58 @@ from bench.engine.executor import Slot
 
 TRY = """
 import sys, torch
-for device in sys.argv[1:]:
+devices = sys.argv[1:]
+if devices == ["cuda"] and torch.cuda.device_count() > 1:
+    devices = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+for device in devices:
     try:
         torch.zeros(1, device=device)
     except Exception as error:
-        print(device, str(error).splitlines()[0] if str(error) else type(error).__name__)
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        print("fault", f"{device}: {said}")
         break
+else:
+    print("there", *devices)
 """
 EXPECTED = "expected cpu, cuda, mps, or devices with a number, as cuda:0,cuda:1"
 
 
 def slots(device: str, jobs: int = 0) -> tuple[Slot, ...]:
-    """The slots for `--device` ("cpu", "cuda:1", "cuda:0,cuda:1") and `--jobs`, dealt in turn.
+    """The slots for `--device` ("cpu", "cuda:1", "cuda:0,1") and `--jobs`, dealt in turn.
 
-    `jobs` counts all slots; 0 is one a core of this process, or one a device of another type.
+    `cuda` is all GPUs that this process may see. `jobs` counts all slots, so that more than there
+    are devices share them; 0 is one a core of this process, or one a device of another type.
     Raises BenchError for a device that is not there, and for one that would get no slot.
     """
     devices = _parsed(device)
     if devices == ["cpu"]:
         return (Slot(),) * (jobs or cores())
-    jobs = jobs or len(devices)
-    if jobs < len(devices):
+    _check_jobs(jobs, devices, device)
+    devices = _there(devices, device)
+    _check_jobs(jobs, devices, device)  # of those that "cuda" is
+    return tuple(Slot(devices[n % len(devices)]) for n in range(jobs or len(devices)))
+
+
+def _check_jobs(jobs: int, devices: Sequence[str], asked: str) -> None:
+    if 0 < jobs < len(devices):
         raise BenchError(
-            f"--jobs {jobs} leaves {devices[jobs]} of --device {device} without work; expected at "
+            f"--jobs {jobs} leaves {devices[jobs]} of --device {asked} without work; expected at "
             f"least {len(devices)}, or fewer devices"
         )
-    _try(devices, device)
-    return tuple(Slot(devices[number % len(devices)]) for number in range(jobs))
 
 
 def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may use: in a SLURM job those of the job, which a cluster need not
+    bind it to."""
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    told = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE") or ""
+    return min(mine or 1, int(told) if told.isdecimal() and int(told) else mine or 1)
 
 
 def _parsed(text: str) -> list[str]:
     devices = [part.strip() for part in text.split(",")]
+    if re.match(r"cuda:\d", devices[0], re.ASCII):  # cuda:0,1
+        devices = [f"cuda:{d}" if re.fullmatch(r"\d+", d, re.ASCII) else d for d in devices]
     refused = f"--device {text} cannot be used"
     for one in devices:
         if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", one, re.ASCII):
@@ -69,7 +83,8 @@ def _parsed(text: str) -> list[str]:
     return devices
 
 
-def _try(devices: Sequence[str], asked: str) -> None:
+def _there(devices: Sequence[str], asked: str) -> list[str]:
+    """The devices, each of several by its number. Raises BenchError if one is not there."""
     ended = subprocess.run(
         [sys.executable, "-P", "-c", TRY, *devices], capture_output=True, text=True, check=False
     )
@@ -78,6 +93,7 @@ def _try(devices: Sequence[str], asked: str) -> None:
             -1
         ]
         raise BenchError(f"--device {asked} cannot be used here: {last}; {EXPECTED}")
-    if ended.stdout:
-        device, said = ended.stdout.strip().splitlines()[-1].split(" ", 1)
-        raise BenchError(f"--device {asked} cannot be used here: {device}: {said}; {EXPECTED}")
+    word, *found = ended.stdout.strip().splitlines()[-1].split(" ")
+    if word != "there":
+        raise BenchError(f"--device {asked} cannot be used here: {' '.join(found)}; {EXPECTED}")
+    return found

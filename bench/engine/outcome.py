@@ -40,6 +40,7 @@ class Outcome:
     finished: Mapping[str, Finished]
     failed: Mapping[str, Failure]
     interrupted: bool = False  # by Ctrl-C: what is in neither was not run
+    left: str = ""  # why a run with a deadline has ended, if it has left work
 
 
 Listener = Callable[[Step], None]

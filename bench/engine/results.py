@@ -37,6 +37,7 @@ class Ran:
     failures: tuple[Failure, ...]
     cells_failed: int
     interrupted: bool = False
+    left: str = ""  # why a run with a deadline has left work
     probes: tuple[tuple[Result, Finished], ...] = ()  # records with pictures, and who keeps them
 
 
@@ -97,6 +98,7 @@ def records_of(components: Components, plan: Plan, outcome: Outcome) -> Ran:
         tuple(failures.values()),
         len(failed_cells) + plan.lost,
         outcome.interrupted,
+        outcome.left,
         tuple(pictured),
     )
 

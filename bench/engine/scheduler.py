@@ -18,19 +18,29 @@ from typing import Any
 
 from bench.board.components import Components
 from bench.board.matrix import Cell
-from bench.contract.errors import BenchError
+from bench.contract.errors import BenchError, TimeOver
 from bench.contract.keys import digest
 from bench.contract.limits import Limits
+from bench.engine.deadline import Deadline, too_long
 from bench.engine.executor import Done, Executor, Executors, Failed, Job, Progress, Slot
-from bench.engine.outcome import Failure, Listener, Outcome, Step, Watch, silent, unwatched
+from bench.engine.outcome import (
+    Failure,
+    Listener,
+    Outcome,
+    Step,
+    Watch,
+    silent,
+    unwatched,
+)
 from bench.engine.prices import profile
 from bench.stages.load import data_folder, is_current
 from bench.stages.plan import Plan, load_stage, plan
 from bench.stages.stage import Dataset, Stage, Work, identity_of
-from bench.store.store import Finished, Lock, Store
+from bench.store.locks import Lock
+from bench.store.store import Finished, Store
 
 BUNDLE = 32  # metrics are quick: so many share one process
-LONG = ("squeeze", "condense", "train")  # before such a stage is begun, waiting metrics are run,
+LONG = ("squeeze", "condense", "train")  # go on from checkpoints; before they begin, metrics run,
 GATHER = 10.0  # if the last ones were so many seconds ago: of short stages, many are gathered
 BEAT = 1.0  # seconds between two words that a stage still runs
 RETRY = 0.5  # seconds until a stage that another run holds is looked at again
@@ -60,6 +70,7 @@ class Engine:
     listen: Listener = silent
     board: Path | None = None  # its folder, where it keeps networks that metrics look with
     executors: Executors = local
+    deadline: Deadline = field(default_factory=Deadline)
 
     def __post_init__(self) -> None:
         types = {slot.device.split(":")[0] for slot in self.slots}
@@ -80,6 +91,9 @@ class Engine:
         outcome = self.execute(tuple(stages.values()))
         if outcome.interrupted:
             raise KeyboardInterrupt
+        if outcome.left:
+            said = f"work is left: {outcome.left}, and the data are not loaded"
+            raise TimeOver(f"{said}; run the same command to go on")
         loaded = {
             name: Dataset(name, stage.component, found.key, found.value, stage.evaluate)
             for name, stage in stages.items()
@@ -111,7 +125,7 @@ class Engine:
             interrupted = True
         finally:
             run.close()
-        return Outcome(run.finished, run.failed, interrupted)
+        return Outcome(run.finished, run.failed, interrupted, run.left)
 
     def work(
         self, stage: Stage, keys: Mapping[str, str], contents: Mapping[str, str | None]
@@ -126,6 +140,7 @@ class Engine:
             # a data set is what it holds: its code is checked where it is read
             code=self.components.registry.code_of(stage.components[1:]),
             provides=self.components.provided(stage.components),
+            last_call=self.deadline.last_call,
         )
 
     def job(self, stage: Stage, work: Work) -> Job:
@@ -176,10 +191,16 @@ class _Run:
     # the code of one metric in a process could change the figures of another; the others by "".
     runnable: dict[str, list[tuple[int, Stage]]] = field(default_factory=dict)
     elsewhere: list[Stage] = field(default_factory=list)  # another run is at it
+    # What takes longer than the time that is left: a heap of LONG ones, which are begun when there
+    # is nothing else, since a checkpoint is kept of them; and all others, which are not begun.
+    later: list[tuple[int, Stage]] = field(default_factory=list)
+    unfit: list[Stage] = field(default_factory=list)
+    left: str = ""  # why it ends before all is done
     making: set[str] = field(default_factory=set)  # stages that were found damaged, made again
     behind: dict[str, list[Stage]] = field(default_factory=dict)  # what waits for each of them
     reloaded: dict[str, set[str]] = field(default_factory=dict)  # data; stages tried once more
     waits: bool = False  # for another run, and it was said
+    worked: float = field(default_factory=time.monotonic)  # when something of ours last ran
     looked: float = 0.0
     beaten: float = 0.0
     measuring: bool = False  # all metrics that wait are run before anything else
@@ -198,7 +219,7 @@ class _Run:
                 heapq.heappush(self.ready, (self.rank[stage.id], stage))
 
     def finish(self, watch: Watch) -> None:
-        while True:
+        while not self.left:
             self._settle_ready()
             if self.elsewhere and time.monotonic() - self.looked > RETRY:
                 self.looked = time.monotonic()
@@ -208,12 +229,18 @@ class _Run:
             self._start()
             if self.running:
                 self._hear()
+                self.worked = time.monotonic()
             elif self.elsewhere:
                 self._say_waits()
                 time.sleep(RETRY / 4)
             elif not (self.ready or any(self.runnable.values())):
+                self.left = too_long(self.unfit)
                 return
             watch(Outcome(self.finished, self.failed))
+            if self.engine.deadline.left <= 0:
+                self.left = "its time is over"
+            elif time.monotonic() - self.worked > self.engine.deadline.patience:
+                self.left = "other runs are at all that can be done now"
 
     def _say_waits(self) -> None:
         """Once: what another run is at, when there is nothing else to do."""
@@ -261,10 +288,15 @@ class _Run:
         while not self.ready and (self.executor is None or self.executor.free):
             queue, size = self._next()
             if not size:
+                queue, size = self.later, len(self.later[:1])
+            if not size:
                 return
             bundle: list[Stage] = []
             while queue and len(bundle) < size:
                 stage = heapq.heappop(queue)[-1]
+                if queue is not self.later and not self.engine.deadline.fits(stage):
+                    self._put_off(stage)
+                    continue
                 lock = self.engine.store.lock(stage.kind, self.keys[stage.id])
                 if lock is None:
                     self.elsewhere.append(stage)
@@ -275,6 +307,12 @@ class _Run:
                     self.running[stage.id] = (stage, lock)
             if bundle:
                 self._submit(bundle)
+
+    def _put_off(self, stage: Stage) -> None:
+        if stage.kind in LONG:
+            heapq.heappush(self.later, (self.rank[stage.id], stage))
+        else:
+            self.unfit.append(stage)
 
     def _next(self) -> tuple[list[tuple[int, Stage]], int]:
         """The queue from which to start next, and so many stages. Metrics wait for a bundle of
@@ -314,7 +352,9 @@ class _Run:
                     self.engine.listen(Step(stage, "progress", event.done, event.total))
                     continue
                 case Done():
-                    self._done(stage, Finished(**event.value), "done")
+                    found = Finished(**event.value)
+                    self.engine.deadline.learn(stage, found.cost.get("seconds", 0.0))
+                    self._done(stage, found, "done")
                 case Failed() if not event.unsupported and (
                     self._heal(stage) or self._reload(stage)
                 ):

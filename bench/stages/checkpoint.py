@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +30,7 @@ class StoredCheckpoint:
 
     path: Path | None = None
     interval: float = INTERVAL
+    last_call: float = math.inf  # of `time.monotonic`: soon after it, the run ends
     passes: Passes = field(default_factory=Passes)  # of the networks that are counted
     drawn: int = 0  # fresh networks
     seconds: float = 0.0  # that earlier runs have spent on what is kept
@@ -52,7 +55,8 @@ class StoredCheckpoint:
 
     def save(self, state: Callable[[], Mapping[str, Tensor]]) -> None:
         now = time.monotonic()
-        if not self.path or now - self._last < self.interval:
+        called = self._last < self.last_call <= now
+        if not self.path or (now - self._last < self.interval and not called):
             return
         from safetensors.torch import save_file
 
@@ -60,7 +64,8 @@ class StoredCheckpoint:
         counted = {**self.passes.as_json(), "drawn": self.drawn, "seconds": seconds}
         tensors = {name: one.detach().cpu().contiguous().clone() for name, one in state().items()}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
+        # two machines may do one thing twice, and number their processes alike
+        temporary = self.path.with_suffix(f".{secrets.token_hex(8)}.tmp")
         try:
             save_file(tensors, temporary, {"counted": json.dumps(counted)})
             os.replace(temporary, self.path)

@@ -36,7 +36,8 @@ def execute(work: Work, *, device: str, progress: Progress) -> dict[str, Any]:
     check_code(work.code)  # before hours of work
     versions = _versions(work)
     started = time.monotonic()
-    checkpoint = StoredCheckpoint(store.partial(work.stage.kind, work.key), INTERVAL)
+    partial = store.partial(work.stage.kind, work.key)
+    checkpoint = StoredCheckpoint(partial, INTERVAL, work.last_call)
     desk = Desk(store, device, progress, checkpoint)
     tensors, value = work.stage.run(desk)
     check_code(work.code)  # of what the verb has imported

@@ -9,6 +9,7 @@ and says which stages are the same.
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -173,6 +174,7 @@ class Work:
     inputs: Mapping[str, Any] = field(default_factory=dict)  # for people
     code: Code = field(default_factory=Code)  # what the key says of the code that runs
     provides: tuple[str, ...] = ()  # distributions of its components
+    last_call: float = math.inf  # of `time.monotonic`: a checkpoint is kept then
 
 
 @cache

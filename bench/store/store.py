@@ -2,13 +2,12 @@
 
 `<root>/<stage>/<key>/` holds `*.safetensors` and `done.json`. A stage is written into a temp
 folder and renamed into place, so that a folder under its key is always whole, whenever the
-process dies. Two runs may share a store: a lock a key keeps them from doing one thing twice.
+process dies. Any number of runs may share a store: a lock a key keeps them from doing one thing
+twice. Where locks fail them, they do, to the same bytes: that costs time, is counted, and no more.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -24,15 +23,32 @@ from typing import TYPE_CHECKING, Any
 
 from bench.contract.errors import BenchError
 from bench.contract.keys import digest
+from bench.store.locks import Lock, held, locked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
 DONE = "done.json"
-
-
+LEASES = "leases"  # a file of a store whose runs take leases, not locks of the file system
+DOUBLED = "doubled.txt"  # a line for each result that was there when it was to be written
 LEFT = 3600  # seconds until a temporary folder without a living writer is removed
+
+
+def place(given: Path | None) -> Path:
+    """The folder of the store: as `--store` says, or `$BENCH_STORE`; else `.bench`."""
+    return given or Path(os.environ.get("BENCH_STORE") or ".bench")
+
+
+def check_store(root: Path) -> None:
+    """Make a folder for a store. Raises BenchError for one that cannot be written to."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        writable = os.access(root, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise BenchError(f"--store {root} is no folder that can be written to; name another")
 
 
 @dataclass(frozen=True)
@@ -164,7 +180,7 @@ class Store:
         folder.mkdir(parents=True)  # by the umask: a group may share a store
         lock = None
         with suppress(OSError):  # a file system without locks: then nothing is swept, either
-            lock = _locked(folder, os.O_RDONLY)
+            lock = locked(folder, os.O_RDONLY)
             _sweep(folder.parent)
         try:
             yield folder
@@ -181,6 +197,8 @@ class Store:
         except OSError:
             already = self.find(finished.stage, finished.key)
             if already:  # another run was faster, with the same inputs
+                with suppress(OSError), open(self.root / DOUBLED, "a") as file:
+                    file.write(f"{finished.stage} {finished.key}\n")
                 return already
             shutil.rmtree(target, ignore_errors=True)  # half a folder, from a disk that failed
             os.rename(temporary, target)
@@ -190,20 +208,32 @@ class Store:
         """Forget a stage whose inputs have changed behind its key: files of a data set."""
         shutil.rmtree(self.folder(finished.stage, finished.key), ignore_errors=True)
 
+    @property
+    def leases(self) -> bool:
+        """Do its runs take leases? Locks of some shared file systems hold on one machine alone."""
+        return (self.root / LEASES).exists()
+
     def lock(self, stage: str, key: str) -> Lock | None:
         """A held lock on a key, or None if another run holds it. It goes when its holder dies.
 
-        Raises BenchError where the file system of the store knows no locks.
+        Raises BenchError where nothing can be written.
         """
         path = self.root / "locks" / f"{stage}-{key}"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            return _locked(path, os.O_RDWR | os.O_CREAT)
+            return held(path, os.O_RDWR | os.O_CREAT, leases=self.leases)
         except OSError as error:
             raise BenchError(
-                f"{path} cannot be locked ({error.strerror}); expected a file that you may write, "
-                "on a file system with flock; name a store on a local disk with --store"
+                f"{path} cannot be locked ({error.strerror or error}); expected a file that you "
+                "may write; name another store with --store"
             ) from None
+
+    @property
+    def doubled(self) -> int:
+        """How many results were there when they were to be written: work that was done twice."""
+        with suppress(OSError):
+            return (self.root / DOUBLED).read_text().count("\n")
+        return 0
 
     def log(self, stage: str, key: str) -> Path:
         """Where the worker of a stage writes what it prints."""
@@ -223,23 +253,39 @@ class Store:
 
 
 def _written(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]]) -> dict[str, str]:
-    """Write tensors, by file name; the SHA-256 of each file."""
+    """Write tensors, by file name, without a copy of them; the SHA-256 of each file."""
     files = {}
     for name, content in tensors.items():
-        from safetensors.torch import save  # brings torch: not for what has no tensors
+        from safetensors import SafetensorError  # they bring torch: not for what has no tensors
+        from safetensors.torch import save_file
 
-        # clones, since safetensors refuses tensors that share memory
-        blob = save({k: v.contiguous().clone() for k, v in content.items()})
-        (folder / f"{name}.safetensors").write_bytes(blob)
-        files[f"{name}.safetensors"] = hashlib.sha256(blob).hexdigest()
+        path = folder / f"{name}.safetensors"
+        try:
+            save_file(_apart(content), path)
+        except SafetensorError as error:  # it says so of a full disk
+            raise OSError(str(error)) from None
+        path.chmod(folder.stat().st_mode & 0o666)  # by the umask, as the folder
+        with open(path, "rb") as file:
+            files[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
     return files
+
+
+def _apart(content: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, no two of which share memory: safetensors refuses those."""
+    found, taken = {}, set()
+    for name, tensor in content.items():
+        one = tensor.contiguous()
+        place = one.untyped_storage().data_ptr()
+        found[name] = one.clone() if place in taken else one
+        taken.add(place)
+    return found
 
 
 def _sweep(folder: Path) -> None:
     """Remove what writers have left that were killed."""
     for left in folder.iterdir():
         with suppress(OSError):
-            if time.time() - left.stat().st_mtime > LEFT and (lock := _locked(left, os.O_RDONLY)):
+            if time.time() - left.stat().st_mtime > LEFT and (lock := locked(left, os.O_RDONLY)):
                 shutil.rmtree(left, ignore_errors=True)
                 lock.release()
 
@@ -247,63 +293,6 @@ def _sweep(folder: Path) -> None:
 def content_of(files: Mapping[str, str], value: Mapping[str, Any]) -> str:
     """The name of what came out of a stage."""
     return digest({"files": files, "value": value})
-
-
-@dataclass
-class Lock:
-    """A lock of this process on the file behind `descriptor`; once released, it stays so."""
-
-    descriptor: int
-
-    @property
-    def is_locked(self) -> bool:
-        return self.descriptor >= 0
-
-    def release(self) -> None:
-        if self.is_locked:
-            os.close(self.descriptor)
-        self.descriptor = -1  # which may be another file's by now
-
-
-def _locked(path: Path, flags: int = os.O_RDWR) -> Lock | None:
-    """A lock on a file, or None if another process has it. Raises OSError."""
-    descriptor = os.open(path, flags, 0o666)  # and the umask: a group may share it
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        if error.errno in (errno.EAGAIN, errno.EACCES):
-            return None
-        raise
-    return Lock(descriptor)
-
-
-@contextmanager
-def waiting(path: Path, what: str) -> Iterator[None]:
-    """Inside, a file that is there is locked; what is waited for, and since when, is told.
-
-    Where that cannot be, on a file system without flock, a line says so: finished work is not
-    lost for want of a lock.
-    """
-    lock, told = None, False
-    try:
-        while not (lock := _locked(path)):
-            if not told:
-                told = True
-                sys.stderr.write(
-                    f"waiting since {time.strftime('%H:%M:%S')} for another run that {what} "
-                    f"(it holds a lock on {path}): wait, or end that run\n"
-                )
-            time.sleep(0.2)
-    except OSError as error:
-        sys.stderr.write(
-            f"{path} cannot be locked ({error.strerror}): see that no other run {what} now\n"
-        )
-    try:
-        yield
-    finally:
-        if lock:
-            lock.release()
 
 
 def _told(error: OSError, root: Path) -> BenchError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ from bench.engine.executor import Slot
 @pytest.fixture
 def present(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every device that is asked for is there."""
-    monkeypatch.setattr(devices, "_try", lambda *_: None)
+    monkeypatch.setattr(devices, "_there", lambda found, _: found)
 
 
 def test_a_cpu_has_a_slot_a_core_unless_told_otherwise() -> None:
@@ -30,10 +31,11 @@ def test_a_cpu_has_a_slot_a_core_unless_told_otherwise() -> None:
 @pytest.mark.usefixtures("present")
 def test_another_device_has_one_slot_and_more_are_dealt_in_turn() -> None:
     assert slots("cuda") == (Slot("cuda"),)
-    assert slots("cuda:0,cuda:1") == (Slot("cuda:0"), Slot("cuda:1"))
+    assert slots("cuda:0,cuda:1") == slots("cuda:0,1") == (Slot("cuda:0"), Slot("cuda:1"))
     assert [s.device for s in slots("cuda:2, cuda:0", 3)] == ["cuda:2", "cuda:0", "cuda:2"]
 
 
+@pytest.mark.usefixtures("present")
 @pytest.mark.parametrize(
     ("device", "jobs", "said"),
     [
@@ -73,13 +75,51 @@ print("torch" in sys.modules)
     assert loaded == "False"
 
 
+FAKE = """
+class cuda:
+    device_count = staticmethod(lambda: 3)
+def zeros(size, device):
+    if device == "cuda:7":
+        raise RuntimeError("invalid device ordinal")
+"""
+
+
+@pytest.mark.parametrize(
+    ("device", "jobs", "found"),
+    [
+        ("cuda", 0, ["cuda:0", "cuda:1", "cuda:2"]),
+        ("cuda", 5, ["cuda:0", "cuda:1", "cuda:2", "cuda:0", "cuda:1"]),
+        ("cuda:1", 0, ["cuda:1"]),
+        ("cuda:2,0", 0, ["cuda:2", "cuda:0"]),
+    ],
+)
+def test_cuda_is_all_gpus_that_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, jobs: int, found: list[str]
+) -> None:
+    (tmp_path / "torch.py").write_text(FAKE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert [slot.device for slot in slots(device, jobs)] == found
+    with pytest.raises(BenchError, match=r"cannot be used here: cuda:7: invalid device ordinal;"):
+        slots("cuda:7")
+    with pytest.raises(BenchError, match="--jobs 2 leaves cuda:2 of --device cuda without work"):
+        slots("cuda", 2)
+
+
+def test_a_job_of_a_cluster_has_its_cores_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = cores()
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "1")
+    assert cores() == 1
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "999")
+    assert cores() == here
+
+
 @given(st.text(), st.integers(0, 8))
 def test_no_text_ends_in_anything_but_slots_or_a_sentence(text: str, jobs: int) -> None:
-    devices_try, devices._try = devices._try, lambda *_: None
+    there, devices._there = devices._there, lambda found, _: [*found]
     try:
         found = slots(text, jobs)
     except BenchError:
         return
     finally:
-        devices._try = devices_try
+        devices._there = there
     assert len(found) >= max(1, jobs)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -45,3 +46,22 @@ def test_without_a_path_nothing_is_kept() -> None:
     checkpoint.save(state(1.0))
     checkpoint.remove()
     assert checkpoint.load() == {}
+
+
+def test_at_the_last_call_of_a_run_the_state_is_kept_once(tmp_path: Path) -> None:
+    path, asked = tmp_path / "x.safetensors", []
+
+    def wanted() -> Mapping[str, Tensor]:
+        asked.append(path.exists())
+        return state(1.0)()
+
+    now = time.monotonic()
+    StoredCheckpoint(path, last_call=now + 1000).save(wanted)  # to come
+    StoredCheckpoint(path, last_call=now - 1).save(wanted)  # before it began
+    assert asked == []
+    checkpoint = StoredCheckpoint(path, last_call=time.monotonic() + 0.05)
+    time.sleep(0.1)
+    checkpoint.save(wanted)
+    checkpoint.save(wanted)
+    assert asked == [False]
+    assert checkpoint.load()

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from bench.contract.errors import BenchError
-from bench.store.store import Finished, Store, waiting
+from bench.store.locks import waiting
+from bench.store.store import Finished, Store
 
 TENSORS = {"result": {"images": torch.arange(6.0).view(2, 3), "labels": torch.tensor([0, 1])}}
 
@@ -260,37 +262,19 @@ def test_a_group_that_shares_a_store_is_let_in_by_the_umask(store: Store) -> Non
 
 def test_a_full_disk_is_told_with_the_place(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: Any) -> None:
-        raise OSError(28, "No space left on device")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(BenchError, match=rf"{store.root} cannot be written \(No space left"):
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(BenchError, match=rf"{store.root} cannot be written \(I/O error: No space"):
         publish(store)
     assert leftovers(store) == []
-
-
-def test_a_file_system_without_locks_is_told_and_costs_no_finished_work(
-    store: Store,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def missing(*args: Any) -> None:
-        raise OSError(37, "No locks available")
-
-    monkeypatch.setattr("fcntl.flock", missing)
-    with pytest.raises(BenchError, match=r"cannot be locked \(No locks available\); .*--store"):
-        store.lock("condense", "k")
-    board = tmp_path / "matrix.toml"
-    board.touch()
-    with waiting(board, "writes to it"):
-        assert "see that no other run writes to it now" in capsys.readouterr().err
 
 
 def test_who_waits_for_a_board_says_so_once_and_goes_on_when_it_is_free(tmp_path: Path) -> None:
     board = tmp_path / "matrix.toml"
     board.touch()
     script = (
-        "import sys, pathlib\nfrom bench.store.store import waiting\n"
+        "import sys, pathlib\nfrom bench.store.locks import waiting\n"
         "with waiting(pathlib.Path(sys.argv[1]), 'writes to it'): print('mine')"
     )
     command = [sys.executable, "-c", script, str(board)]
@@ -303,6 +287,33 @@ def test_who_waits_for_a_board_says_so_once_and_goes_on_when_it_is_free(tmp_path
     assert f"for another run that writes to it (it holds a lock on {board})" in told
     assert (out, more) == ("mine\n", "")
     assert [path.name for path in tmp_path.iterdir()] == ["matrix.toml"]
+
+
+def test_tensors_that_share_memory_are_kept_apart(store: Store) -> None:
+    whole = torch.arange(6.0).reshape(2, 3)
+    given = {"whole": whole, "row": whole[1], "turned": whole.T, "none": whole[:0], "no": whole[2:]}
+    found = store.read(store.publish("train", "k", {"result": given}, {}))
+    assert {name: one.tolist() for name, one in found.items()} == {
+        name: one.tolist() for name, one in given.items()
+    }
+
+
+WEIGHING = """
+import pathlib, resource, sys, torch, safetensors.torch
+from bench.store.store import Store
+images = torch.ones(200_000_000, dtype=torch.uint8)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before = peak()
+Store(pathlib.Path(sys.argv[1])).publish('condense', 'k', {'result': {'images': images}}, {})
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss")
+def test_a_set_is_written_without_a_copy_of_it(store: Store) -> None:
+    command = [sys.executable, "-c", WEIGHING, str(store.root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 100  # MB, of a set of 200
 
 
 def test_what_is_removed_is_not_found(store: Store) -> None:
@@ -323,10 +334,14 @@ def test_a_folder_that_cannot_be_written_says_so_itself(tmp_path: Path) -> None:
 # ---- several runs
 
 
-def test_the_first_of_two_results_under_one_key_stays(store: Store) -> None:
+def test_the_first_of_two_results_under_one_key_stays_and_the_second_is_counted(
+    store: Store,
+) -> None:
     first = publish(store, cost={"seconds": 1})
+    assert store.doubled == 0
     again = publish(store, cost={"seconds": 2})
     assert again == first == store.find("condense", "k")
+    assert store.doubled == 1
     assert leftovers(store) == []
 
 

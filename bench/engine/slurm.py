@@ -1,0 +1,93 @@
+"""A cluster with SLURM: one command, many times, in jobs that share a store.
+
+Each job is an ordinary run that ends before its time is over. They are submitted, and not
+followed: arrays of jobs stand in the queue one behind another, and what one array leaves is for
+the next. submitit writes the job scripts; its `result()` is not called, which without `sacct`
+never returns.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.contract.errors import BenchError
+from bench.contract.typed import Count, known, read, toml
+
+FILE = "slurm.toml"
+OURS = ("pilots", "rounds", "minutes")
+SIGNAL = "CONT@1"  # instead of submitit's, which would end a run that is about to end by itself
+
+
+@dataclass(frozen=True)
+class Slurm:
+    """What to ask of a cluster; `options` are those of `sbatch`, with _ for -."""
+
+    pilots: Count = 2  # jobs at a time
+    rounds: Count = 3  # arrays of them, one after another
+    minutes: Count = 60  # of one job
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def slurm_of(board: Path) -> Slurm:
+    """`slurm.toml` of a board, or else of the user. Raises BenchError for what it cannot be."""
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    for path in (board / FILE, config / "condensation-bench" / FILE):
+        if path.exists():
+            found = toml(path, "expected keys as in docs/running.md")
+            ours = {name: found.pop(name) for name in OURS if name in found}
+            return Slurm(**read(Slurm, ours, str(path)), options=found)
+    return Slurm()
+
+
+def submit(command: Sequence[str], slurm: Slurm, folder: Path) -> list[str]:
+    """Put `slurm.rounds` arrays of jobs into the queue that run a command; their ids, in order.
+
+    What the jobs print goes to `folder`. Raises BenchError where there is no SLURM, no submitit,
+    or where SLURM refuses.
+    """
+    try:
+        from submitit import SlurmExecutor
+        from submitit.core.utils import FailedJobError
+    except ImportError:
+        raise BenchError(
+            "--engine slurm wants submitit, which is not installed; "
+            "try: pip install 'condensation-bench[slurm]'"
+        ) from None
+    options = SlurmExecutor._valid_parameters() - {"time", "dependency"}  # which are said here
+    known(slurm.options, {*options, *OURS}, FILE)
+    ids: list[str] = []
+    try:
+        for _ in range(slurm.rounds):
+            executor = SlurmExecutor(folder)
+            executor.update_parameters(**_parameters(slurm, ids[-1:]))
+            with executor.batch():
+                jobs = [executor.submit(pilot, [*command]) for _ in range(slurm.pilots)]
+            ids.append(jobs[0].job_id.split("_")[0])
+    except (FailedJobError, RuntimeError, ValueError) as error:
+        raise BenchError(_refused(error, ids)) from None
+    return ids
+
+
+def _parameters(slurm: Slurm, before: Sequence[str]) -> dict[str, Any]:
+    """What submitit is told; an array begins when those `before` it have ended, however."""
+    more = {"signal": SIGNAL, **slurm.options.get("additional_parameters", {})}
+    after = {"dependency": f"afterany:{before[0]}"} if before else {}
+    own = {"job_name": "bench", "time": slurm.minutes}
+    return {**own, **after, **slurm.options, "additional_parameters": more}
+
+
+def _refused(error: Exception, ids: Sequence[str]) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if "error:" in line]
+    said = lines[-1].rpartition("error:")[2].strip() if lines else str(error).splitlines()[0]
+    there = f"; already in the queue: {' '.join(ids)} (`scancel` ends them)" if ids else ""
+    return f"SLURM has refused the jobs: {said}; mend {FILE}, and see docs/running.md{there}"
+
+
+def pilot(command: Sequence[str]) -> int:
+    """What a job calls: the exit code of the command. That work is left is no failure of a job."""
+    return subprocess.run(command, check=False).returncode
