@@ -16,6 +16,8 @@ from bench.contract.keys import digest
 
 if TYPE_CHECKING:
     from bench.board.matrix import Cell
+    from bench.commands.run import Asked
+    from bench.records.result import Result
 
 DIGITS = 16  # of a salt, drawn anew
 
@@ -51,3 +53,29 @@ def content(board: Path) -> str:
     """The digest of what a board's matrix and records hold."""
     paths = [board / "matrix.toml", *sorted((board / "records").glob("*.jsonl"))]
     return digest([[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in paths])
+
+
+def to_check(
+    asked: Asked, cells: tuple[Cell, ...], records: Sequence[Result]
+) -> tuple[tuple[Cell, ...], list[str]]:
+    """The cells that a check is to recompute, drawn and said, and what has no record of them all.
+
+    Of a run that checks nothing, all.
+    """
+    from bench.display import console
+    from bench.report import verify
+
+    if asked.against:
+        cells = submitted(asked.board, cells, asked.against)
+        if not cells:
+            console.print(f"no record differs from those of {asked.against}")
+    if asked.keep_checked:
+        known = {one.coordinate for one in records if one.ok}
+        cells = tuple(cell for cell in cells if cell.coordinate in known)
+        if not cells:
+            console.print(f"{asked.board} has no record to check")
+    lost = verify.missing(cells, records)
+    if asked.sample and cells:
+        cells, said = drawn(asked.board, cells, asked.sample, asked.against, asked.salt)
+        console.print(said)
+    return cells, lost

@@ -95,6 +95,7 @@ class Asked:
 def run(asked: Asked) -> int:
     """Do it; the exit code. Raises BenchError for bad input, and Interrupted."""
     from bench import display
+    from bench.commands.draw import to_check
     from bench.commands.limited import deadline_of
     from bench.commands.slurm import submit
     from bench.engine import devices
@@ -117,7 +118,7 @@ def run(asked: Asked) -> int:
         return submit(asked)
     slots = devices.slots(asked.device, asked.jobs)
     records = found.results
-    cells, lost = _to_check(asked, cells, records)
+    cells, lost = to_check(asked, cells, records)
     if not cells:
         return 0
     home = copied(asked.board, asked.into) if asked.into else asked.board
@@ -146,33 +147,6 @@ def run(asked: Asked) -> int:
         if asked.check:
             return _checked(asked, engine, plan, ran, records, lost)
         return _published(asked, home, engine, plan, ran, records)
-
-
-def _to_check(
-    asked: Asked, cells: tuple[Cell, ...], records: Sequence[Result]
-) -> tuple[tuple[Cell, ...], list[str]]:
-    """The cells that a check is to recompute, drawn and said, and what has no record of them all.
-
-    Of a run that checks nothing, all.
-    """
-    from bench.commands.draw import drawn, submitted
-    from bench.display import console
-    from bench.report import verify
-
-    if asked.against:
-        cells = submitted(asked.board, cells, asked.against)
-        if not cells:
-            console.print(f"no record differs from those of {asked.against}")
-    if asked.keep_checked:
-        known = {one.coordinate for one in records if one.ok}
-        cells = tuple(cell for cell in cells if cell.coordinate in known)
-        if not cells:
-            console.print(f"{asked.board} has no record to check")
-    lost = verify.missing(cells, records)
-    if asked.sample and cells:
-        cells, said = drawn(asked.board, cells, asked.sample, asked.against, asked.salt)
-        console.print(said)
-    return cells, lost
 
 
 def _asked_for(asked: Asked) -> tuple[Components, tuple[Cell, ...]]:
