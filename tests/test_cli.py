@@ -732,7 +732,7 @@ def test_a_board_of_samples_is_priced_run_checked_and_published(
     assert ended.code == 0, ended
     page = (folder / "README.md").read_text()
     assert "toy-sampler @ 2" in page
-        pictures = sorted((folder / "images").glob("*.png"))
+    pictures = sorted((folder / "images").glob("*.png"))
     [toy_means, real] = [one for one in pictures if not one.name.startswith("set.")]
     assert len(pictures) > 2  # of the sets themselves
     assert toy_means.name.startswith("toy-data.toy-denoiser.toy-means.ipc-1.")
