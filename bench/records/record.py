@@ -18,6 +18,9 @@ from bench.contract.kinds import Regime
 FORMAT = 2
 """Raised by one with every change of these types that an older reader cannot read."""
 
+NOTHING = 0.0
+"""Of a share that most records lack: a default is not written where it is this very object."""
+
 Name = Annotated[str, Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Figure = Annotated[float, Meta(ge=-1e100, le=1e100)]  # whose square is a number, too
@@ -145,9 +148,9 @@ class ProbeRecord(Level, frozen=True, kw_only=True, tag_field="level", tag="prob
     attack_search: str = ""
     attack_family: str = ""
     no_gradient: Fraction = 0.0
-    not_finite: Fraction = 0.0
+    not_finite: Fraction = NOTHING
     slope: Figure | None = None
-    fell_further: Fraction = 0.0
+    fell_further: Fraction = NOTHING
     parts: list[Part] = []
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bench.contract.errors import BenchError
 from bench.contract.keys import PROTOCOL
-from bench.records.record import Moved, Part, Passes, Scale
+from bench.records.record import NOTHING, Moved, Part, Passes, Scale
 
 COORDINATES = {
     "classification": ("dataset", "method", "ipc", "labels", "architecture", "attack", "seed"),
@@ -73,9 +73,9 @@ class Result(Struct, frozen=True, kw_only=True):
     attack_search: str = ""
     attack_family: str = ""
     no_gradient: float = 0.0
-    not_finite: float = 0.0
+    not_finite: float = NOTHING
     slope: float | None = None
-    fell_further: float = 0.0
+    fell_further: float = NOTHING
     parts: list[Part] = []
     flags: tuple[str, ...] = ()  # what `relations` find; never written
 
@@ -156,9 +156,9 @@ def rounded(result: Result) -> Result:
         seconds={kind: _rounded(value, 3) for kind, value in result.seconds.items()},
         peak_mb=_rounded(result.peak_mb, 1),
         no_gradient=_rounded(result.no_gradient, DECIMALS),
-        not_finite=_rounded(result.not_finite, DECIMALS),
+        not_finite=_rounded(result.not_finite, DECIMALS) or NOTHING,
         slope=None if result.slope is None else significant(result.slope),
-        fell_further=_rounded(result.fell_further, DECIMALS),
+        fell_further=_rounded(result.fell_further, DECIMALS) or NOTHING,
         perturbation={
             norm: Moved(mean=_rounded(moved.mean, DECIMALS), max=_rounded(moved.max, DECIMALS))
             for norm, moved in result.perturbation.items()

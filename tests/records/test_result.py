@@ -1,9 +1,11 @@
 """Results: which cell one is of, how they are merged, and what their bits say."""
 
+import msgspec
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from sound_results import alpha, variants
+from support import a_result
 
 from bench.records.levels import joined, split, valued
 from bench.records.record import ProbeRecord, SetRecord, StudentRecord
@@ -68,3 +70,12 @@ def test_rounding_twice_is_rounding_once(distance, right):
     once = rounded(alpha(metrics={"distance": distance, "right": right}))
     assert rounded(once) == once
     assert abs(once.metrics["distance"] - distance) <= 1e-8 * abs(distance)
+
+
+def test_a_share_that_a_record_lacks_is_not_written():
+    """So a new field changes no record of before, nor its name."""
+    one = a_result(not_finite=0.0, fell_further=0.0)
+    records, _ = split([rounded(one)])
+    text = b"".join(msgspec.json.encode(record) for record in records)
+    assert b"not_finite" not in text
+    assert b"fell_further" not in text
