@@ -64,8 +64,10 @@ def probe(
             first, said = images[: (len(images) + 1) // 2].clone(), clean
             answers.check_repeated(said, _said(student, first))
         generator = seeded(seed_of("block", str(part or ""), "", seed) ^ number, device)
+        given = digest_of_tensors(images, test.labels[block])
         with counting(target) as passes, answers.overhearing(target) as heard:
             made = attack.perturb(target, images.clone(), labels.clone(), generator)
+        answers.check_given(given, digest_of_tensors(images, test.labels[block]))
         adversarial, standing = gates.unpacked(made, len(block))
         sizes = gates.check_perturbed(adversarial, images, ball.norm, ball.eps)
         value = {"norm": ball.norm, "eps": ball.eps, "images": len(block), "parts": standing}
@@ -76,10 +78,14 @@ def probe(
             tensors["logits"] = _judged(student, judge, adversarial)
         if number == 0 and part == 0:
             tensors |= {"natural": _bytes(images), "adversarial": _bytes(adversarial)}
-        if ball.norm and source is None:
-            right = clean.argmax(1).to(device) == labels
+        right = clean.argmax(1).to(device) == labels
+        if standing and source is None:
+            left = right.cpu() & (tensors["logits"].argmax(1) == labels.cpu())
+            answers.check_standing(standing[-1][-1], int(left.sum()))
+        if ball.norm and source is None and _tells_apart(clean, labels):
             three = images[right], adversarial[right], labels[right]
-            value |= _looked(attack, student, ball, *three, seed if number + part == 0 else None)
+            ends = number in (0, len(blocks) - 1) and not part  # a student may tire in between
+            value |= _looked(attack, student, ball, *three, seed if ends else None)
         answers.check_overheard(heard, target)
         found.append((tensors, value))
         if progress:
@@ -103,11 +109,20 @@ def _looked(
     flat, odd = masking.flat_and_odd(student, images, labels)
     found: dict[str, Any] = {"flat": [flat, len(images)], "odd": odd}
     if seed is not None:
-        ratio = masking.slope_ratio(student, images, labels, ball, seeded(seed, "cpu"))
+        drawn = seeded(seed, "cpu")
+        ratio = masking.slope_ratio(student, images, adversarial, labels, ball, drawn)
         found["slope"] = ratio
         if fact("attack", attack, "search") in THOROUGH:
-            found["fell_further"] = masking.fell_further(student, adversarial, images, labels, ball)
+            found["fell_further"] = masking.fell_further(
+                student, adversarial, images, labels, ball, drawn
+            )
     return found
+
+
+def _tells_apart(logits: Tensor, labels: Tensor) -> bool:
+    """Are there classes that a student tells apart? One that says the same of everything has no
+    slope, and masks none."""
+    return len({*logits.argmax(1).tolist()}) > 1 or len({*labels.tolist()}) == 1
 
 
 @torch.no_grad()
@@ -131,8 +146,11 @@ def joined(parts: Sequence[Probed], test: Split) -> Probed:
     values = [value for _, value in parts]
     tensors = {name: torch.cat([tensors[name] for tensors, _ in parts]) for name in NAMES}
     pictures = {n: t for n, t in parts[0][0].items() if n not in NAMES}
+    fell = [v["fell_further"] for v in values if v.get("fell_further") is not None]
     value = {
-        **{name: values[0].get(name) for name in ("norm", "eps", "slope", "fell_further")},
+        **{name: values[0].get(name) for name in ("norm", "eps")},
+        "slope": masking.furthest(v.get("slope") for v in values),
+        "fell_further": max(fell, default=None),
         "perturbation": _combined(values),
         "passes": {way: sum(v["passes"][way] for v in values) for way in ("forward", "backward")},
         "flat": [sum(v.get("flat", (0, 0))[k] for v in values) for k in (0, 1)],

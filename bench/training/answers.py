@@ -19,6 +19,7 @@ from bench.contract.errors import require
 
 SAME = 1e-3  # of the spread of an image's logits: sums in another order differ by far less
 CERTAIN = 1e-4  # of it, by which the largest logit must lead for another class to be another answer
+BORDERLINE = 3  # images of a block that may lie where rounding decides
 KEPT = 4  # images of a pass that are asked again
 
 
@@ -85,6 +86,24 @@ def check_judged(logits: Tensor, judged: Tensor) -> None:
         "the student says another thing of the adversarial images where they were made than in a "
         "process of its own; expected a network that keeps nothing of what it was asked, and an "
         "attack that leaves it as it was",
+    )
+
+
+def check_given(before: str, after: str) -> None:
+    """Digests of the images and labels that an attack was given a copy of, before and after it."""
+    require(
+        before == after,
+        "the attack changed the test images or their labels; expected it to leave alone what it "
+        "was not given",
+    )
+
+
+def check_standing(said: int, found: int) -> None:
+    """How many images stand after the last part of an attack, as it says and as they are judged."""
+    require(
+        abs(said - found) <= BORDERLINE,
+        f"the attack says that {said} images stand after its last part, and {found} do; expected "
+        "what the network says of the images that it returns",
     )
 
 
