@@ -47,9 +47,9 @@ def probe(
 
     `part` numbers the stages that share one probe. The images are made on `source` where one is
     given (a transferred attack), else on the student. What counts is what `judge` says of them
-    (None: the student). Each block has a generator of its own, seeded by `seed`, `part` and its
-    number. Gates: the images stay in [0, 1] and in the attack's ball; the network is left alone;
-    and the student says the same of an image twice, to the attack, to the judge and afterwards.
+    (None: the student). Each block has a generator of its own, by `seed`, `part` and its number.
+    Gates: images stay in [0, 1] and in the attack's ball; network and test split are left alone;
+    the student says the same of an image twice, to the attack, to the judge and afterwards.
     """
     target = student if source is None else source
     before = gates.fingerprint(target)
@@ -73,18 +73,15 @@ def probe(
         value = {"norm": ball.norm, "eps": ball.eps, "images": len(block), "parts": standing}
         value |= {"perturbation": sizes, "passes": passes.as_json()}
         tensors = {"index": block, "clean_logits": clean}
-        tensors["logits"] = clean
-        if not torch.equal(adversarial, images):
-            tensors["logits"] = _judged(student, judge, adversarial)
+        tensors["logits"] = _judged(student, judge, images, adversarial, clean)
         if number == 0 and part == 0:
             tensors |= {"natural": _bytes(images), "adversarial": _bytes(adversarial)}
         right = clean.argmax(1).to(device) == labels
-        if standing and source is None:
-            left = right.cpu() & (tensors["logits"].argmax(1) == labels.cpu())
-            answers.check_standing(standing[-1][-1], int(left.sum()))
+        if source is None:
+            answers.check_standing(standing, right, tensors["logits"], labels)
         if ball.norm and source is None and _tells_apart(clean, labels):
-            three = images[right], adversarial[right], labels[right]
             ends = number in (0, len(blocks) - 1) and not part  # a student may tire in between
+            three = images[right], adversarial[right], labels[right]
             value |= _looked(attack, student, ball, *three, seed if ends else None)
         answers.check_overheard(heard, target)
         found.append((tensors, value))
@@ -131,8 +128,13 @@ def _said(student: nn.Module, images: Tensor) -> Tensor:
     return student(images).float().cpu()  # type: ignore[no-any-return]
 
 
-def _judged(student: nn.Module, judge: Says | None, adversarial: Tensor) -> Tensor:
-    """Logits [B, K] of adversarial images, on which the student and its judge agree."""
+def _judged(
+    student: nn.Module, judge: Says | None, images: Tensor, adversarial: Tensor, clean: Tensor
+) -> Tensor:
+    """Logits [B, K] of adversarial images, on which the student and its judge agree; those of the
+    clean ones where no image was moved."""
+    if torch.equal(adversarial, images):
+        return clean
     said = _said(student, adversarial)
     if judge is None:
         return said

@@ -6,7 +6,7 @@ One that notices being attacked, or remembers what it was asked, has no robust n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,8 +98,13 @@ def check_given(before: str, after: str) -> None:
     )
 
 
-def check_standing(said: int, found: int) -> None:
-    """How many images stand after the last part of an attack, as it says and as they are judged."""
+def check_standing(
+    parts: Sequence[tuple[str, str, int]], right: Tensor, logits: Tensor, labels: Tensor
+) -> None:
+    """What stands after the last part of an attack, as it says, and of the images that were `right`
+    [B] by their logits [B, K] now."""
+    found = int((right.cpu() & (logits.argmax(1) == labels.cpu())).sum())
+    said = parts[-1][-1] if parts else found
     require(
         abs(said - found) <= BORDERLINE,
         f"the attack says that {said} images stand after its last part, and {found} do; expected "

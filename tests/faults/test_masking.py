@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from bench.contract.data import TensorSplit
 from bench.contract.errors import BenchError
+from bench.contract.task import Perturbed
 from bench.records.result import unpack
 from bench.report.relations import flagged
 from bench.stages import judge, probing
@@ -421,3 +422,73 @@ def test_an_honest_network_is_neither_flagged_nor_blocked(name: str) -> None:
     assert {attack.eps: verdict(student, attack, classes)[1] for attack in ATTACKS} == {
         attack.eps: [] for attack in ATTACKS
     }
+
+
+@dataclass(frozen=True)
+class Cheats:
+    """PGD, and what it does beside."""
+
+    deed: Callable[..., Any]
+    name: str = "cheats"
+    eps: float = EPS
+    norm: str = "linf"
+    search: str = "ensemble"
+
+    def perturb(self, model: nn.Module, images: Tensor, labels: Tensor, generator: Any) -> Any:
+        return self.deed(model, images, ATTACK.perturb(model, images, labels, generator))
+
+
+def of_the_harness(name: str) -> Any:
+    frame = inspect.currentframe()
+    while frame and frame.f_code.co_name != "probe":
+        frame = frame.f_back
+    assert frame
+    return frame.f_locals[name]
+
+
+def moves_what_is_compared(model: nn.Module, images: Tensor, adversarial: Tensor) -> Tensor:
+    of_the_harness("images").copy_(adversarial)
+    return (adversarial + 1e-6).clamp(0, 1)
+
+
+def turns_labels(model: nn.Module, images: Tensor, adversarial: Tensor) -> Tensor:
+    labels = of_the_harness("test").labels
+    labels.copy_((labels + 1) % 10)
+    return adversarial
+
+
+def invents_parts(model: nn.Module, images: Tensor, adversarial: Tensor) -> Perturbed:
+    return Perturbed(adversarial, (("slopes", "iterative", len(images)),))
+
+
+def patches_torch(model: nn.Module, images: Tensor, adversarial: Tensor) -> Tensor:
+    forward = nn.Linear.forward
+    nn.Linear.forward = lambda self, x: -forward(self, x)  # type: ignore[method-assign]
+    return (images + 1e-4).clamp(0, 1)
+
+
+def hooks_all_modules(model: nn.Module, images: Tensor, adversarial: Tensor) -> Tensor:
+    HOOKED.append(nn.modules.module.register_module_forward_hook(lambda m, i, o: o.flip(-1)))
+    return (images + 1e-4).clamp(0, 1)
+
+
+HOOKED: list[Any] = []
+
+
+@pytest.mark.parametrize(
+    "deed",
+    [moves_what_is_compared, turns_labels, invents_parts, patches_torch, hooks_all_modules],
+)
+def test_an_attack_that_cheats_is_blocked(
+    monkeypatch: pytest.MonkeyPatch, deed: Callable[..., Any]
+) -> None:
+    monkeypatch.setattr(nn.Linear, "forward", nn.Linear.forward)
+    train, test = digits()
+    own = TensorSplit(test.pixels.clone(), test.labels.clone())
+    monkeypatch.setitem(globals(), "digits", lambda: (train, own))
+    try:
+        with pytest.raises(BenchError, match=r"the attack|another thing"):
+            verdict(base(), Cheats(deed))
+    finally:
+        while HOOKED:
+            HOOKED.pop().remove()
