@@ -47,9 +47,9 @@ def probe(
 
     `part` numbers the stages that share one probe. The images are made on `source` where one is
     given (a transferred attack), else on the student. What counts is what `judge` says of them
-    (None: the student). Each block has a generator of its own, seeded by `seed`, `part` and its
-    number. Gates: the images stay in [0, 1] and in the attack's ball; the network is left alone;
-    and the student says the same of an image twice, to the attack, to the judge and afterwards.
+    (None: the student). Each block has a generator of its own, by `seed`, `part` and its number.
+    Gates: images stay in [0, 1] and in the attack's ball; network and test split are left alone;
+    the student says the same of an image twice, to the attack, to the judge and afterwards.
     """
     target = student if source is None else source
     before = gates.fingerprint(target)
@@ -64,22 +64,25 @@ def probe(
             first, said = images[: (len(images) + 1) // 2].clone(), clean
             answers.check_repeated(said, _said(student, first))
         generator = seeded(seed_of("block", str(part or ""), "", seed) ^ number, device)
+        given = digest_of_tensors(images, test.labels[block])
         with counting(target) as passes, answers.overhearing(target) as heard:
             made = attack.perturb(target, images.clone(), labels.clone(), generator)
+        answers.check_given(given, digest_of_tensors(images, test.labels[block]))
         adversarial, standing = gates.unpacked(made, len(block))
         sizes = gates.check_perturbed(adversarial, images, ball.norm, ball.eps)
         value = {"norm": ball.norm, "eps": ball.eps, "images": len(block), "parts": standing}
         value |= {"perturbation": sizes, "passes": passes.as_json()}
         tensors = {"index": block, "clean_logits": clean}
-        tensors["logits"] = clean
-        if not torch.equal(adversarial, images):
-            tensors["logits"] = _judged(student, judge, adversarial)
+        tensors["logits"] = _judged(student, judge, images, adversarial, clean)
         if number == 0 and part == 0:
             tensors |= {"natural": _bytes(images), "adversarial": _bytes(adversarial)}
-        if ball.norm and source is None:
-            right = clean.argmax(1).to(device) == labels
+        right = clean.argmax(1).to(device) == labels
+        if source is None:
+            answers.check_standing(standing, right, tensors["logits"], labels)
+        if ball.norm and source is None and _tells_apart(clean, labels):
+            ends = number in (0, len(blocks) - 1) and not part  # a student may tire in between
             three = images[right], adversarial[right], labels[right]
-            value |= _looked(attack, student, ball, *three, seed if number + part == 0 else None)
+            value |= _looked(attack, student, ball, *three, seed if ends else None)
         answers.check_overheard(heard, target)
         found.append((tensors, value))
         if progress:
@@ -103,11 +106,20 @@ def _looked(
     flat, odd = masking.flat_and_odd(student, images, labels)
     found: dict[str, Any] = {"flat": [flat, len(images)], "odd": odd}
     if seed is not None:
-        ratio = masking.slope_ratio(student, images, labels, ball, seeded(seed, "cpu"))
+        drawn = seeded(seed, "cpu")
+        ratio = masking.slope_ratio(student, images, adversarial, labels, ball, drawn)
         found["slope"] = ratio
         if fact("attack", attack, "search") in THOROUGH:
-            found["fell_further"] = masking.fell_further(student, adversarial, images, labels, ball)
+            found["fell_further"] = masking.fell_further(
+                student, adversarial, images, labels, ball, drawn
+            )
     return found
+
+
+def _tells_apart(logits: Tensor, labels: Tensor) -> bool:
+    """Are there classes that a student tells apart? One that says the same of everything has no
+    slope, and masks none."""
+    return len({*logits.argmax(1).tolist()}) > 1 or len({*labels.tolist()}) == 1
 
 
 @torch.no_grad()
@@ -116,8 +128,13 @@ def _said(student: nn.Module, images: Tensor) -> Tensor:
     return student(images).float().cpu()  # type: ignore[no-any-return]
 
 
-def _judged(student: nn.Module, judge: Says | None, adversarial: Tensor) -> Tensor:
-    """Logits [B, K] of adversarial images, on which the student and its judge agree."""
+def _judged(
+    student: nn.Module, judge: Says | None, images: Tensor, adversarial: Tensor, clean: Tensor
+) -> Tensor:
+    """Logits [B, K] of adversarial images, on which the student and its judge agree; those of the
+    clean ones where no image was moved."""
+    if torch.equal(adversarial, images):
+        return clean
     said = _said(student, adversarial)
     if judge is None:
         return said
@@ -131,8 +148,11 @@ def joined(parts: Sequence[Probed], test: Split) -> Probed:
     values = [value for _, value in parts]
     tensors = {name: torch.cat([tensors[name] for tensors, _ in parts]) for name in NAMES}
     pictures = {n: t for n, t in parts[0][0].items() if n not in NAMES}
+    fell = [v["fell_further"] for v in values if v.get("fell_further") is not None]
     value = {
-        **{name: values[0].get(name) for name in ("norm", "eps", "slope", "fell_further")},
+        **{name: values[0].get(name) for name in ("norm", "eps")},
+        "slope": masking.furthest(v.get("slope") for v in values),
+        "fell_further": max(fell, default=None),
         "perturbation": _combined(values),
         "passes": {way: sum(v["passes"][way] for v in values) for way in ("forward", "backward")},
         "flat": [sum(v.get("flat", (0, 0))[k] for v in values) for k in (0, 1)],

@@ -6,7 +6,7 @@ One that notices being attacked, or remembers what it was asked, has no robust n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +19,7 @@ from bench.contract.errors import require
 
 SAME = 1e-3  # of the spread of an image's logits: sums in another order differ by far less
 CERTAIN = 1e-4  # of it, by which the largest logit must lead for another class to be another answer
+BORDERLINE = 3  # images of a block that may lie where rounding decides
 KEPT = 4  # images of a pass that are asked again
 
 
@@ -85,6 +86,29 @@ def check_judged(logits: Tensor, judged: Tensor) -> None:
         "the student says another thing of the adversarial images where they were made than in a "
         "process of its own; expected a network that keeps nothing of what it was asked, and an "
         "attack that leaves it as it was",
+    )
+
+
+def check_given(before: str, after: str) -> None:
+    """Digests of the images and labels that an attack was given a copy of, before and after it."""
+    require(
+        before == after,
+        "the attack changed the test images or their labels; expected it to leave alone what it "
+        "was not given",
+    )
+
+
+def check_standing(
+    parts: Sequence[tuple[str, str, int]], right: Tensor, logits: Tensor, labels: Tensor
+) -> None:
+    """What stands after the last part of an attack, as it says, and of the images that were `right`
+    [B] by their logits [B, K] now."""
+    found = int((right.cpu() & (logits.argmax(1) == labels.cpu())).sum())
+    said = parts[-1][-1] if parts else found
+    require(
+        abs(said - found) <= BORDERLINE,
+        f"the attack says that {said} images stand after its last part, and {found} do; expected "
+        "what the network says of the images that it returns",
     )
 
 

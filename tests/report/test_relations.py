@@ -137,7 +137,7 @@ def test_a_loss_without_slope_is_told():
 
 
 STEP = "a step along the slope changes the margin by {} of what it says: masked?"
-MORE = "a few more steps along the margin fell 25% of the images: too weak?"
+MORE = "a few more steps along the margin fell 30% of the images: too weak?"
 
 
 def test_an_iterative_attack_far_weaker_than_an_ensemble_is_told():
@@ -155,7 +155,7 @@ def test_an_iterative_attack_far_weaker_than_an_ensemble_is_told():
         ({"slope": 0.2}, STEP.format("0.2")),
         ({"slope": -1.0}, STEP.format("-1")),
         ({"slope": 3.0}, STEP.format("3")),
-        ({"fell_further": 0.25}, MORE),
+        ({"fell_further": 0.3}, MORE),
     ],
 )
 def test_what_no_honest_student_shows_is_told(seen, said):
