@@ -94,9 +94,9 @@ def test_figures_that_are_no_rates_stay_as_they_are():
 
 
 def test_as_many_decimals_are_shown_as_are_in_print():
-    text = section(rows={"a": [[0.5793], [0.2387, 0.001], [0.0002]]})
+    text = section(rows={"a": [[0.5793], [0.2387, 0.001], [0.2]]})
     assert "| 57.93 | 23.87 ± 0.10 |" in text
-    assert " 0.02 |" in text
+    assert " 0.02 |" in section(rows={"a": [[0.0004], [0.0003], [0.0002]]})
 
 
 def test_brackets_in_a_source_do_not_end_its_link():

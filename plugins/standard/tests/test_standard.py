@@ -46,7 +46,8 @@ HOOKS = {
         "pretrained-diffusion",
     ],
     "bench_methods": [
-        *("random", "kcenter", "herding", "medoid", "easiest", "hardest"),
+        *("random", "kcenter", "herding", "medoid", "nearest-mean"),
+        *("easiest", "hardest"),
         *("prebuilt", "full", "real"),
     ],
     "bench_architectures": [
