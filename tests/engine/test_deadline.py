@@ -215,7 +215,7 @@ class Calling:
 
     @property
     def last_call(self) -> float:
-        return time.monotonic() + 4
+        return time.monotonic() + 1.5
 
     @property
     def left(self) -> float:
@@ -231,7 +231,7 @@ class Calling:
 def test_a_stage_that_the_end_comes_to_goes_on_in_another_run_to_the_same_bytes(
     tmp_path: Path,
 ) -> None:
-    changes = {**SMALL, "controls": None, "recipe": {"steps": 6000, "batch": 32, "lr": 0.1}}
+    changes = {**SMALL, "controls": None, "recipe": {"steps": 15000, "batch": 32, "lr": 0.1}}
     one, plan = planned(tmp_path / "pilots", **changes)
     call: Any = Calling(tmp_path / "pilots" / "partial")
     first = replace(one, deadline=call)

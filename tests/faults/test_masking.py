@@ -6,7 +6,7 @@ Each planted defence wraps one classifier of digits of which PGD leaves little.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -313,7 +313,19 @@ def test_a_student_that_misleads_after_the_first_images_is_flagged(
     assert flags
 
 
-@pytest.mark.parametrize("name", DEFENCES)
+QUICK = {  # of each kind one; CI tries all
+    *("gamma, whose slope at black is no number", "logits times 1,000", "a flipped gradient"),
+    *("rounded pixels, straight through", "looks at the call stack", "remembers"),
+    *("BatchNorm", "two classes"),
+}
+
+
+def most_are_slow(names: Iterable[str]) -> list[Any]:
+    marks = pytest.mark.slow
+    return [pytest.param(name, marks=() if name in QUICK else marks) for name in names]
+
+
+@pytest.mark.parametrize("name", most_are_slow(DEFENCES))
 def test_a_defence_that_masks_is_flagged_blocked_or_beaten(name: str) -> None:
     try:
         left, flags = verdict(DEFENCES[name]().eval())
@@ -428,7 +440,7 @@ ATTACKS = (
 )
 
 
-@pytest.mark.parametrize("name", HONEST)
+@pytest.mark.parametrize("name", most_are_slow(HONEST))
 def test_an_honest_network_is_neither_flagged_nor_blocked(name: str) -> None:
     student, classes = HONEST[name]()
     assert {attack.eps: verdict(student, attack, classes)[1] for attack in ATTACKS} == {
