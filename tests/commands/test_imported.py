@@ -96,7 +96,12 @@ WAYS: dict[str, Callable[[Path], list[Path]]] = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+SLOW = ("two files, normalised (MTT, DATM)", "a tuple")  # torch is loaded for each file
+
+
+@pytest.mark.parametrize(
+    "way", [pytest.param(way, marks=pytest.mark.slow if way in SLOW else ()) for way in WAYS]
+)
 def test_a_set_of_this_form_has_its_images_and_labels(way: str, tmp_path: Path) -> None:
     found = imported(WAYS[way](tmp_path), Asked(), DATA)
     images = found.set.images / (255 if found.set.images.dtype == np.uint8 else 1)
@@ -108,13 +113,14 @@ def test_a_set_of_this_form_has_its_images_and_labels(way: str, tmp_path: Path) 
 
 
 def test_what_looks_whitened_is_asked_about_and_undone(tmp_path: Path) -> None:
-    torch.save(tuple(tensors(whitened(), LABELS)), tmp_path / "w.pt")
+    np.savez(tmp_path / "w.npz", images=whitened(), labels=LABELS)
     with pytest.raises(BenchError, match="--stored zca"):
-        imported([tmp_path / "w.pt"], Asked(), DATA)
-    found = imported([tmp_path / "w.pt"], Asked(stored="zca"), DATA)
+        imported([tmp_path / "w.npz"], Asked(), DATA)
+    found = imported([tmp_path / "w.npz"], Asked(stored="zca"), DATA)
     np.testing.assert_allclose(found.set.images, IMAGES, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_several_sets_are_asked_about(tmp_path: Path) -> None:
     both = [tensors(IMAGES, LABELS), tensors(IMAGES[::-1], LABELS[::-1])]
     torch.save({"data": both}, tmp_path / "two.pt")
@@ -129,10 +135,10 @@ def test_several_sets_are_asked_about(tmp_path: Path) -> None:
 
 def test_logits_become_probabilities_where_that_is_said(tmp_path: Path) -> None:
     logits = np.eye(K, dtype=np.float32)[LABELS] * 5
-    torch.save(tuple(tensors(IMAGES, logits)), tmp_path / "l.pt")
+    np.savez(tmp_path / "l.npz", images=IMAGES, labels=logits)
     with pytest.raises(BenchError, match="labels are no probabilities"):
-        imported([tmp_path / "l.pt"], Asked(), DATA)
-    labels = imported([tmp_path / "l.pt"], Asked(logits=True), DATA).set.labels
+        imported([tmp_path / "l.npz"], Asked(), DATA)
+    labels = imported([tmp_path / "l.npz"], Asked(logits=True), DATA).set.labels
     np.testing.assert_allclose(labels.sum(1), 1, atol=1e-6)
     np.testing.assert_allclose(labels.max(1), np.exp(5) / (np.exp(5) + K - 1), atol=1e-6)
 

@@ -66,6 +66,7 @@ def test_a_set_of_test_images_does_not_hold_when_it_is_measured_again(shell: She
     assert "toy-first, ipc" not in done.out
 
 
+@pytest.mark.slow
 def test_a_set_that_its_own_process_has_let_through_is_judged_again(shell: Shell) -> None:
     board = write_board(shell.folder / "board", **{**SMALL, "methods": ["smuggler-patched"]})
     assert shell("run", board).code == 0
@@ -74,7 +75,9 @@ def test_a_set_that_its_own_process_has_let_through_is_judged_again(shell: Shell
     assert "smuggler-patched, ipc 1, seed 0: the condensed set has 24 images; at most 8" in done.out
 
 
-@pytest.mark.parametrize("name", ["smuggler-store", "smuggler-hushed"])
+@pytest.mark.parametrize(
+    "name", ["smuggler-store", pytest.param("smuggler-hushed", marks=pytest.mark.slow)]
+)
 def test_a_method_that_opens_the_test_split_of_the_store_fails(shell: Shell, name: str) -> None:
     board = write_board(shell.folder / "board", **{**SMALL, "methods": [name]})
     done = shell("run", board)

