@@ -25,7 +25,7 @@ TOLERANCE = 0.01  # of the images: what seeds and random starts may do
 SAME_RADIUS = 1e-4  # what a board rounds off a radius, and what is shown as one
 FAR = 0.1  # of the images, that gradients may leave more than an ensemble; honest: 0 to 0.05
 VANISHED = 0.05  # share of the images without a gradient from which it is told
-HONEST = (0.5, 2.0)  # what a step changes, by what the slope says; 15 networks had 0.81 to 1.05
+HONEST = (0.5, 2.0)  # what a step changes, by what the slope says, in the worst tenth of images
 UNFINISHED = 0.25  # of the images, that more steps may fell: cross-entropy leaves 0 to 0.25
 AFTERWARDS = 0.002  # of the images, that a blind part may take after the others (AutoAttack's own)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bench.contract.data import Data, TensorSplit
 from bench.contract.errors import BenchError
-from bench.contract.task import CondensedSet, Selection
+from bench.contract.task import CondensedSet, Perturbed, Selection
 from bench.training import gates, toy
 
 SHAPE, CLASSES = (1, 4, 4), 3
@@ -400,3 +400,20 @@ def test_a_subclass_of_float_counts_as_the_number_that_it_is() -> None:
 )
 def test_a_faulty_score_is_refused(value: Any, bounds: Sequence[Any] | None, said: str) -> None:
     assert said in refusal(gates.check_score, value, bounds)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [("slopes", "guessed", 1)],
+        [("slopes", "iterative", 3)],
+        [("slopes", "iterative", 1), ("blind", "black-box", 2)],
+        [("slopes", "iterative", 0.5)],
+    ],
+    ids=["unknown search", "more than there were", "more than before", "no count"],
+)
+def test_what_an_attack_says_of_its_parts_must_be_possible(parts: Any) -> None:
+    images = torch.rand(2, 1, 4, 4)
+    assert gates.unpacked(images, 2)[1] == []
+    said = refusal(gates.unpacked, Perturbed(images, parts), 2)
+    assert "and no more than there were" in said
