@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from bench.contract.errors import require
+from bench.training.passes import removed_after
 
 SAME = 1e-3  # of the spread of an image's logits: sums in another order differ by far less
 CERTAIN = 1e-4  # of it, by which the largest logit must lead for another class to be another answer
@@ -139,11 +140,8 @@ class Overheard:
 def overhearing(network: nn.Module) -> Iterator[Overheard]:
     """What the network answers inside the block."""
     heard = Overheard()
-    handle = heard.listen(network)
-    try:
+    with removed_after(heard.listen(network)):
         yield heard
-    finally:
-        handle.remove()
 
 
 @torch.no_grad()

@@ -43,8 +43,14 @@ class Passes:
 def counting(network: nn.Module) -> Iterator[Passes]:
     """The passes through a network inside the block."""
     passes = Passes()
-    handle = passes.count(network)
-    try:
+    with removed_after(passes.count(network)):
         yield passes
+
+
+@contextmanager
+def removed_after(handle: RemovableHandle) -> Iterator[None]:
+    """A hook that lives as long as the block."""
+    try:
+        yield
     finally:
         handle.remove()
