@@ -88,6 +88,7 @@ class Matrix:
     controls: Names = ()
     ceiling: Names = ()
     baseline: str = ""  # the one of them that others are compared with
+    starts: Mapping[Name, Name] = field(default_factory=dict)  # recovered row -> its start
     ipc: Annotated[tuple[Count, ...], Meta(min_length=1)] = ()
     labels: Annotated[tuple[Regime, ...], Meta(min_length=1)] = ("hard",)
     attacks: Names = ()
@@ -199,7 +200,7 @@ def parse(document: Mapping[str, Any], carried: tuple[BoardNetwork, ...] = ()) -
             unique(value, key)
     sets = [name for key in ("methods", "controls", "ceiling") for name in values.get(key, ())]
     unique(sets, "methods, controls and ceiling")
-    _check_baseline(values)
+    _check_compared(values)
     partial = values.get("partial", False)
     for name in () if isinstance(partial, bool) else partial:
         if name not in values["datasets"]:
@@ -223,13 +224,18 @@ def parse(document: Mapping[str, Any], carried: tuple[BoardNetwork, ...] = ()) -
     return matrix
 
 
-def _check_baseline(values: Mapping[str, Any]) -> None:
-    """Raise BenchError for a baseline that has no row at each budget."""
-    name = values.get("baseline", "")
+def _check_compared(values: Mapping[str, Any]) -> None:
+    """Raise BenchError for a baseline or a start that has no row at each budget."""
     compared = (*values.get("controls", ()), *values.get("methods", ()))
-    if name and name not in compared:
-        hint = suggest(name, compared)
-        raise BenchError(f"baseline {name!r} is none of the board's controls and methods{hint}")
+    starts = values.get("starts", {})
+    named = [("baseline", values.get("baseline", "") or compared[0])] if compared else []
+    named += [("starts", name) for pair in starts.items() for name in pair]
+    for key, name in named:
+        if name not in compared:
+            hint = suggest(name, compared)
+            raise BenchError(f"{key} {name!r} is none of the board's controls and methods{hint}")
+    if own := [name for name, start in starts.items() if name == start]:
+        raise BenchError(f"starts names {own[0]!r} as its own start; expected another row")
 
 
 def _track(given: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter
@@ -50,6 +50,7 @@ class Board:
     checkpoints: tuple[int, ...] = ()
     frozen: str = ""  # why it is run no more
     baseline: str = ""  # the row that others are compared with
+    starts: Mapping[str, str] = dataclasses.field(default_factory=dict)  # row -> its start
     question: str = ""
     scale: str = ""  # what is smaller here than in print
 

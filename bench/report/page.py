@@ -14,6 +14,7 @@ import pandas as pd
 
 from bench.records.result import Result
 from bench.report import (
+    agreement,
     composite,
     costs,
     csv,
@@ -69,6 +70,7 @@ def build(
         (*matched.section(board, in_print.values, table), *measured),
         (
             *gains.sections(board, shown),
+            *agreement.sections(board, shown),
             *composite.sections(board, shown, table),
             *published.sections(in_print.tables),
             *costs.sections(board, shown),

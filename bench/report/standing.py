@@ -36,13 +36,15 @@ class Standing:
     """Of one figure: its 95 % interval, and its place among those that it competes with.
 
     `ranks` are the first and the last place that it may have; () where it does not compete. `over`
-    is the difference to the baseline, and its p value after Holm's correction.
+    is the difference to the baseline, and its p value after Holm's correction; `beyond` is that to
+    the row that it was recovered from.
     `mixed`: rows that it competes with have another teacher of one seed, or another protocol.
     """
 
     interval: tuple[float, float] | None = None
     ranks: tuple[int, int] | tuple[()] = ()
     over: tuple[Difference, float] | None = None
+    beyond: tuple[Difference, float] | None = None
     mixed: bool = False
 
     @property
@@ -89,14 +91,20 @@ def standings(board: Board, records: Sequence[Result], scale: Mapping[str, Scale
             and estimate(row).variance is not None  # one seed says nothing of others
         ]
         mixed = not all_alike(competing)
-        said = verdicts(competing, higher=better == "higher", baseline=board.baseline)
+        said = verdicts(
+            competing, higher=better == "higher", baseline=board.baseline, starts=board.starts
+        )
         if group[5] == board.metrics[0]:
             adjacent += len(said.neighbours)
             separable += said.separable
             with_more += said.separable_with(ASKED)
         for name, row in rows.items():
             found[(*group[:4], name, *group[4:])] = Standing(
-                _interval(row), said.ranks.get(name, ()), said.over.get(name), mixed
+                _interval(row),
+                said.ranks.get(name, ()),
+                said.over.get(name),
+                said.beyond.get(name),
+                mixed,
             )
     return Standings(found, adjacent, separable, with_more)
 

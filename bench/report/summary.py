@@ -43,10 +43,11 @@ from bench.report.model import (
 from bench.report.numbers import Board, by_figure, columns
 from bench.report.relations import noted
 from bench.report.standing import ASKED, Key, Standing, Standings
-from bench.report.statistics import LEVEL
+from bench.report.statistics import LEVEL, Difference
 
 ROWS = 72  # of all tables together
 LEAST = 3  # rows of a budget, beside the baseline
+STARTS = "Over its start: what recovery has added to the images that it started from."
 UNCERTAIN = "not significant at 5 %"
 PASSES = (
     "Passes: images that went through a network, forward or back, to make one set, its teacher "
@@ -103,7 +104,7 @@ def blocks(
         Section(board.heading(*place), _blocks(view, place, of_place, most))
         for place, of_place in groups.items()
     ]
-    return (_winners(view, groups), *parts, _legend(standings))
+    return (_winners(view, groups), *parts, _legend(standings, bool(board.starts)))
 
 
 def _main(board: Board, figures: Figures) -> str:
@@ -210,6 +211,7 @@ def _blocks(
         *(*KEYS, Column("Rank")),
         Column(f"{view.metric}, {view.main}{percent}"),
         *([Column(f"Over {baseline}")] if baseline else []),
+        *([Column("Over its start")] if board.starts else []),
         *([Column(f"{hard}{percent}")] if hard else []),
         *(Column("Bytes"), Column("Passes")),
     )
@@ -239,7 +241,8 @@ def _row(view: _View, place: Place, ipc: int, method: str) -> tuple[Cell, ...]:
     spent = view.passes.get((place[0], ipc, method))
     return (
         *(budget(ipc), Name(method, board.role(method)), _rank(stands, ipc), _figure(view, key)),
-        *([_over(stands, view.form, itself)] if board.baseline else []),
+        *([_over(None if itself else stands.over, view.form)] if board.baseline else []),
+        *([_over(stands.beyond, view.form)] if board.starts else []),
         *([_figure(view, view.key(place, ipc, method, hard))] if hard else []),
         *(Value(view.figures[key]["bytes"], form=COUNT), Value(spent, form=COUNT)),
     )
@@ -262,16 +265,16 @@ def _figure(view: _View, key: Key) -> Value:
     return Value(row["mean"], None, row["n"], view.form, best=best, interval=interval, notes=notes)
 
 
-def _over(stands: Standing, form: Form, itself: bool) -> Value:
-    if itself or stands.over is None:
+def _over(difference: tuple[Difference, float] | None, form: Form) -> Value:
+    if difference is None:
         return Value()
-    (found, p), signed = stands.over, replace(form, number=f"+{form.number}")
+    (found, p), signed = difference, replace(form, number=f"+{form.number}")
     notes = (*(() if p <= LEVEL else [UNCERTAIN]), *(() if found.paired else [UNPAIRED]))
     mean = found.estimate.mean
     return Value(mean, None, found.seeds, signed, interval=found.estimate.interval, notes=notes)
 
 
-def _legend(standings: Standings) -> Items:
+def _legend(standings: Standings, starts: bool) -> Items:
     more = f"; {ASKED} seeds would tell about {standings.with_more}"
     more = more if standings.with_more > standings.separable else ""
     told = f"{standings.separable} of {standings.adjacent} adjacent ranks of this board"
@@ -286,6 +289,7 @@ def _legend(standings: Standings) -> Items:
                 "Rank: the places that a row may have at 5 % (Holm). ",
                 f"{told} are told apart{more}." if standings.adjacent else "",
             ),
+            *([(STARTS,)] if starts else []),
             (PASSES,),
         )
     )

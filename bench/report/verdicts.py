@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, starmap
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,18 +13,22 @@ from numpy.typing import NDArray
 from bench.report.pairs import pairs
 from bench.report.statistics import LEVEL, Difference, Row, difference, seeds_needed
 
+NO_STARTS: Mapping[str, str] = MappingProxyType({})
+
 
 @dataclass(frozen=True)
 class Verdicts:
     """What can be said of the rows of one column, which are given the best first.
 
     `ranks` are the places that each may have, of the comparisons of that row with all others;
-    `over` are the differences to the baseline, with their p values after Holm's correction;
+    `over` are the differences to the baseline, with their p values after Holm's correction, and
+    `beyond` those of recovered rows to their starts;
     `separable` of `neighbours` adjacent rows are told apart.
     """
 
     ranks: Mapping[str, tuple[int, int]]
     over: Mapping[str, tuple[Difference, float]]
+    beyond: Mapping[str, tuple[Difference, float]]
     neighbours: Sequence[tuple[Difference, float]]
 
     @property
@@ -36,8 +41,16 @@ class Verdicts:
         return sum(map(bool, needed))
 
 
-def verdicts(rows: Sequence[Row], *, higher: bool, baseline: str = "") -> Verdicts:
+def verdicts(
+    rows: Sequence[Row],
+    *,
+    higher: bool,
+    baseline: str = "",
+    starts: Mapping[str, str] = NO_STARTS,
+) -> Verdicts:
     """Compare rows, at 5 % within each family of comparisons (Holm, 1979).
+
+    `starts` names, by row, the one that it was recovered from.
 
     A row's rank interval comes from its comparisons with all others (Mogstad et al., 2024: a
     marginal interval); rows whose interval begins at 1 may be the best, and are the tie group.
@@ -47,9 +60,13 @@ def verdicts(rows: Sequence[Row], *, higher: bool, baseline: str = "") -> Verdic
     base = next((row for row in ordered if row.name == baseline), None)
     over = [row for row in ordered if base and row is not base]
     to_base = _family((row, base) for row in over if base)
+    by_name = {row.name: row for row in ordered}
+    recovered = [name for name in by_name if starts.get(name) in by_name]
+    to_start = _family((by_name[name], by_name[starts[name]]) for name in recovered)
     return Verdicts(
         dict(zip((row.name for row in ordered), _ranks(ordered, sign), strict=True)),
         dict(zip((row.name for row in over), to_base, strict=True)),
+        dict(zip(recovered, to_start, strict=True)),
         _family(pairwise(ordered)),
     )
 

@@ -571,3 +571,32 @@ def test_a_row_of_one_seed_is_ahead_of_those_with_a_rank_and_tied_with_none():
     assert f"- **blobs · small · hard labels**: {said}" in text
     alone = render(BOARD, made[:1])["README.md"]
     assert "IPC 1 alpha 100.0." in alone
+
+
+def test_the_first_screen_says_what_recovery_added_to_the_start_of_a_row():
+    """In points, with its interval; rows without a start have none, and no starts no column."""
+    made = [
+        record(method, 1, "none", seed, "1" * right + "0" * (400 - right))
+        for method, right in (("alpha", 300), ("beta", 200), ("dice", 290))
+        for seed in (0, 1)
+    ]
+    board = Board(**{**vars(BOARD), "starts": {"alpha": "beta"}})
+
+    def screen(board):
+        (table,) = [
+            table
+            for section in build(board, made).summary
+            if isinstance(section, Section)
+            for table in section.blocks
+            if isinstance(table, Table)
+        ]
+        return table
+
+    table = screen(board)
+    at = [column.name for column in table.columns].index("Over its start")
+    cells = {row[1].text: row[at] for row in table.rows}
+    assert cells["alpha"].mean == pytest.approx(0.25)
+    low, high = cells["alpha"].interval
+    assert 0.2 < low < 0.25 < high < 0.3
+    assert [cells[name].mean for name in ("beta", "dice")] == [None, None]
+    assert "Over its start" not in [column.name for column in screen(BOARD).columns]

@@ -49,6 +49,13 @@ def test_differences_to_the_baseline_are_paired_and_corrected():
     assert found.get(key("dice")).over is None
 
 
+def test_a_recovered_row_is_held_against_its_start():
+    found, _, _ = stand(made(), starts={"alpha": "beta"})
+    beyond, _ = found.get(key("alpha")).beyond
+    assert beyond.estimate.mean == pytest.approx(2 / 400)
+    assert found.get(key("beta")).beyond is None
+
+
 def test_without_a_baseline_nothing_is_compared_with_one():
     assert stand(made())[0].get(key("alpha")).over is None
 

@@ -55,6 +55,9 @@ def test_rows_far_apart_have_ranks_of_their_own():
     assert found.ranks == {"a": (1, 1), "b": (2, 2), "c": (3, 3)}
     assert found.separable == 2
     assert verdicts(made, higher=False).ranks["c"] == (1, 1)
+    again = verdicts(made, higher=True, starts={"a": "b", "c": "nowhere"})
+    assert [*again.beyond] == ["a"]  # a start that has no row is compared with nothing
+    assert again.beyond["a"][0].estimate.mean == pytest.approx(made[0].mean - made[1].mean)
     apart, p = found.over["a"]
     assert p < LEVEL
     assert apart.estimate.mean > 0.5

@@ -1,0 +1,156 @@
+"""Does the order survive? Rankings of the same methods by other students, recipes and labels.
+
+A method that wins under one protocol alone has won little. Only the places of one data set and
+one IPC are compared, so that each method comes with the same sets.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import kendalltau
+
+from bench.records.result import Result
+from bench.report.gains import natural
+from bench.report.model import (
+    Cell,
+    Column,
+    Form,
+    Name,
+    Paragraph,
+    Section,
+    Span,
+    Table,
+    Value,
+    Words,
+    budget_named,
+    few,
+)
+from bench.report.numbers import Board, behind_figures
+from bench.report.pairs import pairs
+from bench.report.standing import row_for
+from bench.report.statistics import LEVEL, Row
+from bench.report.verdicts import holm
+
+FEWEST = 4  # methods that two rankings share; of fewer, chance makes any order
+TAU = Form("+.2f")
+
+Place = tuple[str, str]  # architecture, labels
+Names = tuple[str, str]  # of two methods
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of two rankings of the `methods` that both have.
+
+    `tau` is Kendall's tau-b: 1 for the same order, -1 for the opposite one. Of the pairs of methods
+    that are `told` apart at 5 % in both (Holm, over all pairs of a ranking), those `against` stand
+    in the opposite order: the first is the better one in the first ranking.
+    """
+
+    tau: float
+    methods: tuple[str, ...]
+    told: int
+    against: tuple[Names, ...]
+
+
+def agreement(one: Sequence[Row], other: Sequence[Row]) -> Agreement | None:
+    """How far two rankings agree; None where they share fewer methods than `FEWEST`."""
+    ours, theirs = ({row.name: row for row in rows} for rows in (one, other))
+    common = sorted(ours.keys() & theirs.keys())
+    if len(common) < FEWEST:
+        return None
+    sides = [[rows[name] for name in common] for rows in (ours, theirs)]
+    tau = kendalltau(*([row.mean for row in rows] for rows in sides)).statistic
+    first, second = map(_told, sides)
+    both = [*zip(*np.nonzero(np.triu(first * second)), strict=True)]
+    turned = [(i, j) for i, j in both if first[i, j] != second[i, j]]
+    against = [(i, j) if first[i, j] > 0 else (j, i) for i, j in turned]
+    named = tuple((common[i], common[j]) for i, j in against)
+    return Agreement(float(tau), tuple(common), len(both), named)
+
+
+def _told(rows: Sequence[Row]) -> NDArray[np.float64]:
+    """[n, n]: 1 where row i has certainly more than row j, -1 where it has less, else 0."""
+    found = pairs(rows)
+    upper = np.triu_indices(len(rows), 1)
+    certain = np.zeros_like(found.p)
+    certain[upper] = holm(found.p[upper]) <= LEVEL
+    return np.sign(found.means) * (certain + certain.T)
+
+
+# ---- the page
+
+
+def sections(board: Board, records: Sequence[Result]) -> tuple[Section, ...]:
+    """ "Does the order survive?", where methods compete in several places; else nothing."""
+    metric, column = board.metrics[0], natural(board, records)
+    ranked: dict[tuple[str, int], dict[Place, list[Row]]] = defaultdict(dict)
+    bits: dict[int, Any] = {}
+    for (*row, at, of), behind in behind_figures(board, records).items():
+        dataset, architecture, labels, ipc, method = row
+        if (at, of) == (column, metric) and board.role(method) != "ceiling":
+            place = ranked[dataset, ipc].setdefault((architecture, labels), [])
+            place.append(row_for(method, metric, behind, bits))
+    order = [*product(board.architectures, board.labels)]
+    parts = []
+    for dataset, ipc in product(board.datasets, board.ipc):
+        of_places = ranked.get((dataset, ipc), {})
+        if table := _table({place: of_places[place] for place in order if place in of_places}):
+            parts.append(Section(f"{dataset} · {budget_named(ipc)}", (table,)))
+    said = (
+        *("Kendall's tau between two rankings of the same methods by ", Span(metric, "code")),
+        ": 1 is the same order, 0 is no agreement, -1 is the opposite order.",
+    )
+    return (Section("Does the order survive?", (Paragraph(said), *parts)),) if parts else ()
+
+
+def _table(rows: Mapping[Place, Sequence[Row]]) -> Table | None:
+    """Each place against those before it; None where no two share enough methods."""
+    found = {
+        (one, other): agreed
+        for one, other in combinations(rows, 2)
+        if (agreed := agreement(rows[one], rows[other]))
+    }
+    if not found:
+        return None
+    compared = [place for place in rows if any(place in both for both in found)]
+    heads = (Column("Ranking", key=True, left=True), *map(Column, map(_named, compared[:-1])))
+    lines: list[tuple[Cell, ...]] = []
+    for number, place in enumerate(compared[1:], 1):
+        cells = [_cell(found.get((before, place))) for before in compared[:number]]
+        blank = [Name("")] * (len(compared) - 1 - number)
+        lines.append((Name(_named(place)), *cells, *blank))
+    return Table(heads, tuple(lines), (_summary(found),))
+
+
+def _cell(agreed: Agreement | None) -> Value:
+    if not agreed:
+        return Value(notes=(f"fewer than {FEWEST} methods in common",))
+    return Value(agreed.tau, form=TAU, notes=(f"{len(agreed.methods)} methods",))
+
+
+def _named(place: Place) -> str:
+    return f"{place[0]}, {place[1]} labels"
+
+
+def _summary(found: Mapping[tuple[Place, Place], Agreement]) -> Words:
+    """What of all this is certain."""
+    told = sum(agreed.told for agreed in found.values())
+    if not told:
+        return ("No two methods are told apart at 5 % in two of these rankings.",)
+    against = [
+        f"{better} above {worse} by {_named(one)}, below it by {_named(other)}"
+        for (one, other), agreed in found.items()
+        for better, worse in agreed.against
+    ]
+    said = f"{told} times two methods are told apart at 5 % in two of these rankings (Holm)"
+    if not against:
+        return (f"{said}, each time in the same order.",)
+    return (f"{said}; {len(against)} of these stand in the opposite order: {few(against)}.",)
