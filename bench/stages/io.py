@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.contract.data import Split, TensorSplit
 from bench.contract.kinds import fact
 from bench.contract.task import CondensedSet, Selection, Task
 from bench.stages.checkpoint import StoredCheckpoint
-from bench.stages.source import Source, described, finished
+from bench.stages.source import AT_ONCE, Source, described, finished
 from bench.stages.stage import Above, Dataset, Stage
 from bench.store.store import Finished, Store
 from bench.training import diffusion, networks
 from bench.training.classifier import Examples
 from bench.training.diffusion import Schedule
+from bench.training.loading import batches
 from bench.training.loop import seed_torch
 from bench.training.passes import Passes
 from bench.training.sets import from_tensors
@@ -103,14 +105,27 @@ class Desk:
 
 
 def examples_of(condensed: CondensedSet, real: Split, regime: str = "hard") -> Examples:
-    """The images of a set, with hard labels on their classes [N], else on their distributions."""
+    """The images of a set, with hard labels on their classes [N], else on their distributions.
+
+    Selected images are as a set stores them, too: in the size of the data set, so that crops of
+    one set are not sharper than those of another. A selection of all images is the data set.
+    """
     images, labels = condensed.images, condensed.labels
     if regime == "hard":
         labels = condensed.classes
     if isinstance(images, Selection):
-        return Examples(real, images.indices, labels, condensed.weights)
-    split = TensorSplit(images, condensed.classes)
-    return Examples(split, torch.arange(len(images)), labels, condensed.weights)
+        if len(images.indices) == len(real.labels) or isinstance(real, TensorSplit):
+            return Examples(real, images.indices, labels, condensed.weights)
+        split = TensorSplit(stored(real, images.indices), condensed.classes)
+    else:
+        split = TensorSplit(images, condensed.classes)
+    return Examples(split, torch.arange(len(split)), labels, condensed.weights)
+
+
+def stored(split: Split, index: Tensor) -> Tensor:
+    """Images of a split as a set stores them: uint8 [N, C, H, W], whole and in its size."""
+    with closing(batches(split, index, AT_ONCE)) as parts:
+        return torch.cat([(part * 255).round().to(torch.uint8) for part in parts])
 
 
 def built(architecture: Any, dataset: Dataset, seed: int, **options: Any) -> nn.Module:

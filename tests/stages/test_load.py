@@ -14,8 +14,9 @@ from torch import Tensor
 
 from bench.contract.data import Data, TensorSplit, digest_of_tensors
 from bench.contract.errors import BenchError
+from bench.contract.task import CondensedSet, Selection
 from bench.stages import source
-from bench.stages.io import Desk
+from bench.stages.io import Desk, examples_of
 from bench.stages.load import Load, data_folder, is_current, located, stamp
 from bench.stages.stage import Dataset
 from bench.store.store import Finished, Store
@@ -96,6 +97,32 @@ def test_crops_of_kept_images_are_cut_from_the_files(tmp_path: Path) -> None:
     assert torch.equal(of.split("train").images(index, boxes), expected)
     [together] = loading.read(of.split("train"), [(index, boxes)])
     assert torch.equal(together, expected)
+
+
+class Sharp(toyplug.OnDisk):
+    """Files with more in them than their whole images show."""
+
+    def images(self, index: Tensor, boxes: Tensor | None = None) -> Tensor:
+        whole = super().images(index, boxes)
+        return whole if boxes is None else 1 - whole
+
+
+def test_crops_of_a_selection_are_cut_from_what_a_set_stores_and_those_of_all_from_the_files(
+    tmp_path: Path,
+) -> None:
+    """So that `random` shows its students no more detail than its bytes hold."""
+    train = replace(
+        kept(tmp_path, Bytes())[1].split("train"), files=lambda: Sharp(Bytes().load().train.split)
+    )
+    index, boxes = torch.tensor([5, 2]), torch.tensor([[0.0, 0.0, 0.5, 0.5]]).repeat(2, 1)
+    labels = torch.eye(int(train.labels.max()) + 1)[train.labels]
+    few = examples_of(CondensedSet(Selection(index), labels[index]), train)
+    stored = TensorSplit(as_bytes(train.images(index)), train.labels[index])
+    assert torch.equal(few.split.images(few.index), train.images(index))
+    assert torch.equal(few.split.images(few.index, boxes), stored.images(torch.arange(2), boxes))
+    assert not torch.equal(few.split.images(few.index, boxes), train.images(index, boxes))
+    every = examples_of(CondensedSet(Selection(everything(train)), labels), train)
+    assert torch.equal(every.split.images(index, boxes), train.images(index, boxes))
 
 
 def test_kept_images_are_walked_over_as_those_in_memory(tmp_path: Path) -> None:
