@@ -119,14 +119,16 @@ class Following:
     def _ended(self, step: Step) -> None:
         stage, key = step.stage, profile(step.stage)
         self.counts[step.status] += 1
-        if key in self.pending:
+        if self.pending[key]:  # else one that nobody expected, as of networks that a board keeps
             self.pending[key] -= 1
         if step.status in ("done", "cached"):
             self.prices.learn(key, step.seconds)
         if one := self.running.pop(stage.id, None):
             self.progress.remove_task(one.bar)
         said = ", ".join(f"{n} {status}" for status, n in sorted(self.counts.items()))
-        self.progress.update(self.all, advance=1, description=said)
+        ended = self.counts.total()
+        all_of_them = ended + self.pending.total()
+        self.progress.update(self.all, completed=ended, total=all_of_them, description=said)
         if step.status == "failed":
             self.failed.append(step)
             console.print(f"failed: {stage.title}: {step.reason}", style="red")
@@ -137,7 +139,7 @@ class Following:
         if console.is_terminal or not self.pending or now - self.spoken < EVERY:
             return
         self.spoken = now
-        waiting, ended = self.pending.total(), sum(self.counts.values())
+        waiting, ended = self.pending.total(), self.counts.total()
         seconds, sure = self.left()
         guess = "" if sure else " (a guess)"
         console.print(

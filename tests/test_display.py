@@ -160,6 +160,22 @@ def test_the_time_left_is_learned_from_the_stages_of_the_run(heard: Heard) -> No
         assert heard.said() == ["1/3 stages (1 done); about 4 s left"]
 
 
+def test_stages_that_nobody_expected_are_counted_as_well(heard: Heard) -> None:
+    """As those of networks that a board keeps: never more stages have ended than there are."""
+    stages = [a_stage(str(n)) for n in range(4)]
+    with display.following() as listen:
+        listen.expect(stages[:2], Prices(), 1)
+        for stage in stages[1:]:
+            listen(Step(stage, "started"))
+            heard.now += 12
+            listen(Step(stage, "done", seconds=2.0))
+        (bar,) = listen.progress.tasks
+        assert (bar.completed, bar.total) == (3, 3)
+    assert [line.split(";")[0] for line in heard.said()] == [
+        *("1/2 stages (1 done)", "2/2 stages (2 done)", "3/3 stages (3 done)")
+    ]
+
+
 def test_a_time_that_is_a_guess_says_so(heard: Heard) -> None:
     one, other = a_stage("a"), a_stage("b", "probe")
     with display.following() as listen:
