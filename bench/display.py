@@ -188,15 +188,17 @@ def show_estimates(
     for e in estimates:
         todo = e.total - e.cached
         price = "" if not todo else "unknown" if e.unpriced == todo else duration(e.seconds)
+        price = f"at least {price}" if 0 < e.unpriced < todo else price
         price += ", a guess" if e.guesses else ""
         table.add_row(e.kind, str(e.total), str(e.cached), str(todo), price)
     console.print(table)
     for line in _why(reasons) if reasons else ():
         console.print(line)
     seconds, unpriced = sum(e.seconds for e in estimates), sum(e.unpriced for e in estimates)
-    said = f"{len(plan.cells)} cells; about {duration(seconds / slots)} with {slots} jobs"
+    least = "at least" if unpriced else "about"
+    said = f"{len(plan.cells)} cells; {least} {duration(seconds / slots)} with {slots} jobs"
     if unpriced:
-        said += f", plus {unpriced} stages without a price (nothing like them has run yet)"
+        said += f": {unpriced} stages have no price, since nothing like them has run yet"
     if guesses := sum(e.guesses for e in estimates):
         said += (
             f"; a guess: {guesses} stages are priced by stages that differ in data, network, "

@@ -443,7 +443,23 @@ def test_a_dry_run_loads_the_data_and_changes_nothing_else(
     assert [path.name for path in folder.iterdir()] == ["matrix.toml"]
     rows = priced(ended.out)
     assert rows["condense"] == ["10", "0", "10", "unknown"]
-    assert "20 cells; about 0 s with 2 jobs, plus 60 stages without a price" in ended.out
+    assert "20 cells; at least 0 s with 2 jobs: 60 stages have no price, since" in ended.out
+
+
+def test_a_dry_run_without_the_data_plans_by_the_counts_in_print_and_a_run_does_not(
+    bench: Bench, board: Boards, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    changes = {"datasets": ["cifar-100"], "methods": None, "controls": ["random"], "ceiling": None}
+    folder = board(**changes, architectures=["convnet"], metrics=["accuracy"], attacks=["clean"])
+    ended = bench("run", folder, "--dry-run")
+    assert ended.code == 0, ended
+    said = (
+        "cifar-100 is planned by its counts in print: 50,000 training and 10,000 test images, 100"
+    )
+    assert said in ended.out.replace("\n", " ")
+    assert priced(ended.out)["train"][0] == "4"
+    assert bench("run", folder).code == 2
 
 
 @pytest.mark.parametrize("store", ["matrix.toml", "matrix.toml/store", "/proc/store"])
@@ -472,7 +488,7 @@ def test_a_dry_run_prices_what_is_missing_by_what_the_store_knows(
     assert priced(ended.out)["condense"][:3] == ["15", "10", "5"]
     assert all(re.fullmatch(r"\d+ s", priced(ended.out)[kind][3]) for kind in ALL)
     assert "30 cells" in ended.out
-    assert "without a price" not in ended.out
+    assert "no price" not in ended.out
     assert "guess" not in ended.out
     assert {path for path in snapshot(reference.store) if "locks" not in path} == {
         path for path in before if "locks" not in path
@@ -495,7 +511,7 @@ def test_a_dry_run_prices_by_the_records_where_the_store_is_empty(
     ended = bench("run", folder, "--store", store, "--dry-run", "--jobs", 2)
     assert priced(ended.out)["train"] == ["10", "0", "10", "67 min, a guess"]
     assert priced(ended.out)["measure"][3] == "unknown"  # records do not say
-    assert "about 33 min with 2 jobs, plus 20 stages without a price" in ended.out
+    assert "at least 33 min with 2 jobs: 20 stages have no price" in ended.out
     assert "a guess: 40 stages are priced by stages that differ in data, network," in ended.out
     assert snapshot(folder) == before
 

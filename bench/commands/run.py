@@ -132,7 +132,7 @@ def run(asked: Asked) -> int:
             if not (asked.check or asked.dry_run):
                 given = deadline_of(asked.minutes, began, engine.store, records)
                 engine = replace(engine, deadline=given)
-            plan = engine.plan(cells)
+            plan = engine.plan(cells, unread=asked.dry_run)
             if asked.missing:
                 cells = _unrecorded(engine, plan, cells, records)
                 if not cells:
@@ -189,10 +189,13 @@ def _unrecorded(
 def _priced(engine: Engine, plan: Plan, records: Sequence[Result], explained: bool) -> int:
     """Show what a run would do."""
     from bench import display
-    from bench.engine.estimate import estimate, look
+    from bench.display import console
+    from bench.engine.estimate import estimate, look, unread
     from bench.engine.prices import learned
     from bench.engine.why import why
 
+    for name, counts in unread(plan).items():
+        console.print(f"{name} is planned by its counts in print: {counts}")
     found = look(engine, plan.stages)
     prices = learned(engine.store.finished(), records)
     reasons = why(engine, found) if explained else None

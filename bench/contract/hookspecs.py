@@ -27,8 +27,9 @@ def bench_datasets() -> Sequence[Any]:  # type: ignore[empty-body]
     """Data sets: `load() -> Data`.
 
     Class variable `published`: how many images each split has as published ("train", "test", and
-    perhaps the "digest" of all, and as "classes" the training images of each class); other data
-    are refused unless the board says `partial = true`.
+    perhaps the "digest" of all, and as "classes" how many there are, or the training images of
+    each); other data are refused unless the board says `partial = true`. A dry run plans by them
+    where the files are not here.
     `roots` names fields that say where files lie, which no record keeps; the harness makes them
     absolute: beside matrix.toml, or in the data folder.
     """

@@ -139,7 +139,7 @@ def _are_counts(value: Any) -> bool:
 def _is_published(value: Any) -> bool:
     tests: dict[str, Callable[[Any], bool]] = {
         **dict.fromkeys(("train", "test"), _is_count),
-        "classes": _are_counts,
+        "classes": lambda one: (_is_count(one) and one > 0) or _are_counts(one),
         "digest": lambda one: isinstance(one, str),
     }
     known = isinstance(value, Mapping) and set(value) <= set(tests)
@@ -196,7 +196,7 @@ _ROWS = (
             "images of each split as published; others are refused unless the board says "
             "`partial = true`",
             'counts by split, as {"train": 60000, "test": 10000}, and perhaps the "digest" and '
-            'as "classes" the training images of each class, a tuple',
+            'as "classes" how many there are, or the training images of each, a tuple',
         ),
         roots=Fact(
             (),

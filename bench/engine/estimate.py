@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from bench.engine.prices import Prices, profile
 from bench.engine.scheduler import Engine
+from bench.stages.plan import Plan
 from bench.stages.stage import STAGES, Stage
 
 
@@ -51,6 +52,17 @@ def look(engine: Engine, stages: Sequence[Stage]) -> Look:
         else:
             contents[stage.id] = found.content
     return Look(contents, tuple(missing))
+
+
+def unread(plan: Plan) -> dict[str, str]:
+    """The data sets of a plan that are not here, and by which counts they were planned."""
+    found = {stage.dataset.name: stage.dataset.facts for stage in plan.stages}
+    return {
+        name: f"{sum(facts['counts']):,} training and {facts['test']:,} test images, "
+        f"{len(facts['counts']):,} classes"
+        for name, facts in found.items()
+        if not facts["digest"]
+    }
 
 
 def estimate(

@@ -298,6 +298,8 @@ def _partial(other: Mapping[str, Sequence[Any]]) -> str:
     ]
     if counts or not other:
         return ", ".join(counts)
+    if "classes" in other and isinstance(other["classes"][1], int):
+        return "{:,} of {:,} classes".format(*other["classes"])
     if "classes" in other:
         return "other numbers of images by class than are published"
     return f"other pixels or labels (digest {other['digest'][0]}) than are published"

@@ -33,7 +33,7 @@ from bench.engine.outcome import (
     unwatched,
 )
 from bench.engine.prices import profile
-from bench.stages.load import data_folder, is_current
+from bench.stages.load import data_folder, in_print, is_current
 from bench.stages.plan import Plan, load_stage, plan
 from bench.stages.stage import Dataset, Stage, Work, identity_of
 from bench.store.locks import Lock
@@ -102,12 +102,18 @@ class Engine:
         lost = {n: outcome.failed[s.id] for n, s in stages.items() if s.id in outcome.failed}
         return loaded, lost
 
-    def plan(self, cells: Sequence[Cell]) -> Plan:
+    def plan(self, cells: Sequence[Cell], *, unread: bool = False) -> Plan:
         """The graph of some cells: their data are loaded, nothing else is run.
 
-        Cells whose data cannot be had are left out and counted. Raises BenchError if that is all.
+        Cells whose data cannot be had are left out and counted; `unread`, to be priced and not to
+        be run, they are planned by the counts in print. Raises BenchError if none is left.
         """
         datasets, lost = self.load(dict.fromkeys(cell.dataset for cell in cells))
+        for name in lost if unread else ():
+            component = load_stage(self.components, name).component
+            if facts := in_print(component):
+                evaluate = self.components.matrix.evaluate
+                datasets[name] = Dataset(name, component, "", facts, evaluate)
         if not datasets:
             name, failure = next(iter(lost.items()))
             raise BenchError(f"dataset '{name}' cannot be loaded: {failure.reason}")

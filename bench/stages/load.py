@@ -102,6 +102,8 @@ def _read(data: Data, name: str, published: Any) -> Any:
     """What a data set has of what is published by that name."""
     if name == "digest":
         return data.digest
+    if name == "classes" and isinstance(published, int):
+        return len(data.classes)
     if name == "classes":
         return data.train.labels.bincount(minlength=len(published)).tolist()
     return len(getattr(data, name).labels)
@@ -125,11 +127,33 @@ def _told(
     ]
     if counts:
         return f"has {' and '.join(counts)}; {end}"
-    if classes := other.get("classes"):
+    if (classes := other.get("classes")) and isinstance(classes[1], int):
+        return f"has {classes[0]:,} classes where {classes[1]:,} are published; {end}"
+    if classes:
         by_class, usual = (", ".join(map(str, one)) for one in classes)
         return f"has {by_class} training images by class where {usual} are published; {end}"
     digest, expected = other["digest"]
     return f"has other pixels or labels (digest {digest}) than are published ({expected}); {end}"
+
+
+def in_print(component: Any) -> dict[str, Any] | None:
+    """What a plan needs to know of a data set that is not here: its facts by the counts in print.
+
+    None where too few are declared. The rest is unknown, so nothing can be made from these.
+    """
+    published = fact("dataset", component, "published")
+    if not {*BOTH, "classes"} <= published.keys():
+        return None
+    classes, train = published["classes"], published["train"]
+    counts = [*classes] if not isinstance(classes, int) else _even(train, classes)
+    names = [f"class {number}" for number in range(len(counts))]
+    unknown = {"digest": "", "shape": [], "mean": [], "std": [], "flip": False, "partial": {}}
+    return {"classes": names, "counts": counts, "test": published["test"], **unknown}
+
+
+def _even(images: int, classes: int) -> list[int]:
+    """As many images of each class as of the others, but for one."""
+    return [images // classes + (number < images % classes) for number in range(classes)]
 
 
 def data_folder() -> str:

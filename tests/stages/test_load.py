@@ -17,7 +17,7 @@ from bench.contract.errors import BenchError
 from bench.contract.task import CondensedSet, Selection
 from bench.stages import source
 from bench.stages.io import Desk, examples_of
-from bench.stages.load import Load, data_folder, is_current, located, stamp
+from bench.stages.load import Load, data_folder, in_print, is_current, located, stamp
 from bench.stages.stage import Dataset
 from bench.store.store import Finished, Store
 from bench.training import loading, toy
@@ -46,6 +46,13 @@ class Published(toy.ToyData):
     """Images under a name that has been published."""
 
     published: ClassVar[Mapping[str, Any]] = {"train": 60_000, "test": 10_000}
+
+
+@dataclass(frozen=True)
+class Declared(toy.ToyData):
+    """Images that are not here."""
+
+    published: ClassVar[Mapping[str, Any]] = {"train": 1_000, "test": 9, "classes": 3}
 
 
 @dataclass(frozen=True)
@@ -166,6 +173,29 @@ def test_another_digest_than_published_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Published, "published", {"digest": "0" * 16})
     with pytest.raises(BenchError, match="has other pixels or labels"):
         stage(Published()).run(Desk(Store(Path("none")), "cpu", lambda done, total: None))
+
+
+def test_another_number_of_classes_than_published_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Published, "published", {"classes": 11})
+    desk = Desk(Store(Path("none")), "cpu", lambda done, total: None)
+    with pytest.raises(BenchError, match="has 8 classes where 11 are published"):
+        stage(Published()).run(desk)
+
+
+def test_a_plan_needs_no_more_of_a_data_set_than_its_counts_in_print(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = in_print(Declared())
+    assert found
+    assert (found["counts"], found["test"], len(found["classes"])) == ([334, 333, 333], 9, 3)
+    monkeypatch.setattr(Declared, "published", {"train": 9, "test": 3, "classes": (4, 5)})
+    by_class = in_print(Declared())
+    assert by_class
+    assert by_class["counts"] == [4, 5]
+    monkeypatch.setattr(Declared, "published", {"train": 9, "test": 3})
+    assert in_print(Declared()) is None
 
 
 @pytest.mark.parametrize(("value", "fault"), [(float("nan"), "hold NaN"), (200.0, r"span .*200")])

@@ -34,7 +34,7 @@ class CIFAR10:
         ),
         "cifar-10-batches-py": (*BATCHES, "test_batch", "batches.meta"),
     }
-    published: ClassVar[Mapping[str, int]] = {"train": 50_000, "test": 10_000}
+    published: ClassVar[Mapping[str, int]] = {"train": 50_000, "test": 10_000, "classes": 10}
     label_bytes: ClassVar[int] = 1  # before each image of the binary version; the last one counts
     keys: ClassVar[tuple[str, str]] = ("labels", "label_names")  # of the python version
 
@@ -104,6 +104,7 @@ class CIFAR100(CIFAR10):
         "cifar-100-binary": ("train.bin", "test.bin", "fine_label_names.txt"),
         "cifar-100-python": ("train", "test", "meta"),
     }
+    published: ClassVar[Mapping[str, int]] = {"train": 50_000, "test": 10_000, "classes": 100}
     label_bytes: ClassVar[int] = 2  # the coarse label, then the fine one
     keys: ClassVar[tuple[str, str]] = ("fine_labels", "fine_label_names")
 

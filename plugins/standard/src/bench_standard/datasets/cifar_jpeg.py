@@ -49,7 +49,7 @@ class CIFAR10JPEG:
 
     name: str = "cifar-10-jpeg"
     preload: ClassVar[tuple[str, ...]] = ("PIL.Image",)
-    published: ClassVar[Mapping[str, int]] = {"train": 50_000, "test": 10_000}
+    published: ClassVar[Mapping[str, int]] = {"train": 50_000, "test": 10_000, "classes": 10}
 
     def load(self) -> Data:
         root = self._root()

@@ -97,6 +97,7 @@ class FashionMNIST(MNIST):
     published: ClassVar[Mapping[str, Any]] = {
         "train": 60_000,
         "test": 10_000,
+        "classes": 10,
         "digest": "47f4cb73769b1ee8",  # of Debian's package, whose files are the authors'
     }
     flip: ClassVar[bool] = True  # a garment seen in a mirror is the same garment

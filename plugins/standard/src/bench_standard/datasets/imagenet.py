@@ -29,7 +29,7 @@ class ImageNet1K:
     name: str = "imagenet-1k"
     size: int = 224
     preload: ClassVar[tuple[str, ...]] = ("PIL.Image",)
-    published: ClassVar[Mapping[str, int]] = {"train": 1_281_167, "test": 50_000}
+    published: ClassVar[Mapping[str, int]] = {"train": 1_281_167, "test": 50_000, "classes": 1_000}
     classes: ClassVar[int] = 1000
 
     def __post_init__(self) -> None:

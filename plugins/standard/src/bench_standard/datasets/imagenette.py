@@ -26,7 +26,7 @@ class ImageNette:
     size: int = 224
     version: str = "full"  # "full" | "320px" | "160px"
     preload: ClassVar[tuple[str, ...]] = ("PIL.Image",)
-    published: ClassVar[Mapping[str, int]] = {"train": 9_469, "test": 3_925}
+    published: ClassVar[Mapping[str, int]] = {"train": 9_469, "test": 3_925, "classes": 10}
     title: ClassVar[str] = "ImageNette"
     archive: ClassVar[str] = "imagenette2"
     md5s: ClassVar[Mapping[str, str]] = {  # of the archives, as torchvision has them
@@ -103,7 +103,7 @@ class ImageWoof(ImageNette):
     """
 
     name: str = "imagewoof"
-    published: ClassVar[Mapping[str, int]] = {"train": 9_025, "test": 3_929}
+    published: ClassVar[Mapping[str, int]] = {"train": 9_025, "test": 3_929, "classes": 10}
     title: ClassVar[str] = "ImageWoof"
     archive: ClassVar[str] = "imagewoof2"
     md5s: ClassVar[Mapping[str, str]] = {  # of the archives, as catalyst.contrib has them

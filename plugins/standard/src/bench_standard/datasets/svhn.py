@@ -28,7 +28,7 @@ class SVHN:
 
     name: str = "svhn"
     preload: ClassVar[tuple[str, ...]] = ("scipy.io",)
-    published: ClassVar[Mapping[str, int]] = {"train": 73_257, "test": 26_032}
+    published: ClassVar[Mapping[str, int]] = {"train": 73_257, "test": 26_032, "classes": 10}
 
     def load(self) -> Data:
         paths = _files()

@@ -35,7 +35,7 @@ class TinyImageNet:
     name: str = "tiny-imagenet"
     size: int = 64
     preload: ClassVar[tuple[str, ...]] = ("PIL.Image",)
-    published: ClassVar[Mapping[str, int]] = {"train": 100_000, "test": 10_000}
+    published: ClassVar[Mapping[str, int]] = {"train": 100_000, "test": 10_000, "classes": 200}
     classes: ClassVar[int] = 200
 
     def __post_init__(self) -> None:
