@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from bench.commands.asked import BAD_INPUT, FAILED, INTERRUPTED, Asked, Interrupted
 from bench.commands.limited import LEFT
-from bench.commands.run import BAD_INPUT, FAILED, INTERRUPTED, Interrupted
 from bench.contract.errors import BenchError, TimeOver, refusal
 
 EXIT_CODES = (
@@ -187,7 +187,7 @@ def run(
     given = {**locals(), "methods": _methods(methods), "only": _filters(only)}
     from bench.commands import run as command
 
-    if code := command.run(command.Asked(**given)):  # whose fields have the names of the options
+    if code := command.run(Asked(**given)):  # whose fields have the names of the options
         raise typer.Exit(code)
 
 

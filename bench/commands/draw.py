@@ -16,7 +16,7 @@ from bench.contract.keys import digest
 
 if TYPE_CHECKING:
     from bench.board.matrix import Cell
-    from bench.commands.run import Asked
+    from bench.commands.asked import Asked
     from bench.records.result import Result
 
 DIGITS = 16  # of a salt, drawn anew

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.commands.run import Asked
+    from bench.commands.asked import Asked
 
 HERE = ("board", "engine", "download")  # of a submission, and not of its jobs
 

@@ -93,7 +93,8 @@ def _recomputed(asked: Asked, registry: Registry, new: Sequence[Result]) -> list
     """What a run here would describe in other words than the records, or measure otherwise."""
     from bench.board.check import resolve
     from bench.board.matrix import read
-    from bench.commands import run
+    from bench.commands import asked as of_run
+    from bench.commands.run import run
     from bench.display import console, following
     from bench.engine import devices
     from bench.engine.missing import wanting
@@ -115,8 +116,8 @@ def _recomputed(asked: Asked, registry: Registry, new: Sequence[Result]) -> list
     console.print(f"{len(cells)} records say what a run would say here, of the same data")
     if not asked.sample:
         return []
-    ended = run.run(
-        run.Asked(
+    ended = run(
+        of_run.Asked(
             asked.board,
             jobs=asked.jobs,
             device=asked.device,

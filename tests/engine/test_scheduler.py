@@ -471,7 +471,7 @@ def test_no_metric_waits_behind_a_set_or_a_student(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Which may take hours, and a cell is published with its metrics."""
-    monkeypatch.setattr("bench.engine.scheduler.GATHER", 0.0)
+    monkeypatch.setattr("bench.engine.walk.GATHER", 0.0)
     one = engine(tmp_path, jobs=1, seeds=[0])
     one = replace(one, executors=lambda slots, limits: Inline(slots, called))
     heard: Any = one.listen
