@@ -32,9 +32,9 @@ from bench.report.model import (
     budget_named,
     few,
 )
-from bench.report.numbers import Board, behind_figures
+from bench.report.numbers import Board, row_of
 from bench.report.pairs import pairs
-from bench.report.standing import row_for
+from bench.report.standing import Known, row_for
 from bench.report.statistics import LEVEL, Row
 from bench.report.verdicts import holm
 
@@ -91,14 +91,21 @@ def _told(rows: Sequence[Row]) -> NDArray[np.float64]:
 def sections(board: Board, records: Sequence[Result]) -> tuple[Section, ...]:
     """ "Does the order survive?", where methods compete in several places; else nothing."""
     metric, column = board.metrics[0], natural(board, records)
-    ranked: dict[tuple[str, int], dict[Place, list[Row]]] = defaultdict(dict)
-    bits: dict[int, Any] = {}
-    for (*row, at, of), behind in behind_figures(board, records).items():
-        dataset, architecture, labels, ipc, method = row
-        if (at, of) == (column, metric) and board.role(method) != "ceiling":
-            place = ranked[dataset, ipc].setdefault((architecture, labels), [])
-            place.append(row_for(method, metric, behind, bits))
     order = [*product(board.architectures, board.labels)]
+    behind: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
+    for r in records if len(order) > 1 else ():
+        if (
+            r.ok
+            and r.column == column
+            and metric in r.metrics
+            and board.role(r.method) != "ceiling"
+        ):
+            behind[row_of(r)].append(r)
+    ranked: dict[tuple[str, int], dict[Place, list[Row]]] = defaultdict(dict)
+    known = Known()
+    for (dataset, architecture, labels, ipc, method), of_row in behind.items():
+        place = ranked[dataset, ipc].setdefault((architecture, labels), [])
+        place.append(row_for(method, metric, of_row, known))
     parts = []
     for dataset, ipc in product(board.datasets, board.ipc):
         of_places = ranked.get((dataset, ipc), {})

@@ -218,16 +218,17 @@ def _without_augmentation(place: tuple[str, str, str], records: Iterable[Result]
 
     A recipe belongs to a board, and may depend on the network's name: so one has siblings.
     """
+    of_place = [r for r in records if r.ok and (r.dataset, r.labels) == (place[0], place[2])]
     augmented: dict[str, set[bool]] = defaultdict(set)
-    rest: dict[str, set[str]] = defaultdict(set)
-    for r in records:
-        if r.ok and (r.dataset, r.labels) == (place[0], place[2]):
-            others = {k: v for k, v in r.recipe.items() if k not in AUGMENTATION}
-            network = (r.code.get("architecture"), r.parameters.get("architecture"))
-            augmented[r.architecture].add(any(r.recipe.get(name) for name in AUGMENTATION))
-            rest[r.architecture].add(canonical([r.ipc, network, others]))
-    if augmented.get(place[1]) != {True}:
+    for r in of_place:
+        augmented[r.architecture].add(any(r.recipe.get(name) for name in AUGMENTATION))
+    if augmented.get(place[1]) != {True} or {False} not in augmented.values():
         return []
+    rest: dict[str, set[str]] = defaultdict(set)
+    for r in of_place:
+        others = {k: v for k, v in r.recipe.items() if k not in AUGMENTATION}
+        network = (r.code.get("architecture"), r.parameters.get("architecture"))
+        rest[r.architecture].add(canonical([r.ipc, network, others]))
     return [n for n in rest if augmented[n] == {False} and rest[n] <= rest[place[1]]]
 
 

@@ -28,10 +28,13 @@ EVALUATOR, MEASURED = "looked at.", "measured by."  # before the name of a metri
 TEACHER = "network of "  # before the role of a teacher, its seed and what it is trained as
 
 
-def typical(records: Iterable[Result]) -> dict[str, Any]:
-    """The most common value of each thing that the records of a table share, by name."""
+def typical(shared: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The most common value of each thing that the records of a table share, by name.
+
+    Given what each record has in common with its table (`shared_by`).
+    """
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for text, n in Counter(canonical(_shared(record)) for record in records).items():
+    for text, n in Counter(map(canonical, shared)).items():
         for name, value in json.loads(text).items():
             counts[name][canonical(value)] += n
     common = {name: min(c, key=lambda text: (-c[text], text)) for name, c in counts.items()}
@@ -47,9 +50,9 @@ def recipe_of(usual: Mapping[str, Any]) -> str:
     return _listed({k: found[k] for k in names if k in found and found[k] != base.get(k)})
 
 
-def unusual(record: Result, usual: Mapping[str, Any]) -> dict[str, Any]:
+def unusual(shared: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
     """What a record does not share with its table, whose `typical` is given, by name."""
-    return {name: value for name, value in _shared(record).items() if value != usual[name]}
+    return {name: value for name, value in shared.items() if value != usual[name]}
 
 
 def inconsistencies(
@@ -101,7 +104,7 @@ def inconsistencies(
     return sorted(said)
 
 
-def _shared(record: Result) -> dict[str, Any]:
+def shared_by(record: Result) -> dict[str, Any]:
     """What a record should have in common with all of its table, by name.
 
     A recipe's fields that `[[set]]` gives to part of a board are left out: they stand on the rows.

@@ -30,7 +30,7 @@ from bench.report.model import (
     budget,
 )
 from bench.report.numbers import Board, moves, row_of, scales
-from bench.report.standing import row_for
+from bench.report.standing import Known, row_for
 from bench.report.statistics import difference
 
 HARD = "hard"  # labels that no teacher gives
@@ -129,8 +129,8 @@ def _gain(
     if not n:
         return None
     ours, theirs = ([float(r.metrics[metric]) for r in side] for side in zip(*common, strict=True))
-    bits: dict[int, Any] = {}
-    rows = (row_for(method, metric, side, bits) for side in zip(*common, strict=True))
+    known = Known()
+    rows = (row_for(method, metric, side, known) for side in zip(*common, strict=True))
     return Gain(
         *(*place, method),
         over=" / ".join(dict.fromkeys(b.method for _, b in common)),

@@ -230,12 +230,14 @@ def robust(board: Board, records: Sequence[Result]) -> list[Result]:
     for (dataset, joint), attacks in balls(board, records).items():
         inside = {"", joint.removeprefix("robust ")}
         for place, cell in cells.items():
+            if place[0] != dataset:
+                continue
             asked = [a for a in attacks if (*place, a) not in declined]
             found = [cell[a] for a in asked if a in cell and ball(cell[a]) in inside]
             joined = [m for m in metrics if all(m in r.metrics for r in found)]
             seen = {(r.images_hash, r.images, r.content.get("student", "")) for r in found}
             whole = len(found) == len(asked) and any(ball(record) for record in found)
-            if place[0] == dataset and whole and len(seen) == 1 and joined:
+            if whole and len(seen) == 1 and joined:
                 survived = np.logical_and.reduce([bits[id(record)] for record in found])
                 mean = float(survived.mean())
                 both = {"metrics": dict.fromkeys(joined, mean), "correct": pack(survived)}
@@ -284,13 +286,19 @@ def place_in(board: Board) -> Callable[[Iterable[Any]], tuple[int, ...]]:
     return place
 
 
-def tidy(board: Board, records: Sequence[Result]) -> pd.DataFrame:
+def tidy(
+    board: Board,
+    records: Sequence[Result],
+    behind: Mapping[tuple[Any, ...], list[Result]] | None = None,
+) -> pd.DataFrame:
     """One row for every cell, column and metric, with mean and sample standard deviation.
 
     `column` is an attack or a robust ball, `n` the number of seeds (`sd` is empty for one),
-    `images` the number of test images, `size` and `bytes` those of the condensed set.
+    `images` the number of test images, `size` and `bytes` those of the condensed set. `behind` is
+    what `behind_figures` says, where that is known.
     """
-    rows = [_row(board, key, group) for key, group in behind_figures(board, records).items()]
+    figures = behind_figures(board, records) if behind is None else behind
+    rows = [_row(board, key, group) for key, group in figures.items()]
     positions = {name: list(found) for name, found in columns(board, records).items()}
     at = place_in(board)
     rows.sort(

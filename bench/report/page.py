@@ -40,7 +40,7 @@ from bench.report.model import (
     Span,
     Words,
 )
-from bench.report.numbers import Board, on_board, on_one_scale, scales, tidy
+from bench.report.numbers import Board, behind_figures, on_board, on_one_scale, scales, tidy
 from bench.report.published import InPrint
 from bench.report.standing import standings, with_standings
 from bench.tracks import TRACKS
@@ -57,8 +57,9 @@ def build(
     """The page of a board; `faults` are lines of its records that could not be read."""
     shown = relations.flagged(on_one_scale(board, on_board(board, records)))
     scale = scales(board, shown)
-    stand = standings(board, shown, scale)
-    table = with_standings(tidy(board, shown), stand)
+    behind = behind_figures(board, shown)
+    stand = standings(board, shown, scale, behind)
+    table = with_standings(tidy(board, shown, behind), stand)
     measured = results.sections(board, shown, table)
     return Page(
         board.title,

@@ -24,6 +24,7 @@ from bench.report.consistency import (
     OF_TABLE,
     inconsistencies,
     recipe_of,
+    shared_by,
     typical,
     unusual,
 )
@@ -93,8 +94,9 @@ def sections(board: Board, records: Sequence[Result], table: pd.DataFrame) -> tu
     usual: dict[Place, Mapping[str, Any]] = {}
     odd: dict[int, Mapping[str, Any]] = {}
     for at, found in evidence.items():
-        usual[at] = typical(record for record in found if record.ok)
-        odd |= {id(record): unusual(record, usual[at]) for record in found if record.ok}
+        shared = {id(record): shared_by(record) for record in found if record.ok}
+        usual[at] = typical(shared.values())
+        odd |= {number: unusual(one, usual[at]) for number, one in shared.items()}
     heads, shown = columns(board, records), []
     for metric in board.metrics:
         parts = []

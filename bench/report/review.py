@@ -27,7 +27,15 @@ from bench.report.model import (
     budget_named,
     few,
 )
-from bench.report.numbers import Board, by_figure, on_board, on_one_scale, scales, tidy
+from bench.report.numbers import (
+    Board,
+    behind_figures,
+    by_figure,
+    on_board,
+    on_one_scale,
+    scales,
+    tidy,
+)
 from bench.report.published import InPrint
 from bench.report.relations import flagged
 from bench.report.standing import Key, Standings, standings
@@ -84,8 +92,9 @@ def _view(board: Board, side: Side) -> _View:
     """`board` is that of the submission for both, so that rows compete in the same columns."""
     shown = flagged(on_one_scale(board, on_board(board, side.results)))
     scale = scales(board, shown)
-    table = tidy(board, shown)
-    return _View(table, by_figure(table), standings(board, shown, scale), scale)
+    behind = behind_figures(board, shown)
+    table = tidy(board, shown, behind)
+    return _View(table, by_figure(table), standings(board, shown, scale, behind), scale)
 
 
 def _groups(

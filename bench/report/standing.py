@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from bench.records.record import Scale
 from bench.records.result import Result, unpack
 from bench.report.consistency import teachers
 from bench.report.numbers import FIGURE, Board, behind_figures
-from bench.report.statistics import Difference, Row, all_alike, estimate
+from bench.report.statistics import Difference, Estimate, Row, all_alike, estimate
 from bench.report.verdicts import verdicts
 
 Key = tuple[str, str, str, int, str, str, str]
@@ -72,23 +73,52 @@ class Standings:
         return self.of.get(key, Standing())
 
 
-def standings(board: Board, records: Sequence[Result], scale: Mapping[str, Scale]) -> Standings:
-    """Compare all rows of a board that compete; `scale` is that of `numbers.scales`."""
+@dataclass(frozen=True)
+class Known:
+    """What has been read out of records, by their `id`: they stand behind several figures each."""
+
+    bits: dict[int, tuple[NDArray[np.int8], float]] = field(default_factory=dict)  # and their mean
+    made_by: dict[int, dict[str, str]] = field(default_factory=dict)
+
+    def bits_of(self, record: Result) -> tuple[NDArray[np.int8], float]:
+        if id(record) not in self.bits:
+            bits = unpack(record.correct, record.images)
+            self.bits[id(record)] = bits.astype(np.int8), np.count_nonzero(bits) / len(bits)
+        return self.bits[id(record)]
+
+    def made_by_of(self, record: Result) -> dict[str, str]:
+        if id(record) not in self.made_by:
+            self.made_by[id(record)] = _made_by(record)
+        return self.made_by[id(record)]
+
+
+def standings(
+    board: Board,
+    records: Sequence[Result],
+    scale: Mapping[str, Scale],
+    behind: Mapping[tuple[Any, ...], list[Result]] | None = None,
+) -> Standings:
+    """Compare all rows of a board that compete; `scale` is that of `numbers.scales`.
+
+    `behind` is what `numbers.behind_figures` says, where that is known.
+    """
     groups: dict[Group, dict[str, list[Result]]] = defaultdict(dict)
-    for (*place, method, column, metric), behind in behind_figures(board, records).items():
-        groups[(*place, column, metric)][method] = behind
+    figures = behind_figures(board, records) if behind is None else behind
+    for (*place, method, column, metric), of_row in figures.items():
+        groups[(*place, column, metric)][method] = of_row
     found: dict[Key, Standing] = {}
     adjacent = separable = with_more = 0
-    bits: dict[int, NDArray[np.int8]] = {}
+    known = Known()
     for group, methods in groups.items():
-        rows = {name: row_for(name, group[5], of_row, bits) for name, of_row in methods.items()}
+        rows = {name: row_for(name, group[5], of_row, known) for name, of_row in methods.items()}
+        estimates = {name: estimate(row) for name, row in rows.items()}
         better = scale[group[5]].better
         competing = [
             row
             for name, row in rows.items()
             if board.role(name) != "ceiling"
             and better != "neither"
-            and estimate(row).variance is not None  # one seed says nothing of others
+            and estimates[name].variance is not None  # one seed says nothing of others
         ]
         mixed = not all_alike(competing)
         said = verdicts(
@@ -100,7 +130,7 @@ def standings(board: Board, records: Sequence[Result], scale: Mapping[str, Scale
             with_more += said.separable_with(ASKED)
         for name, row in rows.items():
             found[(*group[:4], name, *group[4:])] = Standing(
-                _interval(row),
+                _interval(row, estimates[name]),
                 said.ranks.get(name, ()),
                 said.over.get(name),
                 said.beyond.get(name),
@@ -125,28 +155,24 @@ def with_standings(table: pd.DataFrame, found: Standings) -> pd.DataFrame:
     )
 
 
-def _interval(row: Row) -> tuple[float, float] | None:
+def _interval(row: Row, estimated: Estimate) -> tuple[float, float] | None:
     """95 %, within what a share can be."""
-    found = estimate(row).interval
+    found = estimated.interval
     if found is None or row.right is None:
         return found
     return max(found[0], 0.0), min(found[1], 1.0)
 
 
-def row_for(
-    name: str, metric: str, records: Iterable[Result], known: dict[int, NDArray[np.int8]]
-) -> Row:
-    """The records of a row; `known` keeps the bits of each, by `id`, for its other metrics."""
+def row_for(name: str, metric: str, records: Iterable[Result], known: Known) -> Row:
+    """The records of a row; `known` keeps what was read out of them, for other metrics."""
     by_seed = {record.seed: record for record in sorted(records, key=lambda r: r.seed)}
     values = {seed: float(record.metrics[metric]) for seed, record in by_seed.items()}
     right: list[NDArray[np.int8]] = []
     for seed, record in by_seed.items():
         if not record.correct:
             break
-        if id(record) not in known:
-            known[id(record)] = unpack(record.correct, record.images).astype(np.int8)
-        bits = known[id(record)]
-        if abs(bits.mean() - values[seed]) > SAME or len(bits) != len(right[0] if right else bits):
+        bits, share = known.bits_of(record)
+        if abs(share - values[seed]) > SAME or len(bits) != len(right[0] if right else bits):
             break
         right.append(bits)
     hashes = {record.images_hash for record in by_seed.values()}
@@ -156,7 +182,7 @@ def row_for(
         values,
         np.stack(right) if shares else None,
         min(hashes),
-        {seed: _made_by(record) for seed, record in by_seed.items()},
+        {seed: known.made_by_of(record) for seed, record in by_seed.items()},
     )
 
 
