@@ -60,29 +60,40 @@ class Agreement:
     against: tuple[Names, ...]
 
 
-def agreement(one: Sequence[Row], other: Sequence[Row]) -> Agreement | None:
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """The rows of a place; `told` [n, n] is 1 where row i has certainly more than row j, -1 where
+    it has certainly less (5 %, Holm over all pairs), else 0."""
+
+    names: tuple[str, ...]
+    means: NDArray[np.float64]
+    told: NDArray[np.float64]
+
+
+def ranking(rows: Sequence[Row]) -> Ranking:
+    """Each row of a place compared with each other one."""
+    found = pairs(rows)
+    upper = np.triu_indices(len(rows), 1)
+    certain = np.zeros_like(found.p)
+    certain[upper] = holm(found.p[upper]) <= LEVEL
+    told = np.sign(found.means) * (certain + certain.T)
+    return Ranking(tuple(row.name for row in rows), np.array([row.mean for row in rows]), told)
+
+
+def agreement(one: Ranking, other: Ranking) -> Agreement | None:
     """How far two rankings agree; None where they share fewer methods than `FEWEST`."""
-    ours, theirs = ({row.name: row for row in rows} for rows in (one, other))
-    common = sorted(ours.keys() & theirs.keys())
+    common = sorted({*one.names} & {*other.names})
     if len(common) < FEWEST:
         return None
-    sides = [[rows[name] for name in common] for rows in (ours, theirs)]
-    tau = kendalltau(*([row.mean for row in rows] for rows in sides)).statistic
-    first, second = map(_told, sides)
+    at = [[side.names.index(name) for name in common] for side in (one, other)]
+    sides = [*zip((one, other), at, strict=True)]
+    tau = kendalltau(*(side.means[index] for side, index in sides)).statistic
+    first, second = (side.told[np.ix_(index, index)] for side, index in sides)
     both = [*zip(*np.nonzero(np.triu(first * second)), strict=True)]
     turned = [(i, j) for i, j in both if first[i, j] != second[i, j]]
     against = [(i, j) if first[i, j] > 0 else (j, i) for i, j in turned]
     named = tuple((common[i], common[j]) for i, j in against)
     return Agreement(float(tau), tuple(common), len(both), named)
-
-
-def _told(rows: Sequence[Row]) -> NDArray[np.float64]:
-    """[n, n]: 1 where row i has certainly more than row j, -1 where it has less, else 0."""
-    found = pairs(rows)
-    upper = np.triu_indices(len(rows), 1)
-    certain = np.zeros_like(found.p)
-    certain[upper] = holm(found.p[upper]) <= LEVEL
-    return np.sign(found.means) * (certain + certain.T)
 
 
 # ---- the page
@@ -109,7 +120,10 @@ def sections(board: Board, records: Sequence[Result]) -> tuple[Section, ...]:
     parts = []
     for dataset, ipc in product(board.datasets, board.ipc):
         of_places = ranked.get((dataset, ipc), {})
-        if table := _table({place: of_places[place] for place in order if place in of_places}):
+        if len(of_places) < 2:
+            continue
+        found = {place: ranking(of_places[place]) for place in order if place in of_places}
+        if table := _table(found):
             parts.append(Section(f"{dataset} · {budget_named(ipc)}", (table,)))
     said = (
         *("Kendall's tau between two rankings of the same methods by ", Span(metric, "code")),
@@ -118,7 +132,7 @@ def sections(board: Board, records: Sequence[Result]) -> tuple[Section, ...]:
     return (Section("Does the order survive?", (Paragraph(said), *parts)),) if parts else ()
 
 
-def _table(rows: Mapping[Place, Sequence[Row]]) -> Table | None:
+def _table(rows: Mapping[Place, Ranking]) -> Table | None:
     """Each place against those before it; None where no two share enough methods."""
     found = {
         (one, other): agreed

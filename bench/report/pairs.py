@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +81,9 @@ def _shares(rows: Sequence[Row]) -> tuple[Matrix, Matrix]:
     if seeds < 2 or images < 2:
         return means, np.ones_like(means)
     shared = (totals[:, None] - totals[None]) ** 2 / cells
-    squares = _squares(bits.reshape(len(rows), cells)) - shared
+    # products of bits are exact in 32 bits as long as there are fewer than 2^24
+    exact = np.float32 if cells < 2**24 else np.float64
+    squares = _squares(bits.reshape(len(rows), cells).astype(exact)) - shared
     ss_seeds = _squares(by_seed) / images - shared
     ss_images = _squares(by_image) / seeds - shared
     rest = np.maximum(squares - ss_seeds - ss_images, 0.0) / (seeds - 1) / (images - 1)
@@ -94,9 +97,9 @@ def _shares(rows: Sequence[Row]) -> tuple[Matrix, Matrix]:
     return means, _p(means, np.where(floored, least, variances), parts)
 
 
-def _squares(rows: Matrix) -> Matrix:
+def _squares(rows: NDArray[np.floating[Any]]) -> Matrix:
     """The squared distances of rows [n, k] of whole numbers from each other: exact, as products."""
-    products = rows @ rows.T
+    products = (rows @ rows.T).astype(np.float64)
     own = np.diag(products)
     squares: Matrix = own[:, None] + own[None] - 2 * products
     return squares

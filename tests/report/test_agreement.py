@@ -12,24 +12,23 @@ from paired import a_board, measured
 from rows import figures
 
 from bench.records.result import Result
-from bench.report.agreement import FEWEST, agreement, sections
+from bench.report.agreement import FEWEST, Ranking, agreement, ranking, sections
 from bench.report.model import Section, Table, text_of
-from bench.report.statistics import Row
 
 FOUR = ("a", "b", "c", "d")
 METHODS = ("made", "made-otherwise", "dice", "dice-otherwise")
 
 
-def ranking(*means: float, spread: float = 0.001) -> list[Row]:
+def ranked(*means: float, spread: float = 0.001) -> Ranking:
     """Rows a, b, ... of three seeds that hardly differ."""
     noise = np.random.default_rng(0).normal(0, spread, (len(means), 3))
     shaken = np.array(means)[:, None] + noise
-    return [figures("abcdefgh"[n], values.tolist()) for n, values in enumerate(shaken)]
+    return ranking([figures("abcdefgh"[n], one.tolist()) for n, one in enumerate(shaken)])
 
 
 def test_the_same_order_has_a_tau_of_one_and_the_opposite_one_of_minus_one():
-    up = ranking(0.1, 0.2, 0.3, 0.4)
-    same, turned = agreement(up, up), agreement(up, ranking(0.4, 0.3, 0.2, 0.1))
+    up = ranked(0.1, 0.2, 0.3, 0.4)
+    same, turned = agreement(up, up), agreement(up, ranked(0.4, 0.3, 0.2, 0.1))
     assert same
     assert turned
     assert (same.methods, same.told, same.against) == (FOUR, 6, ())
@@ -41,7 +40,7 @@ def test_the_same_order_has_a_tau_of_one_and_the_opposite_one_of_minus_one():
 
 @given(st.permutations(range(6)), st.permutations(range(6)))
 def test_tau_is_the_share_of_pairs_in_the_same_order_minus_that_of_the_others(one, other):
-    agreed = agreement(ranking(*map(float, one)), ranking(*map(float, other)))
+    agreed = agreement(ranked(*map(float, one)), ranked(*map(float, other)))
     assert agreed
     pairs = [*combinations(range(6), 2)]
     alike = sum((one[i] < one[j]) == (other[i] < other[j]) for i, j in pairs)
@@ -50,19 +49,19 @@ def test_tau_is_the_share_of_pairs_in_the_same_order_minus_that_of_the_others(on
     assert agreed.told == len(pairs)
 
 
-def test_what_chance_may_have_turned_is_not_held_against_a_ranking():
-    unsure = ranking(0.1, 0.2, 0.3, 0.4, spread=5.0)
-    agreed = agreement(unsure, ranking(0.4, 0.3, 0.2, 0.1))
+def test_what_chance_may_have_turned_is_not_held_against_a_ranked():
+    unsure = ranked(0.1, 0.2, 0.3, 0.4, spread=5.0)
+    agreed = agreement(unsure, ranked(0.4, 0.3, 0.2, 0.1))
     assert agreed
     assert (agreed.told, agreed.against) == (0, ())
     assert agreed.tau < 1
 
 
 def test_only_methods_of_both_rankings_are_compared_and_few_are_too_few():
-    agreed = agreement(ranking(1, 2, 3, 4, 5), ranking(1, 2, 3, 4))
+    agreed = agreement(ranked(1, 2, 3, 4, 5), ranked(1, 2, 3, 4))
     assert agreed
     assert agreed.methods == FOUR
-    assert agreement(ranking(*range(FEWEST - 1)), ranking(*range(9)[: FEWEST - 1])) is None
+    assert agreement(ranked(*range(FEWEST - 1)), ranked(*range(9)[: FEWEST - 1])) is None
 
 
 def of_place(*means: float, labels: str = "hard", architecture: str = "small") -> list[Result]:
