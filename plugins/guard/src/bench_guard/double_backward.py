@@ -1,11 +1,12 @@
 """Networks whose gradient in the images is cheap to differentiate once more, in the weights.
 
 torch differentiates a gradient step by step, and does more than is asked: eval-mode BatchNorm goes
-over whole maps again and again, the weights of a convolution get theirs from a convolution with
-kernels as large as the maps, ReLU and pooling get zeros for a curvature that they do not have, and
-in the end the images get a gradient that is not read. Here these layers are written out, and a
-BatchNorm is folded into the convolution before it where a Sequential has the two. The numbers are
-the network's, but for rounding; other layers are as ever.
+over whole maps again and again, GroupNorm is taken apart into some fifty products, the weights of a
+convolution get theirs from a convolution with kernels as large as the maps, ReLU and pooling get
+zeros for a curvature that they do not have, and in the end the images get a gradient that is not
+read. Here these layers are written out, and a BatchNorm is folded into the convolution before it
+where a Sequential has the two. The numbers are the network's, but for rounding; other layers are
+as ever.
 
 This module imports torch: import it inside functions.
 """
@@ -258,9 +259,8 @@ class _GroupNorm(torch.autograd.Function):
         rest = [0, *range(2, input.ndim)]
         normed = F.group_norm(input, ctx.sizes[-1], eps=ctx.eps)
         found = back, (slope * normed).sum(rest), slope.sum(rest)
-        return *(g if wanted else None for g, wanted in zip(found, ctx.wanted, strict=True)), *[
-            None
-        ] * 3
+        kept = [g if wanted else None for g, wanted in zip(found, ctx.wanted, strict=True)]
+        return *kept, None, None, None
 
 
 class _Centred(torch.autograd.Function):
@@ -294,7 +294,7 @@ class _Centred(torch.autograd.Function):
         along = _Centred.apply(slope, input, mean, rstd, ctx.sizes, ctx.eps)
         if not ctx.needs_input_grad[1]:
             return along, *[None] * 5
-        count, groups = ctx.sizes[0] * ctx.sizes[3], ctx.sizes[3]
+        count = ctx.sizes[0] * ctx.sizes[3]
         x, g, v, a, b = (t.reshape(count, -1) for t in (input, first, slope, found, along))
         if torch.is_grad_enabled():  # then the two depend on the input
             var, mean = torch.var_mean(x, 1, correction=0)
