@@ -63,9 +63,10 @@ def probe(
         if number == 0:
             first, said = images[: (len(images) + 1) // 2].clone(), clean
             answers.check_repeated(said, _said(student, first))
-        generator = seeded(seed_of("block", str(part or ""), "", seed) ^ number, device)
+        drawn = seed_of("block", str(part or ""), "", seed) ^ number
+        generator = seeded(drawn, device)
         given = digest_of_tensors(images, test.labels[block])
-        with counting(target) as passes, answers.overhearing(target) as heard:
+        with counting(target) as passes, answers.overhearing(target, drawn) as heard:
             made = attack.perturb(target, images.clone(), labels.clone(), generator)
         answers.check_given(given, digest_of_tensors(images, test.labels[block]))
         adversarial, standing = gates.unpacked(made, len(block))

@@ -303,7 +303,8 @@ class _Centred(torch.autograd.Function):
 
         def product(t: Tensor) -> Tensor:
             """mean(t x), x the normed input."""
-            return rstd * ((t * x).mean(1, keepdim=True) - mean * t.mean(1, keepdim=True))
+            both: Tensor = (t * x).mean(1, keepdim=True) - mean * t.mean(1, keepdim=True)
+            return rstd * both
 
         bend = -(rstd**2) * (v * a).mean(1, keepdim=True)
         back = torch.addcmul(-bend * mean, x, bend)

@@ -61,11 +61,14 @@ class Training:
         from bench.training.classifier import Examples, fit
         from bench_guard.curvature import same_in_both_modes
 
-        labels, network, hooks = task.train.labels, task.network(), {"attack": attack}
+        labels, network = task.train.labels, task.network()
+        loss = penalty = None
         if term and lam:
             # with running statistics, or dropout, the term looks at another function than the step
-            shared = same_in_both_modes(network, task.train.images(torch.arange(2) % len(labels)))
-            hooks |= {"loss": _loss(term, lam)} if shared else {"penalty": _penalty(term, lam)}
+            if same_in_both_modes(network, task.train.images(torch.arange(2) % len(labels))):
+                loss = _loss(term, lam)
+            else:
+                penalty = _penalty(term, lam)
         return fit(
             network,
             Examples(task.train, torch.arange(len(labels)), labels),
@@ -73,10 +76,12 @@ class Training:
             classes=len(task.classes),
             seed=task.seed,
             flip=task.flip,
+            penalty=penalty,
+            attack=attack,
+            loss=loss,
             device=task.device,
             checkpoint=task.checkpoint,
             progress=task.progress,
-            **hooks,
         )
 
     def _check(self, name: str, ok: bool, expected: str) -> None:
