@@ -73,6 +73,7 @@ def probe(
         sizes = gates.check_perturbed(adversarial, images, ball.norm, ball.eps)
         value = {"norm": ball.norm, "eps": ball.eps, "images": len(block), "parts": standing}
         value |= {"perturbation": sizes, "passes": passes.as_json()}
+        value["sampled"] = gates.sampled(made, len(block))
         tensors = {"index": block, "clean_logits": clean}
         tensors["logits"] = _judged(student, judge, images, adversarial, clean)
         if number == 0 and part == 0:
@@ -158,6 +159,7 @@ def joined(parts: Sequence[Probed], test: Split) -> Probed:
         "passes": {way: sum(v["passes"][way] for v in values) for way in ("forward", "backward")},
         "flat": [sum(v.get("flat", (0, 0))[k] for v in values) for k in (0, 1)],
         "odd": sum(v.get("odd", 0) for v in values),
+        "sampled": [sum(v.get("sampled", (0, 0))[k] for v in values) for k in (0, 1)],
         "parts": [
             [*same[0][:2], sum(standing for *_, standing in same)]
             for same in zip(*(v["parts"] for v in values), strict=True)
