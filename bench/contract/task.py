@@ -141,11 +141,14 @@ class Perturbed:
 
     `images` [B, C, H, W] are the adversarial ones; `parts` are (name, search, how many images of
     the batch are still right after it), in the order in which they ran. A page then tells of an
-    ensemble whose blind search took what its gradients had left.
+    ensemble whose blind search took what its gradients had left. `sampled` says of how many images
+    its last parts looked at how many, if not at all that stood and if none of these fell: a page
+    then says what that misses.
     """
 
     images: Tensor
     parts: Sequence[tuple[str, str, int]] = ()
+    sampled: tuple[int, int] = (0, 0)  # looked at, of those that stood
 
 
 @dataclass(frozen=True, eq=False)

@@ -246,6 +246,7 @@ def _attacked(attack: Any, components: Components, probe: Mapping[str, Any]) -> 
         "slope": probe.get("slope"),
         "fell_further": probe.get("fell_further") or 0.0,
         "parts": [Part(name=n, search=s, standing=k) for n, s, k in probe.get("parts", ())],
+        "sampled": [*probe.get("sampled", ())] if any(probe.get("sampled", ())) else [],
     }
 
 

@@ -152,6 +152,7 @@ class ProbeRecord(Level, frozen=True, kw_only=True, tag_field="level", tag="prob
     slope: Figure | None = None
     fell_further: Fraction = NOTHING
     parts: list[Part] = []
+    sampled: list[Count] = []
 
 
 Record = SetRecord | StudentRecord | ProbeRecord

@@ -77,6 +77,7 @@ class Result(Struct, frozen=True, kw_only=True):
     slope: float | None = None
     fell_further: float = NOTHING
     parts: list[Part] = []
+    sampled: list[int] = []
     flags: tuple[str, ...] = ()  # what `relations` find; never written
 
     @property

@@ -29,6 +29,9 @@ HONEST = (0.5, 2.0)  # what a step changes, by what the slope says, in the worst
 UNFINISHED = 0.25  # of the images, that more steps may fell: cross-entropy leaves 0 to 0.25
 AFTERWARDS = 0.002  # of the images, that a blind part may take after the others (AutoAttack's own)
 
+SHARE = 0.009  # of the images that stand, as an example of what a sample may miss
+RISK = 0.05  # of the bound on what it has missed
+
 NO_WEAKER = {
     "single-step": {"noise"},
     "black-box": {"noise"},
@@ -139,7 +142,24 @@ def _suspicions(group: Sequence[Result]) -> list[str]:
         found.append(
             f"its blind search took up to {share:.1%} of the images after all gradients: masked?"
         )
+    found += _missed(group)
     return found
+
+
+def _missed(group: Sequence[Result]) -> list[str]:
+    """What the samples of an attack, drawn of the images that stood, may have missed."""
+    drawn = [record.sampled for record in group if record.sampled]
+    looked, of = sum(n for n, _ in drawn), sum(total for _, total in drawn)
+    if looked >= of:
+        return []
+    chance = (1 - SHARE) ** looked
+    most = 1 - RISK ** (1 / looked)
+    said = (
+        f"its last parts looked at {looked} of {of} images that stood, and fell none: that misses "
+        f"a share of {SHARE:.1%} with a probability of {chance:.2g}; with {1 - RISK:.0%}, no more "
+        f"than {most:.1%} of them would fall"
+    )
+    return [said]
 
 
 def masks(record: Result, name: str) -> bool:

@@ -63,15 +63,17 @@ def probe(
         if number == 0:
             first, said = images[: (len(images) + 1) // 2].clone(), clean
             answers.check_repeated(said, _said(student, first))
-        generator = seeded(seed_of("block", str(part or ""), "", seed) ^ number, device)
+        drawn = seed_of("block", str(part or ""), "", seed) ^ number
+        generator = seeded(drawn, device)
         given = digest_of_tensors(images, test.labels[block])
-        with counting(target) as passes, answers.overhearing(target) as heard:
+        with counting(target) as passes, answers.overhearing(target, drawn) as heard:
             made = attack.perturb(target, images.clone(), labels.clone(), generator)
         answers.check_given(given, digest_of_tensors(images, test.labels[block]))
         adversarial, standing = gates.unpacked(made, len(block))
         sizes = gates.check_perturbed(adversarial, images, ball.norm, ball.eps)
         value = {"norm": ball.norm, "eps": ball.eps, "images": len(block), "parts": standing}
         value |= {"perturbation": sizes, "passes": passes.as_json()}
+        value["sampled"] = gates.sampled(made, len(block))
         tensors = {"index": block, "clean_logits": clean}
         tensors["logits"] = _judged(student, judge, images, adversarial, clean)
         if number == 0 and part == 0:
@@ -157,6 +159,7 @@ def joined(parts: Sequence[Probed], test: Split) -> Probed:
         "passes": {way: sum(v["passes"][way] for v in values) for way in ("forward", "backward")},
         "flat": [sum(v.get("flat", (0, 0))[k] for v in values) for k in (0, 1)],
         "odd": sum(v.get("odd", 0) for v in values),
+        "sampled": [sum(v.get("sampled", (0, 0))[k] for v in values) for k in (0, 1)],
         "parts": [
             [*same[0][:2], sum(standing for *_, standing in same)]
             for same in zip(*(v["parts"] for v in values), strict=True)

@@ -6,9 +6,11 @@ One that notices being attacked, or remembers what it was asked, has no robust n
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +24,8 @@ SAME = 1e-3  # of the spread of an image's logits: sums in another order differ 
 CERTAIN = 1e-4  # of it, by which the largest logit must lead for another class to be another answer
 BORDERLINE = 3  # images of a block that may lie where rounding decides
 KEPT = 4  # images of a pass that are asked again
+OFTEN = 2.0  # passes that are kept, for each time that their number grows by a factor of e
+TURNED = 0.2  # of a slope: rounding moves an image over the kink of a few units, and no more
 
 
 def spread(logits: Tensor) -> Tensor:
@@ -114,47 +118,111 @@ def check_standing(
 
 
 @dataclass(eq=False)
-class Overheard:
-    """Some of what a network, or a copy of it, has answered while something else asked."""
+class Answer:
+    """What a network has said of a few images [B, C, H, W], and how it sloped there."""
 
-    answers: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    images: Tensor
+    logits: Tensor  # [B, K], float32, on the CPU
+    above: Tensor | None = None  # a gradient that came back to these logits [B, K] ...
+    slope: Tensor | None = None  # ... and went on to the images
+
+
+@dataclass(eq=False)
+class Overheard:
+    """Some of what a network, or a copy of it, has answered while something else asked.
+
+    Which passes are kept is drawn, the k-th with a chance of `OFTEN` / k: nobody knows beforehand
+    when the truth is asked for.
+    """
+
+    draws: random.Random
+    answers: list[Answer] = field(default_factory=list)
     passes: int = 0
+    seen: Tensor | None = None  # the images of the pass that is under way
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Overheard:
         return self  # a copy of the network is overheard as well
 
-    def listen(self, network: nn.Module) -> RemovableHandle:
-        return network.register_forward_hook(self._went)
+    def listen(self, network: nn.Module) -> tuple[RemovableHandle, RemovableHandle]:
+        return (
+            network.register_forward_pre_hook(self._comes),
+            network.register_forward_hook(self._went),
+        )
+
+    def _comes(self, module: nn.Module, inputs: Any) -> Any:
+        """A view of the images, whose gradient is what comes through this pass and nothing else."""
+        if not inputs or not isinstance(inputs[0], Tensor):
+            return None
+        self.seen = inputs[0].view_as(inputs[0])
+        return self.seen, *inputs[1:]
 
     def _went(self, module: nn.Module, inputs: Any, output: Any) -> None:
         self.passes += 1
-        if self.passes & (self.passes - 1) or not inputs or not isinstance(output, Tensor):
-            return  # of pass 1, 2, 4, 8, ... some images are kept
-        images = inputs[0]
-        if isinstance(images, Tensor) and images.ndim == 4 and output.ndim == 2 and len(images):
-            kept = images[:KEPT].detach().clone(), output[:KEPT].detach().float().cpu()
-            self.answers.append(kept)
+        images = inputs[0] if inputs else None
+        if not isinstance(images, Tensor) or images.ndim != 4 or not len(images):
+            return
+        if self.draws.random() * self.passes >= OFTEN:
+            return
+        if not isinstance(output, Tensor) or output.ndim != 2:
+            return
+        rows = self.draws.sample(range(len(images)), min(KEPT, len(images)))
+        said = output[rows].detach().float().cpu()
+        answer = Answer(images[rows].detach().clone(), said)
+        self.answers.append(answer)
+        if images is self.seen and images.requires_grad and output.requires_grad:
+            for name, tensor in (("above", output), ("slope", images)):
+                tensor.register_hook(partial(_keep, answer, name, rows))  # type: ignore[no-untyped-call]
+
+
+def _keep(answer: Answer, name: str, rows: list[int], gradient: Tensor) -> None:
+    """Of several gradients that come back, the first that reaches the images."""
+    if answer.slope is None:
+        setattr(answer, name, gradient[rows].detach().clone())
 
 
 @contextmanager
-def overhearing(network: nn.Module) -> Iterator[Overheard]:
+def overhearing(network: nn.Module, seed: int) -> Iterator[Overheard]:
     """What the network answers inside the block."""
-    heard = Overheard()
-    with removed_after(heard.listen(network)):
+    heard = Overheard(random.Random(seed))
+    first, second = heard.listen(network)
+    with removed_after(first), removed_after(second):
         yield heard
 
 
-@torch.no_grad()
 def check_overheard(heard: Overheard, network: nn.Module) -> None:
     """Ask a network again what it was asked while it was attacked.
 
     A student that looks for hooks, for frozen weights, for copies of itself, for gradients or at
     the call stack answers an attack otherwise than it answers whoever scores it.
     """
-    for images, answer in heard.answers:
+    for answer in heard.answers:
+        with torch.no_grad():
+            again = network(answer.images).float().cpu()
         check_same(
-            network(images).float().cpu(),
-            answer,
+            again,
+            answer.logits,
             "the student answers an attack otherwise than anybody else; expected the same "
             "logits with hooks, without gradients of weights, in a copy, and whoever asks",
         )
+        if answer.above is not None and answer.slope is not None:
+            off = _turned(network, answer.images, answer.above, answer.slope)
+            require(
+                off <= TURNED,
+                "the student has another slope for an attack than for anybody else (off by "
+                f"{off:.2g} of its length at most images); expected the same with hooks, without "
+                "gradients of weights, in a copy, and whoever asks",
+            )
+
+
+def _turned(network: nn.Module, images: Tensor, above: Tensor, slope: Tensor) -> float:
+    """How far slopes [B, C, H, W] lie from those of a network now, by their length: the median."""
+    x = images.clone().requires_grad_()
+    with torch.enable_grad():
+        logits = network(x)
+    now = torch.zeros_like(x)
+    if logits.requires_grad:
+        (now,) = torch.autograd.grad(logits, x, above, allow_unused=True, materialize_grads=True)
+    one, other = (t.double().nan_to_num(0, 0, 0).flatten(1) for t in (slope, now))
+    length = torch.maximum(one.norm(dim=1), other.norm(dim=1))
+    share = torch.where(length > 0, (one - other).norm(dim=1) / length, 0.0)
+    return float(share.median())

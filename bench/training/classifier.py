@@ -60,6 +60,7 @@ def fit(
     flip: bool = False,
     penalty: Hook | None = None,
     attack: Hook | None = None,
+    loss: Hook | None = None,
     device: str = "cpu",
     checkpoint: Checkpoint = NOT_KEPT,
     progress: Progress | None = None,
@@ -77,6 +78,9 @@ def fit(
     and `penalty(network, images, labels)` a scalar that is added to the loss. The labels are those
     of the examples (for "hard", the classes), mixed as the images are. Both hooks meet the network
     in eval mode, so that they neither move running statistics nor draw dropout.
+    `loss(network, images, labels)` is the whole loss of a batch, in place of that of the regime
+    and of a penalty: for a loss that shares a pass with its penalty. It meets the network in train
+    mode.
 
     With a `checkpoint` (that of a task) a training which was killed goes on where it was; hooks
     draw from torch's global generator, or it would not.
@@ -94,7 +98,7 @@ def fit(
     targets, weights = (part.to(device) for part in _targets(examples, regime))
     order, boxes = _order(len(examples), recipe, training.total, seed), _boxes(recipe, seed)
     loss_of = _Loss(
-        network, recipe, targets, weights, classes, flip, generator, teacher, penalty, attack
+        network, recipe, targets, weights, classes, flip, generator, teacher, penalty, attack, loss
     )
     batches = partial(loaded, examples.split, examples.index, order, device, boxes)
     with evaluating(teacher) if teacher else nullcontext():
@@ -116,6 +120,7 @@ class _Loss:
     teacher: nn.Module | None
     penalty: Hook | None
     attack: Hook | None
+    loss: Hook | None
 
     def __call__(self, rows: Tensor, images: Tensor) -> Tensor:
         images, permutation, lam = _view(images, self.recipe, self.flip, self.generator)
@@ -128,6 +133,9 @@ class _Loss:
             with evaluating(self.network):
                 images = self.attack(self.network, images, mixed).detach()
             images = images.contiguous(memory_format=_layout(self.recipe))
+
+        if self.loss:
+            return self.loss(self.network, images, mixed)
 
         logits, labels = self._logits(images)
         if labels is not None:

@@ -11,7 +11,7 @@ would have it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -124,30 +124,39 @@ def slope_ratio(
     radius = ball.per_pixel(images)
     noise = torch.rand(images.shape, generator=generator).to(images.device)
     points = (images, (images + radius * (2 * noise - 1)).clamp(0, 1))
-    found = [_ratio(network, x, labels, SMALL) for x in points]
     longer = min(radius / 4, LONGER)
-    if longer > SMALL:  # such a step may do more than its slope says: margins are curved
-        found += [min(1.0, _ratio(network, x, labels, longer)) for x in points]
+    sizes = (SMALL, longer) if longer > SMALL else (SMALL,)
+    found = []
+    for x in points:
+        small, *long = _ratios(network, x, labels, sizes)
+        found += [small, *(min(1.0, ratio) for ratio in long)]  # margins are curved
     with torch.no_grad():
         stand = network(adversarial).argmax(1) == labels
     if int(stand.sum()) >= FEWEST:
-        found.append(_ratio(network, adversarial[stand], labels[stand], SMALL))
+        found += _ratios(network, adversarial[stand], labels[stand], (SMALL,))
     return furthest(found)
 
 
 @torch.no_grad()
-def _ratio(network: nn.Module, images: Tensor, labels: Tensor, size: float) -> float:
+def _ratios(
+    network: nn.Module, images: Tensor, labels: Tensor, sizes: Sequence[float]
+) -> list[float]:
+    """For steps of each size along the slope: see `slope_ratio`."""
     slope = slope_of_margin(network, images, labels).double()
-    step = -size * slope.nan_to_num(0, 0, 0).sign()
-    outside = (images + step < 0) | (images + step > 1)
-    step = torch.where(outside | ~slope.isfinite(), 0.0, step)
-    predicted = (slope.nan_to_num(0, 0, 0) * step).flatten(1).sum(1)
-    moved = (images + step).float()
-    change = margin(network(moved), labels) - margin(network(images), labels)
-    ratios = torch.where(predicted != 0, change / predicted, 0.0).nan_to_num(0, LARGEST, -LARGEST)
-    ordered = ratios.clamp(-LARGEST, LARGEST).sort().values
-    passed = int(OUTLYING * len(ordered))
-    return max(float(ordered[passed]), float(ordered[-1 - passed]), key=_distance)
+    finite, way = slope.isfinite(), -slope.nan_to_num(0, 0, 0).sign()
+    slope, before = slope.nan_to_num(0, 0, 0), margin(network(images), labels)
+    found = []
+    for size in sizes:
+        step = size * way
+        outside = (images + step < 0) | (images + step > 1)
+        step = torch.where(outside | ~finite, 0.0, step)
+        predicted = (slope * step).flatten(1).sum(1)
+        change = margin(network((images + step).float()), labels) - before
+        ratios = torch.where(predicted != 0, change / predicted, 0.0)
+        ordered = ratios.nan_to_num(0, LARGEST, -LARGEST).clamp(-LARGEST, LARGEST).sort().values
+        passed = int(OUTLYING * len(ordered))
+        found.append(max(float(ordered[passed]), float(ordered[-1 - passed]), key=_distance))
+    return found
 
 
 def furthest(ratios: Iterable[float | None]) -> float | None:
@@ -179,16 +188,18 @@ def fell_further(
     images, adversarial, labels = (t[:LOOKED_AT] for t in (images, adversarial, labels))
     if len(images) < FEWEST or not ball.eps:
         return 0.0
-    standing = network(adversarial).argmax(1) == labels
-    fallen = torch.zeros_like(standing)
-    moved, mean = adversarial, torch.zeros_like(images)
-    off = OFF * ball.per_pixel(images)
+    rows = (network(adversarial).argmax(1) == labels).nonzero().squeeze(1)  # they still stand
+    count, mean, off = len(rows), torch.zeros_like(images[rows]), OFF * ball.per_pixel(images)
+    moved, of, labels = adversarial[rows], images[rows], labels[rows]
     for number in range(STEPS):
-        noise = torch.rand(images.shape, generator=generator).to(images.device)
+        if not len(rows):
+            break
+        noise = torch.rand(images.shape, generator=generator)[rows.cpu()].to(images.device)
         near = (moved + off * (2 * noise - 1)).clamp(0, 1)
         slope = slope_of_margin(network, near, labels).nan_to_num(0, 0, 0)
         mean = MOMENTUM * mean + L2.along(slope)
         reach = REACH if number >= STEPS // 2 else REACH // 2
-        moved = ball.into(moved - ball.eps / reach * ball.along(mean), images)
-        fallen |= network(moved).argmax(1) != labels
-    return float((standing & fallen).sum()) / len(images)
+        moved = ball.into(moved - ball.eps / reach * ball.along(mean), of)
+        still = network(moved).argmax(1) == labels
+        rows, moved, of, labels, mean = (t[still] for t in (rows, moved, of, labels, mean))
+    return (count - len(rows)) / len(images)

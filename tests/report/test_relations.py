@@ -165,6 +165,16 @@ def test_what_no_honest_student_shows_is_told(seen, said):
     assert flags([record("pgd", "1111", "iterative", **honest)]) == {}
 
 
+def test_what_a_sample_may_have_missed_is_told():
+    probes = [record("aa", "1111", "ensemble", seed=s, sampled=[32, 200]) for s in (0, 1)]
+    [[sentence]] = flags(probes).values()
+    assert sentence == (
+        "its last parts looked at 64 of 400 images that stood, and fell none: that misses a share "
+        "of 0.9% with a probability of 0.56; with 95%, no more than 4.6% of them would fall"
+    )
+    assert flags([record("aa", "1111", "ensemble", sampled=[])]) == {}
+
+
 @pytest.mark.parametrize(("blind", "told"), [(7, True), (8, False)])
 def test_a_blind_part_that_takes_what_gradients_have_left_is_told(blind, told):
     """AutoAttack's own rule; the part that comes first may take what it likes."""

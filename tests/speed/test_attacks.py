@@ -131,7 +131,7 @@ def test_autoattack(
 
 def our_audit(network: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
     """A sample of 16 of the images that stand has FAB-T and Square."""
-    return Audited(eps=eps).perturb(network, images, labels, torch.Generator())
+    return Audited(eps=eps).perturb(network, images, labels, torch.Generator()).images
 
 
 @pytest.mark.parametrize("attack", [our_audit, their_autoattack], ids=["ours", "pyautoattack"])

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from bench.training import networks
 from bench.training.passes import counting
-from bench_guard.curvature import curvature, gradient_norm, loss_difference
+from bench_guard.curvature import curvature, gradient_norm, loss_difference, with_curvature
 from bench_standard.architectures.convnet import ConvNet
 
 SHAPE, CLASSES, LENGTH, WIDTH = (1, 28, 28), 10, 0.5, 32
@@ -37,8 +37,15 @@ def written_out(model: nn.Module, images: Tensor, labels: Tensor, *, h: float) -
     return change.flatten(1).norm(dim=1)
 
 
+def first_half(model: nn.Module, images: Tensor, labels: Tensor, *, h: float) -> Tensor:
+    half = len(images) // 2
+    return curvature(model, images[:half], labels[:half], h=h)
+
+
 TERMS: dict[str, Callable[..., Tensor] | None] = {
     "plain": None,
+    "curvature, with the loss": None,  # of one pass: where a network has no BatchNorm
+    "curvature of half": first_half,
     "curvature, written out": written_out,
     "curvature": curvature,
     "loss difference": loss_difference,
@@ -66,9 +73,16 @@ def test_step(norm: str, batch: int, term: str, benchmark: BenchmarkFixture) -> 
     images = torch.rand(batch, *SHAPE).contiguous(memory_format=layout)
     labels = torch.randint(CLASSES, (batch,))
     regularise: Any = TERMS[term]
+    shared = term == "curvature, with the loss"
+    if shared and norm == "batch":
+        pytest.skip("the loss of a step goes by its batch, the term by running statistics")
 
     def step() -> None:
-        loss = F.cross_entropy(network(images), labels)
+        if shared:
+            losses, terms = with_curvature(network, images, labels, h=LENGTH)
+            loss = losses.mean() + terms.mean()
+        else:
+            loss = F.cross_entropy(network(images), labels)
         if regularise:
             loss = loss + regularise(network, images, labels, h=LENGTH).mean()
         sgd.zero_grad()

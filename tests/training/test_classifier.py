@@ -240,6 +240,19 @@ def test_what_an_attack_gives_is_trained_on_in_place_of_the_images():
     assert torch.equal(images.sum((1, 2, 3)).sort()[0], moved.sum((1, 2, 3)).sort()[0])
 
 
+def test_a_loss_of_ones_own_takes_the_place_of_that_of_the_regime():
+    modes = []
+
+    def loss(network, images, labels):
+        modes.append(network.training)
+        return (labels * network(images)).square().mean()
+
+    labels = distributions(6)
+    before, after, pixels = one_step("soft", labels=labels, loss=loss)
+    assert_one_step_of(loss(before, pixels, labels), before, after)
+    assert modes[0]
+
+
 def test_hooks_are_given_labels_mixed_as_the_images_are():
     given = []
 

@@ -10,6 +10,13 @@ import bench_guard
 from bench import Unsupported
 from bench.training import networks
 from bench_guard import curvature, gradient_norm, loss_difference
+from bench_guard.curvature import (
+    same_in_both_modes,
+    with_curvature,
+    with_difference,
+    with_norm,
+)
+from bench_standard.architectures.convnet import ConvNet
 
 TERMS = {
     "curvature": lambda *given: curvature(*given, h=0.3),
@@ -243,6 +250,60 @@ def test_where_the_loss_is_flat_all_is_zero_and_finite(term):
         found.mean(), list(model.parameters()), materialize_grads=True
     ):
         assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("both", "term"),
+    [
+        (lambda *given: with_curvature(*given, h=0.3), TERMS["curvature"]),
+        (lambda *given: with_difference(*given, h=0.3), TERMS["loss_difference"]),
+        (with_norm, gradient_norm),
+    ],
+    ids=TERMS,
+)
+@pytest.mark.parametrize("norm", ["instance", "group", "none"])
+def test_a_loss_that_comes_with_its_term_has_the_gradient_of_the_two_apart(norm, both, term):
+    torch.manual_seed(0)
+    model = networks.build(ConvNet(width=8, depth=2, norm=norm), (2, 6, 6), 3, (0.4,), (0.3,))
+    model, (images, labels) = model.double(), some()
+    weights = list(model.parameters())
+    losses, terms = both(model, images, labels)
+    apart = F.cross_entropy(model(images), labels) + 0.7 * term(model, images, labels).mean()
+    together = losses.mean() + 0.7 * terms.mean()
+    torch.testing.assert_close(together, apart, rtol=1e-9, atol=0)
+    for got, wanted in zip(
+        *(torch.autograd.grad(x, weights) for x in (together, apart)), strict=True
+    ):
+        torch.testing.assert_close(got, wanted, rtol=1e-7, atol=1e-12)
+
+
+class Skipping(nn.Module):
+    """A block that is left out of some batches in train mode, as drawn."""
+
+    def forward(self, images):
+        return images if not self.training or torch.rand(()) < 0.999 else 0 * images
+
+
+@pytest.mark.parametrize(
+    ("layer", "same"),
+    [
+        (nn.GroupNorm(2, 2), True),
+        (nn.InstanceNorm2d(2), True),
+        (nn.Dropout(0.5), False),
+        (Skipping(), False),
+        (nn.BatchNorm2d(2), False),
+        (nn.BatchNorm2d(2, track_running_stats=False), True),
+        (nn.InstanceNorm2d(2, track_running_stats=True), False),
+    ],
+)
+def test_a_network_that_draws_or_keeps_statistics_is_not_the_same_in_both_modes(layer, same):
+    images, _ = some(dtype=torch.float32)
+    model = nn.Sequential(nn.Conv2d(2, 2, 3), layer)
+    before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    assert same_in_both_modes(model, images) == same
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(module.training for module in model.modules())
 
 
 def test_attention_can_be_differentiated_twice():

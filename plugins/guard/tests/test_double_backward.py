@@ -79,6 +79,15 @@ NETWORKS = {
     ),
     "a subclass": lambda: (nn.Conv2d(2, 4, 3), Doubled(4), nn.ReLU(), nn.MaxPool2d(2)),
     "a layer used twice": lambda: (Reused(), nn.ReLU(), nn.Conv2d(2, 4, 2)),
+    "groups": lambda: (
+        *(nn.Conv2d(2, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), nn.Conv2d(4, 6, 2)),
+        *(nn.GroupNorm(3, 6, affine=False), nn.Sigmoid()),
+    ),
+    "a channel a group": lambda: (
+        *(nn.Conv2d(2, 4, 3), nn.GroupNorm(4, 4), nn.ReLU(), nn.AvgPool2d(2)),
+        *(nn.Conv2d(4, 3, 2), nn.GroupNorm(3, 3), nn.Tanh()),
+    ),
+    "groups before the first": lambda: (nn.GroupNorm(1, 2), nn.Conv2d(2, 4, 3), nn.ReLU()),
     "no convolution": lambda: (nn.Flatten(), nn.Linear(98, 8), nn.BatchNorm1d(8), nn.ReLU()),
 }
 EACH = pytest.mark.parametrize("name", NETWORKS)
@@ -126,8 +135,9 @@ def test_a_gradient_and_its_derivative_in_the_weights_are_those_of_torch(name):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
 
 
-def test_what_was_found_can_be_differentiated_any_number_of_times():
-    model, (x, labels) = network("conv, norm, relu, pool"), images()
+@pytest.mark.parametrize("name", ["conv, norm, relu, pool", "groups", "a channel a group"])
+def test_what_was_found_can_be_differentiated_any_number_of_times(name):
+    model, (x, labels) = network(name), images()
 
     def third(block):
         if block:

@@ -10,13 +10,25 @@ from torch.nn import functional as F
 from bench import BenchError, Task
 from bench.checks import checks_for, run_checks
 from bench.training.networks import build, predict, state
+from bench.training.passes import counting
 from bench_guard import curvature, gradient_norm
-from bench_guard.teachers import FIRST_ORDER, Adversarial, GradientNorm, Guard, attacked
+from bench_guard.curvature import with_curvature
+from bench_guard.teachers import (
+    CIFAR,
+    FASHION,
+    FIRST_ORDER,
+    IMAGENETTE,
+    Adversarial,
+    GradientNorm,
+    Guard,
+    attacked,
+)
+from bench_guard.teachers import HALF as HALF_A_BATCH
 from bench_standard.architectures.convnet import ConvNet
 from bench_standard.datasets.digits import Digits
 from bench_standard.teachers import STANDARD_FASHION, Standard
 
-TEACHERS = [Guard(), FIRST_ORDER, Adversarial(), GradientNorm()]
+TEACHERS = [Guard(), HALF_A_BATCH, FIRST_ORDER, Adversarial(), GradientNorm()]
 OFF = [Guard(lam=0.0), Adversarial(eps=0.0), GradientNorm(lam=0.0)]
 BUDGET = {"epochs": 6, "batch": 64, "channels_last": True}
 GUARD = Guard(**BUDGET, lam=0.3)
@@ -150,7 +162,7 @@ def test_a_fraction_takes_the_first_rows_of_a_batch(fraction, rows, digits, monk
 
     def recorded(network, images, labels, *, h):
         seen.append((images, labels, h))
-        return curvature(network, images, labels, h=h)
+        return with_curvature(network, images, labels, h=h)
 
     def network():
         model = plain()
@@ -162,7 +174,7 @@ def test_a_fraction_takes_the_first_rows_of_a_batch(fraction, rows, digits, monk
     setting = task(digits)
     plain = setting.networks["backbone"]
     setting = dataclasses.replace(setting, networks={"backbone": network})
-    monkeypatch.setattr(module, "curvature", recorded)
+    monkeypatch.setattr(module, "with_curvature", recorded)
     teacher = Guard(epochs=1, batch=64, fraction=fraction, h=0.7)
     teacher.squeeze(setting)
     assert len(seen) == len(batches) == 19  # 1,198 images
@@ -171,6 +183,54 @@ def test_a_fraction_takes_the_first_rows_of_a_batch(fraction, rows, digits, monk
         assert len(whole) == 64
         assert torch.equal(images, whole[:rows])
         assert len(labels) == rows
+
+
+@pytest.mark.parametrize(
+    ("norm", "fraction", "passes"),
+    [
+        ("batch", 1.0, (3, 5)),  # images of a batch that go forward, and come back
+        ("instance", 1.0, (2, 4)),
+        ("instance", 0.5, (1.5, 2.5)),
+        ("batch", 0.5, (2, 3)),
+    ],
+)
+def test_without_batchnorm_the_term_shares_a_pass_with_the_loss(norm, fraction, passes, digits):
+    convnet = ConvNet(width=4, depth=1, norm=norm)
+    network = build(convnet, digits.shape, 10, digits.mean, digits.std)
+    setting = dataclasses.replace(task(digits), networks={"backbone": lambda: network})
+    with counting(network) as counted:
+        Guard(epochs=1, batch=599, fraction=fraction).squeeze(setting)  # of 1,198: 2 x 600 / 2
+    share = 600 / 599 if fraction < 1 else 1
+    assert counted.forward == pytest.approx(1198 * passes[0], abs=2 * share)
+    assert counted.backward == pytest.approx(1198 * passes[1], abs=4 * share)
+
+
+@pytest.mark.parametrize("teacher", [Guard(), Guard(fraction=0.5), GradientNorm(), FIRST_ORDER])
+def test_a_pass_that_is_shared_changes_rounding_alone(teacher, digits, monkeypatch):
+    teacher = dataclasses.replace(teacher, epochs=1, batch=200, lr=0.01)
+
+    def trained():
+        torch.manual_seed(0)
+        convnet = ConvNet(width=8, depth=2, norm="instance")
+        network = build(convnet, digits.shape, 10, digits.mean, digits.std)
+        setting = dataclasses.replace(task(digits), networks={"backbone": lambda: network})
+        return state(teacher.squeeze(setting))
+
+    shared = trained()
+    module = sys.modules["bench_guard.curvature"]
+    monkeypatch.setattr(module, "same_in_both_modes", lambda network, images: False)
+    for key, value in trained().items():
+        torch.testing.assert_close(value, shared[key], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("preset", "step", "weight", "batch", "deviation"),  # theirs, and that of a pixel
+    [(CIFAR, 3, 100, 128, 0.2), (FASHION, 3, 100, 128, 0.353), (IMAGENETTE, 3, 100, 32, 0.226)],
+)
+def test_presets_are_the_values_of_the_authors_converted(preset, step, weight, batch, deviation):
+    assert preset.h == pytest.approx(deviation * step, rel=0.01)
+    assert preset.lam == pytest.approx(deviation * weight / batch, rel=0.02)
+    assert dataclasses.replace(preset, name="guard", lam=1.0, h=0.5) == Guard()
 
 
 def test_form_loss_is_the_loss_difference(trained):

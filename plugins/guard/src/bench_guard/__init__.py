@@ -9,7 +9,16 @@ from bench_guard.matching import FIRST_ORDER as GUARD_DC_FIRST_ORDER
 from bench_guard.matching import GuardDC
 from bench_guard.metrics import METRICS
 from bench_guard.spectrum import top_curvature
-from bench_guard.teachers import FIRST_ORDER, Adversarial, GradientNorm, Guard
+from bench_guard.teachers import (
+    CIFAR,
+    FASHION,
+    FIRST_ORDER,
+    HALF,
+    IMAGENETTE,
+    Adversarial,
+    GradientNorm,
+    Guard,
+)
 
 __all__ = [
     "bench_methods",
@@ -24,7 +33,7 @@ __all__ = [
 
 @hookimpl
 def bench_teachers() -> Sequence[Any]:
-    return [Guard(), FIRST_ORDER, Adversarial(), GradientNorm()]
+    return [Guard(), CIFAR, FASHION, IMAGENETTE, HALF, FIRST_ORDER, Adversarial(), GradientNorm()]
 
 
 @hookimpl

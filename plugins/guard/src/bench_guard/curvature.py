@@ -8,6 +8,7 @@ nats.
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,13 +28,7 @@ def curvature(model: nn.Module, images: Tensor, labels: Tensor, *, h: float) -> 
     to logits; labels are classes [B] or distributions [B, K]; the step z is a constant to the
     derivative in the weights, and 0 where the gradient is.
     """
-    import torch
-
-    with _differentiable(model):
-        _, here = _loss_and_gradient(model, images, labels, create_graph=True)
-        _, there = _loss_and_gradient(model, images + _step(here, h), labels, create_graph=True)
-        change: Tensor = torch.linalg.vector_norm((there - here).flatten(1), dim=1)
-    return change
+    return with_curvature(model, images, labels, h=h)[1]
 
 
 def loss_difference(model: nn.Module, images: Tensor, labels: Tensor, *, h: float) -> Tensor:
@@ -42,20 +37,61 @@ def loss_difference(model: nn.Module, images: Tensor, labels: Tensor, *, h: floa
     What the released script of GUARD for larger images uses instead: a pass less, none of them
     through a gradient.
     """
-    with _differentiable(model):
-        loss, gradient = _loss_and_gradient(model, images, labels)
-        moved = images + _step(gradient, h)
-        return (_loss(model, moved, labels) - loss).abs().to(images.dtype)
+    return with_difference(model, images, labels, h=h)[1]
 
 
 def gradient_norm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """|grad l(x)| of each image [B], with a derivative in the weights."""
+    return with_norm(model, images, labels)[1]
+
+
+# each beside the losses [B] (float64) that it is a term of: they come from one pass
+
+
+def with_curvature(
+    model: nn.Module, images: Tensor, labels: Tensor, *, h: float
+) -> tuple[Tensor, Tensor]:
     import torch
 
     with _differentiable(model):
-        _, gradient = _loss_and_gradient(model, images, labels, create_graph=True)
-        norm: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
-    return norm
+        loss, here = _loss_and_gradient(model, images, labels, create_graph=True)
+        _, there = _loss_and_gradient(model, images + _step(here, h), labels, create_graph=True)
+        return loss, torch.linalg.vector_norm((there - here).flatten(1), dim=1)
+
+
+def with_difference(
+    model: nn.Module, images: Tensor, labels: Tensor, *, h: float
+) -> tuple[Tensor, Tensor]:
+    with _differentiable(model):
+        loss, gradient = _loss_and_gradient(model, images, labels)
+        moved = images + _step(gradient, h)
+        return loss, (_loss(model, moved, labels) - loss).abs().to(images.dtype)
+
+
+def with_norm(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    import torch
+
+    with _differentiable(model):
+        loss, gradient = _loss_and_gradient(model, images, labels, create_graph=True)
+        return loss, torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+
+
+def same_in_both_modes(network: nn.Module, images: Tensor) -> bool:
+    """Does a network do in train mode what it does in eval mode? Tried on images [B, C, H, W], on
+    the CPU.
+
+    So if it says the same, draws nothing, and leaves its buffers as they were.
+    """
+    import torch
+
+    tried = copy.deepcopy(network)
+    for hooks in (tried._forward_hooks, tried._forward_pre_hooks):
+        hooks.clear()  # who counts passes need not hear of it
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        said, state = tried.eval()(images), torch.get_rng_state()
+        same = torch.equal(tried.train()(images), said)
+        same &= torch.equal(torch.get_rng_state(), state)
+    return same and all(map(torch.equal, tried.buffers(), network.buffers()))
 
 
 def _loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:

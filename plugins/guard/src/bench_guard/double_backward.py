@@ -1,11 +1,12 @@
 """Networks whose gradient in the images is cheap to differentiate once more, in the weights.
 
 torch differentiates a gradient step by step, and does more than is asked: eval-mode BatchNorm goes
-over whole maps again and again, the weights of a convolution get theirs from a convolution with
-kernels as large as the maps, ReLU and pooling get zeros for a curvature that they do not have, and
-in the end the images get a gradient that is not read. Here these layers are written out, and a
-BatchNorm is folded into the convolution before it where a Sequential has the two. The numbers are
-the network's, but for rounding; other layers are as ever.
+over whole maps again and again, GroupNorm is taken apart into some fifty products, the weights of a
+convolution get theirs from a convolution with kernels as large as the maps, ReLU and pooling get
+zeros for a curvature that they do not have, and in the end the images get a gradient that is not
+read. Here these layers are written out, and a BatchNorm is folded into the convolution before it
+where a Sequential has the two. The numbers are the network's, but for rounding; other layers are
+as ever.
 
 This module imports torch: import it inside functions.
 """
@@ -23,6 +24,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+
+from bench_guard.group_norm import group_norm
 
 Layer = Callable[[Tensor], Tensor]
 Gradients = tuple[Tensor | None, ...]
@@ -84,8 +87,8 @@ class _Rewritten(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is F.conv2d:
-            return _convolution(self.block, *args, **kwargs)
+        if func in NOTED:
+            return NOTED[func](self.block, *args, **kwargs)
         return REWRITTEN.get(func, func)(*args, **kwargs)
 
 
@@ -261,3 +264,6 @@ class _Convolution(torch.autograd.Function):
             *(slope, input, weight, ctx.biases, *ctx.how, False, (0, 0), ctx.groups), ctx.wanted
         )
         return *found, None, None, None
+
+
+NOTED: dict[Any, Any] = {F.conv2d: _convolution, F.group_norm: group_norm}

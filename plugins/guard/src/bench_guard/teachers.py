@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
     from bench.training.classifier import Hook
+
+    # of a network, images [B, C, H, W] and their labels [B, K]: the losses and the terms of the
+    # first of them, or of all
+    Term = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 FORMS = ("gradient", "loss")
 
@@ -48,15 +53,24 @@ class Training:
         return Recipe(**own)
 
     def _fit(
-        self, task: Task, *, penalty: Hook | None = None, attack: Hook | None = None
+        self, task: Task, *, term: Term | None = None, lam: float = 0.0, attack: Hook | None = None
     ) -> nn.Module:
+        """Train with `lam` times the mean of a term in the loss, if it is above 0."""
         import torch
 
         from bench.training.classifier import Examples, fit
+        from bench_guard.curvature import same_in_both_modes
 
-        labels = task.train.labels
+        labels, network = task.train.labels, task.network()
+        loss = penalty = None
+        if term and lam:
+            # with running statistics, or dropout, the term looks at another function than the step
+            if same_in_both_modes(network, task.train.images(torch.arange(2) % len(labels))):
+                loss = _loss(term, lam)
+            else:
+                penalty = _penalty(term, lam)
         return fit(
-            task.network(),
+            network,
             Examples(task.train, torch.arange(len(labels)), labels),
             self._recipe(),
             classes=len(task.classes),
@@ -64,6 +78,7 @@ class Training:
             flip=task.flip,
             penalty=penalty,
             attack=attack,
+            loss=loss,
             device=task.device,
             checkpoint=task.checkpoint,
             progress=task.progress,
@@ -98,15 +113,15 @@ class Guard(Training):
         self._check("form", self.form in FORMS, " or ".join(map(repr, FORMS)))
 
     def squeeze(self, task: Task) -> nn.Module:
-        from bench_guard.curvature import curvature, loss_difference
+        from bench_guard.curvature import with_curvature, with_difference
 
-        term = curvature if self.form == "gradient" else loss_difference
+        found = with_curvature if self.form == "gradient" else with_difference
 
-        def penalty(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        def term(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             some = max(1, round(self.fraction * len(images)))  # rows are in random order
-            return self.lam * term(network, images[:some], labels[:some], h=self.h).mean()
+            return found(network, images[:some], labels[:some], h=self.h)
 
-        return self._fit(task, penalty=penalty if self.lam else None)
+        return self._fit(task, term=term, lam=self.lam)
 
 
 @dataclass(frozen=True)
@@ -164,12 +179,33 @@ class GradientNorm(Training):
         self._check("lam", 0 <= self.lam < math.inf, "0 or more")
 
     def squeeze(self, task: Task) -> nn.Module:
-        from bench_guard.curvature import gradient_norm
+        from bench_guard.curvature import with_norm
 
-        def penalty(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-            return self.lam * gradient_norm(network, images, labels).mean()
+        return self._fit(task, term=with_norm, lam=self.lam)
 
-        return self._fit(task, penalty=penalty if self.lam else None)
+
+def _penalty(term: Term, lam: float) -> Hook:
+    """What is added to the loss of a step, by passes of its own."""
+    return lambda *given: lam * term(*given)[1].mean()
+
+
+def _loss(term: Term, lam: float) -> Hook:
+    """The loss of a step, cross-entropy with the term in it: the two share the pass at the images.
+
+    A term may look at the first of them alone.
+    """
+    import torch
+
+    from bench.training.classifier import cross_entropy
+
+    def loss(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        losses, terms = term(network, images, labels)
+        if len(losses) < len(images):
+            rest = slice(len(losses), None)
+            losses = torch.cat([losses, cross_entropy(network(images[rest]), labels[rest])])
+        return losses.mean().float() + lam * terms.mean()
+
+    return loss
 
 
 def attacked(
@@ -204,3 +240,9 @@ def attacked(
 
 
 FIRST_ORDER = Guard("guard-first-order", lam=0.3, form="loss")
+
+# the authors' lambda and h, in pixels of [0, 1] and for losses of single images (README)
+CIFAR = Guard("guard-cifar", lam=0.157, h=0.6)
+FASHION = Guard("guard-fashion", lam=0.28, h=1.06)  # as they chose them for CIFAR-10
+IMAGENETTE = Guard("guard-imagenette", lam=0.7, h=0.68)
+HALF = Guard("guard-half", fraction=0.5)  # the term on every second image: less work, more noise

@@ -279,6 +279,20 @@ def test_where_nothing_of_the_sample_falls_an_audit_has_the_verdicts_of_autoatta
     assert less < 0.8 * price
 
 
+def test_an_audit_says_how_many_of_the_standing_images_it_has_sampled():
+    model, (images, labels) = fixtures.trained(GRAY), batch(60)
+
+    def audited(sample, eps=0.05):
+        audit = Audited(eps=eps, steps=5, queries=20, targets=2, sample=sample)
+        return audit.perturb(model, images, labels, generator())
+
+    some = audited(4)
+    stand = int((model(some.images).argmax(1) == labels).sum())
+    assert some.sampled == (4, stand)
+    assert audited(60).sampled == (0, 0)  # all of them
+    assert audited(4, eps=0.0).sampled == (0, 0)
+
+
 def test_kinds_are_those_that_relations_know():
     assert {getattr(a, "search", "") for a in ATTACKS} == set(SEARCHES)
 

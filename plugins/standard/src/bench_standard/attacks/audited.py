@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from bench import Perturbed
 from bench_standard.attacks.auto import PRELOAD, AutoAttack, decline, perturb_in_turn
 from bench_standard.attacks.fields import BALLS, check, check_choice
 
@@ -20,8 +21,8 @@ class Audited:
     strong as all four, FAB-T and Square cost three quarters of the passes and find nothing; the
     sample says whether that is so here. If a share p of the images that
     stand would fall to them, n sampled ones miss that with probability (1 - p)^n: 0.56 with
-    n = 64 at a share of 0.9 %. The sample is drawn anew for every batch; the harness hands over
-    250 images at once, so that of 1,000 images 64 are sampled.
+    n = 64 at a share of 0.9 %; a page says so of each figure. The sample is drawn anew for every
+    batch; the harness hands over 250 images at once, so that of 1,000 images 64 are sampled.
     """
 
     name: str = "autoattack-audited"
@@ -43,13 +44,13 @@ class Audited:
 
     def perturb(
         self, model: nn.Module, images: Tensor, labels: Tensor, generator: Generator
-    ) -> Tensor:
+    ) -> Perturbed:
         import torch
 
         from bench_standard.attacks.search import right
 
         if not len(images):
-            return images
+            return Perturbed(images)
         whole = AutoAttack(
             norm=self.norm, steps=self.steps, queries=self.queries, targets=self.targets
         )
@@ -58,10 +59,13 @@ class Audited:
         with torch.no_grad():
             found = perturb_in_turn(gradients, self, model, images, labels, generator).clone()
             standing = right(model, found, labels).nonzero().squeeze(1)
+            looked = 0
             order = torch.randperm(len(standing), generator=generator).to(images.device)
             for rows in (standing[order[: self.sample]], standing[order[self.sample :]]):
                 some = (model, images[rows], labels[rows], generator)
                 found[rows] = perturb_in_turn(rest, self, *some)
+                looked += len(rows)
                 if bool(right(model, found[rows], labels[rows]).all()):
                     break
-        return found
+        whole_look = looked == len(standing) or not self.eps
+        return Perturbed(found, sampled=(0, 0) if whole_look else (looked, len(standing)))
