@@ -11,7 +11,7 @@ from tempfile import TemporaryFile
 from bench.board import networks, sets
 from bench.board.matrix import read as read_matrix
 from bench.contract.errors import BenchError
-from bench.contract.files import own, write_bytes, write_text
+from bench.contract.files import own, resolved, write_bytes, write_text
 from bench.records.files import Board as Records
 from bench.records.files import edited, read_all, write
 from bench.records.result import Result, merge, with_earlier_figures
@@ -46,8 +46,9 @@ def copied(board: Path, into: Path) -> Path:
     the board itself, holds another board, or holds what is no board's.
     """
     there = into / "matrix.toml"
-    if board.resolve() in (into.resolve(), *into.resolve().parents):
-        where = "is the board itself" if into.resolve() == board.resolve() else "lies in the board"
+    here, there = resolved(board), resolved(into)
+    if here in (there, *there.parents):
+        where = "is the board itself" if there == here else "lies in the board"
         raise BenchError(f"--into {into} {where}; leave it out, or name another folder")
     if there.is_file() and there.read_bytes() != (board / "matrix.toml").read_bytes():
         raise BenchError(

@@ -20,6 +20,7 @@ from bench.board.components import Components, labeller
 from bench.board.matrix import NO_BUDGET, Cell, Matrix
 from bench.board.networks import EVALUATOR_SEED
 from bench.contract.errors import BenchError
+from bench.contract.files import resolved
 from bench.contract.keys import digest
 from bench.contract.kinds import fact
 from bench.stages.attack import Attack, Probe
@@ -205,7 +206,7 @@ class Questions:
             return stage
         if damage := networks.damage(self.board, found):
             raise BenchError(damage)
-        file = str((self.board / networks.FOLDER / found.file).resolve())
+        file = str(resolved(self.board / networks.FOLDER / found.file))
         return replace(stage, sha256=found.sha256, file=file, passes=found.passes)
 
     @per(*SET)

@@ -231,3 +231,30 @@ def test_a_page_of_partial_data_says_what_was_read_first_and_beside_each_row(
     assert first.startswith("**Partial data**: d is 300 of 60,000 train images, 100 of 10,000 test")
     assert "partial data: 300 of 60,000 train images" in text
     assert changed(measured("m", 0.5, data=data)).data["partial"] == read
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("site", "LOOP", "BOARD"),
+        ("site", "out", "LOOP"),
+        ("run", "BOARD", "--into", "LOOP"),
+        ("run", "BOARD", "--store", "LOOP"),
+        ("run", "LOOP"),
+        ("leaderboard", "--check", "LOOP"),
+        ("row", "LOOP", "noted"),
+        ("store", "--store", "LOOP"),
+        ("audit", "LOOP"),
+    ],
+    ids=" ".join,
+)
+def test_a_link_that_leads_back_to_itself_ends_in_one_sentence(
+    bench: Bench, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    board, loop = write_board(tmp_path / "board", **SMALL), tmp_path / "loop"
+    loop.symlink_to(loop)
+    done = bench(*({"BOARD": board, "LOOP": loop}.get(word, word) for word in command))
+    assert done.code == 2, done
+    assert done.err.count("\n") == 1
+    assert str(loop) in done.err
+    assert "Errno" not in done.err
