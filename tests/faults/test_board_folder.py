@@ -11,6 +11,7 @@ from msgspec import structs
 from support import BOARD, SMALL, a_result, changed, stages, write_board
 
 from bench.board.matrix import parse
+from bench.board.matrix import read as read_matrix
 from bench.board.networks import read as networks
 from bench.contract.errors import BenchError, refusal
 from bench.records.files import read, split_valid, write
@@ -258,3 +259,19 @@ def test_a_link_that_leads_back_to_itself_ends_in_one_sentence(
     assert done.err.count("\n") == 1
     assert str(loop) in done.err
     assert "Errno" not in done.err
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_matrix_in_another_encoding_than_utf_8_is_said_to_be_so(
+    tmp_path: Path, encoding: str
+) -> None:
+    board = write_board(tmp_path / "board", title="Zürich", **SMALL)
+    (board / "matrix.toml").write_text('title = "Zürich"\n', encoding=encoding)
+    with pytest.raises(BenchError, match=r"byte \d+ is not UTF-8; save the file as UTF-8"):
+        read_matrix(board)
+
+
+def test_a_submission_of_no_folder_is_not_blamed_on_git(bench: Bench, tmp_path: Path) -> None:
+    done = bench("submit", tmp_path / "no-board")
+    assert done.code == 2
+    assert done.err.startswith(f"bench: there is no folder {tmp_path / 'no-board'}; expected")
