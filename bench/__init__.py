@@ -6,6 +6,15 @@ the contract kit in `bench.checks`; CONTRIBUTING.md lists the public names of al
 notebooks use (`evaluate`, `plots`, `read_board`, `table`) is loaded on first use.
 """
 
+import sys
+
+if (
+    not sys.flags.safe_path
+    and sys.argv[:1] == ["-m"]
+    and sys.orig_argv[-len(sys.argv)] in ("bench", "-mbench")
+):  # `python -m bench` would find what lies in the current folder before what is installed
+    del sys.path[0]
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

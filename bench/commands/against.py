@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.contract.errors import BenchError
+from bench.contract.files import resolved
 from bench.report.model import Section
 
 
@@ -106,7 +107,7 @@ def at(board: Path, ref: str) -> Iterator[Path]:
     """A folder with the files of a board as a commit has them; an empty one if it has none."""
     commit, inside = commit_of(board, ref), _inside(board)
     top = Path(_git(inside, "rev-parse", "--show-toplevel"))
-    name = board.resolve().relative_to(top.resolve()).as_posix()
+    name = resolved(board).relative_to(resolved(top)).as_posix()
     with tempfile.TemporaryDirectory(prefix="bench-base-") as root:
         if _git(top, "ls-tree", commit, "--", name):
             packed = _bytes(top, "archive", "--format=tar", commit, "--", name)
@@ -120,7 +121,7 @@ def _gone(boards: Sequence[Path], ref: str) -> Iterator[Path]:
     for parent in dict.fromkeys(board.parent for board in boards):
         commit, inside = commit_of(parent, ref), _inside(parent)
         top = Path(_git(inside, "rev-parse", "--show-toplevel"))
-        name = parent.resolve().relative_to(top.resolve()).as_posix()
+        name = resolved(parent).relative_to(resolved(top)).as_posix()
         listed = _git(top, "ls-tree", "-r", "--name-only", "-z", commit, "--", f"{name}/")
         for path in map(Path, listed.split("\0")):
             lies = path.name == "matrix.toml" and path.parent.parent.as_posix() == name
@@ -131,7 +132,7 @@ def _gone(boards: Sequence[Path], ref: str) -> Iterator[Path]:
 
 def _inside(path: Path) -> Path:
     """The nearest folder that is there."""
-    folder = path.resolve()
+    folder = resolved(path)
     while not folder.is_dir():
         folder = folder.parent
     return folder

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.contract.files import write_bytes, write_text
+from bench.contract.files import resolved, write_bytes, write_text
 
 if TYPE_CHECKING:
     from bench.board.matrix import Matrix
@@ -111,7 +111,7 @@ def card(one: Exported) -> dict[str, Any]:
     hard = bool((labels.max(1) == 1).all())
     return {
         "format": 1,
-        "board": wanted.board.resolve().name,
+        "board": resolved(wanted.board).name,
         "title": one.matrix.title,
         "dataset": wanted.dataset,
         "data": one.facts.get("digest", ""),

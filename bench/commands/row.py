@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.contract.errors import BenchError
 from bench.contract.fields import suggest
+
+if TYPE_CHECKING:
+    from bench.board.matrix import Matrix
 
 
 def row(folder: Path, method: str, where: Mapping[str, Any]) -> None:
@@ -17,13 +20,15 @@ def row(folder: Path, method: str, where: Mapping[str, Any]) -> None:
     """
     from bench.board.matrix import read
     from bench.display import console
+    from bench.records import checked
     from bench.records.files import read as read_records
     from bench.report import published
     from bench.report.console import show
     from bench.report.numbers import board_of
     from bench.report.row import rows
 
-    board = board_of(read(folder))
+    matrix = read(folder)
+    board = board_of(matrix)
     asked = {name: value for name, value in where.items() if value is not None}
     known = {
         "method": board.every_method,
@@ -43,7 +48,9 @@ def row(folder: Path, method: str, where: Mapping[str, Any]) -> None:
             + (" (the full set)" if budgets == ["0"] else "")
         )
     in_print = published.read(folder, board).values
-    found = rows(board, read_records(folder), str(folder), in_print, method=method, **asked)
+    held, provider = checked.read(folder), _provider(matrix, method)
+    where = {"method": method, **asked}
+    found = rows(board, read_records(folder), str(folder), in_print, held, provider, **where)
     if not found:
         only = "".join(f" --only {name}={value}" for name, value in asked.items())
         raise BenchError(
@@ -51,3 +58,16 @@ def row(folder: Path, method: str, where: Mapping[str, Any]) -> None:
             f"{method}{only}"
         )
     show(console, found)
+
+
+def _provider(matrix: Matrix, method: str) -> str:
+    """The distribution that has a method of a board."""
+    from bench.contract.registry import discover
+
+    installed = method
+    while derived := matrix.define.get(("method", installed)):
+        installed = derived["base"]
+    for entry in discover().entries:
+        if (entry.kind, entry.name) == ("method", installed):
+            return f"{entry.distribution} (here: {entry.version})"
+    return "none that is installed here"

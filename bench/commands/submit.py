@@ -39,6 +39,8 @@ def submit(asked: Asked) -> int:
     from bench.contract.registry import discover
     from bench.display import show_list
 
+    if not asked.board.is_dir():  # of which git would say something else
+        raise BenchError(f"there is no folder {asked.board}; expected a board that was run")
     wrong = held([asked.board], asked.against, asked.remeasured)
     if wrong:  # what does not hold by itself is not worth a run
         show_list(wrong, "")

@@ -55,7 +55,7 @@ IN_WORDS = {
     errno.EACCES: "this user may not read or write it; change its permissions, or name another",
     errno.EEXIST: "something is there that is no folder; expected a folder; name another",
     errno.EISDIR: "it is a folder; expected a file; name another, or move it",
-    errno.ELOOP: "it is a link that leads back to itself; delete it, or link to a file",
+    errno.ELOOP: "it is a link that leads back to itself; delete it, or name another",
     errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
     errno.ENOENT: "it is not there; name another, or put it there",
     errno.ENOSPC: "no space is left on the disk; make some, and run the same command again",

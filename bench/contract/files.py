@@ -33,10 +33,16 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def resolved(path: Path) -> Path:
+    """The path without links. One that leads back to itself is left as it is: what opens it says
+    so, where `Path.resolve` raises RuntimeError."""
+    return Path(os.path.realpath(path))
+
+
 @contextmanager
 def whole(folder: Path) -> Iterator[Path]:
     """A folder to fill, which becomes `folder`, new or empty, when nothing has gone wrong."""
-    target = Path(os.path.realpath(folder))  # an empty folder may be a link's
+    target = resolved(folder)  # an empty folder may be a link's
     beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(beside, ignore_errors=True)
     try:

@@ -38,7 +38,11 @@ def toml(path: Path, hint: str) -> dict[str, Any]:
         raise BenchError(f"cannot read {path}: {error.strerror}; {hint}") from None
     except RecursionError:
         raise BenchError(f"{path}: nested too deeply to be read; {hint}") from None
-    except ValueError as error:  # not TOML, not UTF-8, an integer of thousands of digits
+    except UnicodeDecodeError as error:
+        raise BenchError(
+            f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8, as TOML must be"
+        ) from None
+    except ValueError as error:  # not TOML, or an integer of thousands of digits
         raise BenchError(f"{path}: not TOML: {str(error).splitlines()[0]}") from None
     level: list[Any] = [document]
     for _ in range(DEEPEST):

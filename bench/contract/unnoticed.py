@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
+import gc
 import locale
 import os
 import signal
+import socket
 import sys
 import warnings
 from collections.abc import Iterator
@@ -16,11 +19,15 @@ from typing import IO, Any
 def unnoticed(output: IO[Any] | None = None) -> Iterator[None]:
     """What the code inside changes of the process is put back, and what it prints is not seen.
 
-    Put back are the environment, the current folder, `sys.path`, the filters of warnings, the
-    locale, the handlers of signals and the three standard streams. Standard input is empty;
-    what is printed goes to `output`, a file, or nowhere. What torch computes with is not looked
-    at: a stage sets that itself.
+    Put back are Python's own functions, its limit of recursion and its collector of garbage, the
+    environment, the current folder, `sys.path`, the mask of permissions, the patience of sockets,
+    the filters of warnings, the locale, the handlers of signals and the three standard streams.
+    Standard input is empty; what is printed goes to `output`, a file, or nowhere. What torch
+    computes with is not looked at: a stage sets that itself.
     """
+    own, limit, collects = dict(vars(builtins)), sys.getrecursionlimit(), gc.isenabled()
+    os.umask(mask := os.umask(0))
+    patience = socket.getdefaulttimeout()
     environment, path, region = dict(os.environ), list(sys.path), locale.setlocale(locale.LC_ALL)
     handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
     folder = _folder()
@@ -28,6 +35,11 @@ def unnoticed(output: IO[Any] | None = None) -> Iterator[None]:
         try:
             yield
         finally:
+            vars(builtins).update(own)  # first: all that follows calls them
+            sys.setrecursionlimit(limit)
+            (gc.enable if collects else gc.disable)()
+            os.umask(mask)
+            socket.setdefaulttimeout(patience)  # workers are spoken to through sockets
             if dict(os.environ) != environment:
                 os.environ.clear()
                 os.environ.update(environment)

@@ -11,6 +11,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any
 
 from bench.contract.keys import parameters
@@ -94,11 +95,10 @@ class Prices:
 def profile(stage: Stage) -> Profile:
     """What the price of a stage depends on, as far as the plan knows it."""
     inputs = stage.inputs
-    plain = [v for k, v in inputs.items() if isinstance(v, str | int) and k in ("ipc", "labels")]
-    parts = [c for k, c in inputs.items() if hasattr(c, "name") and not isinstance(c, Stage)]
+    plain = [inputs[k] for k in ("ipc", "labels") if isinstance(inputs.get(k), (str, int))]
+    parts = [c for c in inputs.values() if hasattr(c, "name") and not isinstance(c, Stage)]
     names = [c.name for c in parts if c is not inputs.get("architecture")]
-    repeats = [v for c in parts for k, v in parameters(c).items() if k in REPEATS]
-    often = math.prod(int(v) for v in repeats if isinstance(v, int | float) and v >= 1)
+    often = math.prod(map(_repeats, parts))
     joined = ["joined"] if inputs.get("parts") else []
     return Profile(
         stage.kind,
@@ -107,6 +107,13 @@ def profile(stage: Stage) -> Profile:
         stage.seed_network,
         stage.effort * often * math.prod(stage.dataset.facts.get("shape", ())),
     )
+
+
+@cache
+def _repeats(component: Any) -> int:
+    """How often a component looks at an image, by its fields."""
+    found = [v for k, v in parameters(component).items() if k in REPEATS]
+    return math.prod(int(v) for v in found if isinstance(v, int | float) and v >= 1)
 
 
 def learned(finished: Iterable[Finished], records: Iterable[Result] = ()) -> Prices:

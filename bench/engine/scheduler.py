@@ -15,6 +15,7 @@ from typing import Any
 from bench.board.components import Components
 from bench.board.matrix import Cell
 from bench.contract.errors import BenchError, TimeOver
+from bench.contract.files import resolved
 from bench.contract.keys import digest
 from bench.contract.limits import Limits
 from bench.engine.deadline import Deadline
@@ -129,7 +130,7 @@ class Engine:
         return Work(
             stage=stage.sent(keys),
             key=keys[stage.id],
-            store=str(self.store.root.resolve()),
+            store=str(resolved(self.store.root)),
             folder=data_folder(),
             inputs=self.inputs(stage, contents),
             # a data set is what it holds: its code is checked where it is read

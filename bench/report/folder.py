@@ -11,7 +11,8 @@ from tempfile import TemporaryFile
 from bench.board import networks, sets
 from bench.board.matrix import read as read_matrix
 from bench.contract.errors import BenchError
-from bench.contract.files import own, write_bytes, write_text
+from bench.contract.files import own, resolved, write_bytes, write_text
+from bench.records.files import Board as Records
 from bench.records.files import edited, read_all, write
 from bench.records.result import Result, merge, with_earlier_figures
 from bench.report import galleries, page, pictures, published, tiers
@@ -45,8 +46,9 @@ def copied(board: Path, into: Path) -> Path:
     the board itself, holds another board, or holds what is no board's.
     """
     there = into / "matrix.toml"
-    if board.resolve() in (into.resolve(), *into.resolve().parents):
-        where = "is the board itself" if into.resolve() == board.resolve() else "lies in the board"
+    here, there = resolved(board), resolved(into)
+    if here in (there, *there.parents):
+        where = "is the board itself" if there == here else "lies in the board"
         raise BenchError(f"--into {into} {where}; leave it out, or name another folder")
     if there.is_file() and there.read_bytes() != (board / "matrix.toml").read_bytes():
         raise BenchError(
@@ -106,7 +108,7 @@ def stale(board: Path) -> list[str]:
     wrong = [*found.sentences(board), *edited(board), *misstated(board, found.results)]
     wrong += [
         f"{board / name} is not what the records say; run: bench leaderboard {board}"
-        for name in page.check(board, page.files(page_of(board)))
+        for name in page.check(board, page.files(page_of(board, found)))
     ]
     wrong += [
         f"{board / name} is missing; run: bench run {board}"
@@ -127,9 +129,10 @@ def write_tables(board: Path, drawn: Iterable[str] = ()) -> list[str]:
     return list(tables)
 
 
-def page_of(board: Path) -> Page:
-    """The page that follows from the records of a board, and the pictures of sets it has."""
-    found, axes = read_all(board), board_of(read_matrix(board))
+def page_of(board: Path, read: Records | None = None) -> Page:
+    """The page that follows from the records of a board (those `read`, if they are at hand), and
+    the pictures of sets it has."""
+    found, axes = read or read_all(board), board_of(read_matrix(board))
     faults = tuple(map(str, found.faults))
     built = page.build(axes, found.results, published.read(board, axes), faults)
     results = on_board(axes, found.results)

@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 import shlex
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 import pandas as pd
 
 from bench.contract.keys import canonical
+from bench.records.checked import CHECKED, CLAIMED
+from bench.records.checked import name as name_of
 from bench.records.result import Result
 from bench.report.consistency import recipe_of, shared_by, typical
 from bench.report.matched import Printed, pairs
@@ -45,19 +47,41 @@ def rows(
     records: Iterable[Result],
     folder: str,
     in_print: Iterable[Printed] = (),
+    checked: Collection[str] = (),
+    provider: str = "",
     **where: Any,
 ) -> tuple[Section, ...]:
     """A section for each row of a board that `where` selects, in the order of its tables.
 
-    `where` has values of `numbers.ROW`; `folder` is how commands name the board, and `in_print` its
-    values in print.
+    `where` has values of `numbers.ROW`; `folder` is how commands name the board, `in_print` its
+    values in print, `checked` the names of its records that held when they were measured again.
+    `provider` is the distribution that has the method.
     """
     shown = flagged(on_one_scale(board, on_board(board, records)))
     held = _held(in_print, tidy(board, shown))
     chosen = [r for r in shown if all(getattr(r, name) == v for name, v in where.items())]
     place = place_in(board)
     groups = groupby(sorted(chosen, key=lambda r: (place(row_of(r)), r.seed)), row_of)
-    return tuple(section(board, [*group], folder, held.get(spot, ())) for spot, group in groups)
+    found = []
+    for spot, group in groups:
+        rest = [*group]
+        known = {
+            "in print": "; ".join(held.get(spot, ())) or "nothing that is known here",
+            "tier": _tier(rest, checked),
+            "provider": provider,
+        }
+        found.append(section(board, rest, folder, known))
+    return tuple(found)
+
+
+def _tier(records: Sequence[Result], checked: Collection[str]) -> str:
+    """Who vouches for a row: those who submitted it, or a recomputation, too."""
+    measured = [record for record in records if record.ok]
+    held = sum(name_of(record) in checked for record in measured)
+    rest = f"; the others are {CLAIMED}" if held < len(measured) else ""
+    if not held:
+        return f"{CLAIMED} by those who measured it" if measured else ""
+    return f"{CHECKED}: {held} of {len(measured)} records were measured again, and held{rest}"
 
 
 def _held(
@@ -75,15 +99,18 @@ def _held(
 
 
 def section(
-    board: Board, records: Sequence[Result], folder: str, held: Sequence[str] = ()
+    board: Board, records: Sequence[Result], folder: str, known: Mapping[str, str]
 ) -> Section:
-    """What is known of one row, whose records are given: some, of one place of `numbers.ROW`."""
+    """What is known of one row, whose records are given: some, of one place of `numbers.ROW`.
+
+    `known` is what they do not say, by name.
+    """
     one = records[0]
     labels = f", {one.labels} labels" if TRACKS[board.track].labels else ""
     title = f"{one.method}, {budget_named(one.ipc)}: {one.dataset}, {one.architecture}{labels}"
     about = [*dict.fromkeys(r.about["method"] for r in records if r.about.get("method"))]
-    known = [*_facts(board, records), ("in print", "; ".join(held) or "nothing that is known here")]
-    facts = tuple((Span(name, "strong"), f": {said}") for name, said in known)
+    every = (*_facts(board, records), *known.items())
+    facts = tuple((Span(name, "strong"), f": {said}") for name, said in every if said)
     return Section(
         title,
         (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.board.matrix import read as read_matrix
 from bench.contract.errors import BenchError
-from bench.contract.files import write_bytes, write_text
+from bench.contract.files import resolved, write_bytes, write_text
 from bench.records.files import read_all
 from bench.records.result import Result
 from bench.report import html, index, plots, published
@@ -35,8 +35,8 @@ def build(out: Path, boards: Iterable[Path] = ()) -> Path:
     for name in ASSETS:
         asset = resources.files("bench.report").joinpath("assets", name)
         write_bytes(out / "assets" / name, asset.read_bytes())
-    entries = [_board(folder, out / folder.resolve().name) for folder in folders]
-    readmes = dict.fromkeys(folder.resolve().parents[1] / "README.md" for folder in folders)
+    entries = [_board(folder, out / resolved(folder).name) for folder in folders]
+    readmes = dict.fromkeys(resolved(folder).parents[1] / "README.md" for folder in folders)
     about = {
         name: answer
         for readme in readmes
@@ -57,8 +57,8 @@ def _folders(out: Path, asked: Sequence[Path]) -> list[Path]:
         )
     names: dict[str, Path] = {}
     for folder in folders:
-        name, whole = folder.resolve().name, out.resolve()
-        if folder.resolve() in (whole, *whole.parents):
+        name, whole = resolved(folder).name, resolved(out)
+        if resolved(folder) in (whole, *whole.parents):
             raise BenchError(f"{out} is in the board {folder}; expected another folder to write")
         if name in {*names, "assets"}:
             other = names.get(name, out / "assets")

@@ -187,7 +187,10 @@ def _leaders(view: _View, place: Place, groups: Mapping[int, Sequence[str]]) -> 
         if ipc:
             key = {method: view.key(place, ipc, method, view.main) for method in methods}
             mean = {m: view.form.shown(view.figures[key[m]]["mean"]) for m in methods}
-            leading = [m for m in methods if view.standings.get(key[m]).leads] or methods[:1]
+            leading = [m for m in methods if view.standings.get(key[m]).leads]
+            if not leading:
+                said.append(f"IPC {ipc} {methods[0]} {mean[methods[0]]} (not ranked)")
+                continue
             first, tied = leading[0], few(leading[1:])
             ahead = few([f"{m} {mean[m]}" for m in methods[: methods.index(first)]])
             unranked = f"{ahead} (not ranked), then " if ahead else ""  # too few seeds, perhaps
@@ -260,9 +263,10 @@ def _figure(view: _View, key: Key) -> Value:
     if row is None:
         return Value()
     interval = stands.interval
-    notes = view.flags.get(key[:-1], ())
+    n, seeds = row["n"], len(view.board.seeds)
+    notes = (*([f"{n} of {seeds} seeds"] if n < seeds else []), *view.flags.get(key[:-1], ()))
     best = stands.tied
-    return Value(row["mean"], None, row["n"], view.form, best=best, interval=interval, notes=notes)
+    return Value(row["mean"], None, n, view.form, best=best, interval=interval, notes=notes)
 
 
 def _over(difference: tuple[Difference, float] | None, form: Form) -> Value:

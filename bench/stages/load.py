@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.contract.errors import BenchError
+from bench.contract.files import resolved
 from bench.contract.keys import plain
 from bench.contract.kinds import fact
 from bench.stages.stage import Identity, Result, Stage
@@ -158,7 +159,7 @@ def _even(images: int, classes: int) -> list[int]:
 
 def data_folder() -> str:
     """Where the user has put data files, as far as the harness knows: absolute."""
-    return str(Path(os.environ.get("BENCH_DATA") or "data").expanduser().resolve())
+    return str(resolved(Path(os.environ.get("BENCH_DATA") or "data").expanduser()))
 
 
 def located(component: Any, board: Path | None) -> Any:

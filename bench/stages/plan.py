@@ -7,6 +7,7 @@ cell that its answer depends on.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -19,6 +20,7 @@ from bench.board.components import Components, labeller
 from bench.board.matrix import NO_BUDGET, Cell, Matrix
 from bench.board.networks import EVALUATOR_SEED
 from bench.contract.errors import BenchError
+from bench.contract.files import resolved
 from bench.contract.keys import digest
 from bench.contract.kinds import fact
 from bench.stages.attack import Attack, Probe
@@ -129,10 +131,10 @@ def per(*axes: str) -> Callable[[Question], Question]:
 
     def decorate(ask: Question) -> Question:
         def once(self: Questions, cell: Cell, *given: Any) -> Any:
-            place = (ask, coordinates(cell), given)
-            if place not in self.known:
-                self.known[place] = ask(self, cell, *given)
-            return self.known[place]
+            known, place = self.known[ask], (coordinates(cell), given)
+            if place not in known:
+                known[place] = ask(self, cell, *given)
+            return known[place]
 
         return cast(Question, once)
 
@@ -147,7 +149,7 @@ class Questions:
     datasets: Mapping[str, Dataset]
     board: Path | None
     stages: dict[str, Stage] = field(default_factory=dict)  # by id: equal inputs are one stage
-    known: dict[Any, Any] = field(default_factory=dict)
+    known: dict[Any, dict[Any, Any]] = field(default_factory=lambda: defaultdict(dict))
 
     def __post_init__(self) -> None:
         self.matrix = self.components.matrix
@@ -162,7 +164,8 @@ class Questions:
 
         key = digest([stage.kind, stage.spec(named)])
         if key not in self.stages:
-            self.stages[key] = replace(stage, id=key)
+            object.__setattr__(stage, "id", key)  # it is new: nobody else has it yet
+            self.stages[key] = stage
         known: AnyStage = self.stages[key]  # type: ignore[assignment]
         return known
 
@@ -203,7 +206,7 @@ class Questions:
             return stage
         if damage := networks.damage(self.board, found):
             raise BenchError(damage)
-        file = str((self.board / networks.FOLDER / found.file).resolve())
+        file = str(resolved(self.board / networks.FOLDER / found.file))
         return replace(stage, sha256=found.sha256, file=file, passes=found.passes)
 
     @per(*SET)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 STAGES = ("load", "squeeze", "condense", "train", "attack", "probe", "sample", "measure", "grade")
 """The kinds, in the order in which people are told of them."""
 
+PLAIN = (str, int, float, type(None))  # a field that is JSON already
 OUTSIDE: Mapping[str, Any] = {"key": False}  # metadata of a field that is in no key
 
 Result = tuple["dict[str, dict[str, Tensor]]", dict[str, Any]]  # tensors by file name, JSON value
@@ -106,7 +107,9 @@ class Stage(ABC):
     @cached_property
     def above(self) -> dict[str, Stage]:
         """The stages above, by the fields that hold them: "set", "cell.student", "parts.0"."""
-        return dict(_stages(self.inputs))
+        found: dict[str, Stage] = {}
+        _gather(found, self.inputs)
+        return found
 
     @property
     def components(self) -> list[Any]:
@@ -184,14 +187,17 @@ def _own(kind: type[Stage]) -> dict[str, bool]:
     return {f.name: f.metadata.get("key", True) for f in fields(kind) if f.name not in common}
 
 
-def _stages(parts: Any, prefix: str = "") -> Iterator[tuple[str, Stage]]:
-    if isinstance(parts, Stage):
-        yield prefix, parts
-    elif isinstance(parts, Mapping):
+def _gather(found: dict[str, Stage], parts: Any, prefix: str = "") -> None:
+    """Add to `found` the stages in `parts`."""
+    if isinstance(parts, PLAIN):
+        return
+    if isinstance(parts, tuple):
+        parts = dict(enumerate(parts))
+    if isinstance(parts, dict):
         for name, part in parts.items():
-            yield from _stages(part, f"{prefix}.{name}" if prefix else name)
-    elif isinstance(parts, tuple):
-        yield from _stages(dict(enumerate(parts)), prefix)
+            _gather(found, part, f"{prefix}.{name}" if prefix else name)
+    elif isinstance(parts, Stage):
+        found[prefix] = parts
 
 
 def _each(part: Any, named: Callable[[Any], Any], *, tuples: bool = False) -> Any:
@@ -199,9 +205,9 @@ def _each(part: Any, named: Callable[[Any], Any], *, tuples: bool = False) -> An
 
     A tuple becomes a list, as in JSON, unless `tuples` are to stay.
     """
-    if part is None or isinstance(part, str | int | float):
+    if isinstance(part, PLAIN):
         return part
-    if isinstance(part, Mapping):
+    if isinstance(part, dict):
         return {name: _each(one, named, tuples=tuples) for name, one in part.items()}
     if isinstance(part, tuple):
         made = [_each(one, named, tuples=tuples) for one in part]

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.contract.errors import BenchError
+from bench.contract.errors import BenchError, refusal
 from bench.contract.keys import digest
 from bench.store.locks import Lock, held, locked
 
@@ -99,6 +99,8 @@ class Store:
                 return found
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except IsADirectoryError:
+            pass
         except OSError as error:
             raise BenchError(
                 f"{folder} cannot be read ({error.strerror}); expected a store that you may read; "
@@ -129,11 +131,13 @@ class Store:
         folder = self.folder(finished.stage, finished.key)
         try:
             blob = (folder / f"{name}.safetensors").read_bytes()
-        except FileNotFoundError as error:
+        except (FileNotFoundError, IsADirectoryError):
             self.remove(finished)
-            raise BenchError(f"{error}; run again to make it anew") from None
+            raise BenchError(
+                f"{folder}/{name}.safetensors is gone; run again to make it anew"
+            ) from None
         except OSError as error:
-            raise BenchError(f"{error}; expected a store that you may read") from None
+            raise BenchError(refusal(error)) from None
         if hashlib.sha256(blob).hexdigest() != finished.files.get(f"{name}.safetensors"):
             self.remove(finished)
             raise BenchError(

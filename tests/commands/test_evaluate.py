@@ -135,6 +135,30 @@ def test_a_script_without_a_guard_may_call_it_and_loads_no_torch(shell: Shell) -
     assert (shell.folder / ".bench" / "given").is_dir()
 
 
+NOTEBOOK = """
+import asyncio, json
+import numpy as np
+import bench
+
+
+async def cell():
+    asyncio.get_running_loop().call_soon(list)
+    found = bench.evaluate(np.full((8, 1, 8, 8), 7, np.uint8), np.arange(8), "board", jobs=1)
+    return found["method"].tolist()
+
+
+print(json.dumps(asyncio.run(cell())))
+"""
+
+
+@pytest.mark.slow
+def test_a_notebook_may_call_it_where_an_event_loop_runs(shell: Shell) -> None:
+    write_board(shell.folder / "board", **SMALL)
+    ended = shell(code=NOTEBOOK)
+    assert ended.code == 0, ended
+    assert json.loads(ended.out.splitlines()[-1]) == ["mine"]
+
+
 scalars = st.one_of(
     st.booleans(), st.integers(-(2**60), 2**60), st.floats(allow_nan=False), st.text()
 )

@@ -186,7 +186,12 @@ def test_code_in_the_current_folder_is_not_run(
 
 def test_what_an_import_changes_of_our_process_is_put_back(site: Site, tmp_path: Path) -> None:
     source = f"""
-import locale, os, signal, sys, warnings
+import builtins, gc, locale, os, signal, socket, sys, warnings
+socket.setdefaulttimeout(0.001)
+builtins.sorted = builtins.print = lambda *given, **named: 1 / 0
+sys.setrecursionlimit(sys.getrecursionlimit() - 7)
+gc.disable()
+os.umask(0o777)
 os.environ["ACME"] = "1"
 os.environ.pop("HOME", None)
 os.chdir({str(tmp_path)!r})
@@ -199,13 +204,24 @@ locale.setlocale(locale.LC_ALL, "C")
 {good("good")}"""
 
     def state() -> list[object]:
+        import gc
         import locale
+        import socket
         import warnings
 
+        os.umask(mask := os.umask(0))
+        own = [
+            print,
+            sorted,
+            sys.getrecursionlimit(),
+            gc.isenabled(),
+            mask,
+            socket.getdefaulttimeout(),
+        ]
         handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
         streams = [sys.stdin, sys.stdout, sys.stderr]
         rest = [dict(os.environ), list(sys.path), list(warnings.filters), locale.setlocale(6)]
-        return [os.getcwd(), *handlers, *streams, *rest]
+        return [os.getcwd(), *own, *handlers, *streams, *rest]
 
     points = site(acme=source)
     before = state()

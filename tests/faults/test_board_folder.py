@@ -11,6 +11,7 @@ from msgspec import structs
 from support import BOARD, SMALL, a_result, changed, stages, write_board
 
 from bench.board.matrix import parse
+from bench.board.matrix import read as read_matrix
 from bench.board.networks import read as networks
 from bench.contract.errors import BenchError, refusal
 from bench.records.files import read, split_valid, write
@@ -231,3 +232,46 @@ def test_a_page_of_partial_data_says_what_was_read_first_and_beside_each_row(
     assert first.startswith("**Partial data**: d is 300 of 60,000 train images, 100 of 10,000 test")
     assert "partial data: 300 of 60,000 train images" in text
     assert changed(measured("m", 0.5, data=data)).data["partial"] == read
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("site", "LOOP", "BOARD"),
+        ("site", "out", "LOOP"),
+        ("run", "BOARD", "--into", "LOOP"),
+        ("run", "BOARD", "--store", "LOOP"),
+        ("run", "LOOP"),
+        ("leaderboard", "--check", "LOOP"),
+        ("row", "LOOP", "noted"),
+        ("store", "--store", "LOOP"),
+        ("audit", "LOOP"),
+    ],
+    ids=" ".join,
+)
+def test_a_link_that_leads_back_to_itself_ends_in_one_sentence(
+    bench: Bench, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    board, loop = write_board(tmp_path / "board", **SMALL), tmp_path / "loop"
+    loop.symlink_to(loop)
+    done = bench(*({"BOARD": board, "LOOP": loop}.get(word, word) for word in command))
+    assert done.code == 2, done
+    assert done.err.count("\n") == 1
+    assert str(loop) in done.err
+    assert "Errno" not in done.err
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_matrix_in_another_encoding_than_utf_8_is_said_to_be_so(
+    tmp_path: Path, encoding: str
+) -> None:
+    board = write_board(tmp_path / "board", title="Zürich", **SMALL)
+    (board / "matrix.toml").write_text('title = "Zürich"\n', encoding=encoding)
+    with pytest.raises(BenchError, match=r"byte \d+ is not UTF-8; save the file as UTF-8"):
+        read_matrix(board)
+
+
+def test_a_submission_of_no_folder_is_not_blamed_on_git(bench: Bench, tmp_path: Path) -> None:
+    done = bench("submit", tmp_path / "no-board")
+    assert done.code == 2
+    assert done.err.startswith(f"bench: there is no folder {tmp_path / 'no-board'}; expected")

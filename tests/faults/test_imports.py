@@ -68,10 +68,11 @@ def test_numeric_state_that_a_plugin_changes_at_its_import_reaches_no_figure(
     assert found[0] == found[1]
 
 
-def test_a_library_in_the_current_folder_is_not_taken_for_the_installed_one(
-    shell: Shell, tmp_path: Path
+@pytest.mark.parametrize("name", ["typer", "random", "string", "numbers", "inspect", "torch"])
+def test_a_module_in_the_current_folder_is_not_taken_for_the_installed_one(
+    shell: Shell, tmp_path: Path, name: str
 ) -> None:
-    (tmp_path / "typer.py").write_text("raise SystemExit('this was executed')\n")
+    (tmp_path / f"{name}.py").write_text("raise SystemExit('this was executed')\n")
     done = subprocess.run(
         [sys.executable, "-m", "bench", "--version"],
         cwd=tmp_path,
@@ -80,6 +81,23 @@ def test_a_library_in_the_current_folder_is_not_taken_for_the_installed_one(
         text=True,
     )
     assert done.stdout.startswith("condensation-bench"), done
+
+
+def test_another_tool_that_imports_bench_keeps_its_current_folder(
+    shell: Shell, tmp_path: Path
+) -> None:
+    (tmp_path / "tool").mkdir()
+    (tmp_path / "tool" / "__init__.py").write_text("import bench\n")
+    (tmp_path / "tool" / "__main__.py").write_text("import beside\n")
+    (tmp_path / "beside.py").write_text("print('found')\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "tool", "bench"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": shell.path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "found\n", done
 
 
 # ---- a library that PYTHONPATH puts in the place of the installed one

@@ -16,6 +16,8 @@ from bench.report import matched
 from bench.report.latex import ACCENTS, SPECIAL, escaped, rendered
 from bench.report.model import Frame, Page, Paragraph, Section, Table
 
+BOARDS = sorted((Path(__file__).parents[2] / "leaderboards").glob("*/table.tex"))
+
 
 def page_of(*tables: Table, title: str = "A & B") -> Page:
     places = tuple(Section("blobs · small", (table, Paragraph(("Not run.",)))) for table in tables)
@@ -100,25 +102,47 @@ def test_nothing_in_a_foreign_text_is_a_command(text: str) -> None:
     assert bare.count("{") == bare.count("}")
 
 
-@given(any_table())
-def test_braces_and_environments_of_any_table_are_balanced(table: Table) -> None:
-    text = rendered(page_of(table))
+def rows_of(text: str) -> list[list[str]]:
+    """The rows of each table of a file, whose form is checked on the way: its braces and its
+    environments close, and its rows have as many cells as the table has columns."""
     bare = re.sub(r"\\.", "", text)
     assert bare.count("{") == bare.count("}")
-    assert re.findall(r"\\begin\{(\w+)\}", text) == ["table", "tabular"]
-    assert re.findall(r"\\end\{(\w+)\}", text) == ["tabular", "table"]
-    body = text[text.index("\\toprule") : text.index("\\bottomrule")]
-    rows = [each for each in body.split("\n") if each.endswith(" \\\\")]
+    tables = text.split("\\begin{table}\n")[1:]
+    found = []
+    for table in tables:
+        assert re.findall(r"\\begin\{(\w+)\}", table) == ["tabular"]
+        assert re.findall(r"\\end\{(\w+)\}", table) == ["tabular", "table"]
+        [kinds] = re.findall(r"\\begin\{tabular\}\{([lr]+)\}", table)
+        body = table[table.index("\\toprule") : table.index("\\bottomrule")]
+        rows = [each for each in body.split("\n") if each.endswith(" \\\\")]
+        assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {len(kinds) - 1}
+        found.append(rows)
+    return found
+
+
+@given(any_table())
+def test_braces_environments_and_rows_of_any_table_are_whole(table: Table) -> None:
+    [rows] = rows_of(rendered(page_of(table)))
     assert len(rows) == 1 + len(table.rows)
-    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {len(table.columns) - 1}
+    assert rows[0].count("&") - rows[0].count("\\&") == len(table.columns) - 1
+
+
+def test_the_committed_tables_of_all_boards_are_whole() -> None:
+    """Also where no LaTeX is installed."""
+    count = 0
+    for path in BOARDS:
+        text = path.read_text()
+        assert text.isascii()
+        said = re.sub(r"^%.*|\{%$|\\label\{.*\}", "", text, flags=re.MULTILINE)
+        assert not re.search(r"(?<!\\)[%#_^~]", said), path
+        count += len(rows_of(text))
+    assert count > 20
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("pdflatex"), reason="no LaTeX is installed")
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="no pdflatex is on the path")
 def test_an_engine_takes_the_tables_of_all_boards(tmp_path: Path) -> None:
-    boards = sorted((Path(__file__).parents[2] / "leaderboards").glob("*/table.tex"))
-    assert boards
-    inputs = "\n".join(f"\\input{{{board}}}\\clearpage" for board in boards)
+    inputs = "\n".join(f"\\input{{{board}}}\\clearpage" for board in BOARDS)
     every = "".join(map(chr, range(32, 0x250))) + "".join(SPECIAL)
     source = (
         "\\documentclass{article}\\usepackage{booktabs,graphicx}\\begin{document}"

@@ -66,13 +66,14 @@ README = """\
 |      IPC | Method |   Rank |          right, none, % |                      weak, % |  Bytes | Passes |
 | -------: | :----- | -----: | ----------------------: | ---------------------------: | -----: | -----: |
 |        1 | alpha  | 1 to 2 |  **81.2 [44.5, 100.0]** | **50.0 [5.3, 94.7]** [1] [2] |  1,234 |      – |
-|          | *dice* | 1 to 2 |  **75.0 [38.3, 100.0]** |                         50.0 |  1,234 |      – |
+|          | *dice* | 1 to 2 |  **75.0 [38.3, 100.0]** |                     50.0 [3] |  1,234 |      – |
 |       10 | alpha  | 1 to 2 | **100.0 [63.3, 100.0]** |                            – | 10,234 |      – |
 |          | beta   | 1 to 2 |  **87.5 [50.8, 100.0]** |                            – | 10,234 |      – |
 | full set | all    |      – |     100.0 [63.3, 100.0] |                            – |    234 |      – |
 
 - [1] flag: a part of another
 - [2] flag: stronger than it should be
+- [3] 1 of 2 seeds
 
 - In brackets: 95 % intervals, over seeds and test images. **Bold**: not distinguishable from the best at 5 %. *Italics*: controls.
 - Rank: the places that a row may have at 5 % (Holm). 0 of 2 adjacent ranks of this board are told apart.
@@ -570,7 +571,8 @@ def test_a_row_of_one_seed_is_ahead_of_those_with_a_rank_and_tied_with_none():
     said = "IPC 1 alpha 100.0 (not ranked), then beta 62.5 (tied: dice)."
     assert f"- **blobs · small · hard labels**: {said}" in text
     alone = render(BOARD, made[:1])["README.md"]
-    assert "IPC 1 alpha 100.0." in alone
+    assert "IPC 1 alpha 100.0 (not ranked)." in alone
+    assert "- [1] 1 of 2 seeds\n\n- In brackets" in alone
 
 
 def test_the_first_screen_says_what_recovery_added_to_the_start_of_a_row():

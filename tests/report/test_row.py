@@ -15,6 +15,7 @@ import bench
 from bench.board.matrix import read as read_matrix
 from bench.contract.errors import BenchError
 from bench.engine.results import chosen_cells
+from bench.records.checked import name as name_of
 from bench.records.files import read
 from bench.report.model import Code, Items, Section, Table, text_of
 from bench.report.numbers import board_of
@@ -56,6 +57,22 @@ def test_a_row_says_all_that_its_records_say_of_it() -> None:
         assert str(record.environment["cpu"]) in said["machine"]
         assert str(record.protocol) == said["protocol"]
     assert "second" not in whole  # which no page may tell
+
+
+def test_a_row_says_who_provides_its_method_and_who_vouches_for_it(bench: Bench) -> None:
+    records = [r for r in read(DEMO) if (r.method, r.ipc) == ("wmdd", 10)]
+    said = facts(one(method="wmdd", ipc=10, provider="bench-wmdd"))
+    assert said["provider"] == "bench-wmdd"
+    assert said["tier"] == "claimed by those who measured it"
+    names = [name_of(record) for record in records]
+    half = facts(one(method="wmdd", ipc=10, checked=names[:3]))["tier"]
+    expected = f"checked: 3 of {len(names)} records were measured again, and held"
+    assert half == f"{expected}; the others are claimed"
+    whole = facts(one(method="wmdd", ipc=10, checked=names))["tier"]
+    assert whole == expected.replace("3 of", f"{len(names)} of")
+    shown = bench("row", DEMO, "wmdd", "--ipc", 10).out
+    assert "- tier: claimed" in shown
+    assert "- provider: " in shown
 
 
 def test_the_figures_are_those_of_the_page() -> None:

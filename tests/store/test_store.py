@@ -215,7 +215,7 @@ def test_a_file_that_was_changed_is_not_read(store: Store) -> None:
 def test_a_file_that_is_gone_says_what_to_do(store: Store) -> None:
     found = publish(store)
     (store.folder("condense", "k") / "result.safetensors").unlink()
-    with pytest.raises(BenchError, match=r"No such file.*; run again"):
+    with pytest.raises(BenchError, match=r"is gone; run again"):
         store.read(found)
 
 
@@ -456,3 +456,22 @@ def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_no
         assert fresh.exists()
         assert not dead.exists()
     assert not living.exists()
+
+
+@pytest.mark.parametrize("name", ["done.json", "result.safetensors"])
+def test_a_folder_in_the_place_of_a_file_is_damage_and_is_made_again(
+    store: Store, name: str
+) -> None:
+    found = publish(store)
+    path = store.folder("condense", "k") / name
+    path.unlink()
+    path.mkdir()
+    if name == "done.json":
+        assert store.find("condense", "k") is None
+    else:
+        with pytest.raises(BenchError, match="is gone; run again to make it anew"):
+            store.read(found)
+    publish(store)
+    again = store.find("condense", "k")
+    assert again is not None
+    assert torch.equal(store.read(again)["images"], TENSORS["result"]["images"])
