@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -260,6 +264,74 @@ def test_a_label_names_what_was_measured_again(pulled: Path) -> None:
     assert "records of herding are not those of the base" in comment
 
 
+# ---- releases
+
+
+def released(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "ci" / "release"), *arguments]
+    return subprocess.run(command, cwd=home, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def boards(tmp_path: Path) -> Path:
+    """A repository of one board."""
+    shutil.copytree(DEMO, tmp_path / "leaderboards" / "demo")
+    return tmp_path
+
+
+def test_a_release_of_equal_boards_has_equal_bytes_and_names_their_version(boards: Path) -> None:
+    first = released(boards, "2026-11-30", "one")
+    assert first.returncode == 0, first
+    for path in boards.glob("leaderboards/demo/**/*"):
+        os.utime(path, (1, 1))
+    (boards / "leaderboards" / "demo" / "README.md").chmod(0o600)
+    assert released(boards, "2026-11-30", "two").returncode == 0
+    name = "boards-2026-11-30"
+    data = (boards / "one" / f"{name}.tar").read_bytes()
+    assert (boards / "two" / f"{name}.tar").read_bytes() == data
+    assert hashlib.sha256(data).hexdigest() in first.stdout
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        archive.extractall(boards / "out", filter="data")
+    manifest = json.loads((boards / "out" / name / "manifest.json").read_text())
+    page = (DEMO / "README.md").read_text()
+    assert manifest["date"] == "2026-11-30"
+    assert f"version `{manifest['boards']['demo']['version']}`" in page
+    assert manifest["boards"]["demo"]["records"] == 99
+    found = {
+        path.relative_to(boards / "out" / name).as_posix(): hashlib.sha256(path.read_bytes())
+        for path in (boards / "out" / name / "demo").rglob("*")
+        if path.is_file()
+    }
+    assert {k: v.hexdigest() for k, v in found.items()} == manifest["files"]
+    assert {*found} >= {"demo/README.md", "demo/table.csv", "demo/records/wmdd.jsonl"}
+
+
+def test_what_does_not_hold_is_not_released(boards: Path) -> None:
+    page = boards / "leaderboards" / "demo" / "README.md"
+    page.write_text(page.read_text().replace("90.4", "99.4"))
+    done = released(boards, "2026-11-30")
+    assert done.returncode == 1
+    assert "README.md is not what the records say" in done.stderr
+    assert not (boards / ".bench").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "expected a date"),
+        (("30.11.2026",), "'30.11.2026' is no date; expected one as in 2026-11-30"),
+        (("2026-02-30",), "'2026-02-30' is no date"),
+        (("2026-11-30",), "there is no leaderboards/ here"),
+    ],
+)
+def test_a_release_of_nothing_is_one_sentence(
+    tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    done = released(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith(said)
+
+
 WORKFLOWS = {path.name: path.read_text() for path in ROOT.glob(".github/workflows/*.yml")}
 
 
@@ -274,6 +346,9 @@ def test_what_may_write_runs_nothing_of_a_pull_request() -> None:
     assert "write" not in checks.partition("jobs:")[2]
     assert "plugins.txt" not in keeps
     assert "make" not in keeps
+    installs = [re.findall(r"ci/install .*", text) for text in (keeps, WORKFLOWS["release.yml"])]
+    assert installs == [["ci/install python reader"]] * 2
+    assert "pull_request" not in WORKFLOWS["release.yml"]
 
 
 @pytest.mark.slow

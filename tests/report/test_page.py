@@ -7,6 +7,7 @@ from small_board import ABOUT, BOARD, record
 from support import as_result
 
 from bench.contract.files import write_text
+from bench.records.levels import version
 from bench.report.model import (
     COUNT,
     PERCENT,
@@ -78,7 +79,7 @@ README = """\
 - Rank: the places that a row may have at 5 % (Holm). 0 of 2 adjacent ranks of this board are told apart.
 - Passes: images that went through a network, forward or back, to make one set, its teacher included.
 
-Generated from `matrix.toml` and `records/`; edits here are overwritten. In this folder:
+Generated from `matrix.toml` and `records/`, version `VERSION`; edits here are overwritten. In this folder:
 
 ```sh
 bench run .  # measure the cells that are missing
@@ -166,7 +167,8 @@ blobs,small,hard,0,all,ceiling,none,right,1.000000,0.000000,2,8,1797,234,0.63250
 
 
 def test_a_small_board_has_this_page():
-    assert render(BOARD, records())["README.md"] == README
+    said = version(as_result(one) for one in records())
+    assert render(BOARD, records())["README.md"] == README.replace("VERSION", said)
 
 
 def test_a_small_board_has_this_table():
