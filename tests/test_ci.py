@@ -14,6 +14,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bench.report.folder import page_of
 from bench.report.markdown import rendered
@@ -264,6 +265,46 @@ def test_a_label_names_what_was_measured_again(pulled: Path) -> None:
     assert "records of herding are not those of the base" in comment
 
 
+# ---- comparisons of speed
+
+
+def timed(path: Path, **seconds: float) -> Path:
+    """What pytest-benchmark writes of one group, as far as it is read."""
+    rows = [{"group": "g", "name": n, "stats": {"min": s}} for n, s in seconds.items()]
+    path.write_text(json.dumps({"benchmarks": rows}))
+    return path
+
+
+def ratios(*files: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "ci" / "ratios"), *map(str, files)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_speeds_are_compared_by_ratios_and_fail_nothing(tmp_path: Path) -> None:
+    old = timed(tmp_path / "old.json", theirs=8.0, ours=2.0, other=4.0, gone=8.0)
+    new = timed(tmp_path / "new.json", theirs=80.0, ours=24.0, other=60.0)  # a slow machine
+    done = ratios(old, new)
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [
+        "g",
+        "  gone / theirs: 1.00 -> not measured",
+        "  other / theirs: 0.50 -> 0.75 MOVED",
+        "  ours / theirs: 0.25 -> 0.30",
+        "3 ratios, 1 moved by more than a quarter",
+    ]
+    faster = timed(tmp_path / "faster.json", theirs=8.0, ours=1.5, other=4.0, gone=8.0)
+    assert "ours / theirs: 0.25 -> 0.19 MOVED" in ratios(old, faster).stdout
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"benchmarks": [{"group": "g"}]}'])
+def test_what_is_no_comparison_is_one_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.json").write_text(text)
+    done = ratios(tmp_path / "x.json", tmp_path / "x.json")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"{tmp_path}/x.json cannot be read (")
+    assert len(done.stderr.splitlines()) == 1
+
+
 # ---- releases
 
 
@@ -349,6 +390,27 @@ def test_what_may_write_runs_nothing_of_a_pull_request() -> None:
     installs = [re.findall(r"ci/install .*", text) for text in (keeps, WORKFLOWS["release.yml"])]
     assert installs == [["ci/install python reader"]] * 2
     assert "pull_request" not in WORKFLOWS["release.yml"]
+
+
+def test_the_form_that_disputes_a_number_is_one_that_github_reads() -> None:
+    """By GitHub's schema of forms: which keys, which kinds of input, names that differ."""
+    form = yaml.safe_load((ROOT / ".github/ISSUE_TEMPLATE/dispute.yml").read_text())
+    assert {"name", "description", "body"} <= {*form}
+    assert {*form} <= {"name", "description", "body", "title", "labels", "assignees", "projects"}
+    assert all(isinstance(form[key], str) for key in ("name", "description", "title"))
+    shown = {"markdown": {"value"}, "input": {"label", "description", "placeholder", "value"}}
+    shown["textarea"] = shown["input"] | {"render"}
+    shown["dropdown"] = {"label", "description", "multiple", "options", "default"}
+    for part in form["body"]:
+        assert {*part} <= {"type", "id", "attributes", "validations"}
+        assert {"label"} <= {*part["attributes"]} <= shown[part["type"]]
+        assert {*part.get("validations", {})} <= {"required"}
+        assert re.fullmatch(r"[A-Za-z0-9_-]+", part["id"])
+        choices = part["attributes"].get("options", ["one"])
+        assert all(isinstance(one, str) for one in choices)  # no YAML word for true or false
+        assert len({*choices}) == len(choices) > 0
+    assert len({part["id"] for part in form["body"]}) == len(form["body"])
+    assert len({part["attributes"]["label"] for part in form["body"]}) == len(form["body"])
 
 
 @pytest.mark.slow
