@@ -224,6 +224,25 @@ def test_a_row_for_which_the_board_was_changed_is_refused(
     assert all(one.endswith("measure it with the settings of the board") for one in found)
 
 
+def test_a_reviewer_is_told_of_an_attack_that_was_edited(board: Path, bench: Bench) -> None:
+    """Its settings are those of the rows beside it, and it holds when it is measured again."""
+    submitted(board)
+    other = {"attack": "0" * 16}
+    rewrite(
+        board,
+        lambda one: (
+            changed(one, code=one.code | other)
+            if (one.method, one.attack) == ("noted", "noted-step")
+            else one
+        ),
+    )
+    done = bench("leaderboard", board, "--check", "--against", "main")
+    assert done.code == 0
+    said = "Look twice: the attack noted-step behind noted is other code than behind the rows"
+    assert done.out.count(said) == 1
+    assert "toy-linear behind" not in done.out
+
+
 def test_a_row_beside_none_that_stays_may_have_settings_of_its_own(told: Any, board: Path) -> None:
     submitted(board)
     path = board / "matrix.toml"
