@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.board.networks import BoardNetwork
 from bench.report import matched
 from bench.report.against import Side, edits, new, told
 from bench.report.model import (
@@ -70,8 +71,9 @@ def section(
     rows = {(*_place(one), one.column) for one in new(base, here) if one.ok}
     before, after = _view(here.board, base), _view(here.board, here)
     groups = _groups(here.board, after, rows)
-    warnings = [*_other_code(base, here), *_too_good(here.board, after, groups, rows)]
-    if warnings := [*warnings, *_off(in_print, after, rows)]:
+    warnings = [*_taken(where, base, here), *_other_code(base, here)]
+    warnings += [*_too_good(here.board, after, groups, rows), *_off(in_print, after, rows)]
+    if warnings:
         blocks.append(Items(tuple((Span("Look twice", "strong"), f": {one}") for one in warnings)))
     blocks += [_group(here.board, *one, before, after, rows) for one in groups[:MOST]]
     if left := len(groups) - MOST:
@@ -144,6 +146,16 @@ def _ranks(view: _View, key: Key) -> str:
     if not ranks:
         return "–"
     return str(ranks[0]) if ranks[0] == ranks[-1] else f"{ranks[0]} to {ranks[-1]}"
+
+
+def _taken(where: str, base: Side, here: Side) -> Iterator[str]:
+    """Networks that a submission brings: whoever recomputes its rows reads them as they are."""
+    for name, (entry, _) in here.carried.items():
+        if isinstance(entry, BoardNetwork) and name not in base.carried:
+            yield (
+                f"the {name} is new, and rows are measured again with it as it is; "
+                f"bench run {where} --retrain-teachers trains it again, and compares"
+            )
 
 
 def _other_code(base: Side, here: Side) -> Iterator[str]:

@@ -243,6 +243,35 @@ def test_a_reviewer_is_told_of_an_attack_that_was_edited(board: Path, bench: Ben
     assert "toy-linear behind" not in done.out
 
 
+NETWORK = """
+[[network]]
+file = "toy-data.toy-linear.mine.safetensors"
+sha256 = "{sha256}"
+dataset = "toy-data"
+data = "1"
+network = "toy-linear"
+teacher = "mine"
+settings = "1"
+seed = 0
+"""
+
+
+def test_a_reviewer_is_told_of_a_teacher_that_a_submission_brings(
+    board: Path, bench: Bench
+) -> None:
+    """Who recomputes its rows reads it, and would not see that it has learned test images."""
+    submitted(board)
+    blob = (2).to_bytes(8, "little") + b"{}"
+    put("teachers/toy-data.toy-linear.mine.safetensors", blob)(board)
+    text = NETWORK.format(sha256=hashlib.sha256(blob).hexdigest())
+    put("teachers/teachers.toml", text.encode())(board)
+    write_tables(board)
+    done = bench("leaderboard", board, "--check", "--against", "main")
+    said = "Look twice: the network toy-data.toy-linear.mine.safetensors is new"
+    assert done.out.count(said) == 1, done
+    assert f"bench run {board} --retrain-teachers trains it again" in " ".join(done.out.split())
+
+
 def test_a_row_beside_none_that_stays_may_have_settings_of_its_own(told: Any, board: Path) -> None:
     submitted(board)
     path = board / "matrix.toml"
