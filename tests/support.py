@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -118,6 +119,25 @@ def stages(store: Path) -> dict[str, int]:
     done = [path.parent.parent.name for path in store.glob("*/*/done.json")]
     done = [kind for kind in done if kind != "tmp"]  # left by a run that was killed
     return {kind: done.count(kind) for kind in sorted(set(done))}
+
+
+def apart(folder: Path) -> dict[str, str]:
+    """A virtual environment in which what is installed here can be imported; its variables.
+
+    It has `pip` and `bench`, so that a plugin can be installed as a user does it.
+    """
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
+    ours = sysconfig.get_path("purelib")
+    (packages / "ours.pth").write_text(f"import site; site.addsitedir({ours!r})\n")
+    for name, module in (("pip", "pip._internal.cli.main"), ("bench", "bench.cli")):
+        script = folder / "bin" / name
+        script.write_text(
+            f"#!{folder}/bin/python\nimport sys\nfrom {module} import main\nsys.exit(main())\n"
+        )
+        script.chmod(0o755)
+    path = f"{folder}/bin{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "VIRTUAL_ENV": str(folder)}
 
 
 @dataclass(frozen=True)

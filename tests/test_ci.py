@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bench.report.folder import page_of
 from bench.report.markdown import rendered
@@ -260,6 +265,114 @@ def test_a_label_names_what_was_measured_again(pulled: Path) -> None:
     assert "records of herding are not those of the base" in comment
 
 
+# ---- comparisons of speed
+
+
+def timed(path: Path, **seconds: float) -> Path:
+    """What pytest-benchmark writes of one group, as far as it is read."""
+    rows = [{"group": "g", "name": n, "stats": {"min": s}} for n, s in seconds.items()]
+    path.write_text(json.dumps({"benchmarks": rows}))
+    return path
+
+
+def ratios(*files: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "ci" / "ratios"), *map(str, files)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_speeds_are_compared_by_ratios_and_fail_nothing(tmp_path: Path) -> None:
+    old = timed(tmp_path / "old.json", theirs=8.0, ours=2.0, other=4.0, gone=8.0)
+    new = timed(tmp_path / "new.json", theirs=80.0, ours=24.0, other=60.0)  # a slow machine
+    done = ratios(old, new)
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [
+        "g",
+        "  gone / theirs: 1.00 -> not measured",
+        "  other / theirs: 0.50 -> 0.75 MOVED",
+        "  ours / theirs: 0.25 -> 0.30",
+        "3 ratios, 1 moved by more than a quarter",
+    ]
+    faster = timed(tmp_path / "faster.json", theirs=8.0, ours=1.5, other=4.0, gone=8.0)
+    assert "ours / theirs: 0.25 -> 0.19 MOVED" in ratios(old, faster).stdout
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"benchmarks": [{"group": "g"}]}'])
+def test_what_is_no_comparison_is_one_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.json").write_text(text)
+    done = ratios(tmp_path / "x.json", tmp_path / "x.json")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"{tmp_path}/x.json cannot be read (")
+    assert len(done.stderr.splitlines()) == 1
+
+
+# ---- releases
+
+
+def released(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "ci" / "release"), *arguments]
+    return subprocess.run(command, cwd=home, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def boards(tmp_path: Path) -> Path:
+    """A repository of one board."""
+    shutil.copytree(DEMO, tmp_path / "leaderboards" / "demo")
+    return tmp_path
+
+
+def test_a_release_of_equal_boards_has_equal_bytes_and_names_their_version(boards: Path) -> None:
+    first = released(boards, "2026-11-30", "one")
+    assert first.returncode == 0, first
+    for path in boards.glob("leaderboards/demo/**/*"):
+        os.utime(path, (1, 1))
+    (boards / "leaderboards" / "demo" / "README.md").chmod(0o600)
+    assert released(boards, "2026-11-30", "two").returncode == 0
+    name = "boards-2026-11-30"
+    data = (boards / "one" / f"{name}.tar").read_bytes()
+    assert (boards / "two" / f"{name}.tar").read_bytes() == data
+    assert hashlib.sha256(data).hexdigest() in first.stdout
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        archive.extractall(boards / "out", filter="data")
+    manifest = json.loads((boards / "out" / name / "manifest.json").read_text())
+    page = (DEMO / "README.md").read_text()
+    assert manifest["date"] == "2026-11-30"
+    assert f"version `{manifest['boards']['demo']['version']}`" in page
+    assert manifest["boards"]["demo"]["records"] == 99
+    found = {
+        path.relative_to(boards / "out" / name).as_posix(): hashlib.sha256(path.read_bytes())
+        for path in (boards / "out" / name / "demo").rglob("*")
+        if path.is_file()
+    }
+    assert {k: v.hexdigest() for k, v in found.items()} == manifest["files"]
+    assert {*found} >= {"demo/README.md", "demo/table.csv", "demo/records/wmdd.jsonl"}
+
+
+def test_what_does_not_hold_is_not_released(boards: Path) -> None:
+    page = boards / "leaderboards" / "demo" / "README.md"
+    page.write_text(page.read_text().replace("90.4", "99.4"))
+    done = released(boards, "2026-11-30")
+    assert done.returncode == 1
+    assert "README.md is not what the records say" in done.stderr
+    assert not (boards / ".bench").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "expected a date"),
+        (("30.11.2026",), "'30.11.2026' is no date; expected one as in 2026-11-30"),
+        (("2026-02-30",), "'2026-02-30' is no date"),
+        (("2026-11-30",), "there is no leaderboards/ here"),
+    ],
+)
+def test_a_release_of_nothing_is_one_sentence(
+    tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    done = released(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith(said)
+
+
 WORKFLOWS = {path.name: path.read_text() for path in ROOT.glob(".github/workflows/*.yml")}
 
 
@@ -274,6 +387,30 @@ def test_what_may_write_runs_nothing_of_a_pull_request() -> None:
     assert "write" not in checks.partition("jobs:")[2]
     assert "plugins.txt" not in keeps
     assert "make" not in keeps
+    installs = [re.findall(r"ci/install .*", text) for text in (keeps, WORKFLOWS["release.yml"])]
+    assert installs == [["ci/install python reader"]] * 2
+    assert "pull_request" not in WORKFLOWS["release.yml"]
+
+
+def test_the_form_that_disputes_a_number_is_one_that_github_reads() -> None:
+    """By GitHub's schema of forms: which keys, which kinds of input, names that differ."""
+    form = yaml.safe_load((ROOT / ".github/ISSUE_TEMPLATE/dispute.yml").read_text())
+    assert {"name", "description", "body"} <= {*form}
+    assert {*form} <= {"name", "description", "body", "title", "labels", "assignees", "projects"}
+    assert all(isinstance(form[key], str) for key in ("name", "description", "title"))
+    shown = {"markdown": {"value"}, "input": {"label", "description", "placeholder", "value"}}
+    shown["textarea"] = shown["input"] | {"render"}
+    shown["dropdown"] = {"label", "description", "multiple", "options", "default"}
+    for part in form["body"]:
+        assert {*part} <= {"type", "id", "attributes", "validations"}
+        assert {"label"} <= {*part["attributes"]} <= shown[part["type"]]
+        assert {*part.get("validations", {})} <= {"required"}
+        assert re.fullmatch(r"[A-Za-z0-9_-]+", part["id"])
+        choices = part["attributes"].get("options", ["one"])
+        assert all(isinstance(one, str) for one in choices)  # no YAML word for true or false
+        assert len({*choices}) == len(choices) > 0
+    assert len({part["id"] for part in form["body"]}) == len(form["body"])
+    assert len({part["attributes"]["label"] for part in form["body"]}) == len(form["body"])
 
 
 @pytest.mark.slow

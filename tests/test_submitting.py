@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
+from support import apart
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "leaderboards" / "demo"
@@ -39,22 +37,12 @@ bench site ../site leaderboards/demo
 def walked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A repository in which a plugin was submitted, and what the commands have said."""
     folder = tmp_path_factory.mktemp("submitting")
-    home, inside = folder / "repository", folder / "environment"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", inside], check=True)
-    packages = Path(sysconfig.get_path("purelib", vars={"base": str(inside)}))
-    ours = sysconfig.get_path("purelib")
-    (packages / "ours.pth").write_text(f"import site; site.addsitedir({ours!r})\n")
-    for name, module in (("pip", "pip._internal.cli.main"), ("bench", "bench.cli")):
-        script = inside / "bin" / name
-        script.write_text(
-            f"#!{inside}/bin/python\nimport sys\nfrom {module} import main\nsys.exit(main())\n"
-        )
-        script.chmod(0o755)
+    home = folder / "repository"
     shutil.copytree(DEMO, home / "leaderboards" / "demo")
     (home / "ci").mkdir()
     (home / "ci" / "plugins.txt").write_text("# Plugins on the leaderboards\n")
     (home / ".gitignore").write_text(".bench/\n")
-    env = {**os.environ, "PATH": f"{inside}/bin:{os.environ['PATH']}", "VIRTUAL_ENV": str(inside)}
+    env = apart(folder / "environment")
     said = ""
     for commands in (BEFORE, PATH):
         done = subprocess.run(

@@ -22,9 +22,10 @@ def row(folder: Path, method: str, where: Mapping[str, Any]) -> None:
     from bench.display import console
     from bench.records import checked
     from bench.records.files import read as read_records
+    from bench.records.levels import version
     from bench.report import published
     from bench.report.console import show
-    from bench.report.numbers import board_of
+    from bench.report.numbers import board_of, on_board
     from bench.report.row import rows
 
     matrix = read(folder)
@@ -47,10 +48,10 @@ def row(folder: Path, method: str, where: Mapping[str, Any]) -> None:
             f"{method} has no row of ipc {asked['ipc']}; expected {' or '.join(budgets)}"
             + (" (the full set)" if budgets == ["0"] else "")
         )
-    in_print = published.read(folder, board).values
+    in_print, records = published.read(folder, board).values, read_records(folder)
     held, provider = checked.read(folder), _provider(matrix, method)
     where = {"method": method, **asked}
-    found = rows(board, read_records(folder), str(folder), in_print, held, provider, **where)
+    found = rows(board, records, str(folder), in_print, held, provider, **where)
     if not found:
         only = "".join(f" --only {name}={value}" for name, value in asked.items())
         raise BenchError(
@@ -58,6 +59,7 @@ def row(folder: Path, method: str, where: Mapping[str, Any]) -> None:
             f"{method}{only}"
         )
     show(console, found)
+    console.print(f"version of {folder}: {version(on_board(board, records))}")
 
 
 def _provider(matrix: Matrix, method: str) -> str:

@@ -101,7 +101,7 @@ def profile(stage: Stage) -> Profile:
     often = math.prod(map(_repeats, parts))
     joined = ["joined"] if inputs.get("parts") else []
     return Profile(
-        stage.kind,
+        "read" if inputs.get("sha256") else stage.kind,  # what the board carries is not trained
         " ".join(map(str, [*names, *plain, *joined])),
         stage.dataset.name,
         stage.seed_network,

@@ -63,7 +63,7 @@ def _lines(folder: Path) -> Iterable[Check]:
     for number, line in enumerate(lines, 1):
         try:
             yield _CHECK.decode(line)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise BenchError(
                 f"{path}:{number}: {error}; expected what the nightly check writes; delete the line"
             ) from None

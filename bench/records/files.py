@@ -106,7 +106,7 @@ def edited(folder: Path) -> list[str]:
     found = []
     for path in sorted((folder / "records").glob("*.jsonl")):
         for number, line in _lines(path):
-            with suppress(msgspec.MsgspecError):  # that is a fault
+            with suppress(msgspec.MsgspecError, RecursionError):  # that is a fault
                 one = (_NOTE if path.name == SHARED else _RECORD).decode(line)
                 found.append((f"{path}:{number}", one))
     probes = any(isinstance(one, ProbeRecord) and one.id for _, one in found)
@@ -325,7 +325,7 @@ def _lines(path: Path) -> Iterable[tuple[int, bytes]]:
         if number == 1 and line.startswith(b'{"format":'):
             try:
                 form = _HEAD.decode(line).format
-            except msgspec.MsgspecError:
+            except (msgspec.MsgspecError, RecursionError):
                 form = None
             if form and form != FORMAT:
                 raise BenchError(

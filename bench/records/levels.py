@@ -23,7 +23,7 @@ from bench.records.record import (
     SetRecord,
     StudentRecord,
 )
-from bench.records.result import Result, order
+from bench.records.result import Result, order, rounded
 
 Notes = dict[str, Any]
 """Values of notes, typed, by digest."""
@@ -62,6 +62,16 @@ def name_of(one: Record | Note) -> str:
     if isinstance(one, Note):
         return digest([one.kind, msgspec.to_builtins(one.value)])
     return digest(msgspec.to_builtins(structs.replace(one, id="?", seconds={})))
+
+
+def version(results: Iterable[Result]) -> str:
+    """The digest of what was measured, in any order: not of where, how long, in how much memory.
+
+    A probe names its student, and that its set. "" where there are no results.
+    """
+    probes = (one for one in split(map(rounded, results))[0] if isinstance(one, ProbeRecord))
+    names = sorted(name_of(structs.replace(one, environment="", peak_mb=0.0)) for one in probes)
+    return digest(names) if names else ""
 
 
 def named(one: Record | Note) -> str:

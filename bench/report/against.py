@@ -10,12 +10,15 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import unified_diff
 from pathlib import Path
+from typing import Any
 
 from bench.board import networks, sets
+from bench.board.carried import Entry
+from bench.board.components import DEPENDS_ON
 from bench.board.matrix import read as read_matrix
 from bench.contract.fields import suggest
 from bench.contract.keys import PROTOCOL
@@ -28,11 +31,14 @@ from bench.report.numbers import Board, board_of, on_board
 WRITTEN = ("matrix.toml", "published.toml")  # by hand
 NIGHTLY = checked.FILE  # by the nightly check
 TABLES = (f"{networks.FOLDER}/{networks.TABLE}", f"{sets.FOLDER}/{sets.TABLE}")
+WORD = "[A-Za-z0-9_][A-Za-z0-9._+-]*"  # of which names of files are made: no blanks, no Markdown
 NAMES = re.compile(
-    r"matrix\.toml|published\.toml|checked\.jsonl|README\.md|table\.csv|table\.tex|records/[^/]+\.jsonl"
-    rf"|{pictures.FOLDER}/([^/]+\.png|{pictures.SUMS})|{'|'.join(map(re.escape, TABLES))}"
-    rf"|({networks.FOLDER}|{sets.FOLDER})/[^/]+\.safetensors"
+    r"matrix\.toml|published\.toml|checked\.jsonl|README\.md|table\.csv|table\.tex"
+    rf"|records/{WORD}\.jsonl"
+    rf"|{pictures.FOLDER}/({WORD}\.png|{pictures.SUMS})|{'|'.join(map(re.escape, TABLES))}"
+    rf"|({networks.FOLDER}|{sets.FOLDER})/{WORD}\.safetensors"
 )
+FOR_ALL = ("recipe", "architecture", "attack", "sampler")  # what methods have no part in
 LARGEST = sets.HEAVIEST  # bytes of a file
 PNG = b"\x89PNG\r\n\x1a\n"
 SHOWN = 3  # of many, those that a sentence names
@@ -42,13 +48,13 @@ SHOWN = 3  # of many, those that a sentence names
 class Side:
     """A board at one commit; without a title where it is not there.
 
-    `carried` are the hashes of the files that its tables name, by what each stands for, with the
-    components that have made it.
+    `carried` are the entries of its tables, by what each stands for, with the components that have
+    made its file.
     """
 
     board: Board | None = None
     results: tuple[Result, ...] = ()
-    carried: Mapping[str, tuple[str, frozenset[str]]] = field(default_factory=dict)
+    carried: Mapping[str, tuple[Entry, frozenset[str]]] = field(default_factory=dict)
     written: Mapping[str, str] = field(default_factory=dict)  # the text of files, by name
 
     @property
@@ -62,15 +68,17 @@ def side(folder: Path) -> Side:
     """A board as it stands in a folder. Raises BenchError for what cannot be read."""
     if not (folder / "matrix.toml").is_file():
         return Side()
-    of_sets = {f"set {one.file}": (one.sha256, {one.method}) for one in sets.read(folder)}
-    of_networks = {
-        f"network {one.file}": (one.sha256, {one.teacher, one.network})
-        for one in networks.read(folder)
+    carried: dict[str, tuple[Entry, frozenset[str]]] = {
+        **{f"set {one.file}": (one, frozenset({one.method})) for one in sets.read(folder)},
+        **{
+            f"network {one.file}": (one, frozenset({one.teacher, one.network}))
+            for one in networks.read(folder)
+        },
     }
     return Side(
         board_of(read_matrix(folder)),
         tuple(read_all(folder).results),
-        {name: (sha, frozenset(by)) for name, (sha, by) in {**of_sets, **of_networks}.items()},
+        carried,
         {
             name: (folder / name).read_text(errors="replace")
             for name in (*WRITTEN, NIGHTLY)
@@ -90,7 +98,8 @@ def strange(folder: Path) -> list[str]:
         elif path.is_dir():
             continue
         elif not NAMES.fullmatch(name):
-            found.append(f"{path} is no file of a board (docs/boards.md lists them); delete it")
+            said = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(path))
+            found.append(f"{said} is no file of a board (docs/boards.md lists them); delete it")
         elif (size := path.stat().st_size) > LARGEST:
             found.append(f"{path} has {size:,} bytes; expected at most {LARGEST:,}")
         elif not _is_what_it_says(path):
@@ -109,7 +118,7 @@ def _is_what_it_says(path: Path) -> bool:
         length = int.from_bytes(head, "little")
         try:
             return length <= LARGEST and isinstance(json.loads(file.read(length)), dict)
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
 
 
@@ -146,6 +155,7 @@ def refused(where: str, base: Side, here: Side, again: Iterable[str] = ()) -> li
         *_frozen(where, base, here, added),
         *_other_protocol(where, added),
         *_other_data(where, base, added),
+        *_other_settings(where, base, added, free),
         *_carried(where, base, here, free),
         *_nightly(where, base, here),
     ]
@@ -225,13 +235,48 @@ def _other_data(where: str, base: Side, added: Sequence[Result]) -> list[str]:
     return [*found.values()]
 
 
+def _other_settings(where: str, base: Side, added: Sequence[Result], free: set[str]) -> list[str]:
+    """New records of other settings than the rows beside them, in what no method may change."""
+    stand = [one for one in base.shown.values() if one.method not in free]
+    known: dict[Any, list[tuple[Any, Result]]] = defaultdict(list)
+    for one in stand:
+        for place, settings in _settings(one):
+            known[place].append((settings, one))
+    found: dict[Any, str] = {}
+    for one in added:
+        for place, settings in _settings(one):
+            if (beside := known[place]) and all(settings != other for other, _ in beside):
+                found.setdefault(
+                    place,
+                    f"{where}: {_cell(one)} has another {place[0]} than {_cell(beside[0][1])}; "
+                    "measure it with the settings of the board",
+                )
+    return [*found.values()]
+
+
+def _settings(one: Result) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """The settings behind a record that `matrix.toml` gives to all methods alike, each with what
+    they may depend on. A row without a student has none."""
+    for kind in FOR_ALL:
+        there = one.recipe if kind == "recipe" else kind in one.code or kind in one.parameters
+        if one.ok and there:
+            settings = one.recipe if kind == "recipe" else one.parameters.get(kind, {})
+            yield (kind, *(getattr(one, name) for name in sorted(DEPENDS_ON[kind]))), settings
+
+
 def _carried(where: str, base: Side, here: Side, free: set[str]) -> list[str]:
-    return [
-        f"{where}: the {name} {'is gone' if name not in here.carried else 'is another file'}; put "
-        f"it back, or have {' or '.join(sorted(by))} named as measured again"
-        for name, (sha, by) in base.carried.items()
-        if here.carried.get(name, ("", ()))[0] != sha and not by & free
-    ]
+    """Files that vanish or change, and what is said of them: rows cost what their teachers did."""
+    found = []
+    for name, (entry, by) in base.carried.items():
+        now, _ = here.carried.get(name, (None, ()))
+        if now == entry or by & free:
+            continue
+        changed = "described otherwise" if now and now.sha256 == entry.sha256 else "another file"
+        found.append(
+            f"{where}: the {name} is {changed if now else 'gone'}; put it back, or have "
+            f"{' or '.join(sorted(by))} named as measured again"
+        )
+    return found
 
 
 def _nightly(where: str, base: Side, here: Side) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.records.levels import version
 from bench.records.result import Result
 from bench.report import (
     agreement,
@@ -55,7 +56,8 @@ def build(
     faults: Sequence[str] = (),
 ) -> Page:
     """The page of a board; `faults` are lines of its records that could not be read."""
-    shown = relations.flagged(on_one_scale(board, on_board(board, records)))
+    found = on_board(board, records)
+    shown = relations.flagged(on_one_scale(board, found))
     scale = scales(board, shown)
     behind = behind_figures(board, shown)
     stand = standings(board, shown, scale, behind)
@@ -64,7 +66,7 @@ def build(
     return Page(
         board.title,
         (
-            *_introduction(board),
+            *_introduction(board, version(found)),
             *_left_out(faults),
             *(() if measured else [Paragraph(("No records yet.",))]),
         ),
@@ -105,7 +107,7 @@ def _first_lines(board: Board, records: Iterable[Result]) -> tuple[Block, ...]:
     return (*frozen, *_partial(records), *([Paragraph((said,))] if said else []))
 
 
-def _introduction(board: Board) -> tuple[Block, ...]:
+def _introduction(board: Board, version: str) -> tuple[Block, ...]:
     n = len(board.seeds)
     spread = (
         f"Figures are means; ± is the standard deviation over n = {n} seeds."
@@ -114,6 +116,7 @@ def _introduction(board: Board) -> tuple[Block, ...]:
     )
     made_from = (
         *("Generated from ", Span("matrix.toml", "code"), " and ", Span("records/", "code")),
+        *((", version ", Span(version, "code")) if version else ()),
         "; edits here are overwritten. In this folder:",
     )
     commands = (

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from bench.board.networks import BoardNetwork
 from bench.report import matched
 from bench.report.against import Side, edits, new, told
 from bench.report.model import (
@@ -42,6 +44,7 @@ from bench.report.standing import Key, Standings, standings
 
 NEAR = 2  # rows on either side of a new one
 MOST = 12  # tables of a board
+CODE = ("architecture", "attack", "sampler")  # components that all methods are measured with
 HEADS = (
     Column("Method", key=True, left=True),
     Column("Figure"),
@@ -76,7 +79,9 @@ def section(
     rows = {(*_place(one), one.column) for one in new(base, here) if one.ok}
     before, after = _view(here.board, base), _view(here.board, here)
     groups = _groups(here.board, after, rows)
-    if warnings := [*_too_good(here.board, after, groups, rows), *_off(in_print, after, rows)]:
+    warnings = [*_taken(where, base, here), *_other_code(base, here)]
+    warnings += [*_too_good(here.board, after, groups, rows), *_off(in_print, after, rows)]
+    if warnings:
         blocks.append(Items(tuple((Span("Look twice", "strong"), f": {one}") for one in warnings)))
     blocks += [_group(here.board, *one, before, after, rows) for one in groups[:MOST]]
     if left := len(groups) - MOST:
@@ -150,6 +155,35 @@ def _ranks(view: _View, key: Key) -> str:
     if not ranks:
         return "–"
     return str(ranks[0]) if ranks[0] == ranks[-1] else f"{ranks[0]} to {ranks[-1]}"
+
+
+def _taken(where: str, base: Side, here: Side) -> Iterator[str]:
+    """Networks that a submission brings: whoever recomputes its rows reads them as they are."""
+    for name, (entry, _) in here.carried.items():
+        if isinstance(entry, BoardNetwork) and name not in base.carried:
+            yield (
+                f"the {name} is new, and rows are measured again with it as it is; "
+                f"bench run {where} --retrain-teachers trains it again, and compares"
+            )
+
+
+def _other_code(base: Side, here: Side) -> Iterator[str]:
+    """Networks, attacks and samplers of new rows whose code is not that behind the rows beside
+    them: an edit that changes nothing, or one that helps."""
+    known: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for one in base.shown.values():
+        for kind in {*CODE} & one.code.keys():
+            known[kind, getattr(one, kind)].add(one.code[kind])
+    found = {
+        (kind, getattr(one, kind)): one.method
+        for one in new(base, here)
+        for kind in CODE
+        if kind in one.code
+        and (beside := known[kind, getattr(one, kind)])
+        and one.code[kind] not in beside
+    }
+    for (kind, name), method in found.items():
+        yield f"the {kind} {name} behind {method} is other code than behind the rows beside it"
 
 
 def _too_good(

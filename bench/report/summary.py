@@ -56,6 +56,7 @@ PASSES = (
 UNPAIRED = "not paired: another teacher, protocol or seeds"
 
 Place = tuple[str, str, str]
+Made = tuple[str, str, int, str]  # a set: data set, labels, IPC, method
 Figures = Mapping[Any, Mapping[Any, Any]]  # rows of `tidy`, by `Key`
 
 
@@ -70,7 +71,7 @@ class _View:
     hard: Mapping[str, str]  # data set -> the column of the hardest attack, if any
     figures: Figures
     standings: Standings
-    passes: Mapping[tuple[str, int, str], float]  # of condensation, by data set, IPC and method
+    passes: Mapping[Made, float]  # of condensation
     flags: Mapping[tuple[Any, ...], tuple[str, ...]]  # of a figure, by its key without the metric
 
     @property
@@ -127,19 +128,21 @@ def _hardest(board: Board, dataset: str, main: str, figures: Figures) -> str:
     return max(sums, key=lambda column: (len(sums[column]), -fmean(sums[column]), column))
 
 
-def _passes(records: Sequence[Result]) -> dict[tuple[str, int, str], float]:
-    """Images through a network, forward and back, that making a set has cost, teacher included."""
-    found: dict[tuple[str, int, str], dict[str, float]] = defaultdict(dict)
+def _passes(records: Sequence[Result]) -> dict[Made, float]:
+    """Images through a network, forward and back, that making a set has cost, teacher included.
+
+    A set that needs no teacher with hard labels costs one where a teacher labels it.
+    """
+    found: dict[Made, dict[str, float]] = defaultdict(dict)
+    sets: dict[Made, set[str]] = defaultdict(set)
     for record in records:
+        key = (record.dataset, record.labels, record.ipc, record.method)
         for role in ("teacher", "scorer", "set"):
             if role in record.passes and role in record.content:
                 spent = record.passes[role]
-                key = (record.dataset, record.ipc, record.method)
                 found[key][record.content[role]] = spent.forward + spent.backward
-    sets: dict[tuple[str, int, str], set[str]] = defaultdict(set)
-    for record in records:
         if "set" in record.content:
-            sets[record.dataset, record.ipc, record.method].add(record.content["set"])
+            sets[key].add(record.content["set"])
     return {k: math.fsum(spent.values()) / max(len(sets[k]), 1) for k, spent in found.items()}
 
 
@@ -241,7 +244,7 @@ def _row(view: _View, place: Place, ipc: int, method: str) -> tuple[Cell, ...]:
     key = view.key(place, ipc, method, view.main)
     stands, hard = view.standings.get(key), view.hard[place[0]]
     itself = ipc == 0 or method == board.baseline
-    spent = view.passes.get((place[0], ipc, method))
+    spent = view.passes.get((place[0], place[2], ipc, method))
     return (
         *(budget(ipc), Name(method, board.role(method)), _rank(stands, ipc), _figure(view, key)),
         *([_over(None if itself else stands.over, view.form)] if board.baseline else []),

@@ -116,7 +116,8 @@ def check_condensed(
     indices, labels that are distributions, every class present, positive weights."""
     require(
         isinstance(condensed, CondensedSet),
-        f"condense() returned {_named(condensed)}; expected bench.CondensedSet",
+        f"condense() returned {_named(condensed)}; expected bench.CondensedSet, "
+        "whose images may be a bench.Selection",
     )
     count, budget = len(condensed), ipc * classes
     require(count > 0, "the condensed set is empty")

@@ -143,3 +143,16 @@ def test_an_estimate_counts_guesses_and_what_has_no_price(tmp_path: Path) -> Non
     assert (by_kind["train"].seconds, by_kind["train"].guesses) == (4.0, 0)
     assert (by_kind["condense"].guesses, by_kind["condense"].unpriced) == (2, 0)
     assert (by_kind["probe"].guesses, by_kind["probe"].unpriced) == (0, 2)
+
+
+LABELLED = {"labels": ["teacher"], "teacher": "toy-teacher", "backbone": "toy-convnet"}
+
+
+def test_a_teacher_that_the_board_carries_is_not_priced_as_one_that_is_trained(
+    tmp_path: Path,
+) -> None:
+    _, plan = planned(tmp_path, **SMALL, **LABELLED)
+    trained = next(stage for stage in plan.stages if stage.kind == "squeeze")
+    prices = known((profile(trained), 3600.0))
+    assert prices.of(profile(trained)) == Price(3600.0)
+    assert prices.of(profile(replace(trained, sha256="0" * 64))) is None

@@ -191,6 +191,96 @@ def test_a_row_that_was_measured_otherwise_is_refused(
     assert any(said in one for one in found), found
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "changes", "what"),
+    [
+        ("lr = 0.1", "lr = 0.2", {"recipe": {"lr": 0.2}}, "recipe"),
+        (
+            "[recipe]",
+            '[[set]]\nwhere = { attack = "noted-step" }\neps = 0.01\n\n[recipe]',
+            {"parameters": {"attack": {"eps": 0.01}}},
+            "attack",
+        ),
+    ],
+    ids=["recipe", "attack"],
+)
+def test_a_row_for_which_the_board_was_changed_is_refused(
+    told: Any, board: Path, old: str, new: str, changes: dict[str, dict[str, Any]], what: str
+) -> None:
+    """A longer training, or a weaker attack, for one's own rows: they hold when measured again."""
+    submitted(board)
+    path = board / "matrix.toml"
+    path.write_text(path.read_text().replace(old, new))
+
+    def change(one: Result) -> Result:
+        if one.method != "noted" or (what == "attack" and one.attack != "noted-step"):
+            return one
+        return changed(one, **{name: {**getattr(one, name), **v} for name, v in changes.items()})
+
+    rewrite(board, change)
+    found = told()
+    assert found
+    assert all(f"has another {what} than dataset=toy-data method=toy-" in one for one in found)
+    assert all(one.endswith("measure it with the settings of the board") for one in found)
+
+
+def test_a_reviewer_is_told_of_an_attack_that_was_edited(board: Path, bench: Bench) -> None:
+    """Its settings are those of the rows beside it, and it holds when it is measured again."""
+    submitted(board)
+    other = {"attack": "0" * 16}
+    rewrite(
+        board,
+        lambda one: (
+            changed(one, code=one.code | other)
+            if (one.method, one.attack) == ("noted", "noted-step")
+            else one
+        ),
+    )
+    done = bench("leaderboard", board, "--check", "--against", "main")
+    assert done.code == 0
+    said = "Look twice: the attack noted-step behind noted is other code than behind the rows"
+    assert done.out.count(said) == 1
+    assert "toy-linear behind" not in done.out
+
+
+NETWORK = """
+[[network]]
+file = "toy-data.toy-linear.mine.safetensors"
+sha256 = "{sha256}"
+dataset = "toy-data"
+data = "1"
+network = "toy-linear"
+teacher = "mine"
+settings = "1"
+seed = 0
+"""
+
+
+def test_a_reviewer_is_told_of_a_teacher_that_a_submission_brings(
+    board: Path, bench: Bench
+) -> None:
+    """Who recomputes its rows reads it, and would not see that it has learned test images."""
+    submitted(board)
+    blob = (2).to_bytes(8, "little") + b"{}"
+    put("teachers/toy-data.toy-linear.mine.safetensors", blob)(board)
+    text = NETWORK.format(sha256=hashlib.sha256(blob).hexdigest())
+    put("teachers/teachers.toml", text.encode())(board)
+    write_tables(board)
+    done = bench("leaderboard", board, "--check", "--against", "main")
+    said = "Look twice: the network toy-data.toy-linear.mine.safetensors is new"
+    assert done.out.count(said) == 1, done
+    assert f"bench run {board} --retrain-teachers trains it again" in " ".join(done.out.split())
+
+
+def test_a_row_beside_none_that_stays_may_have_settings_of_its_own(told: Any, board: Path) -> None:
+    submitted(board)
+    path = board / "matrix.toml"
+    path.write_text(path.read_text().replace("lr = 0.1", "lr = 0.2"))
+    rewrite(board, lambda one: changed(one, recipe={**one.recipe, "lr": 0.2}))
+    again = ("--remeasured", "toy-first,toy-full")
+    assert told(*again) == []
+
+
 def test_a_frozen_board_takes_no_rows(told: Any, board: Path) -> None:
     submitted(board)
     path = board / "matrix.toml"
@@ -312,6 +402,29 @@ def test_a_line_that_was_tampered_with_is_named(
     assert any(said in one for one in found), found
 
 
+DEEP = "[" * 200_000
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "said"),
+    [
+        ("noted.jsonl", DEEP, "records/noted.jsonl:18: "),
+        ("noted.jsonl", '{"level":"probe","parameters":' + DEEP, "records/noted.jsonl:18: "),
+        ("_shared.jsonl", '{"digest":"0","kind":"about","value":' + DEEP, "_shared.jsonl:"),
+        ("deep.jsonl", '{"format":' + DEEP, "records/deep.jsonl:1: "),
+    ],
+)
+def test_a_line_that_is_nested_too_deeply_is_named(
+    told: Any, board: Path, name: str, line: str, said: str
+) -> None:
+    path = board / "records" / name
+    path.write_text((path.read_text() if path.exists() else "") + line + "\n")
+    write_tables(board)
+    [found] = told()
+    assert said in found
+    assert found.endswith("mend the line, or delete it")
+
+
 def test_a_row_that_stands_twice_is_named(told: Any, board: Path) -> None:
     path = board / "records" / "noted.jsonl"
     lines = path.read_text().splitlines()
@@ -371,6 +484,14 @@ def link(name: str, to: str) -> Tamper:
             put("sets/x.safetensors", (2).to_bytes(8, "little") + b"{}"),
             "x.safetensors is named by no entry of sets/sets.toml; delete it",
         ),
+        (
+            put("sets/x.safetensors", (200_000).to_bytes(8, "little") + DEEP.encode()),
+            "x.safetensors holds something else than its name says",
+        ),
+        (put("records/noted .jsonl"), "noted .jsonl is no file of a board"),
+        (put("records/a\nb.jsonl"), "records/a\ufffdb.jsonl is no file of a board"),
+        (put("images/![x](http:x).png", b"\x89PNG\r\n\x1a\n"), "is no file of a board"),
+        (put("records/n\u043eted.jsonl"), "is no file of a board"),  # a Cyrillic letter
         (put("records/big.jsonl", b" " * 25_000_001), "has 25,000,001 bytes; expected at most"),
         (link("records/passwd.jsonl", "/etc/passwd"), "passwd.jsonl is a link; expected a file"),
         (link("teachers", "/etc"), "teachers is a link; expected a file of the board's own"),
@@ -443,6 +564,20 @@ def test_a_set_of_a_rival_that_vanishes_is_missed(told: Any, board: Path) -> Non
     shutil.rmtree(board / "sets")
     [said] = told()
     assert "the set x.safetensors is gone; put it back, or have noted named" in said
+
+
+def test_what_is_said_of_a_file_of_others_may_not_change(told: Any, board: Path) -> None:
+    """What a teacher has cost stands in its table, and in the cost of each row that it labels."""
+    blob = (2).to_bytes(8, "little") + b"{}"
+    put("sets/x.safetensors", blob)(board)
+    text = SET.format(file="x.safetensors", sha256=hashlib.sha256(blob).hexdigest())
+    put("sets/sets.toml", text.encode())(board)
+    git(board, "add", ".")
+    git(board, "commit", "--quiet", "--message", "a set")
+    put("sets/sets.toml", text.replace('content = "1"', 'content = "2"').encode())(board)
+    [said] = told()
+    assert "the set x.safetensors is described otherwise; put it back, or have noted named" in said
+    assert told("--remeasured", "noted") == []
 
 
 def test_a_commit_that_git_does_not_know_is_one_sentence(bench: Bench, board: Path) -> None:

@@ -7,6 +7,7 @@ from small_board import ABOUT, BOARD, record
 from support import as_result
 
 from bench.contract.files import write_text
+from bench.records.levels import version
 from bench.report.model import (
     COUNT,
     PERCENT,
@@ -79,7 +80,7 @@ README = """\
 - Rank: the places that a row may have at 5 % (Holm). 0 of 2 adjacent ranks of this board are told apart.
 - Passes: images that went through a network, forward or back, to make one set, its teacher included.
 
-Generated from `matrix.toml` and `records/`; edits here are overwritten. In this folder:
+Generated from `matrix.toml` and `records/`, version `VERSION`; edits here are overwritten. In this folder:
 
 ```sh
 bench run .  # measure the cells that are missing
@@ -167,7 +168,8 @@ blobs,small,hard,0,all,ceiling,none,right,1.000000,0.000000,2,8,1797,234,0.63250
 
 
 def test_a_small_board_has_this_page():
-    assert render(BOARD, records())["README.md"] == README
+    said = version(as_result(one) for one in records())
+    assert render(BOARD, records())["README.md"] == README.replace("VERSION", said)
 
 
 def test_a_small_board_has_this_table():
@@ -602,3 +604,16 @@ def test_the_first_screen_says_what_recovery_added_to_the_start_of_a_row():
     assert 0.2 < low < 0.25 < high < 0.3
     assert [cells[name].mean for name in ("beta", "dice")] == [None, None]
     assert "Over its start" not in [column.name for column in screen(BOARD).columns]
+
+
+def test_a_set_costs_a_teacher_where_one_labels_it_and_nowhere_else():
+    board = Board(**{**vars(BOARD), "labels": ("hard", "teacher"), "ipc": (1,)})
+    spent = {"teacher": {"forward": 30, "backward": 12}, "set": {}}
+    made = [
+        record("dice", 1, "none", 0, "11111110", content={"set": "s"}, passes={"set": {}}),
+        record("dice", 1, "none", 0, "11111110", labels="teacher", passes=spent)
+        | {"content": {"set": "s", "teacher": "t"}},
+    ]
+    rows = [r for r in render(board, made)["README.md"].splitlines() if "*dice*" in r]
+    costs = [row.split("|")[-2].strip() for row in rows[:2]]
+    assert costs == ["0", "42"]

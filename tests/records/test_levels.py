@@ -1,0 +1,35 @@
+"""The version of a board: one for what was measured, whatever it took."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from support import a_result, changed
+
+from bench.records.levels import version
+
+RESULTS = [a_result(seed=0), a_result(seed=1), a_result(attack="y", reason="declined")]
+
+
+@pytest.mark.parametrize(
+    "took",
+    [{"seconds": {"train": 9.0}}, {"peak_mb": 9.0}, {"environment": {"cpu": "another"}}],
+    ids=["seconds", "memory", "machine"],
+)
+def test_a_version_is_not_of_the_work_that_it_took(took: dict[str, Any]) -> None:
+    assert version([changed(RESULTS[0], **took), *RESULTS[1:]]) == version(RESULTS)
+    assert version(RESULTS[::-1]) == version(RESULTS)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{"metrics": {"right": 0.6}}, {"recipe": {"steps": 9}}, {"code": {"method": "0"}}, {"ipc": 2}],
+)
+def test_a_version_is_another_when_one_record_says_something_else(said: dict[str, Any]) -> None:
+    assert version([changed(RESULTS[0], **said), *RESULTS[1:]]) != version(RESULTS)
+    assert len({version(RESULTS[:n]) for n in range(4)}) == 4
+
+
+def test_where_nothing_was_measured_there_is_no_version() -> None:
+    assert version([]) == ""
