@@ -103,10 +103,9 @@ class Desk:
 
 
 def examples_of(condensed: CondensedSet, real: Split, regime: str = "hard") -> Examples:
-    """The images of a set, with hard labels on their classes [N], else on their distributions."""
-    images, labels = condensed.images, condensed.labels
-    if regime == "hard":
-        labels = condensed.classes
+    """The images of a set: with soft labels on distributions [N, K], else on classes [N]."""
+    images = condensed.images
+    labels = condensed.labels if regime == "soft" else condensed.classes
     if isinstance(images, Selection):
         return Examples(real, images.indices, labels, condensed.weights)
     split = TensorSplit(images, condensed.classes)

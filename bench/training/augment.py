@@ -14,6 +14,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from bench.contract.errors import BenchError
+
 
 def shift_crop(images: Tensor, by: int, generator: Generator) -> Tensor:
     """Shift each image by up to `by` pixels along each axis; zeros come in from outside.
@@ -27,6 +29,26 @@ def shift_crop(images: Tensor, by: int, generator: Generator) -> Tensor:
 def flip(images: Tensor, generator: Generator) -> Tensor:
     """Mirror each image, left to right, with probability one half."""
     return _mirrored(images, torch.rand(len(images), generator=generator) < 0.5)
+
+
+def shuffle_patches(images: Tensor, by: int, generator: Generator) -> Tensor:
+    """Cut each image into `by` x `by` tiles, and put their columns, then their rows in a random
+    order, as RDED's students see them (Sun et al., 2024).
+
+    Raises BenchError where `by` does not divide both sides.
+    """
+    count, channels, height, width = images.shape
+    if height % by or width % by:
+        raise BenchError(
+            f"recipe.shuffle is {by} and images are {height} x {width} pixels; expected a number "
+            "that divides both sides"
+        )
+    order = torch.rand(2, count, by, generator=generator).argsort(2).to(images.device)
+    rows, columns = order[0, :, :, None], order[1, :, None, :]
+    tiles = images.view(count, channels, by, height // by, by, width // by)
+    tiles = tiles.permute(0, 2, 4, 1, 3, 5)  # [B, by, by, C, h, w]
+    image = torch.arange(count, device=images.device)[:, None, None]
+    return tiles[image, rows, columns].permute(0, 3, 1, 4, 2, 5).reshape(images.shape)
 
 
 def resized_crop(
