@@ -216,7 +216,9 @@ def test_a_run_that_was_killed_ends_with_the_scores_of_one_that_was_not(last):
         dynamics(task(checkpoint=memory), method)
     memory.last = 99
     again = dynamics(task(checkpoint=memory), method)
-    assert all(torch.equal(a, b) for a, b in zip(vars(whole).values(), vars(again).values()))
+    assert all(
+        torch.equal(a, b) for a, b in zip(vars(whole).values(), vars(again).values(), strict=True)
+    )
 
 
 @pytest.mark.parametrize(
