@@ -269,9 +269,9 @@ def _order(count: int, recipe: Recipe, total: int, seed: int) -> Iterator[Tensor
 def _boxes(recipe: Recipe, seed: int) -> Callable[[int], Tensor] | None:
     """What draws the crops of so many images, where the recipe asks for any.
 
-    Those of an image whose tiles are shuffled first are cut later, from whole images (`_view`).
+    Of an image whose tiles come first they are cut later, from whole images (`_view`).
     """
-    if not recipe.resized_crop or recipe.shuffle:
+    if not recipe.resized_crop or recipe.shuffle or recipe.formation:
         return None
     smallest, largest = recipe.resized_crop
     generator = generator_of(seed, "boxes")
@@ -285,12 +285,14 @@ def _view(
 
     With CutMix and MixUp both on, each batch gets one of them, with even odds.
     """
+    if recipe.formation:
+        images = augment.one_tile(images, recipe.formation, generator)
     if recipe.shuffle:
         images = augment.shuffle_patches(images, recipe.shuffle, generator)
-        if recipe.resized_crop:
-            smallest, largest = recipe.resized_crop
-            boxes = augment.resized_crop(len(images), (smallest, largest), generator)
-            images = crop_and_resize(images, boxes)
+    if recipe.resized_crop and (recipe.formation or recipe.shuffle):
+        smallest, largest = recipe.resized_crop
+        boxes = augment.resized_crop(len(images), (smallest, largest), generator)
+        images = crop_and_resize(images, boxes)
     if recipe.crop:
         images = augment.shift_crop(images, recipe.crop, generator)
     if recipe.flip and flip:

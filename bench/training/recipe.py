@@ -54,6 +54,10 @@ class Recipe:
     clip: AtLeast0 = 0.0  # largest gradient norm; 0: off
     channels_last: bool = False  # faster with BatchNorm on a CPU; other bytes
     bf16: bool = False  # autocast; faster where the processor has bf16 units; never exact
+    formation: Whole = field(
+        default=0, metadata=LATER
+    )  # tiles along each side of an image, of which
+    # a student sees one at a time, scaled up (IDC, IDM); 0: whole images
     shuffle: Whole = field(default=0, metadata=LATER)  # tiles along each side, put in another
     # order before crops are cut: whole columns, then whole rows of them; 0: off
     smoothing: Share = field(default=0.0, metadata=LATER)  # share of each label, in the

@@ -24,6 +24,7 @@ def images():
 VIEWS = {
     "shift_crop": lambda images, g: augment.shift_crop(images, 2, g),
     "flip": augment.flip,
+    "one_tile": lambda images, g: augment.one_tile(images, 2, g),
     "shuffle_patches": lambda images, g: augment.shuffle_patches(images, 2, g),
     "mixup": lambda images, g: augment.mixup(images, 1.0, g)[0],
     "cutmix": lambda images, g: augment.cutmix(images, 1.0, g)[0],
@@ -100,6 +101,16 @@ def test_shuffled_patches_are_those_of_the_image_in_whole_rows_and_columns(image
     torch.testing.assert_close(corners.diff(dim=1).diff(dim=2), torch.zeros(16, 2, 2))
     orders = {tuple((576 * (c - c.min()) / 2).round().long().flatten().tolist()) for c in corners}
     assert len(orders) > 6  # an order of its own for each image
+
+
+def test_one_tile_is_any_of_the_four_scaled_up():
+    corners = torch.tensor([[0.1, 0.2], [0.3, 0.4]])
+    sheet = corners.repeat_interleave(3, 0).repeat_interleave(3, 1).expand(40, 2, 6, 6)
+    view = augment.one_tile(sheet, 2, generator())
+    assert view.shape == sheet.shape
+    flat = view.flatten(1)
+    torch.testing.assert_close(flat, flat[:, :1].expand_as(flat))  # of one colour
+    assert {round(v, 4) for v in flat[:, 0].tolist()} == {0.1, 0.2, 0.3, 0.4}
 
 
 @pytest.mark.parametrize("by", [5, 24])

@@ -45,6 +45,7 @@ def test_the_default_recipe_is_a_recipe() -> None:
         ({"resized_crop": (0.9, 0.5)}, "expected two areas with 0 < smallest <= largest <= 1"),
         ({"resized_crop": (0.0, 1.0)}, "recipe.resized_crop is (0.0, 1.0)"),
         ({"resized_crop": ("a", "b")}, "recipe.resized_crop is ('a', 'b')"),
+        ({"formation": -1}, "recipe.formation is -1; expected 0 or more"),
         ({"shuffle": -1}, "recipe.shuffle is -1; expected 0 or more"),
         ({"smoothing": 1.0}, "recipe.smoothing is 1.0; expected in [0, 1)"),
         ({"distillation": "l1"}, "recipe.distillation is 'l1'; expected 'kl' or 'mse'"),
@@ -92,6 +93,7 @@ def test_a_recipe_cannot_be_changed() -> None:
 
 
 PUBLISHED = {
+    "formation": 2,
     "shuffle": 2,
     "smoothing": 0.1,
     "distillation": "mse",
