@@ -36,6 +36,7 @@ def test_the_entry_point_brings_all_methods():
     assert [m.name for m in bench_matching.bench_methods()] == [
         *("dc", "dsa", "dm", "datadam"),
         *("idm", "idm-whole", "idm-start"),
+        *("mtt", "mtt-cifar-1", "mtt-cifar-10"),
     ]
 
 
