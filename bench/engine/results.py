@@ -254,16 +254,15 @@ def described(components: Components, planned: Planned) -> dict[str, Any]:
     """What a record says of a cell whatever came of it."""
     cell, registry = planned.cell, components.registry
     base = components.recipe()
-    recipe = dataclasses.asdict(planned.student.recipe) if planned.student else {}
+    recipe = keys.parameters(planned.student.recipe) if planned.student else {}
     recipe.pop("checkpoints", None)  # an axis of the board
-    plain = {k: keys.plain(v) for k, v in recipe.items()}
     parameters = {
         kind: {k: keys.plain(v) for k, v in components.differs(_kind(kind), c).items()}
         for kind, c in planned.components.items()
     }
     if cell.attack and (source := components.source(cell.attack)):
         parameters["attack"] = {**parameters["attack"], "source": dict(source)}
-    parameters["recipe"] = {k: v for k, v in plain.items() if keys.plain(getattr(base, k)) != v}
+    parameters["recipe"] = {k: v for k, v in recipe.items() if keys.plain(getattr(base, k)) != v}
     versions = {"condensation-bench": version("condensation-bench"), "torch": version("torch")}
     entries = {
         kind: components.entry(_kind(kind), c.name) for kind, c in planned.components.items()
@@ -277,7 +276,7 @@ def described(components: Components, planned: Planned) -> dict[str, Any]:
         **dict(zip(TRACKS[components.matrix.track].coordinate, cell.coordinate, strict=True)),
         "parameters": {kind: values for kind, values in parameters.items() if values},
         "about": {kind: entry.about for kind, entry in entries.items()},
-        "recipe": plain,
+        "recipe": recipe,
         "versions": versions,
         "code": {kind: registry.identity(c)["code"] for kind, c in planned.components.items()},
         "data": {

@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from bench.board.sets import KeptSet
 from bench.records.result import Result
+from bench.report import archive
 from bench.report.across import FEWEST, Standing, Unit, ranking
 from bench.report.frames import frame_of
 from bench.report.model import (
@@ -39,6 +41,7 @@ class Entry:
     page: Page
     records: tuple[Result, ...]
     changed: str = ""  # the day of its last commit, where that is known
+    sets: tuple[KeptSet, ...] = ()  # that it keeps
 
     @property
     def state(self) -> str:
@@ -69,7 +72,7 @@ def answers(readme: str) -> dict[str, str]:
 def build(entries: Iterable[Entry], about: Mapping[str, str]) -> Page:
     """The index of boards."""
     entries = tuple(entries)
-    sections = (_boards(entries, about), *_across(entries))
+    sections = (_boards(entries, about), *_across(entries), *archive.section(entries))
     said = (
         "What dataset-condensation methods give on each board, measured by one harness. "
         "A board's page has every table, with its settings, costs and pictures."

@@ -9,6 +9,7 @@ from dataclasses import replace
 from importlib import import_module, resources
 from pathlib import Path
 
+from bench.board import sets
 from bench.board.matrix import read as read_matrix
 from bench.contract.errors import BenchError
 from bench.contract.files import resolved, write_bytes, write_text
@@ -81,7 +82,10 @@ def _board(folder: Path, out: Path) -> index.Entry:
         out / "index.html", html.rendered(made, html.Around(up="../index.html", drawn=drawn))
     )
     write_text(out / html.FIGURES, html.figures_script(made.figures))
-    return index.Entry(out.name, board, made, tuple(records), _changed(folder))
+    kept = sets.read(folder)
+    for one in kept:
+        _copy(folder, f"{sets.FOLDER}/{one.file}", out)
+    return index.Entry(out.name, board, made, tuple(records), _changed(folder), kept)
 
 
 def _changed(folder: Path) -> str:
@@ -106,7 +110,7 @@ def _with_plots(
 
 
 def _copy(folder: Path, file: str, out: Path) -> None:
-    """Copy a picture of a board, unless it is missing or lies elsewhere."""
+    """Copy a picture or a set of a board, unless it is missing or lies elsewhere."""
     source = folder / file
     inside = os.path.realpath(source).startswith(os.path.realpath(folder) + os.sep)
     if inside and source.is_file():

@@ -105,14 +105,13 @@ class Desk:
 
 
 def examples_of(condensed: CondensedSet, real: Split, regime: str = "hard") -> Examples:
-    """The images of a set, with hard labels on their classes [N], else on their distributions.
+    """The images of a set: with soft labels on distributions [N, K], else on classes [N].
 
     Selected images are as a set stores them, too: in the size of the data set, so that crops of
     one set are not sharper than those of another. A selection of all images is the data set.
     """
-    images, labels = condensed.images, condensed.labels
-    if regime == "hard":
-        labels = condensed.classes
+    images = condensed.images
+    labels = condensed.labels if regime == "soft" else condensed.classes
     if isinstance(images, Selection):
         if len(images.indices) == len(real.labels) or isinstance(real, TensorSplit):
             return Examples(real, images.indices, labels, condensed.weights)

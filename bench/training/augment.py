@@ -14,6 +14,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from bench.contract.errors import BenchError
+
 
 def shift_crop(images: Tensor, by: int, generator: Generator) -> Tensor:
     """Shift each image by up to `by` pixels along each axis; zeros come in from outside.
@@ -27,6 +29,32 @@ def shift_crop(images: Tensor, by: int, generator: Generator) -> Tensor:
 def flip(images: Tensor, generator: Generator) -> Tensor:
     """Mirror each image, left to right, with probability one half."""
     return _mirrored(images, torch.rand(len(images), generator=generator) < 0.5)
+
+
+def one_tile(images: Tensor, by: int, generator: Generator) -> Tensor:
+    """Of each image one of its `by` x `by` tiles, scaled up bilinearly, as students of IDC and IDM
+    see them (Kim et al., 2022; Zhao et al., 2023).
+
+    Raises BenchError where `by` does not divide both sides.
+    """
+    count, (height, width) = len(images), images.shape[2:]
+    which = torch.randint(by * by, (count,), generator=generator).to(images.device)
+    tiles = _tiles(images, by, "formation").flatten(1, 2)  # [B, by * by, C, h, w]
+    chosen = tiles[torch.arange(count, device=images.device), which]
+    return F.interpolate(chosen, (height, width), mode="bilinear", align_corners=False)
+
+
+def shuffle_patches(images: Tensor, by: int, generator: Generator) -> Tensor:
+    """Cut each image into `by` x `by` tiles, and put their columns, then their rows in a random
+    order, as RDED's students see them (Sun et al., 2024).
+
+    Raises BenchError where `by` does not divide both sides.
+    """
+    tiles, count = _tiles(images, by, "shuffle"), len(images)
+    order = torch.rand(2, count, by, generator=generator).argsort(2).to(images.device)
+    image = torch.arange(count, device=images.device)[:, None, None]
+    moved = tiles[image, order[0, :, :, None], order[1, :, None, :]]
+    return moved.permute(0, 3, 1, 4, 2, 5).reshape(images.shape)
 
 
 def resized_crop(
@@ -180,6 +208,18 @@ def _interval(centre: float, side: float, size: int) -> tuple[int, int]:
     """Pixels [start, stop) of a stretch of `side * size` about `centre * size`, cut at the ends."""
     length, middle = int(side * size), int(centre * size)
     return max(middle - length // 2, 0), min(middle - length // 2 + length, size)
+
+
+def _tiles(images: Tensor, by: int, field: str) -> Tensor:
+    """Images [B, C, H, W] as tiles [B, by, by, C, H / by, W / by]."""
+    count, channels, height, width = images.shape
+    if height % by or width % by:
+        raise BenchError(
+            f"recipe.{field} is {by} and images are {height} x {width} pixels; expected a number "
+            "that divides both sides"
+        )
+    tiles = images.reshape(count, channels, by, height // by, by, width // by)
+    return tiles.permute(0, 2, 4, 1, 3, 5)
 
 
 def _below(uniform: Tensor, count: int) -> Tensor:

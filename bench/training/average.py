@@ -1,11 +1,11 @@
-"""The average of weights that a trained denoiser ends with."""
+"""The average of weights that a trained network ends with, where its recipe says so."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class Average:
@@ -16,12 +16,12 @@ class Average:
     TensorFlow's ExponentialMovingAverage with `num_updates`.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
+    def __init__(self, parameters: Sequence[Tensor], decay: float) -> None:
         self.means: list[Tensor] = [p.detach().clone() for p in parameters]
         self.decay, self.steps = decay, 0
 
     @torch.no_grad()
-    def step(self, parameters: Sequence[nn.Parameter]) -> None:
+    def step(self, parameters: Sequence[Tensor]) -> None:
         n = self.steps
         share = 1 - (min((1 + n) / (10 + n), self.decay) if n else 0.0)
         for mean, parameter in zip(self.means, parameters, strict=True):
@@ -29,6 +29,6 @@ class Average:
         self.steps += 1
 
     @torch.no_grad()
-    def copy_to(self, parameters: Sequence[nn.Parameter]) -> None:
+    def copy_to(self, parameters: Sequence[Tensor]) -> None:
         for mean, parameter in zip(self.means, parameters, strict=True):
             parameter.copy_(mean)

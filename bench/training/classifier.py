@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.contract.data import Split
+from bench.contract.data import Split, crop_and_resize
 from bench.contract.errors import BenchError
 from bench.contract.kinds import REGIMES
 from bench.contract.task import NOT_KEPT, Checkpoint
 from bench.training import augment
+from bench.training.average import Average
 from bench.training.loading import loaded
 from bench.training.loop import Progress, Training, descend, generator_of
 from bench.training.networks import evaluating
@@ -69,10 +70,12 @@ def fit(
 
     The regimes: "hard" is cross-entropy with the arg max of each label; "soft" with the label as
     it is; "teacher" has `teacher` label every augmented view, and the loss is T^2 KL(teacher at
-    T || student at T), T the recipe's temperature (Hinton et al., 2015). CutMix and MixUp mix
-    labels as they mix images. Weights multiply the losses, and are divided by their mean over the
-    whole set. `flip` says whether a mirror image keeps its label. The global random state is left
-    as it was found.
+    T || student at T), T the recipe's temperature (Hinton et al., 2015), or the mean squared
+    distance of logits (`recipe.distillation`); `recipe.cross_entropy` adds that with the label.
+    CutMix and MixUp mix labels as they mix images. Weights multiply the losses, and are divided by
+    their mean over the whole set. `flip` says whether a mirror image keeps its label. With
+    `recipe.ema` the network ends with the average of its weights and running statistics. The
+    global random state is left as it was found.
 
     `attack(network, images, labels)` gives the images that a step trains on in place of its views,
     and `penalty(network, images, labels)` a scalar that is added to the loss. The labels are those
@@ -92,9 +95,7 @@ def fit(
     teacher = teacher.to(device) if teacher and regime == "teacher" else None
     generator = generator_of(seed, "augment")
     network.to(device).to(memory_format=_layout(recipe)).train()
-    training = Training(
-        network, recipe, _steps(recipe, len(examples)), device, {"augment": generator}
-    )
+    training = _training(network, recipe, _steps(recipe, len(examples)), device, generator)
     targets, weights = (part.to(device) for part in _targets(examples, regime))
     order, boxes = _order(len(examples), recipe, training.total, seed), _boxes(recipe, seed)
     loss_of = _Loss(
@@ -103,7 +104,21 @@ def fit(
     batches = partial(loaded, examples.split, examples.index, order, device, boxes)
     with evaluating(teacher) if teacher else nullcontext():
         descend(training, batches, loss_of, seed=seed, checkpoint=checkpoint, progress=progress)
+    if training.average:
+        training.average.copy_to([*training.parameters, *training.buffers])
     return network.to(memory_format=torch.contiguous_format).eval()
+
+
+def _training(
+    network: nn.Module, recipe: Recipe, total: int, device: str, generator: torch.Generator
+) -> Training:
+    """A training of `total` steps, with an average of the network where the recipe has one."""
+    training = Training(network, recipe, total, device, {"augment": generator})
+    if not recipe.ema:
+        return training
+    buffers = tuple(buffer for buffer in network.buffers() if buffer.is_floating_point())
+    average = Average([*training.parameters, *buffers], recipe.ema)
+    return replace(training, average=average, buffers=buffers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,16 +153,31 @@ class _Loss:
             return self.loss(self.network, images, mixed)
 
         logits, labels = self._logits(images)
+        one, other = one * self.weights[rows, None], other * self.weights[partner, None]
+        weighted = lam * one + (1 - lam) * other
         if labels is not None:
             weight = lam * self.weights[rows] + (1 - lam) * self.weights[partner]
-            loss = (weight * distillation(logits, labels, self.recipe.temperature)).mean()
+            loss = (weight * self._taught(logits, labels)).mean()
+            if self.recipe.cross_entropy:
+                loss = loss + self.recipe.cross_entropy * self._told(logits, weighted)
         else:
-            one, other = one * self.weights[rows, None], other * self.weights[partner, None]
-            loss = cross_entropy(logits, lam * one + (1 - lam) * other).mean()
+            loss = self._told(logits, weighted)
         if self.penalty:
             with evaluating(self.network):
                 loss = loss + self.penalty(self.network, images, mixed)
         return loss
+
+    def _taught(self, logits: Tensor, teacher: Tensor) -> Tensor:
+        """How far the student [B, K] is from the teacher [B, K]: [B]."""
+        if self.recipe.distillation == "mse":
+            return (logits - teacher).square().mean(1)
+        return distillation(logits, teacher, self.recipe.temperature)
+
+    def _told(self, logits: Tensor, weighted: Tensor) -> Tensor:
+        """The mean cross-entropy with weighted labels [B, K], smoothed."""
+        if share := self.recipe.smoothing:
+            weighted = (1 - share) * weighted + share * weighted.mean(1, keepdim=True)
+        return cross_entropy(logits, weighted).mean()
 
     def _logits(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Of the student, and of the teacher if it labels the views."""
@@ -245,8 +275,11 @@ def _order(count: int, recipe: Recipe, total: int, seed: int) -> Iterator[Tensor
 
 
 def _boxes(recipe: Recipe, seed: int) -> Callable[[int], Tensor] | None:
-    """What draws the crops of so many images, where the recipe asks for any."""
-    if not recipe.resized_crop:
+    """What draws the crops of so many images, where the recipe asks for any.
+
+    Of an image whose tiles come first they are cut later, from whole images (`_view`).
+    """
+    if not recipe.resized_crop or recipe.shuffle or recipe.formation:
         return None
     smallest, largest = recipe.resized_crop
     generator = generator_of(seed, "boxes")
@@ -260,6 +293,14 @@ def _view(
 
     With CutMix and MixUp both on, each batch gets one of them, with even odds.
     """
+    if recipe.formation:
+        images = augment.one_tile(images, recipe.formation, generator)
+    if recipe.shuffle:
+        images = augment.shuffle_patches(images, recipe.shuffle, generator)
+    if recipe.resized_crop and (recipe.formation or recipe.shuffle):
+        smallest, largest = recipe.resized_crop
+        boxes = augment.resized_crop(len(images), (smallest, largest), generator)
+        images = crop_and_resize(images, boxes)
     if recipe.crop:
         images = augment.shift_crop(images, recipe.crop, generator)
     if recipe.flip and flip:

@@ -38,6 +38,7 @@ class Training:
     device: str
     generators: Mapping[str, torch.Generator] = field(default_factory=dict)
     average: Average | None = None
+    buffers: tuple[Tensor, ...] = ()  # running statistics, which are averaged with the weights
     snapshots: dict[int, dict[str, Tensor]] = field(default_factory=dict)  # states, by step
 
     @cached_property
@@ -129,7 +130,7 @@ def descend(
                     group["lr"] = lr
                 optimizer.step()
                 if training.average:
-                    training.average.step(training.parameters)
+                    training.average.step([*training.parameters, *training.buffers])
                 if after:
                     after(done)
                 if done % CHECK_EVERY == 0 or done == total:

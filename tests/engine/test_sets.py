@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -121,3 +123,53 @@ def test_a_faulty_table_of_sets_is_refused(tmp_path: Path, table: str, words: st
         sets.read(tmp_path)
     assert words in str(caught.value)
     assert "sets.toml" in str(caught.value)
+
+
+PLAIN = """
+import gzip, sys, torch
+from safetensors.torch import load_file
+
+tensors = load_file(sys.argv[1])
+images, labels = tensors["images"].float() / 255, tensors["labels"]
+mean, std = images.mean(), images.std()
+torch.manual_seed(0)
+layers, channels = [], 1
+for padding in (3, 1, 1):
+    convolution = torch.nn.Conv2d(channels, 32, 3, padding=padding)
+    layers += [convolution, torch.nn.GroupNorm(32, 32), torch.nn.ReLU(), torch.nn.AvgPool2d(2)]
+    channels = 32
+network = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(512, 10))
+optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
+for _ in range(150):
+    loss = torch.nn.functional.cross_entropy(network((images - mean) / std), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def idx(name, head):
+    with gzip.open(f"{sys.argv[2]}/{name}.gz") as file:
+        return torch.frombuffer(bytearray(file.read()[head:]), dtype=torch.uint8)
+
+
+test = idx("t10k-images-idx3-ubyte", 16).view(-1, 1, 28, 28)[:2000].float() / 255
+right = network((test - mean) / std).argmax(1) == idx("t10k-labels-idx1-ubyte", 8)[:2000]
+assert not [name for name in sys.modules if name.split(".")[0] == "bench"]
+print(float(right.float().mean()))
+"""
+FASHION = Path("/usr/share/datasets/fashion-mnist")  # of a Debian package
+
+
+@pytest.mark.skipif(not FASHION.is_dir(), reason="Fashion-MNIST is not installed")
+def test_a_set_of_the_archive_trains_a_network_without_us() -> None:
+    board = Path(__file__).parents[2] / "leaderboards" / "fashion-dc"
+    kept = [one for one in sets.read(board) if one.dtype == "U8"]
+    assert kept
+    for one in kept:
+        done = subprocess.run(
+            [sys.executable, "-c", PLAIN, board / "sets" / one.file, FASHION],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert float(done.stdout) > 0.5  # ten images; chance is 0.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -11,8 +12,10 @@ from pathlib import Path
 from small_board import BOARD, record
 from support import as_result
 
+from bench.board import sets
+from bench.board.sets import KeptSet
 from bench.report import index
-from bench.report.model import Table, Value, tables
+from bench.report.model import Name, Table, Value, tables
 from bench.report.page import build
 from bench.report.site import build as build_site
 
@@ -76,3 +79,51 @@ def test_methods_of_validation_boards_are_not_ranked_across_boards() -> None:
     [unit] = index.units(entry("b"))
     assert unit.scores.keys() == {"alpha", "beta", "dice"}
     assert list(index.units(tuned)) == []
+
+
+KEPT = KeptSet(
+    file="d.alpha.ipc-1.seed-0.safetensors",
+    sha256="0" * 64,
+    dataset="digits",
+    data="0" * 16,
+    method="alpha",
+    settings="0" * 8,
+    ipc=1,
+    seed=0,
+    dtype="U8",
+    shape=(10, 1, 8, 8),
+    content="set-0",
+    machine="a machine",
+)
+
+
+def test_the_sets_that_boards_keep_are_listed_with_their_cards() -> None:
+    one = replace(entry("b"), sets=(KEPT,))
+    made = index.build([entry("a"), one], {})
+    [table] = [t for headings, t in tables(made) if headings[-1] == "Condensed sets to take along"]
+    [row] = table.rows
+    assert row[0].url == "b/sets/d.alpha.ipc-1.seed-0.safetensors"
+    assert [cell.text for cell in row if isinstance(cell, Name)] == [
+        *(KEPT.file, "b", "digits", "alpha", "bytes, 1 x 8 x 8"),
+        *("", "0" * 64, "a machine"),
+    ]
+    assert [cell.mean for cell in row if isinstance(cell, Value)] == [1, 0, 10, 0]
+
+
+def test_without_sets_there_is_no_list_of_them() -> None:
+    headings = [headings[-1] for headings, _ in tables(index.build([entry("a")], {}))]
+    assert "All boards" in headings
+    assert "Condensed sets to take along" not in headings
+
+
+def test_a_site_has_the_files_of_the_sets_and_says_what_students_had_on_them(
+    tmp_path: Path,
+) -> None:
+    board = ROOT / "leaderboards" / "fashion-dc"
+    page = build_site(tmp_path / "site", [board]).read_text("utf-8")
+    assert sets.read(board)
+    for one in sets.read(board):
+        there = tmp_path / "site" / "fashion-dc" / "sets" / one.file
+        assert hashlib.sha256(there.read_bytes()).hexdigest() == one.sha256
+        assert f"fashion-dc/sets/{one.file}" in page
+    assert "accuracy 68.7 %" in page

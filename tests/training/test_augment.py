@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from bench.contract.data import crop_and_resize
+from bench.contract.errors import BenchError
 from bench.training import augment
 from bench.training.recipe import DSA_OPERATIONS
 
@@ -23,6 +24,8 @@ def images():
 VIEWS = {
     "shift_crop": lambda images, g: augment.shift_crop(images, 2, g),
     "flip": augment.flip,
+    "one_tile": lambda images, g: augment.one_tile(images, 2, g),
+    "shuffle_patches": lambda images, g: augment.shuffle_patches(images, 2, g),
     "mixup": lambda images, g: augment.mixup(images, 1.0, g)[0],
     "cutmix": lambda images, g: augment.cutmix(images, 1.0, g)[0],
     "resized_crop": lambda images, g: crop_and_resize(
@@ -85,6 +88,35 @@ def test_a_shift_is_a_window_of_the_padded_image(images):
         assert len(found) == 1
         shifts |= {*found}
     assert len(shifts) > 8  # each image has its own
+
+
+def test_shuffled_patches_are_those_of_the_image_in_whole_rows_and_columns(images):
+    images = torch.arange(16 * 36.0).view(16, 1, 6, 6) / 576
+    view = augment.shuffle_patches(images, 3, generator())
+    corners = view[:, 0, ::2, ::2]  # [16, 3, 3], the first pixel of each tile
+    assert torch.equal(view.flatten(1).sort(1)[0], images.flatten(1).sort(1)[0])
+    inner = torch.tensor([[0, 1], [6, 7]]) / 576  # of a tile, beside its first pixel
+    tiles = corners[:, :, None, :, None] + inner[:, None, :]
+    torch.testing.assert_close(view, tiles.reshape(16, 1, 6, 6))
+    torch.testing.assert_close(corners.diff(dim=1).diff(dim=2), torch.zeros(16, 2, 2))
+    orders = {tuple((576 * (c - c.min()) / 2).round().long().flatten().tolist()) for c in corners}
+    assert len(orders) > 6  # an order of its own for each image
+
+
+def test_one_tile_is_any_of_the_four_scaled_up():
+    corners = torch.tensor([[0.1, 0.2], [0.3, 0.4]])
+    sheet = corners.repeat_interleave(3, 0).repeat_interleave(3, 1).expand(40, 2, 6, 6)
+    view = augment.one_tile(sheet, 2, generator())
+    assert view.shape == sheet.shape
+    flat = view.flatten(1)
+    torch.testing.assert_close(flat, flat[:, :1].expand_as(flat))  # of one colour
+    assert {round(v, 4) for v in flat[:, 0].tolist()} == {0.1, 0.2, 0.3, 0.4}
+
+
+@pytest.mark.parametrize("by", [5, 24])
+def test_patches_that_do_not_fill_the_image_are_refused(images, by):
+    with pytest.raises(BenchError, match=f"recipe.shuffle is {by} and images are 12 x 10 pixels"):
+        augment.shuffle_patches(images, by, generator())
 
 
 def test_flips_twice_give_the_image_back(images):

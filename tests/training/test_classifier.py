@@ -128,6 +128,79 @@ def test_teacher_is_distillation_of_the_teachers_labels():
     assert_one_step_of(loss, before, after)
 
 
+@pytest.mark.parametrize("regime", ["hard", "soft"])
+def test_smoothing_is_that_of_torch(regime):
+    labels, recipe = distributions(6), replace(PLAIN, smoothing=0.1)
+    before, after, pixels = one_step(regime, recipe, labels=labels)
+    target = labels.argmax(1) if regime == "hard" else labels
+    assert_one_step_of(F.cross_entropy(before(pixels), target, label_smoothing=0.1), before, after)
+
+
+def test_smoothing_leaves_the_weights_of_examples_alone():
+    weights = torch.tensor([1.0, 5, 2, 0.5, 3, 0.5])
+    before, after, pixels = one_step("hard", replace(PLAIN, smoothing=0.2), weights=weights)
+    labels = problem(6).labels
+    losses = F.cross_entropy(before(pixels), labels, reduction="none", label_smoothing=0.2)
+    assert_one_step_of((weights / 2 * losses).mean(), before, after)
+
+
+def test_mse_is_the_mean_squared_distance_of_logits():
+    teacher, recipe = linear(seed=5), replace(PLAIN, distillation="mse")
+    before, after, pixels = one_step("teacher", recipe, teacher=teacher)
+    assert_one_step_of(F.mse_loss(before(pixels), teacher(pixels).detach()), before, after)
+
+
+@pytest.mark.parametrize("kind", ["kl", "mse"])
+def test_cross_entropy_with_the_labels_stands_beside_the_teachers_loss(kind):
+    teacher = linear(seed=5)
+    recipe = replace(PLAIN, distillation=kind, cross_entropy=0.3, smoothing=0.1)
+    before, after, pixels = one_step("teacher", recipe, teacher=teacher)
+    logits, wanted = before(pixels), teacher(pixels).detach()
+    taught = distillation(logits, wanted, PLAIN.temperature).mean()
+    taught = F.mse_loss(logits, wanted) if kind == "mse" else taught
+    told = F.cross_entropy(logits, problem(6).labels, label_smoothing=0.1)
+    assert_one_step_of(taught + 0.3 * told, before, after)
+
+
+def test_patches_are_shuffled_before_crops_are_cut():
+    pixels = torch.zeros(1, 1, 4, 4)
+    pixels[..., :2] = 1  # a bright half, which a shuffle of two moves as a whole
+    split, seen = TensorSplit(pixels, torch.tensor([1])), []
+    data = Examples(split, torch.tensor([0]), torch.tensor([1]))
+    recipe = replace(PLAIN, shuffle=2, resized_crop=(0.1, 0.1), steps=40)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, K))
+    network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    fit(network, data, recipe, classes=K, seed=0)
+    left, right = (torch.cat(seen)[:, 0, :, i].mean(1) for i in (0, -1))
+    assert (left > right).any()  # an edge as it was,
+    assert (left < right).any()  # one that a shuffle has turned round
+    assert ((left > 0.9) & (right > 0.9)).any()  # and crops that saw one half alone
+
+
+def test_an_average_of_weights_and_running_statistics_is_the_student():
+    seen = []
+    recipe = replace(PLAIN, ema=0.6, steps=3)
+
+    class Kept:
+        def load(self):
+            return {}
+
+        def save(self, state):
+            weights = {k.removeprefix("network/"): v.clone() for k, v in state().items()}
+            seen.append(weights)
+
+    student = fit(convnet(), examples(), recipe, classes=K, seed=0, checkpoint=Kept())
+    plain = fit(convnet(), examples(), replace(recipe, ema=0.0), classes=K, seed=0)
+    assert all(torch.equal(plain.state_dict()[k], seen[-1][k]) for k in plain.state_dict())
+    for name, value in student.state_dict().items():
+        one, two, three = (step[name] for step in seen)
+        if value.is_floating_point():  # decays of 0, 2 / 11 and 3 / 12
+            wanted = 0.25 * (2 / 11 * one + 9 / 11 * two) + 0.75 * three
+            torch.testing.assert_close(value, wanted)
+        else:
+            assert torch.equal(value, three)
+
+
 @pytest.mark.parametrize("regime", classifier.REGIMES)
 def test_weights_multiply_the_losses_and_have_mean_one(regime):
     weights = torch.tensor([1.0, 5, 2, 0.5, 3, 0.5])

@@ -79,8 +79,9 @@ def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
         replace(RECIPE, optimizer="adamw"),
         replace(RECIPE, channels_last=True),
         replace(RECIPE, schedule="step", restart=True, nesterov=False),
+        replace(RECIPE, ema=0.9, shuffle=2),
     ],
-    ids=["sgd", "adamw", "channels-last", "restarted"],
+    ids=["sgd", "adamw", "channels-last", "restarted", "averaged"],
 )
 @pytest.mark.parametrize("last", [1, 5, 8])
 def test_a_training_that_was_killed_ends_with_the_bytes_of_one_that_was_not(

@@ -8,6 +8,7 @@ import math
 import pytest
 
 from bench.contract.errors import BenchError
+from bench.contract.keys import digest, parameters
 from bench.training.recipe import DSA_OPERATIONS, DiffusionRecipe, Recipe
 
 
@@ -44,6 +45,12 @@ def test_the_default_recipe_is_a_recipe() -> None:
         ({"resized_crop": (0.9, 0.5)}, "expected two areas with 0 < smallest <= largest <= 1"),
         ({"resized_crop": (0.0, 1.0)}, "recipe.resized_crop is (0.0, 1.0)"),
         ({"resized_crop": ("a", "b")}, "recipe.resized_crop is ('a', 'b')"),
+        ({"formation": -1}, "recipe.formation is -1; expected 0 or more"),
+        ({"shuffle": -1}, "recipe.shuffle is -1; expected 0 or more"),
+        ({"smoothing": 1.0}, "recipe.smoothing is 1.0; expected in [0, 1)"),
+        ({"distillation": "l1"}, "recipe.distillation is 'l1'; expected 'kl' or 'mse'"),
+        ({"cross_entropy": -0.1}, "recipe.cross_entropy is -0.1; expected 0 or more"),
+        ({"ema": 1.0}, "recipe.ema is 1.0; expected in [0, 1)"),
         ({"dsa": "color_blur"}, "recipe.dsa is 'color_blur'; expected operations out of color"),
     ],
 )
@@ -83,6 +90,28 @@ def test_lists_become_tuples_so_that_a_recipe_can_be_a_key() -> None:
 def test_a_recipe_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Recipe().lr = 1.0  # type: ignore[misc]
+
+
+PUBLISHED = {
+    "formation": 2,
+    "shuffle": 2,
+    "smoothing": 0.1,
+    "distillation": "mse",
+    "cross_entropy": 0.025,
+    "ema": 0.99,
+}
+
+
+def test_keys_and_records_from_before_the_published_fields_stand() -> None:
+    assert not PUBLISHED.keys() & parameters(Recipe()).keys()
+    # as keys had it before there were any of them
+    assert digest(parameters(Recipe())) == "44c8acb7a1e7598a"
+
+
+@pytest.mark.parametrize(("name", "value"), PUBLISHED.items())
+def test_a_published_field_that_is_set_makes_another_key(name: str, value: object) -> None:
+    given = parameters(dataclasses.replace(Recipe(), **{name: value}))
+    assert given == {**parameters(Recipe()), name: value}
 
 
 # ---- of denoisers

@@ -34,7 +34,7 @@ def test_the_entry_point_brings_all():
     assert entry.load() is bench_inversion
     published, better = ["sre2l", "cda"], ["sre2l-from-random", "cda-from-random", "sre2l-random"]
     names = [m.name for m in bench_inversion.bench_methods()]
-    assert names == [*published, *better, "rded", "rded-whole"]
+    assert names == [*published, *better, "rded", "rded-whole", "g-vbsm"]
 
 
 def test_cda_is_sre2l_with_a_curriculum():

@@ -30,10 +30,14 @@ def test_the_contract_holds(method):
     assert [v for v in verdicts if v.status != "passed"] == []
 
 
-def test_the_entry_point_brings_all_three():
+def test_the_entry_point_brings_all_methods():
     [entry] = [e for e in entry_points(group="bench") if e.name == "matching"]
     assert entry.load() is bench_matching
-    assert [m.name for m in bench_matching.bench_methods()] == ["dc", "dsa", "dm"]
+    assert [m.name for m in bench_matching.bench_methods()] == [
+        *("dc", "dsa", "dm", "datadam"),
+        *("idm", "idm-whole", "idm-start"),
+        *("mtt", "mtt-cifar-1", "mtt-cifar-10"),
+    ]
 
 
 def test_dsa_is_dc_under_augmentation():

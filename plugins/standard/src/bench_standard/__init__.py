@@ -48,6 +48,7 @@ from bench_standard.prebuilt import Prebuilt
 from bench_standard.pretrained import Pretrained, TorchvisionImageNet
 from bench_standard.real import Real
 from bench_standard.samplers import DDIM, DDPM, Euler
+from bench_standard.scored import CCS, EL2N, EL2N_EASY, FORGETTING_EASY, Forgetting
 from bench_standard.teachers import (
     STANDARD_CIFAR,
     STANDARD_FASHION,
@@ -100,6 +101,11 @@ def bench_methods() -> Sequence[Any]:
         Central(),
         Easiest(),
         Hardest(),
+        EL2N(),
+        EL2N_EASY,
+        Forgetting(),
+        FORGETTING_EASY,
+        CCS(),
         Prebuilt(),
         Full(),
         Real(),
