@@ -28,6 +28,7 @@ WORDS = {
     "array": "a list",
     "list": "a list",
 }
+TOO_DEEP = "nested too deeply; expected one JSON object a line"
 OUT_OF_RANGE = ("Number out of range", "a number that 64 bits can hold")
 
 
@@ -40,7 +41,9 @@ def decoded(decoder: msgspec.json.Decoder[Typed], line: bytes, kind: Any) -> Typ
         return decoder.decode(line)
     except msgspec.ValidationError as error:
         raise BenchError(_sentence(str(error), _raw(line), kind)) from None
-    except (ValueError, RecursionError) as error:  # msgspec's DecodeError is a ValueError
+    except RecursionError:
+        raise BenchError(TOO_DEEP) from None
+    except ValueError as error:  # msgspec's DecodeError is one
         raise BenchError(f"{error}; expected one JSON object a line") from None
 
 
@@ -122,8 +125,10 @@ def _wrong(name: str, value: Any, expected: str) -> None:
 def _raw(line: bytes) -> Any:
     try:
         return json.loads(line)
-    except (ValueError, RecursionError):
+    except ValueError:
         return {}
+    except RecursionError:
+        raise BenchError(TOO_DEEP) from None
 
 
 def _sentence(message: str, raw: Any, kind: Any) -> str:

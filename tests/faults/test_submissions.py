@@ -410,7 +410,7 @@ DEEP = "[" * 200_000
     [
         ("noted.jsonl", DEEP, "records/noted.jsonl:18: "),
         ("noted.jsonl", '{"level":"probe","parameters":' + DEEP, "records/noted.jsonl:18: "),
-        ("_shared.jsonl", '{"digest":"0","kind":"about","value":' + DEEP, "_shared.jsonl:"),
+        ("_shared.jsonl", '{"digest":"0","kind":"about","value":' + DEEP, "_shared.jsonl:13: "),
         ("deep.jsonl", '{"format":' + DEEP, "records/deep.jsonl:1: "),
     ],
 )
@@ -421,7 +421,7 @@ def test_a_line_that_is_nested_too_deeply_is_named(
     path.write_text((path.read_text() if path.exists() else "") + line + "\n")
     write_tables(board)
     [found] = told()
-    assert said in found
+    assert f"{said}nested too deeply; expected one JSON object a line" in found
     assert found.endswith("mend the line, or delete it")
 
 

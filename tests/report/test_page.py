@@ -254,6 +254,19 @@ def test_the_order_of_records_changes_no_byte(seed):
     assert render(BOARD, shuffled) == render(BOARD, records())
 
 
+def test_a_set_costs_a_teacher_where_one_labels_it_and_nowhere_else():
+    board = Board(**{**vars(BOARD), "labels": ("hard", "teacher"), "ipc": (1,)})
+    spent = {"teacher": {"forward": 30, "backward": 12}, "set": {}}
+    made = [
+        record("dice", 1, "none", 0, "11111110", content={"set": "s"}, passes={"set": {}}),
+        record("dice", 1, "none", 0, "11111110", labels="teacher", passes=spent)
+        | {"content": {"set": "s", "teacher": "t"}},
+    ]
+    rows = [r for r in render(board, made)["README.md"].splitlines() if "*dice*" in r]
+    costs = [row.split("|")[-2].strip() for row in rows[:2]]
+    assert costs == ["0", "42"]
+
+
 def test_time_and_place_change_no_byte():
     elsewhere = [
         one | {"seconds": {"train": 9.9}, "environment": {"machine": "other"}} for one in records()
