@@ -47,7 +47,7 @@ from bench.report.statistics import LEVEL
 
 ROWS = 72  # of all tables together
 LEAST = 3  # rows of a budget, beside the baseline
-UNCERTAIN = "not significant at 5 %"
+UNCERTAIN = "not significant at 5 %, the comparisons of an IPC taken together (Holm)"
 PASSES = (
     "Passes: images that went through a network, forward or back, to make one set, its teacher "
     "included."
