@@ -48,7 +48,7 @@ from bench.report.statistics import LEVEL, Difference
 ROWS = 72  # of all tables together
 LEAST = 3  # rows of a budget, beside the baseline
 STARTS = "Over its start: what recovery has added to the images that it started from."
-UNCERTAIN = "not significant at 5 %"
+UNCERTAIN = "not significant at 5 %, the comparisons of an IPC taken together (Holm)"
 PASSES = (
     "Passes: images that went through a network, forward or back, to make one set, its teacher "
     "included."

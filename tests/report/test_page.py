@@ -617,16 +617,3 @@ def test_the_first_screen_says_what_recovery_added_to_the_start_of_a_row():
     assert 0.2 < low < 0.25 < high < 0.3
     assert [cells[name].mean for name in ("beta", "dice")] == [None, None]
     assert "Over its start" not in [column.name for column in screen(BOARD).columns]
-
-
-def test_a_set_costs_a_teacher_where_one_labels_it_and_nowhere_else():
-    board = Board(**{**vars(BOARD), "labels": ("hard", "teacher"), "ipc": (1,)})
-    spent = {"teacher": {"forward": 30, "backward": 12}, "set": {}}
-    made = [
-        record("dice", 1, "none", 0, "11111110", content={"set": "s"}, passes={"set": {}}),
-        record("dice", 1, "none", 0, "11111110", labels="teacher", passes=spent)
-        | {"content": {"set": "s", "teacher": "t"}},
-    ]
-    rows = [r for r in render(board, made)["README.md"].splitlines() if "*dice*" in r]
-    costs = [row.split("|")[-2].strip() for row in rows[:2]]
-    assert costs == ["0", "42"]
