@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench import BenchError, CondensedSet, Task
@@ -85,13 +86,7 @@ class GVBSM:
                 continue
             done.append(self._recovered(task, networks, statistics, part, number))
             task.progress(number + 1, -(-len(rows) // self.batch))
-            task.checkpoint.save(
-                lambda: {  # type: ignore[misc]
-                    **states(networks),
-                    "images": torch.cat(done),
-                    "passes": torch.tensor(number + 1),  # noqa: B023
-                }
-            )
+            task.checkpoint.save(partial(_state, networks, [*done], number + 1))
         images = torch.cat(done)
         labels = ensemble(networks, images, task, self.temperature)
         return CondensedSet(images, labels, classes=owners(task, len(images)))
@@ -189,6 +184,13 @@ def states(networks: Sequence[nn.Module]) -> dict[str, Tensor]:
     }
 
 
+def _state(networks: Sequence[nn.Module], done: Sequence[Tensor], passes: int) -> dict[str, Tensor]:
+    import torch
+
+    made = {"images": torch.cat(list(done)), "passes": torch.tensor(passes)}
+    return states(networks) | made
+
+
 def _recipe(how: GVBSM) -> Recipe:
     from bench.training.recipe import Recipe
 
@@ -269,7 +271,7 @@ def crowding(images: Tensor, labels: Tensor, tau: float) -> Tensor:
     flat = (
         F.adaptive_avg_pool2d(images, 32).flatten(1) if images.shape[2] > 32 else images.flatten(1)
     )
-    for label in labels.unique():
+    for label in labels.unique():  # type: ignore[no-untyped-call]
         own = flat[labels == label]
         values = torch.linalg.eigvalsh(own @ own.T)
         aim = (values / tau).softmax(0).detach()
