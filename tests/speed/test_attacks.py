@@ -24,8 +24,9 @@ from bench.training.classifier import Examples, fit
 from bench.training.passes import counting
 from bench.training.recipe import Recipe
 from bench_standard.architectures.convnet import ConvNet
+from bench_standard.attacks import parts
 from bench_standard.attacks.audited import Audited
-from bench_standard.attacks.auto import FAB, AutoAttack
+from bench_standard.attacks.auto import FAB, AutoAttack, Square
 from bench_standard.attacks.gradient import PGD
 from bench_standard.attacks.minimal import DeepFool
 from bench_standard.datasets.digits import Digits
@@ -138,6 +139,19 @@ def our_audit(network: nn.Module, images: Tensor, labels: Tensor, eps: float) ->
 def test_an_audit(attack: Attack, benchmark: BenchmarkFixture) -> None:
     benchmark.group = f"autoattack-audited, 100 images {LARGE} x {LARGE}, batch norm, 50% standing"
     measure(attack, LARGE, "batch", 0.5, 100, benchmark)
+
+
+def square(network: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
+    return Square(eps=eps).perturb(network, images, labels, torch.Generator())
+
+
+@pytest.mark.parametrize("passes", ["in windows", "whole"])
+def test_square(passes: str, benchmark: BenchmarkFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where layers are local, a query asks about the window that it has changed."""
+    benchmark.group = f"Square, 20 images {LARGE} x {LARGE}, batch norm, 50% standing"
+    if passes == "whole":
+        monkeypatch.setattr(parts, "windowed", lambda network: None)
+    measure(square, LARGE, "batch", 0.5, 20, benchmark)
 
 
 def our_fab(network: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:

@@ -18,6 +18,7 @@ from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
 from bench_standard.attacks.search import Standing
+from bench_standard.attacks.windows import windowed
 
 LOG = logging.getLogger(__name__)  # where the library tells of gradients that are zero
 LOG.addHandler(logging.NullHandler())
@@ -100,16 +101,20 @@ class Square(SquareAttack):  # type: ignore[misc]
 
     def margin_and_loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """By how much the label leads [B], twice: that is the loss as well."""
-        logits, true = self.predict(x), y[:, None]
-        lead = logits.gather(1, true).squeeze(1) - logits.scatter(1, true, -torch.inf).amax(1)
-        lead = lead.where(lead != 0, -torch.finfo(lead.dtype).tiny)
+        lead = self._lead(self.predict(x), y)
         return lead, lead
+
+    def _lead(self, logits: Tensor, y: Tensor) -> Tensor:
+        true = y[:, None]
+        lead = logits.gather(1, true).squeeze(1) - logits.scatter(1, true, -torch.inf).amax(1)
+        return lead.where(lead != 0, -torch.finfo(lead.dtype).tiny)
 
     def attack_single_run(self, x: Tensor, y: Tensor) -> tuple[None, Tensor]:
         """In L-infinity: the library's search and draws, which touches a window and no more.
 
         The images are the library's, bit by bit. It copies those that are in play a dozen times a
-        query; here they lie together, and what a square has not improved is put back.
+        query; here they lie together, and what a square has not improved is put back. Where the
+        network's first layers are local, so are the passes.
         """
         if self.norm != "Linf":
             return super().attack_single_run(x, y)  # type: ignore[no-any-return]
@@ -120,6 +125,9 @@ class Square(SquareAttack):  # type: ignore[misc]
         lead, _ = self.margin_and_loss(found, y)
         rows = (lead > 0).nonzero().squeeze(1)
         now, low, high, y, lead = (t[rows] for t in (found, low, high, y, lead))
+        local = windowed(self.predict)
+        if local and len(rows):
+            local.start(now)
         for query in range(self.n_queries):
             if not len(rows):
                 break
@@ -130,12 +138,19 @@ class Square(SquareAttack):  # type: ignore[misc]
             step = 2.0 * self.eps * self.random_choice([channels, 1, 1])
             before = now[window].clone()
             now[window] = torch.minimum(torch.maximum(before + step, low[window]), high[window])
-            reached, _ = self.margin_and_loss(now, y)
+            if local:
+                reached = self._lead(local(now, (top, top + side, left, left + side)), y)
+            else:
+                reached, _ = self.margin_and_loss(now, y)
             fell, better = reached <= 0, reached < lead
             now[window] = now[window].where((better | fell).view(-1, 1, 1, 1), before)
+            if local:
+                local.keep(better | fell)
             lead = reached.where(better, lead)
             if bool(fell.any()):
                 found[rows[fell]] = now[fell]
                 rows, now, low, high, y, lead = (t[~fell] for t in (rows, now, low, high, y, lead))
+                if local:
+                    local.drop(fell)
         found[rows] = now
         return None, found
