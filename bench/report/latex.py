@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import groupby
 
 from bench.report import matched
 from bench.report.model import (
+    Cell,
     Names,
     Page,
     Section,
@@ -24,6 +27,8 @@ from bench.report.model import (
     unrepeated,
 )
 
+TALLEST = 44  # lines of a table on a page, its footnotes included
+LETTERS = 100  # characters in a line of footnotes
 WIDEST = 84  # characters of a row; a table that is wider is scaled to the width of the text
 
 HEAD = """\
@@ -119,7 +124,36 @@ def _main(page: Page) -> Iterator[tuple[str, str, Table]]:
         if isinstance(place, Section):
             for block in place.blocks:
                 if isinstance(block, Table):
-                    yield measured[0].title, place.title, block
+                    parts = _on_pages(block)
+                    for number, part in enumerate(parts, 1):
+                        said = f" (part {number} of {len(parts)})" if parts[1:] else ""
+                        yield measured[0].title, f"{place.title}{said}", part
+
+
+def _on_pages(table: Table) -> list[Table]:
+    """A table in parts that a page holds: a float that is higher would run off it.
+
+    Budgets stay together, unless one alone has more rows and footnotes than a page.
+    """
+    if _height(table) <= TALLEST:
+        return [table]
+    parts: list[list[tuple[Cell, ...]]] = [[]]
+    for _, group in groupby(table.rows, key=lambda row: row[0]):
+        of_budget = [*group]
+        for first in range(0, len(of_budget), TALLEST // 2):
+            rows = of_budget[first : first + TALLEST // 2]
+            taller = replace(table, rows=(*parts[-1], *rows))
+            if parts[-1] and _height(taller) > TALLEST:
+                parts.append([])
+            parts[-1] += rows
+    return [replace(table, rows=tuple(rows)) for rows in parts]
+
+
+def _height(table: Table) -> int:
+    """Lines that a table takes, with its caption and footnotes, about."""
+    characters = sum(len(text) + 6 for text in table.footnotes)
+    caption = sum(len(line(words)) for words in table.caption)
+    return len(table.rows) + (characters + caption) // LETTERS
 
 
 def _environment(title: str, metric: str, place: str, table: Table, label: str) -> str:
