@@ -64,16 +64,14 @@ def probe(
             first, said = images[: (len(images) + 1) // 2].clone(), clean
             answers.check_repeated(said, _said(student, first))
         drawn = seed_of("block", str(part or ""), "", seed) ^ number
-        generator = seeded(drawn, device)
         given = digest_of_tensors(images, test.labels[block])
         with counting(target) as passes, answers.overhearing(target, drawn) as heard:
-            made = attack.perturb(target, images.clone(), labels.clone(), generator)
+            made = attack.perturb(target, images.clone(), labels.clone(), seeded(drawn, device))
         answers.check_given(given, digest_of_tensors(images, test.labels[block]))
         adversarial, standing = gates.unpacked(made, len(block))
         sizes = gates.check_perturbed(adversarial, images, ball.norm, ball.eps)
-        value = {"norm": ball.norm, "eps": ball.eps, "images": len(block), "parts": standing}
-        value |= {"perturbation": sizes, "passes": passes.as_json()}
-        value["sampled"] = gates.sampled(made, len(block))
+        value = {**vars(ball), "images": len(block), "parts": standing, "perturbation": sizes}
+        value |= {"passes": passes.as_json(), "sampled": gates.sampled(made, len(block))}
         tensors = {"index": block, "clean_logits": clean}
         tensors["logits"] = _judged(student, judge, images, adversarial, clean)
         if number == 0 and part == 0:

@@ -150,7 +150,7 @@ def test_square(passes: str, benchmark: BenchmarkFixture, monkeypatch: pytest.Mo
     """Where layers are local, a query asks about the window that it has changed."""
     benchmark.group = f"Square, 20 images {LARGE} x {LARGE}, batch norm, 50% standing"
     if passes == "whole":
-        monkeypatch.setattr(parts, "windowed", lambda network: None)
+        monkeypatch.setattr(parts, "windowed", lambda network, images: None)
     measure(square, LARGE, "batch", 0.5, 20, benchmark)
 
 

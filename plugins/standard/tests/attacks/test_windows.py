@@ -45,13 +45,12 @@ NETWORKS = {"batch": convnet, "no norm": lambda: convnet("none"), "kernels": ker
 @pytest.mark.parametrize("name", NETWORKS)
 def test_logits_after_a_change_in_a_window_are_those_of_the_network(name):
     network, images = NETWORKS[name](), random_images(6)
-    local = windowed(frozen(network, images))
+    local = windowed(frozen(network, images), images)
     generator = torch.Generator().manual_seed(1)
 
     def drawn(most):
         return int(torch.randint(0, most + 1, (), generator=generator))
 
-    local.start(images)
     for _ in range(60):
         side = 1 + drawn(10)
         top, left = (drawn(n - side) for n in SIDES)
@@ -71,16 +70,16 @@ def test_logits_after_a_change_in_a_window_are_those_of_the_network(name):
 
 @pytest.mark.parametrize("norm", ["instance", "layer"])
 def test_a_network_whose_layers_see_whole_maps_is_asked_as_a_whole(norm):
-    assert windowed(frozen(convnet(norm), random_images(2))) is None
+    assert windowed(frozen(convnet(norm), random_images(2)), random_images(2)) is None
 
 
 def test_a_layer_that_is_watched_is_not_passed_over():
     network = convnet("none")
     network.network[0].register_forward_hook(lambda *_: None)
-    assert windowed(network) is None
+    assert windowed(network, random_images(2)) is None
     network = convnet("none")
     network.network[1].forward = lambda maps: maps
-    assert windowed(network) is None
+    assert windowed(network, random_images(2)) is None
 
 
 def test_square_ends_at_the_images_of_passes_through_the_whole_network(monkeypatch):
@@ -93,7 +92,7 @@ def test_square_ends_at_the_images_of_passes_through_the_whole_network(monkeypat
             return square.perturb(network, images, labels, torch.Generator()), passes.forward
 
     in_windows, price = attacked()
-    monkeypatch.setattr(parts, "windowed", lambda network: None)
+    monkeypatch.setattr(parts, "windowed", lambda network, images: None)
     whole, same = attacked()
     fell = network(whole).argmax(1) != labels
     assert 0 < fell.sum() < 20

@@ -125,9 +125,7 @@ class Square(SquareAttack):  # type: ignore[misc]
         lead, _ = self.margin_and_loss(found, y)
         rows = (lead > 0).nonzero().squeeze(1)
         now, low, high, y, lead = (t[rows] for t in (found, low, high, y, lead))
-        local = windowed(self.predict)
-        if local and len(rows):
-            local.start(now)
+        local = windowed(self.predict, now) if len(rows) else None
         for query in range(self.n_queries):
             if not len(rows):
                 break

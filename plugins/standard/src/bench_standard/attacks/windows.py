@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.training.networks import Normalized
 from bench_standard.architectures.layers import AvgPool2x2
+from bench_standard.attacks.frozen import SAME
 
 Window = tuple[int, int, int, int]  # top, bottom, left, right: rows and columns, ends not included
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -71,7 +71,7 @@ class Windowed(nn.Module):
     It has the hooks of the network, so that its passes are counted as the network's.
     """
 
-    def __init__(self, network: Normalized, blocks: list[_Block], rest: nn.Module) -> None:
+    def __init__(self, network: Any, blocks: list[_Block], rest: nn.Module) -> None:
         super().__init__()
         self.network, self.blocks, self.rest = [network], blocks, rest  # in a list: no child
         self._forward_hooks = network._forward_hooks
@@ -116,11 +116,12 @@ class Windowed(nn.Module):
         self.maps = [maps[~rows] for maps in self.maps]
 
 
-def windowed(network: Any) -> Windowed | None:
-    """The network of a frozen copy, if its first layers are two local convolutions or more."""
+def windowed(network: Any, images: Tensor) -> Windowed | None:
+    """The network of a frozen copy, which keeps its maps of these images, if its first layers are
+    two local convolutions or more that take images less `mean`, by `std`."""
     network = getattr(network, "network", network)
     inner: Any = getattr(network, "network", None)
-    if type(network) is not Normalized or type(inner) is not nn.Sequential:
+    if type(inner) is not nn.Sequential or not all(hasattr(network, n) for n in ("mean", "std")):
         return None
     # a BatchNorm that has been folded is an identity
     layers = [layer for layer in inner if type(layer) is not nn.Identity or _hooked(layer)]
@@ -136,7 +137,11 @@ def windowed(network: Any) -> Windowed | None:
         blocks.append(_Block(conv, tuple(after), layers.pop(0) if pools else None))
     if len(blocks) < 2:
         return None
-    return Windowed(network, blocks, nn.Sequential(*layers))
+    made = Windowed(network, blocks, nn.Sequential(*layers))
+    made.start(images)
+    # by `forward`: no pass of an attack
+    said, again = network.forward(images), made.rest(made.maps[-1])
+    return made if torch.allclose(again, said, rtol=SAME, atol=SAME) else None
 
 
 def _local(layer: nn.Module) -> bool:
