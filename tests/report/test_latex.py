@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from pages import TABLE, any_table
 
 from bench.report import matched
 from bench.report.latex import ACCENTS, SPECIAL, escaped, rendered
-from bench.report.model import Frame, Page, Paragraph, Section, Table
+from bench.report.model import Frame, Name, Page, Paragraph, Section, Table, Value, budget
 
 BOARDS = sorted((Path(__file__).parents[2] / "leaderboards").glob("*/table.tex"))
 
@@ -62,6 +63,22 @@ def test_each_place_of_the_main_metric_has_a_table_with_a_label_of_its_own() -> 
     text = rendered(page_of(TABLE, TABLE))
     assert text.count("\\begin{table}") == 2
     assert re.findall(r"\\label\{(.*)\}", text) == ["tab:a-b-blobs-small", "tab:a-b-blobs-small-2"]
+
+
+def test_a_table_that_is_taller_than_a_page_is_cut_between_budgets() -> None:
+    rows = tuple(
+        (budget(ipc), Name(f"m-{ipc}-{n}"), Value(0.5, notes=(f"note {ipc} {n}",)), Value())
+        for ipc in (1, 10, 50)
+        for n in range(20)
+    )
+    text = rendered(page_of(replace(TABLE, rows=rows)))
+    parts = text.split("\\begin{table}")[1:]
+    assert [part.count("m-") for part in parts] == [20, 20, 20]
+    assert ["(part 1 of 3)" in part for part in parts] == [True, False, False]
+    assert "note 10 3" in parts[1]
+    assert "note 10 3" not in parts[0]
+    labels = re.findall(r"\\label\{(.*?)\}", text)
+    assert len({*labels}) == 3
 
 
 def test_a_page_without_results_has_no_table() -> None:

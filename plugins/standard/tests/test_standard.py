@@ -47,7 +47,7 @@ HOOKS = {
     ],
     "bench_methods": [
         *("random", "kcenter", "herding", "medoid", "nearest-mean"),
-        *("easiest", "hardest"),
+        *("easiest", "hardest", "el2n", "el2n-easy", "forgetting", "forgetting-easy", "ccs"),
         *("prebuilt", "full", "real"),
     ],
     "bench_architectures": [
