@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import field, fields
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -45,15 +44,16 @@ def seed_of(stage: str, dataset: str, architecture: str, seed: int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-LATER: Mapping[str, Any] = {"later": True}
-"""Metadata of a field that a class has got since: where it has its default, no key and no record
-holds it, so that those from before stand."""
+def later(default: Any) -> Any:
+    """A field that a dataclass has got since: where it has its default, no key and no record holds
+    it, so that those from before stand."""
+    return field(default=default, metadata={"later": True})
 
 
 def parameters(component: Any) -> dict[str, Any]:
     """The fields of a component, without its name: what makes two variants differ.
 
-    A field that is `LATER` is left out where it has its default.
+    One that came `later` is left out where it has its default.
     """
     values = {f: getattr(component, f.name) for f in fields(component) if f.name != "name"}
     return {

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from bench.contract.errors import BenchError
 from bench.contract.fields import expect
-from bench.contract.keys import LATER
+from bench.contract.keys import later
 from bench.contract.typed import Above0, AtLeast0, Count, Share, Whole, settle
 
 DSA_OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
@@ -54,20 +54,16 @@ class Recipe:
     clip: AtLeast0 = 0.0  # largest gradient norm; 0: off
     channels_last: bool = False  # faster with BatchNorm on a CPU; other bytes
     bf16: bool = False  # autocast; faster where the processor has bf16 units; never exact
-    formation: Whole = field(
-        default=0, metadata=LATER
-    )  # tiles along each side of an image, of which
-    # a student sees one at a time, scaled up (IDC, IDM); 0: whole images
-    shuffle: Whole = field(default=0, metadata=LATER)  # tiles along each side, put in another
-    # order before crops are cut: whole columns, then whole rows of them; 0: off
-    smoothing: Share = field(default=0.0, metadata=LATER)  # share of each label, in the
-    # cross-entropy, that all classes get alike
-    distillation: Literal["kl", "mse"] = field(default="kl", metadata=LATER)  # (labels = "teacher")
-    # "kl" of softened distributions | "mse": mean squared distance of logits
-    cross_entropy: AtLeast0 = field(default=0.0, metadata=LATER)  # (labels = "teacher") weight of
-    # the cross-entropy with the class, beside the teacher's loss
-    ema: Share = field(default=0.0, metadata=LATER)  # decay of the average of weights that is the
-    # student; 0: the last weights
+    formation: Whole = later(0)  # tiles along each side of an image, of which a student sees one
+    # at a time, scaled up (IDC, IDM); 0: whole images
+    shuffle: Whole = later(0)  # tiles along each side, put in another order before crops are cut:
+    # whole columns, then whole rows of them; 0: off
+    smoothing: Share = later(0.0)  # share of a label, in the cross-entropy, for all classes alike
+    distillation: Literal["kl", "mse"] = later("kl")  # (labels = "teacher") "kl" of softened
+    # distributions | "mse": mean squared distance of logits
+    cross_entropy: AtLeast0 = later(0.0)  # (labels = "teacher") weight of the cross-entropy with
+    # the class, beside the teacher's loss
+    ema: Share = later(0.0)  # decay of the average of weights that is the student; 0: the last ones
 
     def __post_init__(self) -> None:
         settle(self, "recipe")
