@@ -46,9 +46,9 @@ def copied(board: Path, into: Path) -> Path:
     the board itself, holds another board, or holds what is no board's.
     """
     there = into / "matrix.toml"
-    here, there = resolved(board), resolved(into)
-    if here in (there, *there.parents):
-        where = "is the board itself" if there == here else "lies in the board"
+    home, target = resolved(board), resolved(into)
+    if home in (target, *target.parents):
+        where = "is the board itself" if target == home else "lies in the board"
         raise BenchError(f"--into {into} {where}; leave it out, or name another folder")
     if there.is_file() and there.read_bytes() != (board / "matrix.toml").read_bytes():
         raise BenchError(
