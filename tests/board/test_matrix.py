@@ -279,7 +279,7 @@ def test_a_board_is_read_from_its_folder(tmp_path: Path) -> None:
     [
         ("title = ", "not TOML: Invalid value (at end of document)"),
         ("title = 'a'\ntitle = 'b'", "not TOML: Cannot overwrite a value"),
-        (b"title = '\xff'", "can't decode byte 0xff"),
+        (b"title = '\xff'", "byte 9 is not UTF-8; save the file as UTF-8"),
         ("title = 'a'\nmethod = ['x']", "unknown key 'method'; did you mean 'methods'?"),
         ("", "no methods, controls or ceiling"),
     ],
