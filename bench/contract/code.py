@@ -9,14 +9,16 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.machinery import PathFinder
-from importlib.metadata import distribution, packages_distributions, version
+from importlib.metadata import Distribution, distribution, packages_distributions, version
 from pathlib import Path
 from typing import Any
 
+from bench.contract.files import stamp
 from bench.contract.keys import digest, parameters
 
 OURS = {"bench", "torch", ""}  # PROTOCOL and `platform` speak for these
 CODE = {".py", ".pyi", ".pyc", ".pyo", ".md", ".rst"}  # what is parsed, and what is only read
+METADATA = {"METADATA", "PKG-INFO"}  # of wheels and of eggs
 NO_DATA = {"py.typed", ".DS_Store"}
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -37,8 +39,11 @@ def requirements(module: str, packages: Collection[str]) -> dict[str, str]:
 
     An attack that a library computes is another attack when the library changes.
     """
-    names = {name for top in _closure(module, frozenset(packages))[1] for name in owners(top)}
-    return {name: _release(name) for name in sorted(names)}
+    return {name: _release(name) for name in _libraries(module, frozenset(packages))}
+
+
+def _libraries(module: str, packages: frozenset[str]) -> list[str]:
+    return sorted({name for top in _closure(module, packages)[1] for name in owners(top)})
 
 
 def release(name: str) -> str:
@@ -47,21 +52,39 @@ def release(name: str) -> str:
     Where PYTHONPATH puts other files in its place, or an editable installation does, a version
     says little: a digest of the source of these follows it.
     """
-    installed = distribution(name)
+    files = _instead(distribution(name))
+    if not files:
+        return version(name)
+    content = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    return f"{version(name)}+{digest(content)}"
+
+
+def _instead(installed: Distribution) -> list[Path]:
+    """The source files that Python finds in the place of those of an installed distribution."""
     home = Path(str(installed.locate_file(""))).resolve()
     tops = {*(installed.read_text("top_level.txt") or "").split()} or {
         file.parts[0].removesuffix(".py") for file in installed.files or () if file.suffix == ".py"
     }
     found = {path for top in tops if (path := _source(top)) and home not in path.parents}
-    if not found:
-        return version(name)
-    files = [
+    return [
         file
         for path in sorted(found)
         for file in ([path] if path.name != "__init__.py" else sorted(path.parent.rglob("*.py")))
     ]
-    content = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
-    return f"{version(name)}+{digest(content)}"
+
+
+@cache
+def _release(name: str) -> str:
+    _library_stamps(name)  # before they are read: a change in between is seen
+    return release(name)
+
+
+@cache
+def _library_stamps(name: str) -> Mapping[str, list[Any]]:
+    """Stamps of the files that tell what a library is: an installer writes its metadata anew."""
+    installed = distribution(name)
+    about = (Path(str(f.locate())) for f in installed.files or () if f.name in METADATA)
+    return {str(path): stamp(str(path)) for path in (*about, *_instead(installed))}
 
 
 def owners(top: str) -> tuple[str, ...]:
@@ -71,10 +94,14 @@ def owners(top: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Code:
-    """The code that a key speaks of: digests of modules, and versions of what they import."""
+    """The code that a key speaks of: digests of modules, and versions of what they import.
+
+    `files` are stamps of what may be read at any time, unseen: data beside the code, libraries.
+    """
 
     modules: Mapping[str, str] = field(default_factory=dict)
     requires: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, list[Any]] = field(default_factory=dict)
 
 
 def code_of(modules: Iterable[str], packages: Collection[str]) -> Code:
@@ -86,13 +113,16 @@ def code_of(modules: Iterable[str], packages: Collection[str]) -> Code:
 def _code_of(modules: tuple[str, ...], packages: frozenset[str]) -> Code:
     found: dict[str, str] = {}
     requires: dict[str, str] = {}
+    files: dict[str, list[Any]] = {}
     for module in modules:
-        found |= _closure(module, packages)[0]
+        closure = _closure(module, packages)[0]
+        found |= closure
         requires |= requirements(module, packages)
-    return Code({m: d for m, d in found.items() if m.split(".")[0] not in OURS}, requires)
-
-
-_release = cache(release)
+        for name in _libraries(module, packages):
+            files |= _library_stamps(name)
+        for top in {name.split(".")[0] for name in closure} & packages:
+            files |= _data_stamps(top)
+    return Code({m: d for m, d in found.items() if m.split(".")[0] not in OURS}, requires, files)
 
 
 @cache
@@ -131,14 +161,23 @@ def _closure(module: str, packages: frozenset[str]) -> tuple[Mapping[str, str], 
 def _data_digest(package: str) -> str:
     """Digest of the files in a package that are no code; "" if it has none, or is ours."""
     init = _source(package)
-    if package in OURS or init is None or init.name != "__init__.py":
+    files = [Path(path) for path in _data_stamps(package)]
+    if init is None or not files:
         return ""
-    files = {
-        path.relative_to(init.parent).as_posix(): path
+    return digest({path.relative_to(init.parent).as_posix(): _content(path) for path in files})
+
+
+@cache
+def _data_stamps(package: str) -> Mapping[str, list[Any]]:
+    """Stamps of the files in a package that are no code, by their paths."""
+    init = _source(package)
+    if package in OURS or init is None or init.name != "__init__.py":
+        return {}
+    return {
+        str(path): stamp(str(path))
         for path in sorted(init.parent.rglob("*"))
         if path.is_file() and path.suffix not in CODE and path.name not in NO_DATA
     }
-    return digest({name: _content(path) for name, path in files.items()}) if files else ""
 
 
 def _content(path: Path) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from bench.contract.errors import BenchError
 
@@ -64,3 +67,26 @@ def own(folder: Path) -> Path:
             "whose files a run may replace and delete; move it here, or delete the link"
         )
     return folder
+
+
+def stamp(path: str) -> list[Any]:
+    """What changes when a file, or a file in a folder, is written: [] for what is not there."""
+    try:
+        found = os.stat(path)
+        if not stat.S_ISDIR(found.st_mode):
+            return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]  # archives set mtimes
+        with os.scandir(path) as entries:
+            rows = sorted(_row(entry) for entry in entries)
+    except OSError:
+        return []
+    return [len(rows), hashlib.sha256("\n".join(rows).encode(errors="replace")).hexdigest()[:16]]
+
+
+def _row(entry: os.DirEntry[str]) -> str:
+    try:
+        found = entry.stat()
+    except OSError:
+        return f"{entry.name} gone"
+    inside = stat.S_ISDIR(found.st_mode)  # whose time also tells of what is below
+    times = found.st_mtime_ns, found.st_ctime_ns
+    return f"{entry.name} {'/' if inside else (found.st_size, *times)}"

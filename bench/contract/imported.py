@@ -16,6 +16,7 @@ from types import CodeType, ModuleType
 
 from bench.contract.code import Code, parsed, release, source_digest
 from bench.contract.errors import BenchError
+from bench.contract.files import stamp
 
 
 class Recorder(SourceFileLoader):
@@ -61,7 +62,7 @@ def check_code(code: Code) -> None:
     """Raise BenchError if this process has imported other code than that.
 
     A module that is not imported has not run. Of one that was not recorded, its file must be
-    what it was; of a library, its version.
+    what it was; of a library, its version. Files that no import tells of have not been written.
     """
     for name, expected in code.modules.items():
         if name in sys.modules and _digest_of(name) != expected:
@@ -72,6 +73,9 @@ def check_code(code: Code) -> None:
                 f"{name} changed from {expected} to {found} while the run went on, or the first "
                 "lies in the current folder, where no worker looks; run again, from another folder"
             )
+    for path, then in code.files.items():
+        if stamp(path) != then:
+            raise BenchError(f"{path} was written while the run went on; run again")
 
 
 def _digest_of(name: str) -> str:

@@ -1,7 +1,7 @@
 """How long a stage should take, by stages that have run.
 
-One of the same kind, components, network and data set, with as much to do, has its price. Any
-other price is a guess: by what is nearest, in proportion to images times steps.
+One of the same kind, components, network and data set, with the same fields and as much to do, has
+its price. Any other price is a guess: by what is nearest, in proportion to images times steps.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any
 
-from bench.contract.keys import parameters
+from bench.contract.keys import digest, parameters
 from bench.records.result import Result
 from bench.stages.stage import Stage
 from bench.store.store import Finished
@@ -36,6 +36,7 @@ class Profile:
     dataset: str = ""
     network: str = ""
     effort: int = 0  # values of pixels times steps
+    fields: str = ""  # digests of the components' fields: boards may give one name to two networks
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -106,7 +107,13 @@ def profile(stage: Stage) -> Profile:
         stage.dataset.name,
         stage.seed_network,
         stage.effort * often * math.prod(stage.dataset.facts.get("shape", ())),
+        " ".join(dict.fromkeys(map(_fields, filter(None, stage.components[1:])))),
     )
+
+
+@cache
+def _fields(component: Any) -> str:
+    return digest(parameters(component))[:8]
 
 
 @cache

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.contract.errors import BenchError
-from bench.contract.files import resolved
+from bench.contract.files import resolved, stamp
 from bench.contract.keys import plain
 from bench.contract.kinds import fact
 from bench.stages.stage import Identity, Result, Stage
@@ -174,29 +172,6 @@ def located(component: Any, board: Path | None) -> Any:
             paths = [Path(root, given) for root in (board or ".", data_folder())]
             found[name] = str(next((p for p in paths if p.exists()), paths[0]).absolute())
     return dataclasses.replace(component, **found) if found else component
-
-
-def stamp(path: str) -> list[Any]:
-    """What changes when a file, or a file in a folder, is written: [] for what is not there."""
-    try:
-        found = os.stat(path)
-        if not stat.S_ISDIR(found.st_mode):
-            return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]  # archives set mtimes
-        with os.scandir(path) as entries:
-            rows = sorted(_row(entry) for entry in entries)
-    except OSError:
-        return []
-    return [len(rows), hashlib.sha256("\n".join(rows).encode(errors="replace")).hexdigest()[:16]]
-
-
-def _row(entry: os.DirEntry[str]) -> str:
-    try:
-        found = entry.stat()
-    except OSError:
-        return f"{entry.name} gone"
-    inside = stat.S_ISDIR(found.st_mode)  # whose time also tells of what is below
-    times = found.st_mtime_ns, found.st_ctime_ns
-    return f"{entry.name} {'/' if inside else (found.st_size, *times)}"
 
 
 def is_current(loaded: Finished) -> bool:

@@ -41,14 +41,22 @@ def place(given: Path | None) -> Path:
 
 
 def check_store(root: Path) -> None:
-    """Make a folder for a store. Raises BenchError for one that cannot be written to."""
+    """Make a folder for a store. Raises BenchError for one that cannot be written to, or in which
+    a folder cannot: what a group shares may have parts that one of it has made for itself."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         writable = os.access(root, os.W_OK)
+        parts = [path for path in sorted(root.iterdir()) if path.is_dir()] if writable else []
     except OSError:
         writable = False
     if not writable:
         raise BenchError(f"--store {root} is no folder that can be written to; name another")
+    for path in parts:
+        if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+            raise BenchError(
+                f"{path} cannot be read and written; expected a store whose folders you may write "
+                f"to; let its owner run `chmod -R g+rwX {root}`, or name another with --store"
+            )
 
 
 @dataclass(frozen=True)
@@ -141,8 +149,12 @@ class Store:
         if hashlib.sha256(blob).hexdigest() != finished.files.get(f"{name}.safetensors"):
             self.remove(finished)
             raise BenchError(
-                f"{folder}/{name}.safetensors was changed after it was written, and is deleted; "
-                "run again to make it anew"
+                f"{folder}/{name}.safetensors was changed after it was written, and "
+                + (
+                    "cannot be deleted; let its owner do that, and run again to make it anew"
+                    if folder.exists()
+                    else "is deleted; run again to make it anew"
+                )
             )
         return blob
 

@@ -37,7 +37,13 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
     def forget() -> None:
         for name in [n for n in sys.modules if n.split(".")[0] == "laggard"]:
             del sys.modules[name]
-        for function in (code._closure, code._code_of, code._source, code._parsed):
+        for function in (
+            code._closure,
+            code._code_of,
+            code._source,
+            code._parsed,
+            code._data_stamps,
+        ):
             function.cache_clear()
 
     files(__init__="", method="def verb():\n    from laggard import helper\n", helper=OLD)
@@ -129,3 +135,16 @@ def test_a_library_of_another_version_is_seen(monkeypatch: pytest.MonkeyPatch) -
         BenchError, match=r"acme changed from 1\.9 to 2\.0 while .* in the current folder"
     ):
         imported.check_code(Code({}, {"acme": "1.9"}))
+
+
+def test_data_beside_the_code_that_are_written_and_put_back_are_seen(
+    write: Write, tmp_path: Path
+) -> None:
+    data = tmp_path / "laggard" / "level.txt"
+    data.write_text("0.25")
+    expected = planned()
+    imported.check_code(expected)
+    data.write_text("0.75")
+    data.write_text("0.25")
+    with pytest.raises(BenchError, match=r"level\.txt was written while the run went on; run"):
+        imported.check_code(expected)

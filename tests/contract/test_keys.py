@@ -109,7 +109,13 @@ def digest_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Diges
     before = set(sys.modules)
 
     def forget() -> None:
-        for function in (code._closure, code._source, code._parsed, code._data_digest):
+        for function in (
+            code._closure,
+            code._source,
+            code._parsed,
+            code._data_digest,
+            code._data_stamps,
+        ):
             function.cache_clear()
         for name in set(sys.modules) - before:
             if name.split(".")[0].startswith("plug"):

@@ -127,6 +127,23 @@ def test_records_are_a_guess_for_their_data_and_network() -> None:
     )
 
 
+def test_a_network_of_one_name_and_other_fields_is_a_guess() -> None:
+    """Two boards that share a store may define `convnet-32` otherwise."""
+    narrow = replace(A, fields="of-width-8")
+    prices = known((narrow, 2.0))
+    assert prices.of(narrow) == Price(2.0)
+    assert prices.of(replace(A, fields="of-width-64")) == Price(2.0, guess=True)
+
+
+def test_a_price_depends_on_the_fields_of_the_network(tmp_path: Path) -> None:
+    found = []
+    for width in (8, 64):
+        defined = {"define": {"net": {"architecture": "toy-convnet", "width": width}}}
+        _, plan = planned(tmp_path, **{**SMALL, "architectures": ["net"], **defined})
+        found.append({profile(s) for s in plan.stages if s.kind in ("train", "probe", "measure")})
+    assert not found[0] & found[1]
+
+
 @pytest.mark.parametrize("inputs", [{}, {"profile": 3}, {"profile": {"kind": "x", "y": 1}}, []])
 def test_what_an_older_version_has_left_is_a_guess_and_no_fault(inputs: Any) -> None:
     old = Finished("probe", "0", "0", {}, inputs=inputs, cost={"seconds": 4.0})

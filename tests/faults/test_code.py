@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,91 @@ def test_an_edit_during_a_run_that_is_taken_back_is_kept_nowhere(
         done = ended(process)
     assert done.code == 0, done  # the code of its key was loaded before the edit
     kept = shell.folder.glob("store/condense/*/result.safetensors")
+    levels = {float(load_file(path)["images"].float().max()) for path in kept}
+    assert levels & {64.0, 0.25}
+    assert not levels & {191.0, 0.75}
+
+
+READS = """
+from dataclasses import dataclass
+from bench import CondensedSet, Task, hookimpl
+
+@dataclass(frozen=True)
+class Lazy:
+    \"\"\"Images of one grey, which a file has that is not code, or a library.\"\"\"
+    name: str = "onegrey"
+
+    def condense(self, task: Task) -> CondensedSet:
+        import time
+        from pathlib import Path
+        import torch
+        here = Path(__file__).parent.parent
+        (here / "begun").touch()
+        while not (here / "go").exists():
+            time.sleep(0.02)
+        {read}
+        (here / "read").touch()
+        while not (here / "end").exists():
+            time.sleep(0.02)
+        n = len(task.classes)
+        return CondensedSet(torch.full((n, *task.shape), level), torch.eye(n))
+
+@hookimpl
+def bench_methods():
+    return [Lazy()]
+"""
+
+
+def put_data(package: Path, level: float) -> None:
+    (package / "level.txt").write_text(f"{level}\n")
+
+
+def put_library(package: Path, level: float) -> None:
+    """Install another version, as `pip install -U` does: metadata and modules anew."""
+    site, version = package.parent, int(level * 4)
+    for info in site.glob("greylib-*.dist-info"):
+        for file in info.iterdir():
+            file.unlink()
+        info.rmdir()
+    info = site / f"greylib-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: greylib\nVersion: {version}\n")
+    (info / "RECORD").write_text(f"greylib.py,,\n{info.name}/METADATA,,\n")
+    (site / "greylib.py").write_text(f"level = {level}\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("read", "put", "named"),
+    [
+        (
+            "level = float((Path(__file__).parent / 'level.txt').read_text())",
+            put_data,
+            "lazyplug/level.txt",
+        ),
+        ("from greylib import level", put_library, "greylib-1.dist-info/METADATA"),
+    ],
+)
+def test_what_no_import_tells_of_and_is_put_back_is_kept_nowhere(
+    package: Path, shell: Shell, read: str, put: Callable[[Path, float], None], named: str
+) -> None:
+    shell = Shell(shell.folder, f"{shell.path}:{package.parent}")
+    (package / "__init__.py").write_text(READS.replace("{read}", read))
+    put(package, 0.25)
+    board = write_board(shell.folder / "board", **{**SMALL, "methods": ["onegrey"]})
+    site = package.parent
+    with shell.begun("run", board, "--store", "store", "--jobs", 1) as process:
+        comes_to(process, (site / "begun").exists)
+        put(package, 0.75)
+        (site / "go").touch()
+        comes_to(process, (site / "read").exists)
+        put(package, 0.25)
+        (site / "end").touch()
+        done = ended(process)
+    assert done.code == 1, done
+    assert f"{named} was written while the run went on; run again" in done.out
+    assert shell("run", board, "--store", "store", "--jobs", 1).code == 0
+    kept = [*shell.folder.glob("store/condense/*/result.safetensors")]
     levels = {float(load_file(path)["images"].float().max()) for path in kept}
     assert levels & {64.0, 0.25}
     assert not levels & {191.0, 0.75}

@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 from bench.contract.errors import BenchError
+from bench.contract.files import stamp
 from bench.engine.results import _partial
-from bench.stages.load import Load, stamp
+from bench.stages.load import Load
 from bench.stages.stage import Dataset
 from bench_standard.datasets.folders import FolderSplit
 from bench_standard.datasets.idx import MNIST

@@ -127,6 +127,8 @@ def fresh() -> None:
         code._release,
         code._code_of,
         code._data_digest,
+        code._data_stamps,
+        code._library_stamps,
     ):
         one.cache_clear()
 
@@ -147,7 +149,7 @@ def test_a_library_in_the_place_of_the_installed_one_goes_by_what_its_files_hold
     found = set()
     for level in (1, 2, 1):
         (other / "part.py").write_text(f"LEVEL = {level}\n")
-        for one in (code._source, code._release):
+        for one in (code._source, code._release, code._library_stamps):
             one.cache_clear()
         found.add(code.requirements("toylibplug", {"toylibplug"})["toylib"])
     assert len(found) == 2

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import toyplug
-from support import BOARD, SMALL
+from support import BOARD, SMALL, write_board
 
 from bench.board.check import resolve
 from bench.board.matrix import parse
+from bench.contract.errors import BenchError
 from bench.contract.registry import registry_of
 from bench.engine.outcome import Outcome
 from bench.engine.scheduler import Engine
@@ -20,6 +26,8 @@ from bench.store.store import Store
 
 REGISTRY = registry_of(toyplug.COMPONENTS)
 CHANGES = {**SMALL, "methods": ["noted"], "controls": None}
+
+Bench = Callable[..., Any]
 
 
 def planned(store: Path, **changes: object) -> tuple[Engine, Plan]:
@@ -79,3 +87,37 @@ def test_a_stage_that_another_run_holds_is_waited_for_with_a_line(
     assert held.title in said
     assert str(tmp_path) in said
     assert time.strftime("%H:") in said
+
+
+# ---- a store that a group shares
+
+
+@pytest.mark.parametrize("part", ["logs", "tmp", "measure"])
+def test_a_part_of_a_store_that_another_keeps_for_itself_is_found_before_any_work(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    board = write_board(tmp_path / "board", **SMALL)
+    (tmp_path / "store" / part).mkdir(parents=True)
+    access = os.access  # the user of these tests may be root, who may write anywhere
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: Path(path).name != part and access(path, mode)
+    )
+    done = bench("run", board, "--store", tmp_path / "store")
+    assert done.code == 2
+    assert f"store/{part} cannot be read and written" in done.err.replace("\n", "")
+    assert "chmod -R g+rwX" in done.err
+    assert not (board / "records").exists()
+
+
+def test_what_is_damaged_and_cannot_be_deleted_is_not_said_to_be_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    done = store.publish("condense", "k", {"result": {"x": torch.zeros(1)}}, {})
+    damage(tmp_path, "condense")
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+    with pytest.raises(BenchError, match="cannot be deleted; let its owner do that"):
+        store.read(done)
+    monkeypatch.undo()
+    with pytest.raises(BenchError, match="is deleted; run again"):
+        store.read(done)

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from bench.contract.data import Data, TensorSplit, digest_of_tensors
 from bench.contract.errors import BenchError
+from bench.contract.files import stamp
 from bench.contract.task import CondensedSet, Selection
 from bench.stages import source
 from bench.stages.io import Desk, examples_of
-from bench.stages.load import Load, data_folder, in_print, is_current, located, stamp
+from bench.stages.load import Load, data_folder, in_print, is_current, located
 from bench.stages.stage import Dataset
 from bench.store.store import Finished, Store
 from bench.training import loading, toy

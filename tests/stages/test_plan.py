@@ -15,9 +15,10 @@ import pytest
 from bench.board.check import resolve
 from bench.board.matrix import NO_BUDGET, Cell, parse
 from bench.contract.errors import BenchError
+from bench.contract.files import stamp
 from bench.contract.keys import digest
 from bench.contract.registry import registry_of
-from bench.stages.load import is_current, stamp
+from bench.stages.load import is_current
 from bench.stages.plan import Plan, load_stage, short_of
 from bench.stages.plan import plan as plan_of
 from bench.stages.stage import STAGES, Dataset, Stage, identity_of
