@@ -71,12 +71,14 @@ def test_figures_stand_with_their_row_their_column_and_their_footnotes(board: Pa
     ]
 
 
+@pytest.mark.slow
 def test_a_changed_figure_changes_its_line_alone(board: Path) -> None:
     before = figures(board)
     (board / "published.toml").write_text(IN_PRINT.replace("0.681", "0.682"))
     assert len({*before} ^ {*figures(board)}) == 2
 
 
+@pytest.mark.slow
 def test_values_in_print_are_among_the_figures_with_their_verdict(board: Path) -> None:
     value = 'metric = "accuracy"\nrows = { random = { 1 = [0.5] } }\n'
     named = '[[value]]\nsource = "Roe, 2021"\nurl = "https://example.org/2"\n'

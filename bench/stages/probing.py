@@ -71,7 +71,7 @@ def probe(
         adversarial, standing = gates.unpacked(made, len(block))
         sizes = gates.check_perturbed(adversarial, images, ball.norm, ball.eps)
         value = {**vars(ball), "images": len(block), "parts": standing, "perturbation": sizes}
-        value |= {"passes": passes.as_json(), "sampled": gates.sampled(made, len(block))}
+        value |= {"passes": passes.as_json()} | gates.sampled(made, len(block))
         tensors = {"index": block, "clean_logits": clean}
         tensors["logits"] = _judged(student, judge, images, adversarial, clean)
         if number == 0 and part == 0:
@@ -157,12 +157,15 @@ def joined(parts: Sequence[Probed], test: Split) -> Probed:
         "passes": {way: sum(v["passes"][way] for v in values) for way in ("forward", "backward")},
         "flat": [sum(v.get("flat", (0, 0))[k] for v in values) for k in (0, 1)],
         "odd": sum(v.get("odd", 0) for v in values),
-        "sampled": [sum(v.get("sampled", (0, 0))[k] for v in values) for k in (0, 1)],
         "parts": [
             [*same[0][:2], sum(standing for *_, standing in same)]
             for same in zip(*(v["parts"] for v in values), strict=True)
         ],
     }
+    if looked := [
+        v["sampled"] for v in values if "sampled" in v
+    ]:  # else probes stay what they were
+        value["sampled"] = [sum(column) for column in zip(*looked, strict=True)]
     return tensors | pictures, _scored(tensors, test, value)
 
 

@@ -251,14 +251,15 @@ def unpacked(made: Any, count: int) -> tuple[Any, list[Standing]]:
     return unpacked(made.images, count)[0], found
 
 
-def sampled(made: Any, count: int) -> tuple[int, int]:
-    """At how many images the last parts of an attack have looked, of how many that stood."""
+def sampled(made: Any, count: int) -> dict[str, tuple[int, int]]:
+    """At how many images the last parts of an attack have looked, of how many that stood; nothing
+    where they looked at all."""
     looked, of = made.sampled if isinstance(made, Perturbed) else (0, 0)
     require(
         0 <= looked <= of <= count,
         f"an attack has sampled {looked} of {of} images, of {count}; expected no more than stood",
     )
-    return looked, of
+    return {"sampled": (looked, of)} if of else {}
 
 
 def check_perturbed(adversarial: Tensor, images: Tensor, norm: str, eps: float) -> dict[str, Any]:

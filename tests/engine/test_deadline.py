@@ -114,6 +114,7 @@ def limited(one: Engine, stages: int, **changes: Any) -> tuple[Engine, Heard]:
     return replace(one, listen=heard, deadline=given), heard
 
 
+@pytest.mark.slow
 def test_runs_with_little_time_end_with_the_result_of_one(tmp_path: Path) -> None:
     one, plan = planned(tmp_path / "pilots")
     said = []

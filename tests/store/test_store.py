@@ -309,6 +309,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss")
 def test_a_set_is_written_without_a_copy_of_it(store: Store) -> None:
     command = [sys.executable, "-c", WEIGHING, str(store.root)]
