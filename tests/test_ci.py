@@ -90,6 +90,7 @@ def test_values_in_print_are_among_the_figures_with_their_verdict(board: Path) -
     assert [heading, "*random* 1", "Verdict", "open"] in added
 
 
+@pytest.mark.slow
 def test_a_footnote_stands_with_its_figure_whatever_number_another_row_gives_it(
     board: Path,
 ) -> None:
@@ -171,6 +172,7 @@ def test_a_piece_leaves_its_records_and_is_not_run_again(tmp_path: Path) -> None
     assert "1 of 1 cells have a record that holds; none is run" in again.stdout
 
 
+@pytest.mark.slow
 def test_pieces_that_no_time_is_left_for_are_named_and_faults_of_one_cost_no_other(
     tmp_path: Path,
 ) -> None:
@@ -251,6 +253,7 @@ def test_a_comment_says_what_a_pull_request_does_to_the_boards(pulled: Path) -> 
     assert not Path("/tmp/run-by-review").exists()
 
 
+@pytest.mark.slow
 def test_a_label_names_what_was_measured_again(pulled: Path) -> None:
     origin = pulled.parent / "origin"
     (origin / "leaderboards" / "demo" / "passwd.md").unlink()

@@ -95,6 +95,7 @@ def failures(text: str) -> dict[str, str]:
     return dict(told)
 
 
+@pytest.mark.slow
 def test_each_fault_is_one_sentence_with_its_stage_and_its_reason(
     faulty: Any, bench: Bench
 ) -> None:

@@ -120,6 +120,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_has_published_what_was_complete(
     shell: Shell, bench: Bench, board: Callable[..., Path], heal: Callable[[], None]
 ) -> None:
@@ -165,6 +166,7 @@ folder.add_results = once_without_room
 """
 
 
+@pytest.mark.slow
 def test_records_that_cannot_be_written_meanwhile_cost_no_run(
     shell: Shell, board: Callable[..., Path]
 ) -> None:

@@ -160,6 +160,7 @@ print(float(right.float().mean()))
 FASHION = Path("/usr/share/datasets/fashion-mnist")  # of a Debian package
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not FASHION.is_dir(), reason="Fashion-MNIST is not installed")
 def test_a_set_of_the_archive_trains_a_network_without_us() -> None:
     board = Path(__file__).parents[2] / "leaderboards" / "fashion-dc"

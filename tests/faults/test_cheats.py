@@ -56,6 +56,7 @@ def test_a_test_image_that_also_stands_in_the_training_split_is_no_leak() -> Non
     assert suspicious(images, train["labels"][:10], train, train) == 0
 
 
+@pytest.mark.slow
 def test_a_set_of_test_images_does_not_hold_when_it_is_measured_again(shell: Shell) -> None:
     board = write_board(shell.folder / "board", **{**SMALL, "methods": ["smuggler"]})
     assert shell("run", board).code == 0
