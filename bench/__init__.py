@@ -30,7 +30,7 @@ from bench.contract.data import (
     digest_of_tensors,
 )
 from bench.contract.errors import BenchError, Missing, Unsupported
-from bench.contract.keys import digest
+from bench.contract.keys import digest, later
 from bench.contract.moved import MOVED, moved
 from bench.contract.task import CondensedSet, Perturbed, Selection, Task, Trial
 
@@ -59,6 +59,7 @@ __all__ = [
     "digest_of_tensors",
     "evaluate",
     "hookimpl",
+    "later",
     "plots",
     "read_board",
     "table",

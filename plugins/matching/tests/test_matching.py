@@ -258,6 +258,21 @@ def test_passes_are_counted():
     assert (counted.forward, counted.backward) == (3 * 8 * (5 + 2), 3 * 8 * 2)
 
 
+@pytest.mark.parametrize("method", [DC(), DM()], ids=["dc", "dm"])
+def test_bf16_on_real_images_changes_the_distance_a_little_and_leaves_it_a_float32(method):
+    given = task()
+    network, real = given.network().eval(), RealImages(given, torch.Generator()).draw(1, 8)
+    made = begin(given, "noise")[1].requires_grad_()
+    exact, rounded = (
+        how.distance_of(network, real, made, 1)
+        for how in (method, dataclasses.replace(method, bf16=True))
+    )
+    assert rounded.dtype == torch.float32
+    assert torch.autograd.grad(rounded, made)[0].isfinite().all()
+    assert rounded.item() == pytest.approx(exact.item(), rel=0.05)
+    assert rounded.item() != exact.item()
+
+
 @pytest.mark.parametrize("scale", [float("nan"), float("inf")])
 def test_a_distance_that_is_not_finite_says_what_to_lower(scale):
     def distance_of(network, real, synthetic, label):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench import BenchError, CondensedSet, Task
+from bench import BenchError, CondensedSet, Task, later
 from bench_matching.settings import Matching, loops
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class DC:
     lr_network: float = 0.01
     batch: int = 256  # real images of a class in each step
     init: str = "real"  # "real" images of the class | "noise"
+    bf16: bool = later(False)  # real images by autocast: half the time where processors have bf16
     quick: ClassVar[dict[str, Any]] = {"iterations": 4, "outer": 2, "inner": 2, "batch": 16}
     fresh_networks: ClassVar[bool] = True
 
@@ -72,7 +73,9 @@ class DC:
             return torch.full((len(images),), label, device=images.device)
 
         parameters = [p for p in network.parameters() if p.requires_grad]
-        aim = gradients(self.real_loss(network, real, labels(real)), parameters)
+        with torch.autocast(real.device.type, torch.bfloat16, enabled=self.bf16):
+            on_real = self.real_loss(network, real, labels(real))
+        aim = gradients(on_real, parameters)
         loss = F.cross_entropy(network(synthetic), labels(synthetic))
         return distance(gradients(loss, parameters, differentiable=True), aim, self.distance)
 
@@ -112,6 +115,7 @@ class DM:
     batch: int = 256  # real images of a class in each step
     init: str = "real"  # "real" images of the class | "noise"
     augment: str = ALL  # operations, of which each step draws one; "flip" where it keeps the label
+    bf16: bool = later(False)  # real images by autocast: half the time where processors have bf16
     quick: ClassVar[dict[str, Any]] = {"iterations": 10, "batch": 16}
     fresh_networks: ClassVar[bool] = True
 
@@ -132,8 +136,11 @@ class DM:
         from bench.training import networks
         from bench_matching.distances import mean_distance
 
-        with torch.no_grad():
+        with (
+            torch.no_grad(),
+            torch.autocast(real.device.type, torch.bfloat16, enabled=self.bf16),
+        ):
             aim, _ = networks.features(network, real)
         found, logits = networks.features(network, synthetic)
         # by the logits passes are counted, so they take part
-        return mean_distance(found, aim) + 0 * logits.sum()
+        return mean_distance(found, aim.float()) + 0 * logits.sum()
