@@ -126,6 +126,8 @@ def check(
 
 
 AGAINST = "With --check: what this commit has must stand, as of origin/main."
+DIFFERING = "With --check: only cells that differ from this commit."
+STAGES = "Make only these kinds of stages, as in condense,train."
 REMEASURED = "Records of these methods may change and vanish."
 
 
@@ -158,9 +160,7 @@ def run(
     sample: Annotated[
         int, typer.Option(help="With --check: only so many cells; 0: all.", min=0)
     ] = 0,
-    against: Annotated[
-        str, typer.Option(help="With --check: only cells that differ from this commit.")
-    ] = "",
+    against: Annotated[str, typer.Option(help=DIFFERING)] = "",
     salt: Annotated[str, typer.Option(help="With --sample: draw as an earlier check did.")] = "",
     keep_checked: Annotated[
         bool, _flag("keep-checked", "With --check: say in checked.jsonl what held (nightly).")
@@ -178,6 +178,7 @@ def run(
     minutes: Annotated[
         float, typer.Option(help="End by then, with checkpoints; 0: when all is done.", min=0)
     ] = 0,
+    stages: Annotated[str, typer.Option(help=STAGES)] = "",
     engine: Annotated[
         str, typer.Option(help="local, or slurm: in jobs of a cluster (docs/running.md).")
     ] = "local",
@@ -186,7 +187,12 @@ def run(
 
     Complete cells are published while the run goes on; the same command goes on after a crash.
     """
-    given = {**locals(), "methods": _methods(methods), "only": _filters(only)}
+    given = {
+        **locals(),
+        "methods": _methods(methods),
+        "only": _filters(only),
+        "stages": _listed(stages),
+    }
     from bench.commands import run as command
 
     if code := command.run(Asked(**given)):  # whose fields have the names of the options

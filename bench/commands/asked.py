@@ -45,6 +45,7 @@ class Asked:
     keep_sets: bool = False
     retrain_teachers: bool = False
     minutes: float = 0.0  # 0: all the time there is
+    stages: Sequence[str] = ()  # kinds that this run makes; none: all
     engine: str = "local"  # or "slurm"
 
     def __post_init__(self) -> None:
@@ -70,6 +71,10 @@ class Asked:
             raise BenchError(f"--engine {self.engine} takes minutes from slurm.toml, not --minutes")
         if self.minutes and (self.check or self.dry_run or self.retrain_teachers):
             raise BenchError("--minutes goes with a run that writes to the board")
+        if self.stages and (self.check or self.dry_run or self.retrain_teachers):
+            raise BenchError("--stages goes with a run that writes to the board")
+        if self.engine != "local" and self.stages:
+            raise BenchError(f"--engine {self.engine} takes stages from slurm.toml, not --stages")
         if self.into and (self.check or self.dry_run):
             raise BenchError(
                 f"--into {self.into} goes with neither --check nor --dry-run: they write nothing"

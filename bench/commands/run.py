@@ -39,6 +39,7 @@ def run(asked: Asked) -> int:
     from bench.engine.scheduler import Engine
     from bench.records.files import read_all
     from bench.report.folder import check_writable, copied
+    from bench.stages.kinds import kinds_of
     from bench.store.store import Store
 
     began = time.monotonic()
@@ -50,6 +51,7 @@ def run(asked: Asked) -> int:
         _download(components, cells)
     if asked.engine == "slurm":
         return submit(asked)
+    kinds = kinds_of(asked.stages, "--stages")
     slots = devices.slots(asked.device, asked.jobs)
     records = found.results
     cells, lost = to_check(asked, cells, records)
@@ -65,7 +67,7 @@ def run(asked: Asked) -> int:
                 return _proved(engine, cells)
             if not (asked.check or asked.dry_run):
                 given = deadline_of(asked.minutes, began, engine.store, records)
-                engine = replace(engine, deadline=given)
+                engine = replace(engine, deadline=given, kinds=kinds)
             plan = engine.plan(cells, unread=asked.dry_run)
             if asked.missing:
                 cells = _unrecorded(engine, plan, cells, records)

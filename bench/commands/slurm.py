@@ -23,13 +23,19 @@ def submit(asked: Asked) -> int:
     root = place(asked.store).absolute()
     check_store(root)
     (root / LEASES).touch()  # nodes share it by a network
-    wanted, folder = slurm.slurm_of(asked.board), root / "slurm"
-    home = asked.into or asked.board
-    command = [*command_of(asked, root), "--minutes", str(wanted.minutes)]
-    ids = slurm.submit(command, wanted, folder)
+    folder, ids = root / "slurm", list[str]()
+    for job in slurm.pilots_of(asked.board):
+        command = [*command_of(asked, root), "--minutes", str(job.minutes)]
+        command += ["--stages", ",".join(job.stages)] if job.stages else []
+        added = slurm.submit(command, job, folder, ids)
+        ids += added
+        what = f" for {', '.join(job.stages)}" if job.stages else ""
+        console.print(
+            f"submitted {job.rounds} times {job.pilots} jobs of {job.minutes} min{what}, one array "
+            f"after another: {' '.join(added)}"
+        )
     console.print(
-        f"submitted {wanted.rounds} times {wanted.pilots} jobs of {wanted.minutes} min, one array "
-        f"after another: {' '.join(ids)}; what they leave goes to {home}\n"
+        f"what they leave goes to {asked.into or asked.board}\n"
         f"follow: squeue -j {','.join(ids)}; end: scancel {' '.join(ids)}; logs: {folder}"
     )
     return 0

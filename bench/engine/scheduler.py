@@ -61,6 +61,7 @@ class Engine:
     board: Path | None = None  # its folder, where it keeps networks that metrics look with
     executors: Executors = local
     deadline: Deadline = field(default_factory=Deadline)
+    kinds: frozenset[str] = frozenset()  # of the stages that this run makes; none: all
 
     def __post_init__(self) -> None:
         types = {slot.device.split(":")[0] for slot in self.slots}
@@ -69,6 +70,10 @@ class Engine:
                 f"a run cannot use {' and '.join(sorted(types))} at once, which round differently; "
                 "expected devices of one type"
             )
+
+    def makes(self, stage: Stage) -> bool:
+        """Whether a stage is of the kinds that this run makes; every run reads its data."""
+        return not self.kinds or stage.kind in self.kinds or stage.kind == "load"
 
     @property
     def device(self) -> str:

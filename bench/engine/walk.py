@@ -54,7 +54,7 @@ class Walk:
     reloaded: dict[str, set[str]] = field(default_factory=dict)  # data; stages tried once more
     waits: bool = False  # for another run, and it was said
     worked: float = field(default_factory=time.monotonic)  # when something of ours last ran
-    looked: float = 0.0
+    next_look: float = 0.0
     beaten: float = 0.0
     measuring: bool = False  # all metrics that wait are run before anything else
     measured: float = -math.inf  # when that has last ended
@@ -74,16 +74,15 @@ class Walk:
     def finish(self, watch: Watch) -> None:
         while not self.left:
             self._settle_ready()
-            if self.elsewhere and time.monotonic() - self.looked > RETRY:
-                self.looked = time.monotonic()
-                again, self.elsewhere = self.elsewhere, []
-                for stage in again:
-                    self._queue(stage)
+            self._look_elsewhere()
             self._start()
             if self.running:
                 self._hear()
                 self.worked = time.monotonic()
             elif self.elsewhere:
+                if not self._ours_is_left():
+                    self.left = "what is left is for runs that make other stages"
+                    return
                 self._say_waits()
                 time.sleep(RETRY / 4)
             elif not (self.ready or any(self.runnable.values())):
@@ -95,15 +94,38 @@ class Walk:
             elif time.monotonic() - self.worked > self.engine.deadline.patience:
                 self.left = "other runs are at all that can be done now"
 
+    def _look_elsewhere(self) -> None:
+        """Have what others were at looked for again, in a tenth of the time at most."""
+        began = time.monotonic()
+        if not self.elsewhere or began < self.next_look:
+            return
+        again, self.elsewhere = self.elsewhere, []
+        for stage in again:
+            self._queue(stage)
+        self._start()
+        now = time.monotonic()
+        self.next_look = now + max(RETRY, 10 * (now - began))
+
+    def _ours_is_left(self) -> bool:
+        """Whether there is a stage yet that this run makes, now or behind those of others."""
+        ended = (self.finished, self.failed)
+        return any(
+            self.engine.makes(stage) and not any(stage.id in one for one in ended)
+            for stage in self.stages
+        )
+
     def _say_waits(self) -> None:
         """Once: what another run is at, when there is nothing else to do."""
         if not self.waits:
             self.waits = True
+            first = self.elsewhere[0]
+            whom, what = ("another run", "makes"), "wait, or end that run"
+            if not self.engine.makes(first):
+                whom, what = ("a run", "is to make"), "wait, or start one without --stages"
             more = f" and {len(self.elsewhere) - 1} more" if self.elsewhere[1:] else ""
             sys.stderr.write(
-                f"waiting since {time.strftime('%H:%M:%S')} for another run on the store "
-                f"{self.engine.store.root}, which makes '{self.elsewhere[0].title}'{more}: wait, "
-                "or end that run\n"
+                f"waiting since {time.strftime('%H:%M:%S')} for {whom[0]} on the store "
+                f"{self.engine.store.root}, which {whom[1]} '{first.title}'{more}: {what}\n"
             )
 
     def _settle_ready(self) -> None:
@@ -147,6 +169,10 @@ class Walk:
             bundle: list[Stage] = []
             while queue and len(bundle) < size:
                 stage = heapq.heappop(queue)[-1]
+                if not self.engine.makes(stage):
+                    if not self._cached(stage):
+                        self.elsewhere.append(stage)
+                    continue
                 if queue is not self.later and not self.engine.deadline.fits(stage):
                     self._put_off(stage)
                     continue

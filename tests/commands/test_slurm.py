@@ -68,7 +68,7 @@ def test_a_submission_is_arrays_of_the_same_command_each_after_the_one_before(
     asked = ("--only", "seed=0", "--methods", "noted", "--jobs", 2, "--device", "cuda")
     done = bench("run", "board", *asked, "--store", "store", "--missing", "--engine", "slurm")
     assert done.code == 0, done
-    assert "submitted 2 times 3 jobs of 40 min, one array after another: 1 2; " in done.out
+    assert "submitted 2 times 3 jobs of 40 min, one array after another: 1 2\n" in done.out
     assert f"end: scancel 1 2; logs: {tmp_path / 'store' / 'slurm'}" in done.out
     assert [len(array["calls"]) for array in submitted] == [3, 3]
     command = [
@@ -84,6 +84,27 @@ def test_a_submission_is_arrays_of_the_same_command_each_after_the_one_before(
     assert first["additional_parameters"] == {"signal": "CONT@1"}  # which ends nothing
     assert (tmp_path / "store" / LEASES).exists()
     assert stages(tmp_path / "store") == {}  # nothing is run here
+
+
+def test_kinds_of_stages_have_jobs_of_their_own_and_one_that_names_none_makes_the_others(
+    bench: Bench, submitted: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    board = write_board(tmp_path / "board", **SMALL)
+    (board / "slurm.toml").write_text(
+        'rounds = 1\nmem = "4G"\n'
+        '[[job]]\nstages = ["squeeze", "condense"]\npilots = 3\nminutes = 600\nmem = "16G"\n'
+        "[[job]]\npilots = 1\n"
+    )
+    done = bench("run", "board", "--engine", "slurm")
+    assert done.code == 0, done
+    assert "submitted 1 times 3 jobs of 600 min for squeeze, condense, one array" in done.out
+    assert "follow: squeue -j 1,2; end: scancel 1 2" in done.out
+    assert [len(array["calls"]) for array in submitted] == [3, 1]
+    assert [array["options"]["mem"] for array in submitted] == ["16G", "4G"]
+    assert [command[-4:] for array in submitted for _, command in array["calls"][-1:]] == [
+        ["--minutes", "600", "--stages", "squeeze,condense"],
+        ["--minutes", "60", "--stages", "grade,train,sample,attack,probe,measure"],
+    ]
 
 
 def test_what_a_user_asks_of_every_cluster_stands_in_their_folder(
@@ -107,6 +128,12 @@ def test_what_a_user_asks_of_every_cluster_stands_in_their_folder(
         ),
         ("time = 3", "slurm.toml has an unknown key 'time'"),
         ("minutes = [", "slurm.toml: not TOML"),
+        ("job = 3", "job is no list of tables; write [[job]] above each"),
+        ('stages = ["trian"]', "there are no stages 'trian'; did you mean 'train'?"),
+        (
+            '[[job]]\nstages = ["train", "probe", "measure"]',
+            "no job makes the stages squeeze, grade, condense, sample, attack; add a [[job]]",
+        ),
     ],
 )
 def test_a_wrong_table_is_refused_in_a_sentence(
@@ -128,6 +155,10 @@ def test_a_wrong_table_is_refused_in_a_sentence(
         (("--engine", "slurm", "--check"), "--engine slurm goes with a run that writes"),
         (("--engine", "slurm", "--minutes", 3), "takes minutes from slurm.toml, not --minutes"),
         (("--minutes", 3, "--dry-run"), "--minutes goes with a run that writes"),
+        (("--stages", "train", "--dry-run"), "--stages goes with a run that writes"),
+        (("--stages", "trian"), "--stages: there are no stages 'trian'; did you mean 'train'?"),
+        (("--stages", "train,train"), "--stages: 'train' stands there twice"),
+        (("--engine", "slurm", "--stages", "train"), "takes stages from slurm.toml"),
     ],
 )
 def test_what_does_not_go_together_is_refused(

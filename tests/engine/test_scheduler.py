@@ -548,3 +548,40 @@ print(*sorted({{"torch", "psutil", "multiprocessing"}} & set(sys.modules)))
 def here() -> dict[str, str]:
     """This environment, with all that this process can import."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def test_a_run_of_some_kinds_leaves_the_others_and_ends_when_its_own_are_made(
+    tmp_path: Path,
+) -> None:
+    whole, kept = Heard(), Heard()
+    one = replace(engine(tmp_path, **SMALL), listen=kept, kinds=frozenset({"condense"}))
+    plan = one.plan(one.components.matrix.cells())
+    left = one.execute(plan.stages).left
+    assert left == "what is left is for runs that make other stages"
+    assert {*kept.ended("done")} == {"load", "condense"}
+    rest = replace(one, listen=whole, kinds=frozenset({"squeeze", "train", "probe", "measure"}))
+    outcome = rest.execute(plan.stages)
+    assert (outcome.left, len(outcome.finished)) == ("", len(plan.stages))
+    assert "condense" not in whole.ended("done")
+    assert "condense" in whole.ended("cached")
+
+
+def test_what_waits_for_a_stage_of_others_says_so_and_goes_on_when_it_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = replace(engine(tmp_path, **SMALL), kinds=frozenset({"train", "probe", "measure"}))
+    plan = one.plan(one.components.matrix.cells())
+    other = replace(one, listen=Heard(), kinds=frozenset({"squeeze", "condense"}))
+
+    def watch(outcome: Outcome) -> None:
+        if "condense" not in stages(tmp_path) and "waits" not in said:
+            said.append("waits")
+            other.execute(plan.stages)
+
+    said: list[str] = []
+    outcome = one.execute(plan.stages, watch)
+    assert (outcome.left, len(outcome.finished)) == ("", len(plan.stages))
+    words = capsys.readouterr().err
+    assert "for a run on the store" in words
+    assert "which is to make" in words
+    assert "start one without --stages" in words

@@ -35,7 +35,7 @@ def comes(point: Callable[[], bool]) -> None:
 
 def ids(submitted: Ended) -> list[str]:
     assert submitted.code == 0, submitted
-    return submitted.out.split("after another: ")[1].split(";")[0].split()
+    return submitted.out.split("follow: squeue -j ")[1].split(";")[0].split(",")
 
 
 def queued(jobs: Sequence[str]) -> list[str]:
