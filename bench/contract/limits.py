@@ -14,5 +14,5 @@ class Limits:
     What the server has (torch, a few hundred MB) is shared by all and charged to none.
     """
 
-    seconds: Above0 = 3600
+    seconds: Above0 = 6 * 3600  # which no stage of a few hours comes to
     memory_gb: Above0 = 8

@@ -33,6 +33,7 @@ def work(link: Link, data: bytes, device: str, seconds: float, parent: int) -> N
     faulthandler.enable(file=2)  # a crash leaves a traceback in the log, too
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a crash must not swallow the last lines
+    device = _alone_with(device)
     import torch
 
     torch.set_num_threads(1)  # the order of a sum depends on it
@@ -52,6 +53,17 @@ def work(link: Link, data: bytes, device: str, seconds: float, parent: int) -> N
                 stream.flush()
     if not ADOPTS:  # wait to be killed, so that what the calls have started can be found
         threading.Event().wait()
+
+
+def _alone_with(device: str) -> str:
+    """Hide all GPUs but this one ("cuda:1"), so that code that says `.cuda()` is at it, too; what
+    the device is called now. Before anything of CUDA has begun in this process."""
+    kind, _, number = device.partition(":")
+    if kind != "cuda" or not number:
+        return device
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[int(number)] if visible else number
+    return kind
 
 
 def _call(id: str, payload: bytes, device: str, link: Link) -> None:

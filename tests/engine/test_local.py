@@ -564,14 +564,20 @@ def test_a_long_temporary_folder_is_no_obstacle(
     assert list(deep.iterdir()) == []
 
 
-def test_a_job_learns_the_device_of_its_slot() -> None:
-    with Local([Slot("cuda:0"), Slot("cuda:1")], LIMITS) as pool:
-        pool.start([Job("a", jobs.device_of)])
-        pool.start([Job("b", jobs.device_of)])
+@pytest.mark.parametrize(
+    ("visible", "seen"), [("", ["0", "1"]), ("3,GPU-5a", ["3", "GPU-5a"])], ids=["all", "some"]
+)
+def test_a_job_learns_the_device_of_its_slot_and_sees_no_other(
+    visible: str, seen: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with Local([Slot("cuda:0"), Slot("cuda:1"), Slot("cpu")], LIMITS) as pool:
+        for name in ("a", "b", "c"):
+            pool.start([Job(name, jobs.device_of)])
         found: dict[str, Any] = {}
-        while len(found) < 2:
+        while len(found) < 3:
             found |= {e.id: e.value for e in pool.events() if isinstance(e, Done)}
-    assert found == {"a": "cuda:0", "b": "cuda:1"}
+    assert found == {"a": ["cuda", seen[0]], "b": ["cuda", seen[1]], "c": ["cpu", visible]}
 
 
 def test_a_long_log_keeps_both_its_ends(tmp_path: Path) -> None:

@@ -184,9 +184,9 @@ def builtins_named(*names: str, device: str, progress: Report) -> list[str]:
     return [name for name in names if hasattr(builtins, name)]
 
 
-def device_of(*, device: str, progress: Report) -> str:
+def device_of(*, device: str, progress: Report) -> list[str]:
     time.sleep(0.3)
-    return device
+    return [device, os.environ.get("CUDA_VISIBLE_DEVICES", "all")]
 
 
 def kill_server(*, device: str, progress: Report) -> None:
