@@ -39,6 +39,7 @@ def records_alone(home: Path, engine: Engine, plan: Plan, ran: Ran) -> int:
     Pages are for the run that ends the work: many may end at the same time.
     """
     from bench.display import console
+    from bench.engine.walk import FOR_OTHERS
     from bench.records.files import split_valid
     from bench.report.folder import add_results
     from bench.store.locks import waiting
@@ -48,8 +49,9 @@ def records_alone(home: Path, engine: Engine, plan: Plan, ran: Ran) -> int:
         with waiting(home / "matrix.toml", f"writes to {home}", leases=engine.store.leases):
             add_results(home, valid)
     done = f"{len(valid)} of {len(plan.cells)} cells have records in {home}"
+    same = "the same command" if ran.left != FOR_OTHERS else "one without --stages"
     console.print(
-        f"work is left: {ran.left}; {done}; run the same command to go on "
+        f"work is left: {ran.left}; {done}; run {same} to go on "
         f"(`bench leaderboard {home}` writes pages meanwhile)"
     )
     return LEFT

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 BUNDLE = 32  # metrics are quick: so many share one process
 LONG = ("squeeze", "condense", "train")  # go on from checkpoints; before they begin, metrics run,
 GATHER = 10.0  # if the last ones were so many seconds ago: of short stages, many are gathered
+FOR_OTHERS = "its stages are made, and the others are for other runs"
 BEAT = 1.0  # seconds between two words that a stage still runs
 RETRY = 0.5  # seconds until a stage that another run holds is looked at again
 
@@ -81,7 +82,7 @@ class Walk:
                 self.worked = time.monotonic()
             elif self.elsewhere:
                 if not self._ours_is_left():
-                    self.left = "what is left is for runs that make other stages"
+                    self.left = FOR_OTHERS
                     return
                 self._say_waits()
                 time.sleep(RETRY / 4)

@@ -26,6 +26,7 @@ from bench.engine.estimate import look
 from bench.engine.executor import Done, Event, Job, Slot
 from bench.engine.outcome import Outcome, Step
 from bench.engine.scheduler import Engine
+from bench.engine.walk import FOR_OTHERS
 from bench.records.record import Scale
 from bench.stages.plan import Plan
 from bench.store.store import Store
@@ -557,7 +558,7 @@ def test_a_run_of_some_kinds_leaves_the_others_and_ends_when_its_own_are_made(
     one = replace(engine(tmp_path, **SMALL), listen=kept, kinds=frozenset({"condense"}))
     plan = one.plan(one.components.matrix.cells())
     left = one.execute(plan.stages).left
-    assert left == "what is left is for runs that make other stages"
+    assert left == FOR_OTHERS
     assert {*kept.ended("done")} == {"load", "condense"}
     rest = replace(one, listen=whole, kinds=frozenset({"squeeze", "train", "probe", "measure"}))
     outcome = rest.execute(plan.stages)
