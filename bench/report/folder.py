@@ -15,9 +15,9 @@ from bench.contract.files import own, resolved, write_bytes, write_text
 from bench.records.files import Board as Records
 from bench.records.files import edited, read_all, write
 from bench.records.result import Result, merge, with_earlier_figures
-from bench.report import galleries, page, pictures, published, tiers
-from bench.report.model import Page
-from bench.report.numbers import board_of, on_board
+from bench.report import galleries, page, pictures, published, tiers, twins
+from bench.report.model import Page, Section
+from bench.report.numbers import Board, board_of, on_board
 from bench.report.verify import misstated
 
 READ = ("matrix.toml", "published.toml", f"{networks.FOLDER}/*")
@@ -137,4 +137,18 @@ def page_of(board: Path, read: Records | None = None) -> Page:
     built = page.build(axes, found.results, published.read(board, axes), faults)
     results = on_board(axes, found.results)
     shown = galleries.sections(board, axes, results)
-    return replace(built, rest=(*tiers.sections(board, axes, results), *built.rest, *shown))
+    return replace(
+        built,
+        summary=(*built.summary, *_beside(board, axes, results)),
+        rest=(*tiers.sections(board, axes, results), *built.rest, *shown),
+    )
+
+
+def _beside(board: Path, axes: Board, results: list[Result]) -> tuple[Section, ...]:
+    """The ranks of its sets here and on its twin, if it has one and that lies beside it."""
+    other = resolved(board).parent / axes.twin
+    if not axes.twin or not (other / "matrix.toml").is_file():
+        return ()
+    theirs = board_of(read_matrix(other))
+    there = on_board(theirs, read_all(other).results)
+    return twins.sections(twins.Side(axes, results), twins.Side(theirs, there), axes.twin)
