@@ -89,6 +89,7 @@ class _Ranked:
     name: str
     rows: Mapping[str, Row]  # by method, of figures more of which is better
     scale: Scale
+    seeds: int  # of the board
     beside: Mapping[str, tuple[Mapping[str, float], Scale]]  # what qualifies them, by metric
 
     @cached_property
@@ -150,7 +151,7 @@ def _ranked(side: Side, chosen: set[Set]) -> Iterator[_Ranked]:
             if side.scales[metric].better == "lower":
                 rows = {name: _turned(row) for name, row in rows.items()}
             beside = {name: (_means(name, behind), side.scales[name]) for name in more}
-            yield _Ranked(side.named(place), rows, side.scales[metric], beside)
+            yield _Ranked(side.named(place), rows, side.scales[metric], len(board.seeds), beside)
 
 
 def _turned(row: Row) -> Row:
@@ -195,5 +196,6 @@ def _figure(one: _Ranked, method: str) -> Value:
     row = one.rows.get(method)
     if not row:
         return Value()
-    mean = -row.mean if one.scale.better == "lower" else row.mean
-    return Value(mean, n=len(row.values), form=_form(one.scale))
+    mean, n = -row.mean if one.scale.better == "lower" else row.mean, len(row.values)
+    notes = (f"{n} of {one.seeds} seeds",) if n < one.seeds else ()
+    return Value(mean, n=n, form=_form(one.scale), notes=notes)
