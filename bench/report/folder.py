@@ -79,17 +79,19 @@ def publish(
     new: Iterable[Result],
     pictured: Mapping[tuple[str | int, ...], Path],
     grids: Mapping[str, Callable[[], galleries.Grid]],
+    neighbours: Mapping[str, Callable[[], tuple[galleries.Grid, galleries.Grid] | None]],
 ) -> list[str]:
     """Write results (valid ones), pictures and tables; the names of the tables.
 
-    `pictured` says where the pictures of a result's cell are kept, and `grids` makes the images of
-    a condensed set by the hash of its content. The caller holds the board.
+    `pictured` says where the pictures of a result's cell are kept; `grids` makes the images of a
+    condensed set by the hash of its content, `neighbours` also the real ones nearest to these. The
+    caller holds the board.
     What an earlier run, or somebody's editor, has left there that is no record stays as it is.
     """
     results, axes = add_results(board, new), board_of(read_matrix(board))
     shown = on_board(axes, results)
     drawn = pictures.write(board, axes, shown, pictured)
-    drawn += galleries.write(board, axes, shown, grids)
+    drawn += galleries.write(board, axes, shown, grids, neighbours)
     return write_tables(board, drawn)
 
 
