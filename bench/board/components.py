@@ -188,7 +188,7 @@ def _configure(
 def downloads(components: Components, cells: Iterable[Cell]) -> dict[Any, Callable[[], None]]:
     """What can fetch its own files, of all that some cells need: `download` by component.
 
-    It is an optional second verb of data sets, teachers and methods.
+    It is an optional second verb of data sets, teachers, methods and metrics.
     """
     matrix = components.matrix
     found: list[tuple[str, Any]] = []  # kind and component
@@ -203,6 +203,7 @@ def downloads(components: Components, cells: Iterable[Cell]) -> dict[Any, Callab
         ]
         for metric in matrix.metrics:
             measure = components.get("metric", metric, dataset=dataset)
+            found += [("metric", measure)]
             if teacher := fact("metric", measure, "features"):
                 where = {"dataset": dataset, "method": "", "ipc": NO_BUDGET}
                 teachers.append(components.get("teacher", teacher, **where))

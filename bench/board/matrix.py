@@ -97,6 +97,7 @@ class Matrix:
     backbone: str = ""  # the network of teachers
     denoiser: str = ""  # the network of scorers
     teacher: str = ""  # labels the views for methods that name no teacher
+    twin: str = ""  # the board beside this one that judges the same sets on the other track
     question: str = ""  # what the board asks, for readers of the index
     scale: str = ""  # what is smaller here than in print
     evaluate: Literal["test", "validation"] = "test"
@@ -201,6 +202,8 @@ def parse(document: Mapping[str, Any], carried: tuple[BoardNetwork, ...] = ()) -
     sets = [name for key in ("methods", "controls", "ceiling") for name in values.get(key, ())]
     unique(sets, "methods, controls and ceiling")
     _check_compared(values)
+    twin = values.get("twin", "")
+    expect(Path(twin).name == twin, "twin", twin, "the name of a folder beside that of the board")
     partial = values.get("partial", False)
     for name in () if isinstance(partial, bool) else partial:
         if name not in values["datasets"]:

@@ -218,9 +218,9 @@ def _published(
 
 def _write(home: Path, engine: Engine, plan: Plan, ran: Ran, valid: Sequence[Result]) -> list[str]:
     """Write records, pictures and pages of a board; the names of the pages."""
-    from bench.engine.galleries import grids
+    from bench.engine import galleries
     from bench.report.folder import publish
-    from bench.report.galleries import CLASSES, COLUMNS
+    from bench.report.galleries import CLASSES, COLUMNS, TRIPLES
     from bench.store.locks import waiting
 
     pictured = {
@@ -229,7 +229,9 @@ def _write(home: Path, engine: Engine, plan: Plan, ran: Ran, valid: Sequence[Res
     }
     what, leases = f"writes to {home}", engine.store.leases  # with a store of its own, perhaps
     with waiting(home / "matrix.toml", what, leases=leases):
-        return publish(home, valid, pictured, grids(engine, plan, CLASSES, COLUMNS))
+        grids = galleries.grids(engine, plan, CLASSES, COLUMNS)
+        neighbours = galleries.neighbours(engine, plan, CLASSES, TRIPLES)
+        return publish(home, valid, pictured, grids, neighbours)
 
 
 def _publication(home: Path, engine: Engine, plan: Plan) -> Publication:

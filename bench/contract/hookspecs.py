@@ -5,11 +5,11 @@ scalar or a tuple of them, and one method, its verb. Variants are instances of o
 Optional class variables: `quick` (field overrides that make the contract kit fast), `preload`
 (names of slow modules that the verb imports; worker processes then find them loaded), `track`
 ("classification", "generation", or, but for networks and teachers, "" for either), and the facts
-listed below. The table in `bench.contract.kinds` has the default of each. Data sets, teachers and
-methods may have a second verb, `download()`: fetch what is missing of their files, with a checksum,
-when the user asks (`bench run --download`). Hooks are called at discovery, first by a child process
-(`bench.contract.vetting`), so they must be cheap and silent: heavy libraries are imported inside
-the verbs.
+listed below. The table in `bench.contract.kinds` has the default of each. Data sets, teachers,
+methods and metrics may have a second verb, `download()`: fetch what is missing of their files, with
+a checksum, when the user asks (`bench run --download`). Hooks are called at discovery, first by a
+child process (`bench.contract.vetting`), so they must be cheap and silent: heavy libraries are
+imported inside the verbs.
 """
 
 from __future__ import annotations

@@ -310,6 +310,7 @@ _ROWS = (
             'a tuple of coordinates, as in ({"method": "..."},)',
         ),
         features=_teacher("the teacher whose network is `trial.features`, one for the board"),
+        download=DOWNLOAD,
     ),
 )
 KINDS: Mapping[str, Kind] = MappingProxyType({row.name: row for row in _ROWS})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,28 +24,67 @@ def grids(engine: Engine, plan: Plan, classes: int, columns: int) -> dict[str, C
     A grid has at most `columns` images [B, C, H, W] of each of the first `classes` classes that
     the set holds. A set is read only when its grid is made.
     """
+    return {
+        found.content: partial(_grid, engine, stage, found, classes, columns)
+        for stage, found in _finished(engine, plan)
+    }
+
+
+def neighbours(
+    engine: Engine, plan: Plan, classes: int, columns: int
+) -> dict[str, Callable[[], tuple[Grid, Grid] | None]]:
+    """What makes the grid of each set, and that of the nearest real images (in pixels, of the same
+    class); None for a set that is real images, and where the store does not keep those.
+    """
+    return {
+        found.content: partial(_beside, engine, stage, found, classes, columns)
+        for stage, found in _finished(engine, plan)
+    }
+
+
+def _finished(engine: Engine, plan: Plan) -> Iterator[tuple[Condense, Finished]]:
+    """The sets of the first seed that have a budget, and what they have left."""
     first, contents = engine.components.matrix.seeds[0], look(engine, plan.stages).contents
-    found: dict[str, Callable[[], Grid]] = {}
     for stage in plan.stages:
         if isinstance(stage, Condense) and stage.number == first and stage.id in contents:
             finished = engine.store.find(stage.kind, engine.key_of(stage, contents))
             if finished and not finished.unsupported and stage.ipc:
-                make = partial(_grid, engine, stage, finished, classes, columns)
-                found[finished.content] = make
-    return found
+                yield stage, finished
+
+
+def _beside(
+    engine: Engine, stage: Condense, found: Finished, classes: int, columns: int
+) -> tuple[Grid, Grid] | None:
+    stored, loaded = engine.store.arrays(found), engine.store.find("load", stage.dataset.load)
+    if stored["images"].ndim == 1 or not loaded or not loaded.value["kept"]:
+        return None
+    train = engine.store.arrays(loaded, "train")
+    own, near = _grid(engine, stage, found, classes, columns), []
+    for k, line in zip(np.unique(_classes(stored))[:classes], own, strict=True):
+        real = _eight_bits(train["pixels"][train["labels"] == k])
+        flat, others = (side.reshape(len(side), -1).astype(np.float64) for side in (line, real))
+        # squared distances, less what is the same for all real images
+        far = (others**2).sum(1) - 2 * flat @ others.T
+        near.append(real[far.argmin(1)])
+    return own, near
 
 
 def _grid(engine: Engine, stage: Condense, found: Finished, classes: int, columns: int) -> Grid:
     stored = engine.store.arrays(found)
-    labels = stored["classes" if "classes" in stored else "labels"]
-    of_image = labels if labels.ndim == 1 else labels.argmax(1)  # [N]
+    of_image = _classes(stored)
     shown = [np.flatnonzero(of_image == k)[:columns] for k in np.unique(of_image)[:classes]]
     lines: Sequence[NDArray[Any]]
     if stored["images"].ndim > 1:
         lines = [stored["images"][rows] for rows in shown]
     else:  # the set selects real images
         lines = _real(engine, stage, [stored["images"][rows] for rows in shown])
-    return [line if line.dtype == np.uint8 else _eight_bits(line) for line in lines]
+    return [_eight_bits(line) for line in lines]
+
+
+def _classes(stored: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    """The class [N] that each image of a set stands for."""
+    labels = stored["classes" if "classes" in stored else "labels"]
+    return labels if labels.ndim == 1 else labels.argmax(1)
 
 
 def _real(
@@ -67,5 +106,7 @@ def _real(
 
 
 def _eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    if pixels.dtype == np.uint8:
+        return pixels
     eight: NDArray[np.uint8] = (pixels.clip(0, 1) * 255).round().astype(np.uint8)
     return eight

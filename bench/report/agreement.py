@@ -122,9 +122,9 @@ def sections(board: Board, records: Sequence[Result]) -> tuple[Section, ...]:
         of_places = ranked.get((dataset, ipc), {})
         if len(of_places) < 2:
             continue
-        found = {place: ranking(of_places[place]) for place in order if place in of_places}
-        if table := _table(found):
-            parts.append(Section(f"{dataset} · {budget_named(ipc)}", (table,)))
+        found = {_named(p): ranking(of_places[p]) for p in order if p in of_places}
+        if compared := table(found):
+            parts.append(Section(f"{dataset} · {budget_named(ipc)}", (compared,)))
     said = (
         *("Kendall's tau between two rankings of the same methods by ", Span(metric, "code")),
         ": 1 is the same order, 0 is no agreement, -1 is the opposite order.",
@@ -132,8 +132,8 @@ def sections(board: Board, records: Sequence[Result]) -> tuple[Section, ...]:
     return (Section("Does the order survive?", (Paragraph(said), *parts)),) if parts else ()
 
 
-def _table(rows: Mapping[Place, Ranking]) -> Table | None:
-    """Each place against those before it; None where no two share enough methods."""
+def table(rows: Mapping[str, Ranking]) -> Table | None:
+    """Each ranking, by name, against those before it; None where no two share enough methods."""
     found = {
         (one, other): agreed
         for one, other in combinations(rows, 2)
@@ -141,13 +141,13 @@ def _table(rows: Mapping[Place, Ranking]) -> Table | None:
     }
     if not found:
         return None
-    compared = [place for place in rows if any(place in both for both in found)]
-    heads = (Column("Ranking", key=True, left=True), *map(Column, map(_named, compared[:-1])))
+    compared = [name for name in rows if any(name in both for both in found)]
+    heads = (Column("Ranking", key=True, left=True), *map(Column, compared[:-1]))
     lines: list[tuple[Cell, ...]] = []
-    for number, place in enumerate(compared[1:], 1):
-        cells = [_cell(found.get((before, place))) for before in compared[:number]]
+    for number, name in enumerate(compared[1:], 1):
+        cells = [_cell(found.get((before, name))) for before in compared[:number]]
         blank = [Name("")] * (len(compared) - 1 - number)
-        lines.append((Name(_named(place)), *cells, *blank))
+        lines.append((Name(name), *cells, *blank))
     return Table(heads, tuple(lines), (_summary(found),))
 
 
@@ -161,13 +161,13 @@ def _named(place: Place) -> str:
     return f"{place[0]}, {place[1]} labels"
 
 
-def _summary(found: Mapping[tuple[Place, Place], Agreement]) -> Words:
+def _summary(found: Mapping[tuple[str, str], Agreement]) -> Words:
     """What of all this is certain."""
     told = sum(agreed.told for agreed in found.values())
     if not told:
         return ("No two methods are told apart at 5 % in two of these rankings.",)
     against = [
-        f"{better} above {worse} by {_named(one)}, below it by {_named(other)}"
+        f"{better} above {worse} by {one}, below it by {other}"
         for (one, other), agreed in found.items()
         for better, worse in agreed.against
     ]

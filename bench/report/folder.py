@@ -15,9 +15,9 @@ from bench.contract.files import own, resolved, write_bytes, write_text
 from bench.records.files import Board as Records
 from bench.records.files import edited, read_all, write
 from bench.records.result import Result, merge, with_earlier_figures
-from bench.report import galleries, page, pictures, published, tiers
-from bench.report.model import Page
-from bench.report.numbers import board_of, on_board
+from bench.report import galleries, page, pictures, published, tiers, twins
+from bench.report.model import Page, Section
+from bench.report.numbers import Board, board_of, on_board
 from bench.report.verify import misstated
 
 READ = ("matrix.toml", "published.toml", f"{networks.FOLDER}/*")
@@ -79,17 +79,19 @@ def publish(
     new: Iterable[Result],
     pictured: Mapping[tuple[str | int, ...], Path],
     grids: Mapping[str, Callable[[], galleries.Grid]],
+    neighbours: Mapping[str, Callable[[], tuple[galleries.Grid, galleries.Grid] | None]],
 ) -> list[str]:
     """Write results (valid ones), pictures and tables; the names of the tables.
 
-    `pictured` says where the pictures of a result's cell are kept, and `grids` makes the images of
-    a condensed set by the hash of its content. The caller holds the board.
+    `pictured` says where the pictures of a result's cell are kept; `grids` makes the images of a
+    condensed set by the hash of its content, `neighbours` also the real ones nearest to these. The
+    caller holds the board.
     What an earlier run, or somebody's editor, has left there that is no record stays as it is.
     """
     results, axes = add_results(board, new), board_of(read_matrix(board))
     shown = on_board(axes, results)
     drawn = pictures.write(board, axes, shown, pictured)
-    drawn += galleries.write(board, axes, shown, grids)
+    drawn += galleries.write(board, axes, shown, grids, neighbours)
     return write_tables(board, drawn)
 
 
@@ -137,4 +139,18 @@ def page_of(board: Path, read: Records | None = None) -> Page:
     built = page.build(axes, found.results, published.read(board, axes), faults)
     results = on_board(axes, found.results)
     shown = galleries.sections(board, axes, results)
-    return replace(built, rest=(*tiers.sections(board, axes, results), *built.rest, *shown))
+    return replace(
+        built,
+        summary=(*built.summary, *_beside(board, axes, results)),
+        rest=(*tiers.sections(board, axes, results), *built.rest, *shown),
+    )
+
+
+def _beside(board: Path, axes: Board, results: list[Result]) -> tuple[Section, ...]:
+    """The ranks of its sets here and on its twin, if it has one and that lies beside it."""
+    other = resolved(board).parent / axes.twin
+    if not axes.twin or not (other / "matrix.toml").is_file():
+        return ()
+    theirs = board_of(read_matrix(other))
+    there = on_board(theirs, read_all(other).results)
+    return twins.sections(twins.Side(axes, results), twins.Side(theirs, there), axes.twin)

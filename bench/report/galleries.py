@@ -7,7 +7,7 @@ gone has no picture; the page says how many lack one.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +16,24 @@ from bench.contract.files import write_bytes
 from bench.records.result import Result
 from bench.report.model import Paragraph, Picture, Section
 from bench.report.numbers import Board
-from bench.report.pictures import FOLDER, Pixels, let_go, mosaic, png
+from bench.report.pictures import FOLDER, Pixels, let_go, mosaic, png, samples
 
 CLASSES, COLUMNS = 10, 10  # of a picture, at most
 SIDE = 32  # an image is scaled, by whole factors, to about this
 GAP = 2  # pixels of white between images
+BESIDE = (
+    "Images that were made stand a second time beside the real ones that are nearest, of their "
+    "class and in pixels."
+)
+HALF = 127  # of the levels of a pixel
 GREYS, COLOURS = 16, 64  # of a picture, which are enough to see what a set holds
 
+TRIPLES = 3  # images of a class beside their nearest real ones, at most
+MOST = 64  # times as large that a difference is shown, at most
+
 OWN = re.compile(r"set\..+\.(all|\d+)\.[0-9a-f]{8}\.png")  # as `name_of` has it
+
+NEAR = re.compile(r"near\..+\.(all|\d+)\.x(\d+)\.[0-9a-f]{8}\.png")  # as `compared` has it
 
 Grid = list[Pixels]
 """Images [B, C, H, W] of each class; a class may have fewer than others."""
@@ -43,6 +53,21 @@ def drawn(grid: Grid) -> bytes:
     if (pixels == pixels[..., :1]).all():
         return png(Image.fromarray(pixels[..., 0]).quantize(GREYS))
     return png(Image.fromarray(pixels).quantize(COLOURS, dither=Image.Dither.NONE))
+
+
+def compared(own: Grid, real: Grid) -> tuple[int, bytes]:
+    """How many times as large differences are shown, and a PNG: a line a class, and in it condensed
+    images, each before the real one beside it and what it has more (lighter than grey) or less.
+    """
+    columns = min(TRIPLES, *map(len, own))
+    one, other = (np.stack([line[:columns] for line in side]) for side in (own, real))
+    change = one.astype(int) - other
+    factor = MOST
+    while factor > 1 and factor * np.abs(change).max() > HALF:
+        factor //= 2
+    shown = (HALF + 1 + factor * change).clip(0, 255).astype(np.uint8)
+    triples = np.stack([one, other, shown], 2)  # [lines, columns, 3, C, H, W]
+    return factor, samples(triples.reshape(len(own), 3 * columns, *one.shape[2:]))
 
 
 def sets(board: Board, records: Iterable[Result]) -> dict[str, Result]:
@@ -77,14 +102,45 @@ def sections(folder: Path, board: Board, records: Iterable[Result]) -> tuple[Sec
     if lacking:
         gone = f"{lacking} of {len(shown)} sets have no picture: their tensors were not at hand."
         said = f"{said} {gone}" if there else gone
-    pictures = (_picture(board, name, record) for name, record in there.items())
+    near = {name: [*_near(folder, board, record)] for name, record in there.items()}
+    if any(near.values()):
+        said = f"{said} {BESIDE}"
+    pictures = [
+        picture
+        for name, record in there.items()
+        for picture in (_picture(board, name, record), *near[name])
+    ]
     return (Section("Condensed images", (Paragraph((said,)), *pictures), folded=True),)
 
 
 def _picture(board: Board, name: str, record: Result) -> Picture:
-    words = f"{record.method}, IPC {record.ipc}"
-    words += f", {record.dataset}" if len(board.datasets) > 1 else ""
+    words = _named(board, record)
     return Picture(name, words, (words,))
+
+
+def _named(board: Board, record: Result) -> str:
+    more = f", {record.dataset}" if len(board.datasets) > 1 else ""
+    return f"{record.method}, IPC {record.ipc}{more}"
+
+
+def _near(folder: Path, board: Board, record: Result) -> Iterator[Picture]:
+    """The set beside real images, if it was drawn so."""
+    for path in _drawn_beside(folder, record):
+        found = NEAR.fullmatch(path.name)
+        times = f"{found[2]} times as large" if found and found[2] != "1" else "as it is"
+        words = f"{_named(board, record)}: condensed, the nearest real image, and what differs"
+        said = f"{words}, {times} (grey: nothing)"
+        yield Picture(f"{FOLDER}/{path.name}", said, (said,))
+
+
+def _drawn_beside(folder: Path, record: Result) -> list[Path]:
+    return sorted(folder.glob(_name_beside(record, "*")))
+
+
+def _name_beside(record: Result, factor: str) -> str:
+    """The file of a set beside real images; it says how large differences are shown."""
+    made_of, budget = record.content["set"][:8], record.ipc or "all"
+    return f"{FOLDER}/near.{record.dataset}.{record.method}.{budget}.x{factor}.{made_of}.png"
 
 
 def write(
@@ -92,16 +148,25 @@ def write(
     board: Board,
     records: Iterable[Result],
     grids: Mapping[str, Callable[[], Grid]],
+    neighbours: Mapping[str, Callable[[], tuple[Grid, Grid] | None]],
 ) -> list[str]:
     """Draw the sets that are at hand and have no picture yet; what is of no set goes.
 
-    `grids` makes the grid of a set by the hash of its content. Returns the files that were drawn.
+    `grids` makes the grid of a set by the hash of its content, `neighbours` also that of the
+    nearest real images, or None. Returns the files that were drawn.
     """
     shown, made = sets(board, records), []
     let_go(folder, OWN, shown)
+    kept = {path.name for record in shown.values() for path in _drawn_beside(folder, record)}
+    let_go(folder, NEAR, kept)
     for name, record in shown.items():
         make = grids.get(record.content["set"])
         if make and not (folder / name).is_file():
             write_bytes(folder / name, drawn(make()))
             made.append(name)
+        pair = neighbours.get(record.content["set"])
+        if pair and not _drawn_beside(folder, record) and (both := pair()):
+            factor, picture = compared(*both)
+            made.append(_name_beside(record, str(factor)))
+            write_bytes(folder / made[-1], picture)
     return made

@@ -51,6 +51,7 @@ class Board:
     frozen: str = ""  # why it is run no more
     baseline: str = ""  # the row that others are compared with
     starts: Mapping[str, str] = dataclasses.field(default_factory=dict)  # row -> its start
+    twin: str = ""  # the board that judges the same sets otherwise
     question: str = ""
     scale: str = ""  # what is smaller here than in print
 
@@ -136,6 +137,16 @@ def scales(board: Board, records: Iterable[Result]) -> dict[str, Scale]:
         for metric in board.metrics
         if (found := counts[metric])
     }
+
+
+def qualifying(board: Board, scales: Mapping[str, Scale]) -> tuple[str, ...]:
+    """The metrics of a board's probes by which no row is the best: they say how its main figure is
+    to be read, and stand beside it."""
+    return tuple(
+        name
+        for name in board.metrics[1:]
+        if name in scales and scales[name].better == "neither" and scales[name].of == "probe"
+    )
 
 
 def on_one_scale(board: Board, records: Sequence[Result]) -> list[Result]:

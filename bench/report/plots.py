@@ -10,6 +10,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -55,7 +56,7 @@ def sections(
     drawn: list[Plot | None] = []
     if scale:
         shown = _Figures(board, scale, list(_rows(board, table)), "low" in table.columns)
-        drawn += [against_ipc(shown)]
+        drawn += [against_ipc(shown), against_passes(shown, records)]
         drawn += [rank_intervals(shown, *one) for one in _by_place(shown.of_column)]
         drawn += [against_radius(shown, records), pareto(shown, "bytes", "bytes of the set")]
         drawn += [pareto(_with_passes(shown, records), "passes", "images through networks")]
@@ -134,11 +135,8 @@ def against_ipc(shown: _Figures) -> Plot | None:
         scale=alt.Scale(type="log", padding=16, nice=False),
         axis=alt.Axis(values=budgets, format="d", grid=False),
     )
-    base = alt.Chart().encode(x, shown.y(f"{shown.column}: {shown.title}"))
-    whiskers = alt.Chart().mark_rule(opacity=0.6).encode(x, alt.Y("low:Q"), alt.Y2("high:Q"))
-    whiskers = whiskers.encode(*by_method(names, "Color"))
-    wanted = ("place", "ipc", "method", "mean", "low", "high")
-    chart = panels(alt.layer(whiskers, *curves(base, names)), rows, wanted)
+    y = shown.y(f"{shown.column}: {shown.title}")
+    chart = _with_whiskers(rows, names, (x, y), "ipc")
     what = f"{shown.metric} under {shown.column} against images per class"
     best = [max((row for row in rows if row["ipc"] == ipc), key=shown.merit) for ipc in budgets]
     said = "; ".join(
@@ -146,6 +144,45 @@ def against_ipc(shown: _Figures) -> Plot | None:
         for ipc, row in zip(budgets, best, strict=True)
     )
     return plot(chart, f"{what}. {said}.", f"{capital(what)}; {shown.whiskers}.")
+
+
+def _with_whiskers(rows: list[Row], names: list[str], axes: tuple[Any, Any], along: str) -> Any:
+    """A line for each method along a field of the rows, with its intervals."""
+    base = alt.Chart().encode(*axes)
+    whiskers = alt.Chart().mark_rule(opacity=0.6).encode(axes[0], alt.Y("low:Q"), alt.Y2("high:Q"))
+    whiskers = whiskers.encode(*by_method(names, "Color"))
+    wanted = ("place", along, "method", "mean", "low", "high")
+    return panels(alt.layer(whiskers, *curves(base, names)), rows, wanted)
+
+
+def against_passes(shown: _Figures, records: Iterable[Result]) -> Plot | None:
+    """The main metric against the images that a student has been shown, checkpoint by checkpoint:
+    a panel a place and budget, in each of them the students of the full set, too."""
+    if not shown.board.checkpoints:
+        return None
+    passes: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for r in records:
+        if r.sampler == shown.column and "student" in r.passes:
+            passes[(*row_of(r), r.column)].append(r.passes["student"].forward)
+    rows = []
+    for row in shown.rows:
+        if found := passes.get((*(row[name] for name in ROW), row["column"])):
+            budgets = [row["ipc"]] if row["ipc"] else shown.board.ipc
+            places = [f"{row['place']}, {budget_named(ipc)}" for ipc in budgets]
+            rows += [{**row, "place": place, "shown": fmean(found)} for place in places]
+    if len(rows) < 2:
+        return None
+    rows, names = _few(shown, rows)
+    said, least = shown.whiskers, min(row["mean"] for row in rows) / 2
+    if far := not shown.scale.rate and 0 < 10 * least < max(row["mean"] for row in rows):
+        rows = [{**row, "low": max(row["low"], least)} for row in rows]
+        said = f"{said}, cut where they leave a logarithmic axis"
+    x = alt.X("shown:Q", title="images shown to a student", axis=alt.Axis(format="~s", grid=False))
+    scale = alt.Scale(type="log", nice=False) if far else alt.Scale(zero=False)
+    y = shown.y(f"{shown.column}: {shown.title}").scale(scale)
+    chart = _with_whiskers(rows, names, (x, y), "shown")
+    what = f"{shown.metric} by {shown.column} against the images that a student has been shown"
+    return plot(chart, f"{capital(what)}.", f"{capital(what)}; {said}.")
 
 
 def rank_intervals(shown: _Figures, place: str, rows: list[Row]) -> Plot | None:

@@ -1,7 +1,8 @@
 """The first screen of a page: who wins, by how much, is that significant, and at what cost.
 
 A table for each place (a data set, an architecture, a regime of labels) has the main metric in the
-first column of attacks or samplers, the best row of each budget first. A board with more rows than
+first column of attacks or samplers, the best row of each budget first, and beside it the metrics
+that have no best row: they say how it is to be read. A board with more rows than
 a screen holds shows the first ones of each budget and the baseline, and says how many it leaves
 out.
 """
@@ -40,7 +41,7 @@ from bench.report.model import (
     budget_named,
     few,
 )
-from bench.report.numbers import Board, by_figure, columns
+from bench.report.numbers import Board, by_figure, columns, qualifying
 from bench.report.relations import noted
 from bench.report.standing import ASKED, Key, Standing, Standings
 from bench.report.statistics import LEVEL, Difference
@@ -73,13 +74,14 @@ class _View:
     standings: Standings
     passes: Mapping[Made, float]  # of condensation
     flags: Mapping[tuple[Any, ...], tuple[str, ...]]  # of a figure, by its key without the metric
+    beside: Mapping[str, Scale]  # metrics by which no row is the best
 
     @property
     def form(self) -> Form:
         return PERCENT if self.scale.rate else PLAIN
 
-    def key(self, place: Place, ipc: int, method: str, column: str) -> Key:
-        return (*place, ipc, method, column, self.metric)
+    def key(self, place: Place, ipc: int, method: str, column: str, metric: str = "") -> Key:
+        return (*place, ipc, method, column, metric or self.metric)
 
 
 def blocks(
@@ -95,7 +97,8 @@ def blocks(
     if metric not in scale or not (main := _main(board, figures)):
         return ()
     hard = {dataset: _hardest(board, dataset, main, figures) for dataset in board.datasets}
-    more = _passes(records), _flags(board, records)
+    beside = {name: scale[name] for name in qualifying(board, scale)}
+    more = _passes(records), _flags(board, records), beside
     view = _View(board, metric, scale[metric], main, hard, figures, standings, *more)
     places = product(board.datasets, board.architectures, board.labels)
     groups = {place: found for place in places if (found := _groups(view, place))}
@@ -105,7 +108,7 @@ def blocks(
         Section(board.heading(*place), _blocks(view, place, of_place, most))
         for place, of_place in groups.items()
     ]
-    return (_winners(view, groups), *parts, _legend(standings, bool(board.starts)))
+    return (_winners(view, groups), *parts, _legend(view, standings))
 
 
 def _main(board: Board, figures: Figures) -> str:
@@ -216,6 +219,7 @@ def _blocks(
     heads = (
         *(*KEYS, Column("Rank")),
         Column(f"{view.metric}, {view.main}{percent}"),
+        *(Column(f"{name}, %" if one.rate else name) for name, one in view.beside.items()),
         *([Column(f"Over {baseline}")] if baseline else []),
         *([Column("Over its start")] if board.starts else []),
         *([Column(f"{hard}{percent}")] if hard else []),
@@ -247,6 +251,7 @@ def _row(view: _View, place: Place, ipc: int, method: str) -> tuple[Cell, ...]:
     spent = view.passes.get((place[0], place[2], ipc, method))
     return (
         *(budget(ipc), Name(method, board.role(method)), _rank(stands, ipc), _figure(view, key)),
+        *(_mean(view, view.key(place, ipc, method, view.main, name)) for name in view.beside),
         *([_over(None if itself else stands.over, view.form)] if board.baseline else []),
         *([_over(stands.beyond, view.form)] if board.starts else []),
         *([_figure(view, view.key(place, ipc, method, hard))] if hard else []),
@@ -272,6 +277,13 @@ def _figure(view: _View, key: Key) -> Value:
     return Value(row["mean"], None, n, view.form, best=best, interval=interval, notes=notes)
 
 
+def _mean(view: _View, key: Key) -> Value:
+    """The figure of a metric by which no row is the best."""
+    row = view.figures.get(key)
+    form = PERCENT if view.beside[key[6]].rate else PLAIN
+    return Value(row["mean"], n=row["n"], form=form) if row else Value()
+
+
 def _over(difference: tuple[Difference, float] | None, form: Form) -> Value:
     if difference is None:
         return Value()
@@ -281,7 +293,7 @@ def _over(difference: tuple[Difference, float] | None, form: Form) -> Value:
     return Value(mean, None, found.seeds, signed, interval=found.estimate.interval, notes=notes)
 
 
-def _legend(standings: Standings, starts: bool) -> Items:
+def _legend(view: _View, standings: Standings) -> Items:
     more = f"; {ASKED} seeds would tell about {standings.with_more}"
     more = more if standings.with_more > standings.separable else ""
     told = f"{standings.separable} of {standings.adjacent} adjacent ranks of this board"
@@ -296,7 +308,13 @@ def _legend(standings: Standings, starts: bool) -> Items:
                 "Rank: the places that a row may have at 5 % (Holm). ",
                 f"{told} are told apart{more}." if standings.adjacent else "",
             ),
-            *([(STARTS,)] if starts else []),
+            *([(STARTS,)] if view.board.starts else []),
+            *([(_read_by(view),)] if view.beside else []),
             (PASSES,),
         )
     )
+
+
+def _read_by(view: _View) -> str:
+    names = " and ".join(view.beside)
+    return f"By {names} no row is the best: how {view.metric} is to be read depends on it."

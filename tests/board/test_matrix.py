@@ -190,6 +190,7 @@ def test_what_a_board_cannot_do_without_is_asked_for(key: str) -> None:
         ({"baseline": 3}, "baseline is 3; expected a text"),
         ({"baseline": "toy-meens"}, "none of the board's controls and methods; did you mean 'toy-"),
         ({"baseline": "toy-full"}, "baseline 'toy-full' is none of the board's controls"),
+        ({"twin": "../other"}, "twin is '../other'; expected the name of a folder beside that of"),
         ({"starts": 3}, "starts is 3; expected a table"),
         ({"starts": {"toy-means": "toy-meens"}}, "starts 'toy-meens' is none of the board's contr"),
         (

@@ -21,9 +21,12 @@ def test_a_run_draws_each_set_of_the_first_seed_and_its_page_leads_there(
     page = (there / "README.md").read_text()
     assert drawn
     assert all(f"](images/{name})" in page for name in drawn)
+    beside = [file.name for file in (there / "images").glob("near.*.png")]
+    assert {name.split(".")[2] for name in beside} == {"noted"}  # the others are real images
+    assert all(f"](images/{name})" in page for name in beside)
     assert "have no picture" not in page
     assert bench("leaderboard", there, "--check").code == 0
-    for name in drawn:
+    for name in (*drawn, *beside):
         (there / "images" / name).unlink()
     assert bench("leaderboard", there).code == 0
     assert (

@@ -142,3 +142,23 @@ def test_a_board_renders_whatever_value_of_an_axis_it_has_lost(
         write_tables(folder)
         assert [line for line in stale(folder) if "/images/" not in line] == []
         assert read(folder) == results  # of what the board has lost, nothing is forgotten
+
+
+def test_the_page_of_a_board_follows_from_its_twin_if_that_lies_beside_it(
+    reference: Any, tmp_path: Path
+) -> None:
+    board = reference.copied(tmp_path)
+    twin = board.with_name("twin")
+    shutil.copytree(board, twin)
+    path = board / "matrix.toml"
+    path.write_text('twin = "twin"\n' + path.read_text())
+    title = "The same sets on both tracks"
+    assert title not in (board / "README.md").read_text()
+    write_tables(board)
+    assert f"## {title}" in (board / "README.md").read_text()
+    assert not [fault for fault in stale(board) if "README" in fault]
+    (twin / "records" / "toy-first.jsonl").unlink()
+    assert [fault for fault in stale(board) if "README.md is not what the records say" in fault]
+    shutil.rmtree(twin)
+    write_tables(board)
+    assert title not in (board / "README.md").read_text()

@@ -617,3 +617,24 @@ def test_the_first_screen_says_what_recovery_added_to_the_start_of_a_row():
     assert 0.2 < low < 0.25 < high < 0.3
     assert [cells[name].mean for name in ("beta", "dice")] == [None, None]
     assert "Over its start" not in [column.name for column in screen(BOARD).columns]
+
+
+def test_what_has_no_best_row_stands_beside_the_main_metric_on_the_first_screen():
+    scales = {
+        "distance": {"better": "lower"},
+        "right": {"better": "neither", "unit": "fraction"},
+    }
+    both = {"metrics": {"distance": 2.0, "right": 0.65}, "scales": scales}
+    made = [
+        sampled("alpha", 1, "few", 0, 2.0, **both),
+        sampled("dice", 1, "few", 0, 2.0, **both | {"metrics": {"distance": 3.0}}),
+    ]
+    text = page(made, **SAMPLED)
+    lines = [line for line in text.split("Generated from")[0].splitlines() if line[:1] == "|"]
+    header, _, alpha, dice = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)
+    assert header[3:5] == ["distance, few", "right, %"]
+    assert (alpha[4], dice[4]) == ("65.0", "–")
+    assert "By right no row is the best: how distance is to be read depends on it." in text
+    ranked = {name: one | {"better": "lower"} for name, one in scales.items()}
+    same = page([one | {"scales": ranked} for one in made], **SAMPLED)
+    assert "no row is the best" not in same

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from support import as_result
+from support import as_result, changed
 
 from bench.records.record import Scale
 from bench.report import matched, plots
@@ -187,3 +187,41 @@ def test_a_renderer_takes_every_plot() -> None:
 def test_a_frame_without_figures_has_no_plots() -> None:
     empty = pd.DataFrame(columns=list(tidy(BOARD, [])))
     assert plots.sections(BOARD, [], empty) == ()
+
+
+def test_a_board_of_samples_has_the_distance_after_so_many_images_shown() -> None:
+    """At each checkpoint, with its interval; beside each budget the students of the full set."""
+    sampled_from = {"track": "generation", "samplers": ("walk",), "checkpoints": (100,)}
+    board = Board(**{**vars(BOARD), "attacks": (), **sampled_from})
+    sampled = [
+        changed(
+            record(method, ipc, "none", seed, 0.0),
+            attack="",
+            sampler="walk",
+            step=step,
+            metrics={"right": figure + seed / 100},
+            passes={"student": {"forward": images, "backward": images}},
+            content={"student": f"{method} {ipc} {seed}"},
+            scales={"right": {"better": "lower"}},
+        )
+        for method, ipc, last in (("alpha", 1, 0.2), ("alpha", 10, 0.1), ("all", 0, 0.3))
+        for seed in (0, 1)
+        for step, images, figure in ((100, 6400, 3.0), (0, 12800, last))
+    ]
+    shown = on_board(board, sampled)
+    table = tidy(board, shown).assign(low=-1.0, high=9.0)
+    (found,) = [
+        plot
+        for section in plots.sections(board, shown, table)
+        for plot in section.blocks
+        if isinstance(plot, Plot) and "has been shown" in str(plot.caption)
+    ]
+    assert "95 % intervals, cut where they leave a logarithmic axis" in str(found.caption)
+    drawn = [(r["place"][-6:], r["method"], r["shown"], r["mean"]) for r in values(found)]
+    assert drawn == [
+        *((" IPC 1", "alpha", 6400, 3.005), (" IPC 1", "alpha", 12800, 0.205)),
+        *(("IPC 10", "alpha", 6400, 3.005), ("IPC 10", "alpha", 12800, 0.105)),
+        *((" IPC 1", "all", 6400, 3.005), ("IPC 10", "all", 6400, 3.005)),
+        *((" IPC 1", "all", 12800, 0.305), ("IPC 10", "all", 12800, 0.305)),
+    ]
+    assert all(0 < row["low"] < row["mean"] for row in values(found))

@@ -52,40 +52,6 @@ def inputs(shape=SHAPE, dtype=torch.float32):
     return x, torch.tensor([0.0, 0.25, 0.777, 1.0]), torch.tensor([0, 2, 1, CLASSES])
 
 
-def test_with_embedders_that_are_shared_it_is_the_transformer_of_diffusers():
-    from diffusers import DiTTransformer2DModel
-
-    ours = shaken(DIT_NANO, (3, 16, 16))
-    theirs = DiTTransformer2DModel(
-        num_attention_heads=2,
-        attention_head_dim=16,
-        in_channels=3,
-        out_channels=3,
-        num_layers=2,
-        sample_size=16,
-        patch_size=4,
-        activation_fn="gelu",
-        num_embeds_ada_norm=CLASSES,
-    ).eval()
-    theirs.pos_embed.proj.load_state_dict(ours.patches.state_dict())
-    for own, block in zip(ours.blocks, theirs.transformer_blocks, strict=True):
-        embedder = block.norm1.emb
-        embedder.time_proj.downscale_freq_shift = 0  # as the authors of DiT
-        embedder.timestep_embedder.load_state_dict(ours.time.state_dict())
-        embedder.class_embedder.embedding_table.load_state_dict(ours.conditions.label.state_dict())
-        block.norm1.linear.load_state_dict(own.before.linear.state_dict())
-        block.attn1.load_state_dict(own.attention.state_dict())
-        block.ff.load_state_dict(own.mlp.state_dict())
-    for name, tensor in ours.norm.linear.state_dict().items():  # scale and shift change places
-        theirs.proj_out_1.state_dict()[name].copy_(tensor.roll(32, 0))
-    theirs.proj_out_2.load_state_dict(ours.out.state_dict())
-    x, t, labels = inputs((3, 16, 16))
-    with torch.no_grad():
-        expected = theirs(x, 1000 * t, labels).sample
-        assert expected.abs().mean() > 0.1
-        assert torch.allclose(ours(x, t, labels, {}), expected, atol=1e-5)
-
-
 @pytest.mark.parametrize("shape", [(1, 8, 16), (3, 16, 8)])
 def test_images_that_are_no_squares_come_back_in_their_shape(shape):
     network = shaken(DIT_NANO, shape)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,8 @@ from torch import nn
 
 from bench import BenchError, CondensedSet, Data, Missing, Selection, Trial, Unsupported
 from bench.checks import checks_for, run_checks
+from bench.contract.kinds import fact
+from bench_standard import files
 from bench_standard.generative import METRICS, extractors
 from bench_standard.generative.coverage import (
     Density,
@@ -295,12 +299,38 @@ def test_efficientnet_sees_photographs_as_its_authors_do() -> None:
 
 
 def test_metrics_of_inception_say_what_to_get() -> None:
-    with pytest.raises(Missing, match=r"weights-inception-2015-12-05-6726825d\.pth; get https://"):
+    with pytest.raises(
+        Missing, match=r"weights-inception-2015-12-05-6726825d\.pth; get it with `bench run --d"
+    ):
         BY_NAME["fid"].measure(trial(SAMPLES, REAL))
 
 
+def test_only_metrics_by_weights_in_print_can_fetch_them() -> None:
+    fetching = {name for name, one in BY_NAME.items() if fact("metric", one, "download")}
+    assert {"fid", "is", "kid", "precision-inception", "recall-inception"} <= fetching
+    assert all(BY_NAME[name].eye == extractors.INCEPTION for name in fetching)
+
+
+def test_what_is_downloaded_has_the_hash_of_the_name_or_is_not_kept(
+    tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = tmp_path / "published.pth"
+    published.write_bytes(b"weights")
+    kept = tmp_path / "data" / extractors.INCEPTION_FILE
+    monkeypatch.setenv("BENCH_DATA", str(kept.parent))
+    monkeypatch.setattr(extractors, "INCEPTION_URL", published.as_uri())
+    with pytest.raises(RuntimeError, match="invalid hash value"):
+        BY_NAME["fid"].download()
+    assert not [*kept.parent.iterdir()]
+    monkeypatch.setattr(extractors, "INCEPTION_SHA256", files.sha256(published)[:8])
+    BY_NAME["fid"].download()
+    assert kept.read_bytes() == b"weights"
+    published.unlink()
+    BY_NAME["is"].download()  # what is here is not fetched again
+
+
 @pytest.fixture
-def inception_of_chance(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def inception_of_chance(tmp_path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A weights file like the published one, but of random weights; it is not to be had here."""
     from torch_fidelity import feature_extractor_inceptionv3 as published
 
@@ -313,6 +343,37 @@ def inception_of_chance(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save(network.state_dict(), file)
     monkeypatch.setenv("BENCH_DATA", str(tmp_path))
     monkeypatch.setattr(extractors, "_network", extractors._network.__wrapped__)
+    return str(file)
+
+
+@pytest.mark.slow
+def test_by_inception_metrics_are_those_of_torch_fidelity(
+    inception_of_chance: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a dozen colour images a side, too few for a covariance, and the same all the same."""
+    from torch_fidelity import calculate_metrics
+
+    monkeypatch.setattr(extractors, "INCEPTION_SHA256", "")
+    generator = torch.Generator().manual_seed(4)
+    one, other = ((255 * torch.rand(12, 3, 32, 32, generator=generator)).byte() for _ in range(2))
+    theirs = calculate_metrics(
+        input1=torch.utils.data.Subset(one, range(12)),
+        input2=torch.utils.data.Subset(other, range(12)),
+        feature_extractor="inception-v3-compat",
+        feature_extractor_weights_path=inception_of_chance,
+        **dict.fromkeys(("fid", "isc", "prc"), True),
+        **dict.fromkeys(("cuda", "verbose", "save_cpu_ram", "cache"), False),
+        isc_splits=1,
+    )
+    ours = trial(one.float() / 255, other.float() / 255)
+    measured = {
+        "frechet_inception_distance": replace(BY_NAME["fid"], least=0),
+        "inception_score_mean": replace(BY_NAME["is"], splits=1),
+        "precision": BY_NAME["precision-inception"],
+        "recall": BY_NAME["recall-inception"],
+    }
+    for name, metric in measured.items():
+        assert metric.measure(ours) == pytest.approx(theirs[name], rel=1e-4), name
 
 
 @pytest.mark.slow

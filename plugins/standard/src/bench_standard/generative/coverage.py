@@ -9,6 +9,7 @@ from bench import BenchError, Selection, Trial, Unsupported, as_float
 from bench_standard.generative.extractors import (
     CLASSIFIER,
     check_eye,
+    fetcher,
     look,
     samples_and_real,
 )
@@ -43,6 +44,7 @@ class Neighbours:
     higher_is_better: ClassVar[bool] = True
     bounds: ClassVar[tuple[float | None, float | None]] = (0.0, 1.0)
     unit: ClassVar[str] = "fraction"
+    download = property(fetcher)
 
     def __post_init__(self) -> None:
         check_eye(self.name, self.eye, self.features, self.side)

@@ -9,6 +9,7 @@ from bench import BenchError, Trial, Unsupported
 from bench_standard.generative.extractors import (
     CLASSIFIER,
     check_eye,
+    fetcher,
     look,
     samples_and_real,
 )
@@ -35,6 +36,7 @@ class Frechet:
     bounds: ClassVar[tuple[float | None, float | None]] = (None, None)
     unit: ClassVar[str] = ""
     preload: ClassVar[tuple[str, ...]] = ("torch_fidelity.metric_fid",)
+    download = property(fetcher)
 
     def __post_init__(self) -> None:
         check_eye(self.name, self.eye, self.features, self.side)
@@ -79,6 +81,7 @@ class Kernel:
     unit: ClassVar[str] = ""
     tolerance: ClassVar[tuple[float, float]] = (0.01, 0.1)  # near 0 a share of it says nothing
     preload: ClassVar[tuple[str, ...]] = ("torch_fidelity.metric_kid",)
+    download = property(fetcher)
 
     def __post_init__(self) -> None:
         _check_subsets(self)
@@ -108,6 +111,7 @@ class KernelSpread:
     unit: ClassVar[str] = ""
     ranked: ClassVar[bool] = False  # no claim about the samples
     preload: ClassVar[tuple[str, ...]] = ("torch_fidelity.metric_kid",)
+    download = property(fetcher)
 
     def __post_init__(self) -> None:
         _check_subsets(self)
@@ -135,6 +139,7 @@ class Score:
     bounds: ClassVar[tuple[float | None, float | None]] = (1.0 - 1e-6, None)
     unit: ClassVar[str] = ""
     preload: ClassVar[tuple[str, ...]] = ("torch_fidelity.metric_isc",)
+    download = property(fetcher)
 
     def __post_init__(self) -> None:
         check_eye(self.name, self.eye, self.features, self.side)

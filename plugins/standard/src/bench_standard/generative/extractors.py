@@ -135,7 +135,9 @@ def _inception() -> nn.Module:
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     path = files.find(
-        "Inception's weights, which FID is defined by", [INCEPTION_FILE], f"get {INCEPTION_URL}"
+        "Inception's weights, which FID is defined by",
+        [INCEPTION_FILE],
+        f"get it with `bench run --download`, or from {INCEPTION_URL}",
     )
     _check(path, INCEPTION_SHA256)
     weights = torch.load(path, weights_only=True)
@@ -146,6 +148,23 @@ def _inception() -> nn.Module:
             "inception", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(copy)
         )
     return network.eval()
+
+
+def fetcher(metric: Any) -> Callable[[], None] | None:
+    """What `download` is of a metric: something where it looks with weights that can be fetched."""
+    return _fetch_inception if metric.eye == INCEPTION else None
+
+
+def _fetch_inception() -> None:
+    """Get the weights where they are missing; others than the published ones are not kept."""
+    from torch.hub import download_url_to_file
+
+    target = files.folder() / INCEPTION_FILE
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        download_url_to_file(
+            INCEPTION_URL, str(target), hash_prefix=INCEPTION_SHA256, progress=False
+        )
 
 
 def _check(path: Any, sha256: str) -> None:
