@@ -7,6 +7,7 @@ but for the seconds that it took, are one record.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import msgspec
@@ -34,6 +35,8 @@ BLOCKS = ("parameters", "code", "content", "passes", "seconds", "metrics", "refu
 BY_DIGEST = ("about", "scales")
 DESCRIBED = {"parameters", "code", "about"}  # what is known of a cell that was declined
 OF_SET = ("size", "bytes", "pictured")
+ALIKE = ("parameters", "code")  # blocks that many results have alike
+WORDS = ("attack", "sampler", "images_hash", "norm", "attack_search", "attack_family")
 
 
 def split(results: Iterable[Result]) -> tuple[list[Record], list[Note]]:
@@ -149,6 +152,7 @@ OF_PROBE = tuple(
     for name in ProbeRecord.__struct_fields__
     if name not in (*Level.__struct_fields__, "id", "student", "versions", "environment")
 )
+_of_probe = attrgetter(*OF_PROBE)
 
 
 def _level(result: Result, level: str, noted: Any) -> dict[str, Any]:
@@ -174,34 +178,60 @@ def joined(
     probes: Iterable[ProbeRecord],
     notes: Notes,
 ) -> Iterator[Result]:
-    """The results of probes; all that they name must be given."""
+    """The results of probes; all that they name must be given.
+
+    What many of them say alike is one object: of a large board, most of its memory.
+    """
     above: dict[tuple[str, bool], dict[str, Any]] = {}
+    same: dict[Any, Any] = {}
     for probe in probes:
         key = (probe.student, not probe.reason)
         if key not in above:
             student = students[probe.student]
-            above[key] = _above(sets[student.set], student, notes, not probe.reason)
+            above[key] = _above(sets[student.set], student, notes, not probe.reason, same)
         shared = above[key]
-        fields = {name: getattr(probe, name) for name in OF_PROBE}
-        fields["versions"] = notes[probe.versions] if probe.versions else {}
-        fields["environment"] = notes[probe.environment] if probe.environment else {}
-        for name in (*BLOCKS, *BY_DIGEST):
-            if own := _own(probe, name, notes):
-                fields[name] = {**shared[name], **own} if name in shared else own
+        fields = dict(zip(OF_PROBE, _of_probe(probe), strict=True))
+        fields |= {name: same.setdefault(fields[name], fields[name]) for name in WORDS}
+        for name in ("versions", "environment"):
+            if named := getattr(probe, name):
+                fields[name] = notes[named]
+        for name in BLOCKS:
+            if own := getattr(probe, name):
+                both = {**shared[name], **own} if shared.get(name) else own
+                fields[name] = _once(both, same) if name in ALIKE else both
+        for name in BY_DIGEST:
+            if named := getattr(probe, name):
+                place = (name, id(shared.get(name)), named)  # `above` keeps it alive
+                if place not in same:
+                    same[place] = {**shared.get(name, {}), **notes[named]}
+                fields[name] = same[place]
         yield Result(**{**shared, **fields})
 
 
-def _above(of_set: SetRecord, student: StudentRecord, notes: Notes, ok: bool) -> dict[str, Any]:
+def _above(
+    of_set: SetRecord, student: StudentRecord, notes: Notes, ok: bool, same: dict[Any, Any]
+) -> dict[str, Any]:
     """What the results of one student share; of those that were declined, what describes them."""
-    blocks = [name for name in (*BLOCKS, *BY_DIGEST) if ok or name in DESCRIBED]
-    names = (*WHERE, "evaluate", "data", *(OF_SET if ok else ()))
+
+    def both(name: str) -> Any:
+        found = {**_own(of_set, name, notes), **_own(student, name, notes)}
+        return _once(found, same) if name in (*ALIKE, *BY_DIGEST) else found
+
+    names = (*WHERE, "evaluate", *(OF_SET if ok else ()))
+    fields = {name: getattr(of_set, name) for name in names}
     return {
-        **{name: getattr(of_set, name) for name in names},
-        "architecture": student.architecture,
+        **{name: _once(v, same) if name == "bytes" else v for name, v in fields.items()},
+        "data": _once(of_set.data, same),
+        "architecture": same.setdefault(student.architecture, student.architecture),
         "step": student.step,
         "recipe": notes[student.recipe] if student.recipe else {},
-        **{name: {**_own(of_set, name, notes), **_own(student, name, notes)} for name in blocks},
+        **{name: both(name) for name in (*BLOCKS, *BY_DIGEST) if ok or name in DESCRIBED},
     }
+
+
+def _once(value: Any, same: dict[Any, Any]) -> Any:
+    """The first object that was given with this content; of `same` type, within one call."""
+    return same.setdefault(msgspec.json.encode(value), value)
 
 
 def _own(record: Level, name: str, notes: Notes) -> dict[str, Any]:

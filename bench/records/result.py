@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterable
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -25,11 +26,12 @@ COORDINATES = {
 }
 """The fields that say which cell a result is of, by track; no two results share all of them."""
 
+_COORDINATE = {track: attrgetter(*names) for track, names in COORDINATES.items()}
 DECIMALS = 6  # of rates
 DIGITS = 9  # significant ones, of other figures
 
 
-class Result(Struct, frozen=True, kw_only=True):
+class Result(Struct, frozen=True, kw_only=True, gc=False):
     """One evaluated cell: the facts of its set, its student and its probe; see `record`.
 
     With a `reason`, the cell was declined, and nothing was measured.
@@ -96,7 +98,8 @@ class Result(Struct, frozen=True, kw_only=True):
     @property
     def coordinate(self) -> tuple[str | int, ...]:
         """Which cell this is: the values of `COORDINATES`."""
-        return tuple(getattr(self, name) for name in COORDINATES[self.track])
+        found: tuple[str | int, ...] = _COORDINATE[self.track](self)
+        return found
 
     @property
     def column(self) -> str:
