@@ -35,6 +35,7 @@ BLOCKS = ("parameters", "code", "content", "passes", "seconds", "metrics", "refu
 BY_DIGEST = ("about", "scales")
 DESCRIBED = {"parameters", "code", "about"}  # what is known of a cell that was declined
 OF_SET = ("size", "bytes", "pictured")
+OF_METRICS = ("metrics", "refused", "scales")
 ALIKE = ("parameters", "code")  # blocks that many results have alike
 WORDS = ("attack", "sampler", "images_hash", "norm", "attack_search", "attack_family")
 
@@ -46,9 +47,7 @@ def split(results: Iterable[Result]) -> tuple[list[Record], list[Note]]:
     are some.
     """
     notes: dict[str, Note] = {}
-    known: dict[str, Any] = {}
-    ordered = sorted(results, key=lambda result: (not result.ok, order(result)))
-    chains = [(result, _chain(result, notes, known)) for result in ordered]
+    chains = _chains(results, notes)
     seen = set()
     records: list[Record] = []
     for _, (of_set, student, probe) in sorted(chains, key=lambda pair: _nested(pair[0])):
@@ -72,7 +71,7 @@ def version(results: Iterable[Result]) -> str:
 
     A probe names its student, and that its set. "" where there are no results.
     """
-    probes = (one for one in split(map(rounded, results))[0] if isinstance(one, ProbeRecord))
+    probes = (probe for _, (_, _, probe) in _chains(map(rounded, results), {}))
     names = sorted(name_of(structs.replace(one, environment="", peak_mb=0.0)) for one in probes)
     return digest(names) if names else ""
 
@@ -88,61 +87,138 @@ def _nested(result: Result) -> tuple[Any, ...]:
     return (*place[:4], place[-1], place[4], *place[6:-1], place[5])
 
 
-def _chain(result: Result, notes: dict[str, Note], known: dict[str, Any]) -> Chain:
-    """The three records of one result. `known` holds those of results before it, by what they say
-    and, for results that were declined, by what describes them."""
+def _chains(results: Iterable[Result], notes: dict[str, Note]) -> Iterator[tuple[Result, Chain]]:
+    """Each result with its three records, those that were declined last; `notes` are added."""
+    ordered = sorted(results, key=lambda result: (not result.ok, order(result)))
+    known = _Known(notes)
+    yield from ((result, known.chain(result)) for result in ordered)
 
-    def noted(kind: Any, value: Any) -> str:
-        if not value:
-            return ""
-        plain = msgspec.to_builtins(value)
-        note = Note(digest="", kind=kind, value=plain)
-        name = name_of(note)
-        notes.setdefault(name, structs.replace(note, digest=name))
-        return name
 
-    def once(record: AnyLevel, described: tuple[str, ...]) -> AnyLevel:
-        said = msgspec.to_builtins(structs.replace(record, seconds={}))
-        place = digest([said["level"], {k: v for k, v in said.items() if k in described}])
-        if not result.ok and place in known:
-            found: AnyLevel = known[place]
-            return found
-        name = name_of(record)
-        one: AnyLevel = known.setdefault(name, structs.replace(record, id=name))
-        known.setdefault(place, one)
-        return one
+class _Known:
+    """The records of results, one after another; most of them say what others have said.
 
-    of_set = once(
-        SetRecord(
+    What is known by `id` is of results that are there till the end.
+    """
+
+    def __init__(self, notes: dict[str, Note]) -> None:
+        self.notes = notes
+        self.names: dict[tuple[Any, ...], str] = {}  # of notes, by level, kind and `id`
+        self.parts: dict[tuple[str, str, int], dict[str, Any]] = {}  # the same of blocks
+        self.records: dict[str, Any] = {}  # by what they say, and by what describes them
+        self.above: dict[tuple[Any, ...], tuple[SetRecord, StudentRecord]] = {}
+
+    def chain(self, result: Result) -> Chain:
+        """The three records of one result."""
+        place = _above_probe(result)
+        if place not in self.above:
+            of_set = self._set(result)
+            self.above[place] = of_set, self._student(result, of_set)
+        of_set, student = self.above[place]
+        probe = ProbeRecord(
+            student=student.id,
+            versions=self._noted(result, "versions"),
+            environment=self._noted(result, "environment"),
+            **{name: getattr(result, name) for name in (OF_PROBE if result.ok else DECLINED)},
+            **self._level(result, "probe"),
+        )
+        return of_set, student, probe
+
+    def _set(self, result: Result) -> SetRecord:
+        record = SetRecord(
             id="?",
             **{name: getattr(result, name) for name in WHERE},
             evaluate=result.evaluate,
             data=result.data,
             **({name: getattr(result, name) for name in OF_SET} if result.ok else {}),
-            **_level(result, "set", noted),
-        ),
-        (*WHERE, "evaluate", "data", *DESCRIBED),
-    )
-    student = once(
-        StudentRecord(
+            **self._level(result, "set"),
+        )
+        return self._once(result, record, (*WHERE, "evaluate", "data", *DESCRIBED))
+
+    def _student(self, result: Result, of_set: SetRecord) -> StudentRecord:
+        record = StudentRecord(
             id="?",
             set=of_set.id,
             architecture=result.architecture,
             step=result.step,
-            recipe=noted("recipe", result.recipe),
-            **_level(result, "student", noted),
+            recipe=self._noted(result, "recipe"),
+            **self._level(result, "student"),
+        )
+        described = ("set", "architecture", "step", "recipe", *DESCRIBED)
+        return self._once(result, record, described)
+
+    def _once(self, result: Result, record: AnyLevel, described: tuple[str, ...]) -> AnyLevel:
+        """A record with its name; of a result that was declined, one that is described alike."""
+        said = msgspec.to_builtins(structs.replace(record, seconds={}))
+        place = digest([said["level"], {k: v for k, v in said.items() if k in described}])
+        if not result.ok and place in self.records:
+            found: AnyLevel = self.records[place]
+            return found
+        name = name_of(record)
+        one: AnyLevel = self.records.setdefault(name, structs.replace(record, id=name))
+        self.records.setdefault(place, one)
+        return one
+
+    def _level(self, result: Result, level: str) -> dict[str, Any]:
+        """What all records have in common, of one level of a result."""
+        found = {}
+        for name in BLOCKS:
+            if not (result.ok or name in DESCRIBED):
+                continue
+            if name not in ALIKE:
+                found[name] = _part(result, name, level)
+                continue
+            key = (level, name, id(getattr(result, name)))
+            if key not in self.parts:
+                self.parts[key] = _part(result, name, level)
+            found[name] = self.parts[key]
+        noted = {name: self._noted(result, name, level) for name in BY_DIGEST}
+        return found | noted
+
+    def _noted(self, result: Result, kind: Any, level: str = "") -> str:
+        """The digest of a note of what a result says, at one level if that says only part."""
+        key = (level, kind, result.ok, id(getattr(result, kind)))
+        if key not in self.names:
+            value = _part(result, kind, level) if level else getattr(result, kind)
+            asked = value and (result.ok or kind in DESCRIBED or not level)
+            note = Note(digest="", kind=kind, value=msgspec.to_builtins(value))
+            self.names[key] = name = name_of(note) if asked else ""
+            if name:
+                self.notes.setdefault(name, structs.replace(note, digest=name))
+        return self.names[key]
+
+
+def _part(result: Result, name: str, level: str) -> dict[str, Any]:
+    """Of what a result says under a name, what one level does."""
+    value, scales = getattr(result, name), result.scales
+    if not value:
+        return {}
+    if name in OF_METRICS:
+        return {
+            k: v for k, v in value.items() if (scales[k].of if k in scales else "probe") == level
+        }
+    return {k: v for k, v in value.items() if LEVEL_OF.get(k, "probe") == level}
+
+
+def _above_probe(result: Result) -> tuple[Any, ...]:
+    """What tells the set and the student of a result from those of others."""
+    scales = result.scales
+    return (
+        result.ok,
+        *_where(result),
+        *map(id, _shared(result)),
+        *(
+            (k, v)
+            for block in (result.content, result.passes)
+            for k, v in block.items()
+            if k in LEVEL_OF
         ),
-        ("set", "architecture", "step", "recipe", *DESCRIBED),
+        *(
+            (k, v)
+            for block in (result.metrics, result.refused)
+            for k, v in block.items()
+            if k in scales and scales[k].of != "probe"
+        ),
     )
-    own = OF_PROBE if result.ok else DECLINED
-    probe = ProbeRecord(
-        student=student.id,
-        versions=noted("versions", result.versions),
-        environment=noted("environment", result.environment),
-        **{name: getattr(result, name) for name in own},
-        **_level(result, "probe", noted),
-    )
-    return of_set, student, probe
 
 
 WHERE = ("dataset", "method", "ipc", "labels", "seed")
@@ -153,23 +229,8 @@ OF_PROBE = tuple(
     if name not in (*Level.__struct_fields__, "id", "student", "versions", "environment")
 )
 _of_probe = attrgetter(*OF_PROBE)
-
-
-def _level(result: Result, level: str, noted: Any) -> dict[str, Any]:
-    """What all records have in common, of one level of a result."""
-
-    def of(name: str) -> str:
-        return result.scales[name].of if name in result.scales else "probe"
-
-    found = {
-        name: {k: v for k, v in getattr(result, name).items() if LEVEL_OF.get(k, "probe") == level}
-        for name in ("parameters", "about", "code", "content", "passes", "seconds")
-        if result.ok or name in DESCRIBED
-    }
-    if result.ok:
-        for name in ("metrics", "refused", "scales"):
-            found[name] = {k: v for k, v in getattr(result, name).items() if of(k) == level}
-    return found | {name: noted(name, found.get(name)) for name in BY_DIGEST}
+_where = attrgetter(*WHERE, "evaluate", "architecture", "step", "size", "pictured")
+_shared = attrgetter("parameters", "about", "code", "scales", "data", "recipe", "bytes")
 
 
 def joined(
