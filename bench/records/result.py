@@ -6,8 +6,8 @@ import base64
 import math
 import re
 from collections.abc import Iterable
-from functools import cache
-from operator import attrgetter
+from functools import cache, reduce
+from operator import and_, attrgetter
 from typing import Any
 
 import numpy as np
@@ -210,6 +210,18 @@ def unpack(text: str, n: int) -> NDArray[np.bool_]:
     """The `n` bits (bool [n]) that `pack` made `text` of. Raises BenchError if it has others."""
     data = np.frombuffer(unpacked(text, n), dtype=np.uint8)
     return np.unpackbits(data, count=n).astype(bool)
+
+
+def both_of(*texts: str) -> str:
+    """Of bits that `pack` made texts of, as many in each: those that are set in all."""
+    data = [base64.b64decode(text) for text in texts]
+    numbers = (int.from_bytes(one, "big") for one in data)
+    return base64.b64encode(reduce(and_, numbers).to_bytes(len(data[0]), "big")).decode()
+
+
+def count(text: str, n: int) -> int:
+    """How many of the `n` bits are set that `pack` made `text` of. Raises as `unpack` does."""
+    return int.from_bytes(unpacked(text, n), "big").bit_count()
 
 
 def unpacked(text: str, n: int) -> bytes:

@@ -16,13 +16,12 @@ from operator import attrgetter
 from statistics import fmean
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from msgspec import structs
 
 from bench.board.matrix import Matrix
 from bench.records.record import Scale
-from bench.records.result import Result, at_step, pack, unpack
+from bench.records.result import Result, at_step, both_of, count
 
 
 @dataclass(frozen=True)
@@ -212,8 +211,7 @@ def robust(board: Board, records: Sequence[Result]) -> list[Result]:
     attacks has.
     """
     shown = [record for record in records if record.correct]
-    bits = {id(record): unpack(record.correct, record.images) for record in shown}
-    right = {key: np.count_nonzero(each) / len(each) for key, each in bits.items()}
+    right = {id(record): count(record.correct, record.images) / record.images for record in shown}
     metrics = [
         metric
         for metric in board.metrics
@@ -238,11 +236,11 @@ def robust(board: Board, records: Sequence[Result]) -> list[Result]:
             seen = {(r.images_hash, r.images, r.content.get("student", "")) for r in found}
             whole = len(found) == len(asked) and any(ball(record) for record in found)
             if whole and len(seen) == 1 and joined:
-                survived = np.logical_and.reduce([bits[id(record)] for record in found])
-                mean = float(survived.mean())
-                both = {"metrics": dict.fromkeys(joined, mean), "correct": pack(survived)}
-                both |= {"attack": joint}
-                derived.append(structs.replace(found[0], **both))
+                correct = both_of(*(record.correct for record in found))
+                mean = count(correct, found[0].images) / found[0].images
+                metrics = dict.fromkeys(joined, mean)
+                one = structs.replace(found[0], metrics=metrics, correct=correct, attack=joint)
+                derived.append(one)
     return derived
 
 
