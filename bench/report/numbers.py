@@ -238,9 +238,8 @@ def robust(board: Board, records: Sequence[Result]) -> list[Result]:
             if whole and len(seen) == 1 and joined:
                 correct = both_of(*(record.correct for record in found))
                 mean = count(correct, found[0].images) / found[0].images
-                metrics = dict.fromkeys(joined, mean)
-                one = structs.replace(found[0], metrics=metrics, correct=correct, attack=joint)
-                derived.append(one)
+                both = {"metrics": dict.fromkeys(joined, mean), "correct": correct}
+                derived.append(structs.replace(found[0], **both, attack=joint))
     return derived
 
 

@@ -94,6 +94,8 @@ def flagged(records: Sequence[Result]) -> list[Result]:
 
 def noted(record: Result, *, joined: bool = False) -> tuple[str, ...]:
     """The footnotes of a record's flags; in a column that joins attacks, they name theirs."""
+    if not record.flags:
+        return ()
     of = f" of {record.column}" if joined else ""
     return tuple(f"flag{of}: {flag}" for flag in record.flags)
 

@@ -16,9 +16,9 @@ import pandas as pd
 
 from bench.records.record import Scale
 from bench.records.result import Result, count, unpacked
-from bench.report.consistency import teachers
+from bench.report import consistency
 from bench.report.numbers import FIGURE, Board, behind_figures
-from bench.report.statistics import Bits, Difference, Estimate, Row, all_alike, estimate
+from bench.report.statistics import Bits, Difference, Row, all_alike, estimate, intervals
 from bench.report.verdicts import verdicts
 
 Key = tuple[str, str, str, int, str, str, str]
@@ -77,17 +77,16 @@ class Known:
     """What has been read out of records, by their `id`: they stand behind several figures each."""
 
     shares: dict[int, float] = field(default_factory=dict)  # of images that were right
-    made_by: dict[int, dict[str, str]] = field(default_factory=dict)
+    common: consistency.Known = field(default_factory=consistency.Known)
 
     def share_of(self, record: Result) -> float:
         if id(record) not in self.shares:
             self.shares[id(record)] = count(record.correct, record.images) / record.images
         return self.shares[id(record)]
 
-    def made_by_of(self, record: Result) -> dict[str, str]:
-        if id(record) not in self.made_by:
-            self.made_by[id(record)] = _made_by(record)
-        return self.made_by[id(record)]
+    def made_by(self, record: Result) -> dict[str, str]:
+        shared = {"protocol": str(record.protocol), "images": record.images_hash}
+        return {**shared, **record.data, **self.common.teachers(record)}
 
 
 def standings(
@@ -110,6 +109,7 @@ def standings(
     for group, methods in groups.items():
         rows = {name: row_for(name, group[5], of_row, known) for name, of_row in methods.items()}
         estimates = {name: estimate(row) for name, row in rows.items()}
+        within = dict(zip(estimates, intervals([*estimates.values()]), strict=True))
         better = scale[group[5]].better
         competing = [
             row
@@ -128,7 +128,7 @@ def standings(
             with_more += said.separable_with(ASKED)
         for name, row in rows.items():
             found[(*group[:4], name, *group[4:])] = Standing(
-                _interval(row, estimates[name]),
+                _interval(row, within[name]),
                 said.ranks.get(name, ()),
                 said.over.get(name),
                 said.beyond.get(name),
@@ -153,9 +153,8 @@ def with_standings(table: pd.DataFrame, found: Standings) -> pd.DataFrame:
     )
 
 
-def _interval(row: Row, estimated: Estimate) -> tuple[float, float] | None:
+def _interval(row: Row, found: tuple[float, float] | None) -> tuple[float, float] | None:
     """95 %, within what a share can be."""
-    found = estimated.interval
     if found is None or row.right is None:
         return found
     return max(found[0], 0.0), min(found[1], 1.0)
@@ -176,7 +175,7 @@ def row_for(name: str, metric: str, records: Iterable[Result], known: Known) -> 
         values,
         _bits(found) if shares else None,
         min(images)[0],
-        {seed: known.made_by_of(record) for seed, record in by_seed.items()},
+        {seed: known.made_by(record) for seed, record in by_seed.items()},
     )
 
 
@@ -186,8 +185,3 @@ def _bits(records: Collection[Result]) -> Bits:
     data = b"".join(unpacked(record.correct, record.images) for record in records)
     packed = np.frombuffer(data, np.uint8).reshape(len(records), -1)
     return np.unpackbits(packed, axis=1, count=images).view(np.int8)
-
-
-def _made_by(record: Result) -> dict[str, str]:
-    shared = {"protocol": str(record.protocol), "images": record.images_hash}
-    return {**shared, **record.data, **teachers(record)}

@@ -79,22 +79,27 @@ def _family(compared: Iterable[tuple[Row, Row]]) -> list[tuple[Difference, float
 
 def _ranks(ordered: Sequence[Row], sign: int) -> list[tuple[int, int]]:
     """The places that each row may have; `ordered` are the best first."""
-    found, ranks = pairs(ordered), []
-    for place in range(len(ordered)):
-        others = np.arange(len(ordered)) != place
-        # over the seeds that two rows share, their order may be another: that decides nothing
-        holds = sign * found.means[place] * np.sign(np.arange(len(ordered)) - place) > 0
-        certain = holds[others] & (holm(found.p[place][others]) <= LEVEL)
-        better, worse = certain[:place].sum(), certain[place:].sum()
-        ranks.append((1 + int(better), len(ordered) - int(worse)))
-    return ranks
+    found, n = pairs(ordered), len(ordered)
+    above = np.tri(n, k=-1, dtype=bool)  # [n, n]: is the row of a column a better one?
+    # over the seeds that two rows share, their order may be another: that decides nothing
+    certain = np.where(above, -sign * found.means, sign * found.means) > 0
+    others = ~np.eye(n, dtype=bool)
+    corrected = holm(found.p[others].reshape(n, max(n - 1, 0)))
+    certain[others] &= corrected.reshape(-1) <= LEVEL
+    certain &= others
+    better, worse = (certain & above).sum(1), (certain & ~above).sum(1)
+    return [*zip((1 + better).tolist(), (n - worse).tolist(), strict=True)]
 
 
 def holm(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
-    """p values of one family, corrected so that 5 % holds for all of them (Holm, 1979)."""
+    """p values of a family, corrected so that 5 % holds for all of them (Holm, 1979).
+
+    Of several families, each is a row.
+    """
     p = np.asarray(values, np.float64)
-    order = np.argsort(p, kind="stable")
+    order = np.argsort(p, axis=-1, kind="stable")
+    left = p.shape[-1] - np.arange(p.shape[-1])
+    least = np.minimum(left * np.take_along_axis(p, order, -1), 1.0)
     adjusted = np.empty_like(p)
-    left = len(p) - np.arange(len(p))
-    adjusted[order] = np.maximum.accumulate(np.minimum(left * p[order], 1.0))
+    np.put_along_axis(adjusted, order, np.maximum.accumulate(least, axis=-1), -1)
     return adjusted
