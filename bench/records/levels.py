@@ -24,7 +24,7 @@ from bench.records.record import (
     SetRecord,
     StudentRecord,
 )
-from bench.records.result import Result, order, rounded
+from bench.records.result import Result, order
 
 Notes = dict[str, Any]
 """Values of notes, typed, by digest."""
@@ -69,9 +69,10 @@ def name_of(one: Record | Note) -> str:
 def version(results: Iterable[Result]) -> str:
     """The digest of what was measured, in any order: not of where, how long, in how much memory.
 
-    A probe names its student, and that its set. "" where there are no results.
+    A probe names its student, and that its set. "" where there are no results, which are those of
+    `bench.records.files.read`: rounded.
     """
-    probes = (probe for _, (_, _, probe) in _chains(map(rounded, results), {}))
+    probes = (probe for _, (_, _, probe) in _chains(results, {}))
     names = sorted(name_of(structs.replace(one, environment="", peak_mb=0.0)) for one in probes)
     return digest(names) if names else ""
 
@@ -118,7 +119,7 @@ class _Known:
             student=student.id,
             versions=self._noted(result, "versions"),
             environment=self._noted(result, "environment"),
-            **{name: getattr(result, name) for name in (OF_PROBE if result.ok else DECLINED)},
+            **_own(result),
             **self._level(result, "probe"),
         )
         return of_set, student, probe
@@ -185,6 +186,13 @@ class _Known:
             if name:
                 self.notes.setdefault(name, structs.replace(note, digest=name))
         return self.names[key]
+
+
+def _own(result: Result) -> dict[str, Any]:
+    """What a probe alone says of its result, beside what all records have."""
+    if not result.ok:
+        return {name: getattr(result, name) for name in DECLINED}
+    return dict(zip(OF_PROBE, _of_probe(result), strict=True))
 
 
 def _part(result: Result, name: str, level: str) -> dict[str, Any]:
@@ -275,7 +283,7 @@ def _above(
     """What the results of one student share; of those that were declined, what describes them."""
 
     def both(name: str) -> Any:
-        found = {**_own(of_set, name, notes), **_own(student, name, notes)}
+        found = {**_said(of_set, name, notes), **_said(student, name, notes)}
         return _once(found, same) if name in (*ALIKE, *BY_DIGEST) else found
 
     names = (*WHERE, "evaluate", *(OF_SET if ok else ()))
@@ -295,7 +303,7 @@ def _once(value: Any, same: dict[Any, Any]) -> Any:
     return same.setdefault(msgspec.json.encode(value), value)
 
 
-def _own(record: Level, name: str, notes: Notes) -> dict[str, Any]:
+def _said(record: Level, name: str, notes: Notes) -> dict[str, Any]:
     value = getattr(record, name)
     if name in BY_DIGEST:
         return notes[value] if value else {}

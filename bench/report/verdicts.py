@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise, starmap
 from types import MappingProxyType
 
@@ -23,13 +24,17 @@ class Verdicts:
     `ranks` are the places that each may have, of the comparisons of that row with all others;
     `over` are the differences to the baseline, with their p values after Holm's correction, and
     `beyond` those of recovered rows to their starts;
-    `separable` of `neighbours` adjacent rows are told apart.
+    `separable` of `neighbours`, which stand beside each other, are told apart.
     """
 
+    rows: Sequence[Row]
     ranks: Mapping[str, tuple[int, int]]
     over: Mapping[str, tuple[Difference, float]]
     beyond: Mapping[str, tuple[Difference, float]]
-    neighbours: Sequence[tuple[Difference, float]]
+
+    @cached_property
+    def neighbours(self) -> Sequence[tuple[Difference, float]]:
+        return _family(pairwise(self.rows))
 
     @property
     def separable(self) -> int:
@@ -64,10 +69,10 @@ def verdicts(
     recovered = [name for name in by_name if starts.get(name) in by_name]
     to_start = _family((by_name[name], by_name[starts[name]]) for name in recovered)
     return Verdicts(
+        ordered,
         dict(zip((row.name for row in ordered), _ranks(ordered, sign), strict=True)),
         dict(zip((row.name for row in over), to_base, strict=True)),
         dict(zip(recovered, to_start, strict=True)),
-        _family(pairwise(ordered)),
     )
 
 
