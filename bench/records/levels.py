@@ -6,14 +6,16 @@ but for the seconds that it took, are one record.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from hashlib import sha256
 from operator import attrgetter
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import structs
 
-from bench.contract.keys import digest
+from bench.contract.keys import canonical, digest
 from bench.records.record import (
     LEVEL_OF,
     NOTES,
@@ -73,8 +75,22 @@ def version(results: Iterable[Result]) -> str:
     `bench.records.files.read`: rounded.
     """
     probes = (probe for _, (_, _, probe) in _chains(results, {}))
-    names = sorted(name_of(structs.replace(one, environment="", peak_mb=0.0)) for one in probes)
+    without = {"id": "?", "seconds": {}, "environment": "", "peak_mb": 0.0}
+    texts = (_spelled(structs.replace(one, **without)) for one in probes)
+    names = sorted(sha256(text).hexdigest()[:16] for text in texts)
     return digest(names) if names else ""
+
+
+def _spelled(record: Record) -> bytes:
+    """`canonical` of what a record says. msgspec is five times as fast, and writes the same but for
+    numbers that JSON writes with an exponent and for characters that are not ASCII."""
+    text = msgspec.json.encode(record, order="sorted")
+    if text.isascii() and b"\x7f" not in text and not _EXPONENT.search(text):
+        return text
+    return canonical(msgspec.to_builtins(record)).encode()
+
+
+_EXPONENT = re.compile(rb"[:,[]-?(0\.0000|[0-9.]+e)")
 
 
 def named(one: Record | Note) -> str:

@@ -94,8 +94,10 @@ def sections(board: Board, records: Sequence[Result], table: pd.DataFrame) -> tu
         evidence[row_of(record)[:3]].append(record)
     usual: dict[Place, Mapping[str, Any]] = {}
     odd: dict[int, Mapping[str, Any]] = {}
+    spots: dict[Place, dict[Spot, list[Result]]] = defaultdict(dict)
     known = Known()
     for at, found in evidence.items():
+        spots[at] = _by_spot(found)
         shared = {id(record): known.shared_by(record) for record in found if record.ok}
         usual[at] = typical(shared.values())
         distinct = {id(one): one for one in shared.values()}
@@ -111,7 +113,7 @@ def sections(board: Board, records: Sequence[Result], table: pd.DataFrame) -> tu
                 filled = {*board.columns, *(column for _, _, column in cells)}
                 drawn = {c: attacks for c, attacks in heads[at[0]].items() if c in filled}
                 read = scale.get(metric, UNKNOWN)
-                figures = (drawn, cells, _by_spot(found))
+                figures = (drawn, cells, spots[at])
                 if board.attacks and read.of != "probe":
                     figures = _once(*figures)
                 one = _Shown(board, metric, read, *figures, usual.get(at, {}), odd)

@@ -229,13 +229,15 @@ def seeds_needed(found: Difference, most: int = 100) -> int | None:
         of_seeds, rest = one.variance * share * found.seeds, one.variance * (1 - share)
     else:  # no more is known than the number of images
         of_seeds, rest = 0.0, one.variance
-    for seeds in range(2, most + 1):
+
+    def tell(seeds: int) -> bool:
         variance = of_seeds / seeds + rest
         parts = [(of_seeds / seeds / variance, float(seeds - 1))]
         left = [(rest / variance, f) for _, f in images] or [(rest / variance, math.inf)]
-        if Estimate(one.mean, variance, (*parts, *left)).p <= LEVEL:
-            return seeds
-    return None
+        return Estimate(one.mean, variance, (*parts, *left)).p <= LEVEL
+
+    # fewer never tell more
+    return next(filter(tell, range(2, most + 1))) if most > 1 and tell(most) else None
 
 
 def alike(one: Row, other: Row) -> bool:
