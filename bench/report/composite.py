@@ -37,7 +37,7 @@ from bench.report.model import (
     Value,
     budget,
 )
-from bench.report.numbers import Board, ball, row_of, scales
+from bench.report.numbers import ROW, Board, ball, row_of, rows_of, scales
 
 CONDENSED = "accuracy on the condensed set"
 AUGMENTATION = ("crop", "flip", "resized_crop", "cutmix", "mixup", "dsa")  # fields of a recipe
@@ -151,9 +151,9 @@ def sections(board: Board, records: Sequence[Result], table: pd.DataFrame) -> tu
     if not column or not scale or not scale.rate or scale.better != "higher":
         return ()
     means: dict[tuple[Any, ...], dict[Spot, float]] = defaultdict(dict)
-    for row in table[table["metric"] == metric].to_dict("records"):
-        place = (row["dataset"], row["architecture"], row["labels"])
-        means[place][row["ipc"], row["method"], row["column"]] = row["mean"]
+    of_metric = table.loc[table["metric"] == metric, [*ROW, "column", "mean"]]
+    for *where, ipc, method, attack, mean in rows_of(of_metric):
+        means[tuple(where)][ipc, method, attack] = mean
     over: dict[tuple[Any, ...], list[Gain]] = defaultdict(list)
     for gain in gains(board, records, board.baseline):
         over[gain.dataset, gain.architecture, gain.labels].append(gain)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from msgspec import structs
 
@@ -327,5 +328,12 @@ def _row(board: Board, key: tuple[Any, ...], group: list[Result]) -> dict[str, A
 
 def by_figure(table: pd.DataFrame) -> dict[tuple[Any, ...], dict[Any, Any]]:
     """The rows of `tidy` by what each is of, as `FIGURE` has it."""
-    keys = table[[*FIGURE]].itertuples(index=False, name=None)
-    return dict(zip(keys, table.to_dict("records"), strict=True))
+    names = [*table.columns]
+    rows = (dict(zip(names, row, strict=True)) for row in rows_of(table))
+    return dict(zip(rows_of(table[[*FIGURE]]), rows, strict=True))
+
+
+def rows_of(table: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
+    """The rows of a table, as numbers and texts of Python; column by column, which is faster."""
+    columns = (np.asarray(table[name], object).tolist() for name in table.columns)
+    return zip(*columns, strict=True)

@@ -17,7 +17,7 @@ import pandas as pd
 from bench.records.record import Scale
 from bench.records.result import Result, count, unpacked
 from bench.report import consistency
-from bench.report.numbers import FIGURE, Board, behind_figures
+from bench.report.numbers import FIGURE, Board, behind_figures, rows_of
 from bench.report.statistics import Bits, Difference, Row, all_alike, estimate, intervals
 from bench.report.verdicts import verdicts
 
@@ -140,7 +140,7 @@ def standings(
 def with_standings(table: pd.DataFrame, found: Standings) -> pd.DataFrame:
     """`tidy` with `low` and `high` (95 %), `rank_low` and `rank_high` (its place is between them),
     and `tied` (may it be the best?)."""
-    stand = [found.get(key) for key in table[[*FIGURE]].itertuples(index=False, name=None)]
+    stand = [found.get(key) for key in rows_of(table[[*FIGURE]])]
     intervals = [one.interval or (np.nan, np.nan) for one in stand]
     ranks = [one.ranks or (None, None) for one in stand]
     return table.assign(
