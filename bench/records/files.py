@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import tee
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from bench.contract.errors import BenchError
 from bench.contract.files import own, write_bytes
 from bench.contract.keys import canonical
 from bench.records.check import checked, decoded, sound
-from bench.records.levels import Notes, joined, name_of, named, split, valued
+from bench.records.levels import AnyLevel, Notes, joined, name_of, named, split, valued
 from bench.records.record import (
     FORMAT,
     Head,
@@ -89,10 +90,8 @@ def read_all(folder: Path) -> Board:
     """
     faults: list[Fault] = []
     notes = _notes(folder / "records" / SHARED, faults)
-    reading = _Reading(notes, faults)
-    for path in sorted((folder / "records").glob("*.jsonl")):
-        if path.name != SHARED:
-            reading.file(path)
+    paths = sorted((folder / "records").glob("*.jsonl"))
+    reading = _Reading([path for path in paths if path.name != SHARED], notes, faults)
     results = sorted(reading.results(), key=order)
     faults.sort(key=lambda fault: (fault.file, fault.line))
     return Board(results, tuple(faults), (*faults, *reading.unnamed()))
@@ -131,76 +130,102 @@ def _notes(path: Path, faults: list[Fault]) -> Notes:
 
 
 class _Reading:
-    """The records of one file after another, as far as they are sound."""
+    """The records of one file after another, as far as they are sound.
 
-    def __init__(self, notes: Notes, faults: list[Fault]) -> None:
-        self.notes, self.faults = notes, faults
-        self.found: list[tuple[Fault, Record]] = []  # where it stands, if it is at fault after all
-        self.named: set[str] = set()  # sets and students of results
+    A probe is a result as soon as it is read, if its student was: of a large board, no more than
+    its results is held at once.
+    """
 
-    def file(self, path: Path) -> None:
-        for number, line in _lines(path):
-            try:
-                record = decoded(_RECORD, line, Record)
-                sound(record, self.notes)
-                if isinstance(record, SetRecord) and path.name != f"{record.method}.jsonl":
-                    raise BenchError(
-                        f"a set of method {record.method!r}; expected only sets of {path.stem!r} "
-                        f"in this file; move its lines to {record.method}.jsonl"
-                    )
-            except BenchError as error:
-                self.faults.append(Fault(path.name, number, str(error), line))
-            else:
-                self.found.append((Fault(path.name, number, "", line), record))
+    def __init__(self, paths: Sequence[Path], notes: Notes, faults: list[Fault]) -> None:
+        self.paths, self.notes, self.faults = paths, notes, faults
+        self.sets: dict[str, SetRecord] = {}
+        self.students: dict[str, StudentRecord] = {}
+        self.above: list[tuple[str, int, str]] = []  # file, line and id of sets and students
+        self.named: set[str] = set()  # those of results
 
-    def results(self) -> Iterable[Result]:
+    def results(self) -> Iterator[Result]:
         """Results of the probes whose sets and students are there, each of a cell of its own."""
-        sets = self._by_id(SetRecord, {})
-        students = self._by_id(StudentRecord, sets)
-        places, probes = [], []
-        for place, record in self.found:
-            if isinstance(record, ProbeRecord):
-                if record.student not in students:
-                    self._fault(place, f"student is {record.student!r}; expected the id of one")
-                elif not record.reason and "set" not in sets[students[record.student].set].content:
-                    self._fault(place, "its set holds no content; expected that of a measured set")
-                else:
-                    places.append(place)
-                    probes.append(record)
-        cells: dict[tuple[Any, ...], Fault] = {}
-        every = joined(sets, students, probes, self.notes)
-        for place, probe, result in zip(places, probes, every, strict=True):
-            first = cells.setdefault(result.coordinate, place)
-            if first is place:
-                self.named |= {probe.student, students[probe.student].set}
+        found, again = tee(self._probes())
+        every = joined(self.sets, self.students, (probe for _, probe in again), self.notes)
+        cells: dict[tuple[Any, ...], tuple[str, int]] = {}
+        for (place, probe), result in zip(found, every, strict=True):
+            first = cells.setdefault(result.coordinate, (place.file, place.line))
+            if first == (place.file, place.line):
+                self.named |= {probe.student, self.students[probe.student].set}
                 yield result
             else:
-                at = f"records/{first.file}:{first.line}"
+                at = f"records/{first[0]}:{first[1]}"
                 said = f"{result.words} stands at {at} already; expected one probe a cell"
                 self._fault(place, said)
 
     def unnamed(self) -> list[Fault]:
         """Sets and students without a result, in files with a fault."""
         files = {fault.file for fault in self.faults}
+        lines = {path.name: dict(_lines(path)) for path in self.paths if path.name in files}
         return [
-            place
-            for place, record in self.found
-            if not isinstance(record, ProbeRecord)
-            and record.id not in self.named
-            and place.file in files
+            Fault(file, line, "", lines[file][line])
+            for file, line, name in self.above
+            if file in files and name not in self.named
         ]
 
-    def _by_id(self, level: Any, above: dict[str, Any]) -> dict[str, Any]:
-        known: dict[str, Any] = {}
-        for place, record in self.found:
-            if isinstance(record, level):
-                if record.id in known and known[record.id] != record:
-                    self._fault(place, f"id is {record.id!r}, which another line has")
-                elif isinstance(record, StudentRecord) and record.set not in above:
-                    self._fault(place, f"set is {record.set!r}; expected the id of one")
+    def _probes(self) -> Iterator[tuple[Fault, ProbeRecord]]:
+        """Sound probes of measured sets, as they are read; those before their students at last."""
+        students: list[tuple[Fault, StudentRecord]] = []
+        probes: list[tuple[Fault, ProbeRecord]] = []
+        for place, record in self._records():
+            if isinstance(record, ProbeRecord):
+                if record.student not in self.students:
+                    probes.append((place, record))
+                elif self._measured(place, record):
+                    yield place, record
+            elif isinstance(record, SetRecord):
+                self._add(place, record, self.sets)
+            elif record.set in self.sets:
+                self._add(place, record, self.students)
+            else:
+                students.append((place, record))
+        for place, student in students:
+            if student.set in self.sets:
+                self._add(place, student, self.students)
+            else:
+                self._fault(place, f"set is {student.set!r}; expected the id of one")
+        for place, probe in probes:
+            if probe.student not in self.students:
+                self._fault(place, f"student is {probe.student!r}; expected the id of one")
+            elif self._measured(place, probe):
+                yield place, probe
+
+    def _records(self) -> Iterator[tuple[Fault, Record]]:
+        """Each record with its place, as a fault that it may turn out to be."""
+        for path in self.paths:
+            for number, line in _lines(path):
+                place = Fault(path.name, number, "", line)
+                try:
+                    record = decoded(_RECORD, line, Record)
+                    sound(record, self.notes)
+                    if isinstance(record, SetRecord) and path.name != f"{record.method}.jsonl":
+                        raise BenchError(
+                            f"a set of method {record.method!r}; expected only sets of "
+                            f"{path.stem!r} in this file; move its lines to {record.method}.jsonl"
+                        )
+                except BenchError as error:
+                    self._fault(place, str(error))
                 else:
-                    known[record.id] = record
-        return known
+                    if not isinstance(record, ProbeRecord):
+                        self.above.append((place.file, place.line, record.id))
+                    yield place, record
+
+    def _measured(self, place: Fault, probe: ProbeRecord) -> bool:
+        of_set = self.sets[self.students[probe.student].set]
+        if measured := bool(probe.reason) or "set" in of_set.content:
+            return measured
+        self._fault(place, "its set holds no content; expected that of a measured set")
+        return False
+
+    def _add(self, place: Fault, record: AnyLevel, known: dict[str, AnyLevel]) -> None:
+        first = known.setdefault(record.id, record)
+        if first is not record and first != record:
+            self._fault(place, f"id is {record.id!r}, which another line has")
 
     def _fault(self, place: Fault, said: str) -> None:
         self.faults.append(Fault(place.file, place.line, said, place.text))

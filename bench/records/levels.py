@@ -6,13 +6,16 @@ but for the seconds that it took, are one record.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from hashlib import sha256
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import structs
 
-from bench.contract.keys import digest
+from bench.contract.keys import canonical, digest
 from bench.records.record import (
     LEVEL_OF,
     NOTES,
@@ -23,7 +26,7 @@ from bench.records.record import (
     SetRecord,
     StudentRecord,
 )
-from bench.records.result import Result, order, rounded
+from bench.records.result import Result, order
 
 Notes = dict[str, Any]
 """Values of notes, typed, by digest."""
@@ -34,6 +37,9 @@ BLOCKS = ("parameters", "code", "content", "passes", "seconds", "metrics", "refu
 BY_DIGEST = ("about", "scales")
 DESCRIBED = {"parameters", "code", "about"}  # what is known of a cell that was declined
 OF_SET = ("size", "bytes", "pictured")
+OF_METRICS = ("metrics", "refused", "scales")
+ALIKE = ("parameters", "code")  # blocks that many results have alike
+WORDS = ("attack", "sampler", "images_hash", "norm", "attack_search", "attack_family")
 
 
 def split(results: Iterable[Result]) -> tuple[list[Record], list[Note]]:
@@ -43,9 +49,7 @@ def split(results: Iterable[Result]) -> tuple[list[Record], list[Note]]:
     are some.
     """
     notes: dict[str, Note] = {}
-    known: dict[str, Any] = {}
-    ordered = sorted(results, key=lambda result: (not result.ok, order(result)))
-    chains = [(result, _chain(result, notes, known)) for result in ordered]
+    chains = _chains(results, notes)
     seen = set()
     records: list[Record] = []
     for _, (of_set, student, probe) in sorted(chains, key=lambda pair: _nested(pair[0])):
@@ -67,11 +71,26 @@ def name_of(one: Record | Note) -> str:
 def version(results: Iterable[Result]) -> str:
     """The digest of what was measured, in any order: not of where, how long, in how much memory.
 
-    A probe names its student, and that its set. "" where there are no results.
+    A probe names its student, and that its set. "" where there are no results, which are those of
+    `bench.records.files.read`: rounded.
     """
-    probes = (one for one in split(map(rounded, results))[0] if isinstance(one, ProbeRecord))
-    names = sorted(name_of(structs.replace(one, environment="", peak_mb=0.0)) for one in probes)
+    probes = (probe for _, (_, _, probe) in _chains(results, {}))
+    without = {"id": "?", "seconds": {}, "environment": "", "peak_mb": 0.0}
+    texts = (_spelled(structs.replace(one, **without)) for one in probes)
+    names = sorted(sha256(text).hexdigest()[:16] for text in texts)
     return digest(names) if names else ""
+
+
+def _spelled(record: Record) -> bytes:
+    """`canonical` of what a record says. msgspec is five times as fast, and writes the same but for
+    numbers that JSON writes with an exponent and for characters that are not ASCII."""
+    text = msgspec.json.encode(record, order="sorted")
+    if text.isascii() and b"\x7f" not in text and not _EXPONENT.search(text):
+        return text
+    return canonical(msgspec.to_builtins(record)).encode()
+
+
+_EXPONENT = re.compile(rb"[:,[]-?(0\.0000|[0-9.]+e)")
 
 
 def named(one: Record | Note) -> str:
@@ -85,61 +104,145 @@ def _nested(result: Result) -> tuple[Any, ...]:
     return (*place[:4], place[-1], place[4], *place[6:-1], place[5])
 
 
-def _chain(result: Result, notes: dict[str, Note], known: dict[str, Any]) -> Chain:
-    """The three records of one result. `known` holds those of results before it, by what they say
-    and, for results that were declined, by what describes them."""
+def _chains(results: Iterable[Result], notes: dict[str, Note]) -> Iterator[tuple[Result, Chain]]:
+    """Each result with its three records, those that were declined last; `notes` are added."""
+    ordered = sorted(results, key=lambda result: (not result.ok, order(result)))
+    known = _Known(notes)
+    yield from ((result, known.chain(result)) for result in ordered)
 
-    def noted(kind: Any, value: Any) -> str:
-        if not value:
-            return ""
-        plain = msgspec.to_builtins(value)
-        note = Note(digest="", kind=kind, value=plain)
-        name = name_of(note)
-        notes.setdefault(name, structs.replace(note, digest=name))
-        return name
 
-    def once(record: AnyLevel, described: tuple[str, ...]) -> AnyLevel:
-        said = msgspec.to_builtins(structs.replace(record, seconds={}))
-        place = digest([said["level"], {k: v for k, v in said.items() if k in described}])
-        if not result.ok and place in known:
-            found: AnyLevel = known[place]
-            return found
-        name = name_of(record)
-        one: AnyLevel = known.setdefault(name, structs.replace(record, id=name))
-        known.setdefault(place, one)
-        return one
+class _Known:
+    """The records of results, one after another; most of them say what others have said.
 
-    of_set = once(
-        SetRecord(
+    What is known by `id` is of results that are there till the end.
+    """
+
+    def __init__(self, notes: dict[str, Note]) -> None:
+        self.notes = notes
+        self.names: dict[tuple[Any, ...], str] = {}  # of notes, by level, kind and `id`
+        self.parts: dict[tuple[str, str, int], dict[str, Any]] = {}  # the same of blocks
+        self.records: dict[str, Any] = {}  # by what they say, and by what describes them
+        self.above: dict[tuple[Any, ...], tuple[SetRecord, StudentRecord]] = {}
+
+    def chain(self, result: Result) -> Chain:
+        """The three records of one result."""
+        place = _above_probe(result)
+        if place not in self.above:
+            of_set = self._set(result)
+            self.above[place] = of_set, self._student(result, of_set)
+        of_set, student = self.above[place]
+        probe = ProbeRecord(
+            student=student.id,
+            versions=self._noted(result, "versions"),
+            environment=self._noted(result, "environment"),
+            **_own(result),
+            **self._level(result, "probe"),
+        )
+        return of_set, student, probe
+
+    def _set(self, result: Result) -> SetRecord:
+        record = SetRecord(
             id="?",
             **{name: getattr(result, name) for name in WHERE},
             evaluate=result.evaluate,
             data=result.data,
             **({name: getattr(result, name) for name in OF_SET} if result.ok else {}),
-            **_level(result, "set", noted),
-        ),
-        (*WHERE, "evaluate", "data", *DESCRIBED),
-    )
-    student = once(
-        StudentRecord(
+            **self._level(result, "set"),
+        )
+        return self._once(result, record, (*WHERE, "evaluate", "data", *DESCRIBED))
+
+    def _student(self, result: Result, of_set: SetRecord) -> StudentRecord:
+        record = StudentRecord(
             id="?",
             set=of_set.id,
             architecture=result.architecture,
             step=result.step,
-            recipe=noted("recipe", result.recipe),
-            **_level(result, "student", noted),
+            recipe=self._noted(result, "recipe"),
+            **self._level(result, "student"),
+        )
+        described = ("set", "architecture", "step", "recipe", *DESCRIBED)
+        return self._once(result, record, described)
+
+    def _once(self, result: Result, record: AnyLevel, described: tuple[str, ...]) -> AnyLevel:
+        """A record with its name; of a result that was declined, one that is described alike."""
+        said = msgspec.to_builtins(structs.replace(record, seconds={}))
+        place = digest([said["level"], {k: v for k, v in said.items() if k in described}])
+        if not result.ok and place in self.records:
+            found: AnyLevel = self.records[place]
+            return found
+        name = name_of(record)
+        one: AnyLevel = self.records.setdefault(name, structs.replace(record, id=name))
+        self.records.setdefault(place, one)
+        return one
+
+    def _level(self, result: Result, level: str) -> dict[str, Any]:
+        """What all records have in common, of one level of a result."""
+        found = {}
+        for name in BLOCKS:
+            if not (result.ok or name in DESCRIBED):
+                continue
+            if name not in ALIKE:
+                found[name] = _part(result, name, level)
+                continue
+            key = (level, name, id(getattr(result, name)))
+            if key not in self.parts:
+                self.parts[key] = _part(result, name, level)
+            found[name] = self.parts[key]
+        noted = {name: self._noted(result, name, level) for name in BY_DIGEST}
+        return found | noted
+
+    def _noted(self, result: Result, kind: Any, level: str = "") -> str:
+        """The digest of a note of what a result says, at one level if that says only part."""
+        key = (level, kind, result.ok, id(getattr(result, kind)))
+        if key not in self.names:
+            value = _part(result, kind, level) if level else getattr(result, kind)
+            asked = value and (result.ok or kind in DESCRIBED or not level)
+            note = Note(digest="", kind=kind, value=msgspec.to_builtins(value))
+            self.names[key] = name = name_of(note) if asked else ""
+            if name:
+                self.notes.setdefault(name, structs.replace(note, digest=name))
+        return self.names[key]
+
+
+def _own(result: Result) -> dict[str, Any]:
+    """What a probe alone says of its result, beside what all records have."""
+    if not result.ok:
+        return {name: getattr(result, name) for name in DECLINED}
+    return dict(zip(OF_PROBE, _of_probe(result), strict=True))
+
+
+def _part(result: Result, name: str, level: str) -> dict[str, Any]:
+    """Of what a result says under a name, what one level does."""
+    value, scales = getattr(result, name), result.scales
+    if not value:
+        return {}
+    if name in OF_METRICS:
+        return {
+            k: v for k, v in value.items() if (scales[k].of if k in scales else "probe") == level
+        }
+    return {k: v for k, v in value.items() if LEVEL_OF.get(k, "probe") == level}
+
+
+def _above_probe(result: Result) -> tuple[Any, ...]:
+    """What tells the set and the student of a result from those of others."""
+    scales = result.scales
+    return (
+        result.ok,
+        *_where(result),
+        *map(id, _shared(result)),
+        *(
+            (k, v)
+            for block in (result.content, result.passes)
+            for k, v in block.items()
+            if k in LEVEL_OF
         ),
-        ("set", "architecture", "step", "recipe", *DESCRIBED),
+        *(
+            (k, v)
+            for block in (result.metrics, result.refused)
+            for k, v in block.items()
+            if k in scales and scales[k].of != "probe"
+        ),
     )
-    own = OF_PROBE if result.ok else DECLINED
-    probe = ProbeRecord(
-        student=student.id,
-        versions=noted("versions", result.versions),
-        environment=noted("environment", result.environment),
-        **{name: getattr(result, name) for name in own},
-        **_level(result, "probe", noted),
-    )
-    return of_set, student, probe
 
 
 WHERE = ("dataset", "method", "ipc", "labels", "seed")
@@ -149,23 +252,9 @@ OF_PROBE = tuple(
     for name in ProbeRecord.__struct_fields__
     if name not in (*Level.__struct_fields__, "id", "student", "versions", "environment")
 )
-
-
-def _level(result: Result, level: str, noted: Any) -> dict[str, Any]:
-    """What all records have in common, of one level of a result."""
-
-    def of(name: str) -> str:
-        return result.scales[name].of if name in result.scales else "probe"
-
-    found = {
-        name: {k: v for k, v in getattr(result, name).items() if LEVEL_OF.get(k, "probe") == level}
-        for name in ("parameters", "about", "code", "content", "passes", "seconds")
-        if result.ok or name in DESCRIBED
-    }
-    if result.ok:
-        for name in ("metrics", "refused", "scales"):
-            found[name] = {k: v for k, v in getattr(result, name).items() if of(k) == level}
-    return found | {name: noted(name, found.get(name)) for name in BY_DIGEST}
+_of_probe = attrgetter(*OF_PROBE)
+_where = attrgetter(*WHERE, "evaluate", "architecture", "step", "size", "pictured")
+_shared = attrgetter("parameters", "about", "code", "scales", "data", "recipe", "bytes")
 
 
 def joined(
@@ -174,37 +263,63 @@ def joined(
     probes: Iterable[ProbeRecord],
     notes: Notes,
 ) -> Iterator[Result]:
-    """The results of probes; all that they name must be given."""
+    """The results of probes; all that they name must be given.
+
+    What many of them say alike is one object: of a large board, most of its memory.
+    """
     above: dict[tuple[str, bool], dict[str, Any]] = {}
+    same: dict[Any, Any] = {}
     for probe in probes:
         key = (probe.student, not probe.reason)
         if key not in above:
             student = students[probe.student]
-            above[key] = _above(sets[student.set], student, notes, not probe.reason)
+            above[key] = _above(sets[student.set], student, notes, not probe.reason, same)
         shared = above[key]
-        fields = {name: getattr(probe, name) for name in OF_PROBE}
-        fields["versions"] = notes[probe.versions] if probe.versions else {}
-        fields["environment"] = notes[probe.environment] if probe.environment else {}
-        for name in (*BLOCKS, *BY_DIGEST):
-            if own := _own(probe, name, notes):
-                fields[name] = {**shared[name], **own} if name in shared else own
+        fields = dict(zip(OF_PROBE, _of_probe(probe), strict=True))
+        fields |= {name: same.setdefault(fields[name], fields[name]) for name in WORDS}
+        for name in ("versions", "environment"):
+            if named := getattr(probe, name):
+                fields[name] = notes[named]
+        for name in BLOCKS:
+            if own := getattr(probe, name):
+                both = {**shared[name], **own} if shared.get(name) else own
+                fields[name] = _once(both, same) if name in ALIKE else both
+        for name in BY_DIGEST:
+            if named := getattr(probe, name):
+                place = (name, id(shared.get(name)), named)  # `above` keeps it alive
+                if place not in same:
+                    same[place] = {**shared.get(name, {}), **notes[named]}
+                fields[name] = same[place]
         yield Result(**{**shared, **fields})
 
 
-def _above(of_set: SetRecord, student: StudentRecord, notes: Notes, ok: bool) -> dict[str, Any]:
+def _above(
+    of_set: SetRecord, student: StudentRecord, notes: Notes, ok: bool, same: dict[Any, Any]
+) -> dict[str, Any]:
     """What the results of one student share; of those that were declined, what describes them."""
-    blocks = [name for name in (*BLOCKS, *BY_DIGEST) if ok or name in DESCRIBED]
-    names = (*WHERE, "evaluate", "data", *(OF_SET if ok else ()))
+
+    def both(name: str) -> Any:
+        found = {**_said(of_set, name, notes), **_said(student, name, notes)}
+        return _once(found, same) if name in (*ALIKE, *BY_DIGEST) else found
+
+    names = (*WHERE, "evaluate", *(OF_SET if ok else ()))
+    fields = {name: getattr(of_set, name) for name in names}
     return {
-        **{name: getattr(of_set, name) for name in names},
-        "architecture": student.architecture,
+        **{name: _once(v, same) if name == "bytes" else v for name, v in fields.items()},
+        "data": _once(of_set.data, same),
+        "architecture": same.setdefault(student.architecture, student.architecture),
         "step": student.step,
         "recipe": notes[student.recipe] if student.recipe else {},
-        **{name: {**_own(of_set, name, notes), **_own(student, name, notes)} for name in blocks},
+        **{name: both(name) for name in (*BLOCKS, *BY_DIGEST) if ok or name in DESCRIBED},
     }
 
 
-def _own(record: Level, name: str, notes: Notes) -> dict[str, Any]:
+def _once(value: Any, same: dict[Any, Any]) -> Any:
+    """The first object that was given with this content; of `same` type, within one call."""
+    return same.setdefault(msgspec.json.encode(value), value)
+
+
+def _said(record: Level, name: str, notes: Notes) -> dict[str, Any]:
     value = getattr(record, name)
     if name in BY_DIGEST:
         return notes[value] if value else {}

@@ -37,8 +37,13 @@ LEVEL_OF = {
 """The level of what goes by the name of a role, or of a kind of stage; of others, "probe"."""
 
 
-class Plain(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """Of records and their parts: a field that is not known is refused, a default not written."""
+class Plain(
+    Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, gc=False
+):
+    """Of records and their parts: a field that is not known is refused, a default not written.
+
+    None holds itself, so that the garbage collector need not look at a hundred thousand of them.
+    """
 
 
 class Scale(Plain, frozen=True, kw_only=True):

@@ -6,7 +6,8 @@ import base64
 import math
 import re
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, reduce
+from operator import and_, attrgetter
 from typing import Any
 
 import numpy as np
@@ -25,11 +26,12 @@ COORDINATES = {
 }
 """The fields that say which cell a result is of, by track; no two results share all of them."""
 
+_COORDINATE = {track: attrgetter(*names) for track, names in COORDINATES.items()}
 DECIMALS = 6  # of rates
 DIGITS = 9  # significant ones, of other figures
 
 
-class Result(Struct, frozen=True, kw_only=True):
+class Result(Struct, frozen=True, kw_only=True, gc=False):
     """One evaluated cell: the facts of its set, its student and its probe; see `record`.
 
     With a `reason`, the cell was declined, and nothing was measured.
@@ -96,7 +98,8 @@ class Result(Struct, frozen=True, kw_only=True):
     @property
     def coordinate(self) -> tuple[str | int, ...]:
         """Which cell this is: the values of `COORDINATES`."""
-        return tuple(getattr(self, name) for name in COORDINATES[self.track])
+        found: tuple[str | int, ...] = _COORDINATE[self.track](self)
+        return found
 
     @property
     def column(self) -> str:
@@ -207,6 +210,18 @@ def unpack(text: str, n: int) -> NDArray[np.bool_]:
     """The `n` bits (bool [n]) that `pack` made `text` of. Raises BenchError if it has others."""
     data = np.frombuffer(unpacked(text, n), dtype=np.uint8)
     return np.unpackbits(data, count=n).astype(bool)
+
+
+def both_of(*texts: str) -> str:
+    """Of bits that `pack` made texts of, as many in each: those that are set in all."""
+    data = [base64.b64decode(text) for text in texts]
+    numbers = (int.from_bytes(one, "big") for one in data)
+    return base64.b64encode(reduce(and_, numbers).to_bytes(len(data[0]), "big")).decode()
+
+
+def count(text: str, n: int) -> int:
+    """How many of the `n` bits are set that `pack` made `text` of. Raises as `unpack` does."""
+    return int.from_bytes(unpacked(text, n), "big").bit_count()
 
 
 def unpacked(text: str, n: int) -> bytes:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import product
+from operator import attrgetter
 from statistics import fmean
 from typing import Any
 
@@ -36,7 +37,7 @@ from bench.report.model import (
     Value,
     budget,
 )
-from bench.report.numbers import Board, ball, scales
+from bench.report.numbers import ROW, Board, ball, row_of, rows_of, scales
 
 CONDENSED = "accuracy on the condensed set"
 AUGMENTATION = ("crop", "flip", "resized_crop", "cutmix", "mixup", "dsa")  # fields of a recipe
@@ -150,12 +151,18 @@ def sections(board: Board, records: Sequence[Result], table: pd.DataFrame) -> tu
     if not column or not scale or not scale.rate or scale.better != "higher":
         return ()
     means: dict[tuple[Any, ...], dict[Spot, float]] = defaultdict(dict)
-    for row in table[table["metric"] == metric].to_dict("records"):
-        place = (row["dataset"], row["architecture"], row["labels"])
-        means[place][row["ipc"], row["method"], row["column"]] = row["mean"]
+    of_metric = table.loc[table["metric"] == metric, [*ROW, "column", "mean"]]
+    for *where, ipc, method, attack, mean in rows_of(of_metric):
+        means[tuple(where)][ipc, method, attack] = mean
     over: dict[tuple[Any, ...], list[Gain]] = defaultdict(list)
     for gain in gains(board, records, board.baseline):
         over[gain.dataset, gain.architecture, gain.labels].append(gain)
+    of_places: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
+    trained: dict[tuple[str, str], dict[Any, Result]] = defaultdict(dict)  # one a kind of student
+    for record in (r for r in records if r.ok):
+        of_places[row_of(record)[:3]].append(record)
+        kind = (record.architecture, record.ipc, *map(id, _training(record)))
+        trained[record.dataset, record.labels].setdefault(kind, record)
     parts: list[Section] = []
     for place in product(board.datasets, board.architectures, board.labels):
         hard = means.get((*place[:2], HARD), {})
@@ -163,10 +170,9 @@ def sections(board: Board, records: Sequence[Result], table: pd.DataFrame) -> tu
         blocks: list[Block] = []
         if full and over[place]:
             blocks.append(_dd_ranking(board, over[place], hard, full))
-        for plain in _without_augmentation(place, records):
+        for plain in _without_augmentation(place[1], trained[place[0], place[2]].values()):
             blocks += _ars(board, over[place], over[place[0], plain, place[2]], column)
-        probed = [r for r in records if (r.dataset, r.architecture, r.labels) == place and r.ok]
-        blocks += _beard(board, probed, means.get(place, {}), column)
+        blocks += _beard(board, of_places[place], means.get(place, {}), column)
         if blocks:
             dataset, architecture, labels = place
             parts.append(Section(f"{dataset} · {architecture} · {labels} labels", tuple(blocks)))
@@ -213,23 +219,25 @@ def _dd_ranking(
     return Table(heads, tuple(rows), ((caption,),))
 
 
-def _without_augmentation(place: tuple[str, str, str], records: Iterable[Result]) -> list[str]:
-    """Names of the network of a place where its recipe is the same, but for no augmentation.
+_training = attrgetter("recipe", "code", "parameters")
+
+
+def _without_augmentation(network: str, records: Collection[Result]) -> list[str]:
+    """Names of a network where its recipe is the same, but for no augmentation.
 
     A recipe belongs to a board, and may depend on the network's name: so one has siblings.
     """
-    of_place = [r for r in records if r.ok and (r.dataset, r.labels) == (place[0], place[2])]
     augmented: dict[str, set[bool]] = defaultdict(set)
-    for r in of_place:
+    for r in records:
         augmented[r.architecture].add(any(r.recipe.get(name) for name in AUGMENTATION))
-    if augmented.get(place[1]) != {True} or {False} not in augmented.values():
+    if augmented.get(network) != {True} or {False} not in augmented.values():
         return []
     rest: dict[str, set[str]] = defaultdict(set)
-    for r in of_place:
+    for r in records:
         others = {k: v for k, v in r.recipe.items() if k not in AUGMENTATION}
-        network = (r.code.get("architecture"), r.parameters.get("architecture"))
-        rest[r.architecture].add(canonical([r.ipc, network, others]))
-    return [n for n in rest if augmented[n] == {False} and rest[n] <= rest[place[1]]]
+        built = (r.code.get("architecture"), r.parameters.get("architecture"))
+        rest[r.architecture].add(canonical([r.ipc, built, others]))
+    return [n for n in rest if augmented[n] == {False} and rest[n] <= rest[network]]
 
 
 def _ars(board: Board, found: Sequence[Gain], plain: Sequence[Gain], column: str) -> list[Table]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 from bench.contract.keys import canonical, digest, parameters
@@ -33,8 +35,13 @@ def typical(shared: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
     Given what each record has in common with its table (`shared_by`).
     """
+    every = [*shared]
+    distinct = {id(one): one for one in every}
+    texts: Counter[str] = Counter()
+    for number, n in Counter(map(id, every)).items():
+        texts[canonical(distinct[number])] += n
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for text, n in Counter(map(canonical, shared)).items():
+    for text, n in texts.items():
         for name, value in json.loads(text).items():
             counts[name][canonical(value)] += n
     common = {name: min(c, key=lambda text: (-c[text], text)) for name, c in counts.items()}
@@ -67,7 +74,8 @@ def inconsistencies(
     """
     said = set()
     mixed = {name for group in groups for name in _differing(group)}
-    across = [n for n in _differing([*chain(*groups)]) if not n.startswith(OF_COLUMN)]
+    joined = [] if mixed or len(groups) < 2 else _differing([*chain(*groups)])
+    across = [n for n in joined if not n.startswith(OF_COLUMN)]
 
     def within(name: str) -> bool:
         return any(f"{other}.".startswith(f"{name}.") for other in mixed)
@@ -77,8 +85,8 @@ def inconsistencies(
     elif across:
         said.add(f"mixed: attacks differ in {few(across)}")
     apart: dict[str, set[int]] = defaultdict(set)  # seeds by the role of a teacher
-    for record in chain(*groups):
-        odd = {k: v for k, v in unusual[id(record)].items() if not within(k)}
+    for found in filter(None, (unusual[id(record)] for record in chain(*groups))):
+        odd = {k: v for k, v in found.items() if not within(k)}
         recipe = {k.removeprefix("recipe."): v for k, v in odd.items() if k.startswith("recipe.")}
         if recipe:
             said.add(f"another recipe: {_listed(recipe)}")
@@ -104,11 +112,51 @@ def inconsistencies(
     return sorted(said)
 
 
-def shared_by(record: Result) -> dict[str, Any]:
-    """What a record should have in common with all of its table, by name.
+@dataclass(frozen=True)
+class Known:
+    """What records have in common with others, each thing read once.
 
-    A recipe's fields that `[[set]]` gives to part of a board are left out: they stand on the rows.
+    Those of a board say few things, and where they say the same, `bench.records` gives them the
+    same objects. All records have to be there as long as this is.
     """
+
+    shared: dict[Any, dict[str, Any]] = field(default_factory=dict)
+    networks: dict[Any, dict[str, str]] = field(default_factory=dict)
+
+    def shared_by(self, record: Result) -> dict[str, Any]:
+        """What a record should have in common with all of its table, by name.
+
+        A recipe's fields that `[[set]]` gives to part of a board are left out: they stand on the
+        rows.
+        """
+        place = (*_of_teachers(record), *_of_table(record), *map(id, _notes(record)))
+        if place not in self.shared:
+            self.shared[place] = _shared_by(record, self.teachers(record))
+        return self.shared[place]
+
+    def teachers(self, record: Result) -> dict[str, str]:
+        """The networks that have had a part in a record, under what they are trained as.
+
+        On another machine, or by other code, the same training comes to another network.
+        """
+        place = _of_teachers(record)
+        if place not in self.networks:
+            self.networks[place] = _teachers(record)
+        return self.networks[place]
+
+
+_of_table = attrgetter("protocol", "images_hash")
+_notes = attrgetter("recipe", "code", "scales", "environment")
+
+
+def _of_teachers(record: Result) -> tuple[Any, ...]:
+    """What `_teachers` looks at."""
+    networks = (record.content.get("teacher"), record.content.get("scorer"))
+    said = (record.data, record.about, record.parameters)
+    return (record.seed, record.evaluate, *networks, *map(id, said))
+
+
+def _shared_by(record: Result, networks: Mapping[str, str]) -> dict[str, Any]:
     given, code = record.parameters, record.code
     own = given.get("recipe", {})
     recipe = {k: v for k, v in record.recipe.items() if k not in own}
@@ -121,16 +169,12 @@ def shared_by(record: Result) -> dict[str, Any]:
         **({"images_hash": record.images_hash} if record.images_hash else {}),
         "protocol": record.protocol,
         **({"torch": torch.partition("+")[0]} if torch else {}),  # without the kind of its build
-        **teachers(record),
+        **networks,
         **{kind: given.get(kind, {}) for kind in OF_TABLE if kind in given or kind in code},
     }
 
 
-def teachers(record: Result) -> dict[str, str]:
-    """The networks that have had a part in a record, under what they are trained as.
-
-    On another machine, or by other code, the same training comes to another network.
-    """
+def _teachers(record: Result) -> dict[str, str]:
     found = {}
     for role in ("teacher", "scorer"):
         if network := record.content.get(role):
@@ -143,11 +187,11 @@ def teachers(record: Result) -> dict[str, str]:
 
 def _differing(group: Sequence[Result]) -> list[str]:
     """The names of what records disagree in, of all that a figure depends on."""
-    if all(_parts(record) == _parts(group[0]) for record in group[1:]):
+    parts = [*map(_parts, group)]
+    if all(one == parts[0] for one in parts):
         return []
     flat = []
-    for record in group:
-        recipe, given, data, code, images = _parts(record)
+    for recipe, given, data, code, images in parts:
         blocks = {"recipe": recipe, "data": data, **{k: given[k] for k in given if k != "recipe"}}
         values = {f"{kind}.{k}": v for kind, block in blocks.items() for k, v in block.items()}
         values |= {f"{kind}'s code": digest for kind, digest in code.items()}
@@ -156,8 +200,7 @@ def _differing(group: Sequence[Result]) -> list[str]:
     return [n for n in names if any(values.get(n) != flat[0].get(n) for values in flat)]
 
 
-def _parts(record: Result) -> tuple[Any, ...]:
-    return record.recipe, record.parameters, record.data, record.code, record.images_hash
+_parts = attrgetter("recipe", "parameters", "data", "code", "images_hash")
 
 
 def _listed(values: Mapping[str, Any]) -> str:

@@ -89,8 +89,11 @@ def gains(board: Board, records: Sequence[Result], baseline: str) -> tuple[Gain,
 
 def natural(board: Board, records: Sequence[Result]) -> str:
     """The first column whose images are as they are; "" if there is none."""
-    moved = {record.column for record in records if moves(record)}
     measured = {record.column for record in records if record.ok}
+    moved: set[str] = set()
+    for record in records:
+        if record.column not in moved and moves(record):
+            moved.add(record.column)
     return next((c for c in board.columns if c in measured and c not in moved), "")
 
 

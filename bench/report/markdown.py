@@ -35,8 +35,7 @@ def rendered(page: Page, lines: int = LINES) -> str:
     room = lines - _height(chunks) - 2
     left = []
     for section in (*page.results, *page.rest):
-        found = [*_chunks(section, 2)]
-        if _height(found) <= room:
+        if found := _fitting(section, room):
             chunks += found
             room -= _height(found)
         else:
@@ -46,6 +45,17 @@ def rendered(page: Page, lines: int = LINES) -> str:
         whole = (" has every figure; ", Span("bench site OUT .", "code"), " builds a page of all.")
         chunks.append(line((*said, *whole)))
     return "\n\n".join(chunks) + "\n"
+
+
+def _fitting(section: Section, room: int) -> list[str]:
+    """The chunks of a section; none, and as few as possible made, where it takes more lines."""
+    found: list[str] = []
+    for chunk in _chunks(section, 2):
+        found.append(chunk)
+        if _height([chunk]) > room:
+            return []
+        room -= _height([chunk])
+    return found
 
 
 def _height(chunks: Sequence[str]) -> int:

@@ -41,7 +41,15 @@ from bench.report.model import (
     Span,
     Words,
 )
-from bench.report.numbers import Board, behind_figures, on_board, on_one_scale, scales, tidy
+from bench.report.numbers import (
+    Board,
+    behind_figures,
+    on_board,
+    on_one_scale,
+    rows_of,
+    scales,
+    tidy,
+)
 from bench.report.published import InPrint
 from bench.report.standing import standings, with_standings
 from bench.tracks import TRACKS
@@ -172,7 +180,5 @@ def _components(board: Board, records: Iterable[Result]) -> tuple[Section, ...]:
 
 def _frame(table: pd.DataFrame) -> Frame:
     """Every figure; what pandas knows as not a number is not known."""
-    rows = table.itertuples(index=False, name=None)
-    return Frame(
-        tuple(table.columns), tuple(tuple(None if v != v else v for v in row) for row in rows)
-    )
+    rows = (tuple(None if v != v else v for v in row) for row in rows_of(table))
+    return Frame(tuple(table.columns), tuple(rows))

@@ -17,14 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr
 
-from bench.report.statistics import FLOOR, ROUNDING, Row, difference
+from bench.report.statistics import FLOOR, LEVEL, ROUNDING, Row, difference
 
+NORMAL = 1.9599  # standard deviations: a little less than those of 5 %
 Matrix = NDArray[np.float64]  # [n, n]
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Of n rows: the mean of row i minus that of row j, and its p value of a difference of 0."""
+    """Of n rows: the mean of row i minus that of row j, and its p value of a difference of 0.
+
+    A p value above 5 % is 1: nobody asks how far above, and most are, of rows of one kind.
+    """
 
     means: Matrix
     p: Matrix
@@ -47,7 +51,7 @@ def pairs(rows: Sequence[Row]) -> Pairs:
             for j in other:
                 estimate = difference(rows[i], rows[j]).estimate
                 found.means[i, j], found.means[j, i] = estimate.mean, -estimate.mean
-                found.p[i, j] = found.p[j, i] = estimate.p
+                found.p[i, j] = found.p[j, i] = estimate.p if estimate.p <= LEVEL else 1.0
     return found
 
 
@@ -107,8 +111,11 @@ def _squares(rows: NDArray[np.floating[Any]]) -> Matrix:
 
 def _p(means: Matrix, variances: Matrix, parts: Sequence[tuple[Matrix, float]]) -> Matrix:
     """As `Estimate.p`: two-sided, under a mixture of Student's t by shares."""
-    i, j = np.nonzero(np.triu((variances > 0) & (means != 0), 1))
-    t = np.abs(means[i, j]) / np.sqrt(variances[i, j])
+    deviations = np.sqrt(np.where(variances > 0, variances, np.inf))
+    # no tail is lighter than the normal distribution's
+    i, j = np.nonzero(np.triu(np.abs(means) > NORMAL * deviations, 1))
+    t = np.abs(means[i, j]) / deviations[i, j]
     p = np.ones_like(means)
     p[i, j] = p[j, i] = sum(share[i, j] * 2 * stdtr(freedom, -t) for share, freedom in parts)
+    p[p > LEVEL] = 1.0
     return p

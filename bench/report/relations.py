@@ -18,7 +18,7 @@ from itertools import permutations
 import numpy as np
 from msgspec import structs
 
-from bench.records.result import Result, unpack
+from bench.records.result import Result, count
 from bench.report.numbers import row_of
 
 TOLERANCE = 0.01  # of the images: what seeds and random starts may do
@@ -94,6 +94,8 @@ def flagged(records: Sequence[Result]) -> list[Result]:
 
 def noted(record: Result, *, joined: bool = False) -> tuple[str, ...]:
     """The footnotes of a record's flags; in a column that joins attacks, they name theirs."""
+    if not record.flags:
+        return ()
     of = f" of {record.column}" if joined else ""
     return tuple(f"flag{of}: {flag}" for flag in record.flags)
 
@@ -185,7 +187,7 @@ def _seen(record: Result) -> tuple[object, ...]:
 
 def _right(record: Result) -> float:
     """The share of the images that stay right."""
-    return np.count_nonzero(unpack(record.correct, record.images)) / record.images
+    return count(record.correct, record.images) / record.images
 
 
 def _attacked(group: Sequence[Result], shares: Mapping[int, float]) -> Attacked:

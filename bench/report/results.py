@@ -22,9 +22,9 @@ from bench.report.consistency import (
     EVALUATOR,
     OF_COLUMN,
     OF_TABLE,
+    Known,
     inconsistencies,
     recipe_of,
-    shared_by,
     typical,
     unusual,
 )
@@ -75,7 +75,8 @@ class _Shown:
         settings: dict[str, set[str]] = {column: set() for column in self.board.columns}
         for (_, _, column), group in self.found.items():
             ran = (r for r in group if r.ok and r.about.keys() & {*OF_COLUMN})
-            settings[column] |= {_attack(record) for record in ran}
+            distinct = {(id(r.parameters), r.norm, r.eps): r for r in ran}
+            settings[column] |= {_attack(record) for record in distinct.values()}
         return settings
 
 
@@ -93,10 +94,15 @@ def sections(board: Board, records: Sequence[Result], table: pd.DataFrame) -> tu
         evidence[row_of(record)[:3]].append(record)
     usual: dict[Place, Mapping[str, Any]] = {}
     odd: dict[int, Mapping[str, Any]] = {}
+    spots: dict[Place, dict[Spot, list[Result]]] = defaultdict(dict)
+    known = Known()
     for at, found in evidence.items():
-        shared = {id(record): shared_by(record) for record in found if record.ok}
+        spots[at] = _by_spot(found)
+        shared = {id(record): known.shared_by(record) for record in found if record.ok}
         usual[at] = typical(shared.values())
-        odd |= {number: unusual(one, usual[at]) for number, one in shared.items()}
+        distinct = {id(one): one for one in shared.values()}
+        apart = {number: unusual(one, usual[at]) for number, one in distinct.items()}
+        odd |= {number: apart[id(one)] for number, one in shared.items()}
     heads, shown = columns(board, records), []
     for metric in board.metrics:
         parts = []
@@ -107,7 +113,7 @@ def sections(board: Board, records: Sequence[Result], table: pd.DataFrame) -> tu
                 filled = {*board.columns, *(column for _, _, column in cells)}
                 drawn = {c: attacks for c, attacks in heads[at[0]].items() if c in filled}
                 read = scale.get(metric, UNKNOWN)
-                figures = (drawn, cells, _by_spot(found))
+                figures = (drawn, cells, spots[at])
                 if board.attacks and read.of != "probe":
                     figures = _once(*figures)
                 one = _Shown(board, metric, read, *figures, usual.get(at, {}), odd)
@@ -213,8 +219,9 @@ def _row(shown: _Shown, ipc: int, method: str) -> tuple[Cell, ...]:
     records = [record for spot in spots for record in shown.found.get(spot, ())]
     weighed = next((shown.cells[spot] for spot in spots if spot in shown.cells), None)
     # all kinds of parameters but those of columns and captions
-    kinds = sorted({kind for r in records for kind in r.parameters} - {*OF_COLUMN, *OF_TABLE})
-    settings = (", ".join(_settings(record.parameters, kinds)) for record in records)
+    given = {id(r.parameters): r.parameters for r in records}.values()
+    kinds = sorted({kind for each in given for kind in each} - {*OF_COLUMN, *OF_TABLE})
+    settings = (", ".join(_settings(each, kinds)) for each in given)
     partial = (f"partial data: {r.data['partial']}" for r in records if "partial" in r.data)
     main = shown.metric == shown.board.metrics[0]  # where it is said for the others, too
     torch = {shown.odd[id(r)].get("torch") for r in records if main and id(r) in shown.odd}

@@ -18,7 +18,7 @@ from bench.contract.keys import canonical
 from bench.records.checked import CHECKED, CLAIMED
 from bench.records.checked import name as name_of
 from bench.records.result import Result
-from bench.report.consistency import recipe_of, shared_by, typical
+from bench.report.consistency import Known, recipe_of, typical
 from bench.report.matched import Printed, pairs
 from bench.report.model import (
     COUNT,
@@ -161,7 +161,7 @@ def _facts(board: Board, records: Sequence[Result]) -> Iterator[tuple[str, str]]
             continue  # of columns; and what a recipe is stands below, whole
         set_fields = [_pairs(r.parameters[role]) for r in records if role in r.parameters]
         yield f"settings of the {role}", _alternatives(set_fields)
-    recipe = recipe_of(typical(map(shared_by, measured))) if measured else ""
+    recipe = recipe_of(typical(map(Known().shared_by, measured))) if measured else ""
     if recipe:
         yield "recipe", f"{recipe}; all else is the default"
     yield "versions", _versions(records)

@@ -7,19 +7,18 @@ compete, and which of them share seeds, test images and teachers.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bench.records.record import Scale
-from bench.records.result import Result, unpack
-from bench.report.consistency import teachers
-from bench.report.numbers import FIGURE, Board, behind_figures
-from bench.report.statistics import Difference, Estimate, Row, all_alike, estimate
+from bench.records.result import Result, count, unpacked
+from bench.report import consistency
+from bench.report.numbers import FIGURE, Board, behind_figures, rows_of
+from bench.report.statistics import Bits, Difference, Row, all_alike, estimate, intervals
 from bench.report.verdicts import verdicts
 
 Key = tuple[str, str, str, int, str, str, str]
@@ -77,19 +76,17 @@ class Standings:
 class Known:
     """What has been read out of records, by their `id`: they stand behind several figures each."""
 
-    bits: dict[int, tuple[NDArray[np.int8], float]] = field(default_factory=dict)  # and their mean
-    made_by: dict[int, dict[str, str]] = field(default_factory=dict)
+    shares: dict[int, float] = field(default_factory=dict)  # of images that were right
+    common: consistency.Known = field(default_factory=consistency.Known)
 
-    def bits_of(self, record: Result) -> tuple[NDArray[np.int8], float]:
-        if id(record) not in self.bits:
-            bits = unpack(record.correct, record.images)
-            self.bits[id(record)] = bits.astype(np.int8), np.count_nonzero(bits) / len(bits)
-        return self.bits[id(record)]
+    def share_of(self, record: Result) -> float:
+        if id(record) not in self.shares:
+            self.shares[id(record)] = count(record.correct, record.images) / record.images
+        return self.shares[id(record)]
 
-    def made_by_of(self, record: Result) -> dict[str, str]:
-        if id(record) not in self.made_by:
-            self.made_by[id(record)] = _made_by(record)
-        return self.made_by[id(record)]
+    def made_by(self, record: Result) -> dict[str, str]:
+        shared = {"protocol": str(record.protocol), "images": record.images_hash}
+        return {**shared, **record.data, **self.common.teachers(record)}
 
 
 def standings(
@@ -112,6 +109,7 @@ def standings(
     for group, methods in groups.items():
         rows = {name: row_for(name, group[5], of_row, known) for name, of_row in methods.items()}
         estimates = {name: estimate(row) for name, row in rows.items()}
+        within = dict(zip(estimates, intervals([*estimates.values()]), strict=True))
         better = scale[group[5]].better
         competing = [
             row
@@ -130,7 +128,7 @@ def standings(
             with_more += said.separable_with(ASKED)
         for name, row in rows.items():
             found[(*group[:4], name, *group[4:])] = Standing(
-                _interval(row, estimates[name]),
+                _interval(row, within[name]),
                 said.ranks.get(name, ()),
                 said.over.get(name),
                 said.beyond.get(name),
@@ -142,7 +140,7 @@ def standings(
 def with_standings(table: pd.DataFrame, found: Standings) -> pd.DataFrame:
     """`tidy` with `low` and `high` (95 %), `rank_low` and `rank_high` (its place is between them),
     and `tied` (may it be the best?)."""
-    stand = [found.get(key) for key in table[[*FIGURE]].itertuples(index=False, name=None)]
+    stand = [found.get(key) for key in rows_of(table[[*FIGURE]])]
     intervals = [one.interval or (np.nan, np.nan) for one in stand]
     ranks = [one.ranks or (None, None) for one in stand]
     return table.assign(
@@ -155,9 +153,8 @@ def with_standings(table: pd.DataFrame, found: Standings) -> pd.DataFrame:
     )
 
 
-def _interval(row: Row, estimated: Estimate) -> tuple[float, float] | None:
+def _interval(row: Row, found: tuple[float, float] | None) -> tuple[float, float] | None:
     """95 %, within what a share can be."""
-    found = estimated.interval
     if found is None or row.right is None:
         return found
     return max(found[0], 0.0), min(found[1], 1.0)
@@ -167,25 +164,24 @@ def row_for(name: str, metric: str, records: Iterable[Result], known: Known) -> 
     """The records of a row; `known` keeps what was read out of them, for other metrics."""
     by_seed = {record.seed: record for record in sorted(records, key=lambda r: r.seed)}
     values = {seed: float(record.metrics[metric]) for seed, record in by_seed.items()}
-    right: list[NDArray[np.int8]] = []
-    for seed, record in by_seed.items():
-        if not record.correct:
-            break
-        bits, share = known.bits_of(record)
-        if abs(share - values[seed]) > SAME or len(bits) != len(right[0] if right else bits):
-            break
-        right.append(bits)
-    hashes = {record.images_hash for record in by_seed.values()}
-    shares = len(right) == len(by_seed) and len(hashes) == 1
+    found = by_seed.values()
+    images = {(record.images_hash, record.images) for record in found}
+    shares = len(images) == 1 and all(
+        record.correct and abs(known.share_of(record) - values[record.seed]) <= SAME
+        for record in found
+    )
     return Row(
         name,
         values,
-        np.stack(right) if shares else None,
-        min(hashes),
-        {seed: known.made_by_of(record) for seed, record in by_seed.items()},
+        _bits(found) if shares else None,
+        min(images)[0],
+        {seed: known.made_by(record) for seed, record in by_seed.items()},
     )
 
 
-def _made_by(record: Result) -> dict[str, str]:
-    shared = {"protocol": str(record.protocol), "images": record.images_hash}
-    return {**shared, **record.data, **teachers(record)}
+def _bits(records: Collection[Result]) -> Bits:
+    """Which images were right, [S, P], of records that have looked at the same ones."""
+    images = next(iter(records)).images
+    data = b"".join(unpacked(record.correct, record.images) for record in records)
+    packed = np.frombuffer(data, np.uint8).reshape(len(records), -1)
+    return np.unpackbits(packed, axis=1, count=images).view(np.int8)

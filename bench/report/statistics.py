@@ -18,11 +18,11 @@ from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
-from scipy.special import stdtr, stdtrit
+from scipy.special import gammaln, stdtr, stdtrit
 
 LEVEL = 0.05
 ROUNDING = 1e-9  # figures that differ by less, as shares of their mean, do not differ
+STEPS = 12  # of Newton, that find a quantile to the last digit but one
 FLOOR = 1.5  # standard errors are at least so many images: twice that is the "rule of three"
 
 Bits = NDArray[np.int8]  # [S, P], S seeds and P test images
@@ -73,12 +73,7 @@ class Estimate:
     @property
     def interval(self) -> tuple[float, float] | None:
         """95 %."""
-        if self.variance is None:
-            return None
-        above = 1.001 * float(stdtrit(min(f for _, f in self.sources), 1 - LEVEL / 2))
-        t: float = brentq(lambda t: self._tails(t) - LEVEL, 0.0, above, xtol=1e-12)
-        half = t * math.sqrt(self.variance)
-        return self.mean - half, self.mean + half
+        return intervals([self])[0]
 
     @property
     def p(self) -> float:
@@ -89,6 +84,39 @@ class Estimate:
 
     def _tails(self, t: float) -> float:
         return math.fsum(share * 2 * float(stdtr(f, -t)) for share, f in self.sources)
+
+
+def intervals(estimates: Sequence[Estimate]) -> list[tuple[float, float] | None]:
+    """Of each estimate, 95 %, or None where its variance is not known.
+
+    The tails of a mixture fall, and ever less, so that Newton's steps from its lightest tail never
+    go too far: all estimates take the same steps, till none moves.
+    """
+    known = [one for one in estimates if one.variance is not None]
+    if not known:
+        return [None] * len(estimates)
+    most = max(len(one.sources) for one in known)
+    padded = [(*one.sources, *[(0.0, math.inf)] * (most - len(one.sources))) for one in known]
+    shares, freedom = np.moveaxis(np.array(padded), 2, 0)  # [N, most] each
+    t = stdtrit(np.where(shares > 0, freedom, 0.0).max(1), 1 - LEVEL / 2)
+    for _ in range(STEPS):
+        over = (shares * 2 * stdtr(freedom, -t[:, None])).sum(1) - LEVEL
+        t = t + over / (shares * 2 * _density(freedom, t[:, None])).sum(1)
+    half = t * np.sqrt([one.variance or 0.0 for one in known])
+    found = zip((one.mean for one in known), half.tolist(), strict=True)
+    return [None if one.variance is None else _around(*next(found)) for one in estimates]
+
+
+def _around(mean: float, half: float) -> tuple[float, float]:
+    return mean - half, mean + half
+
+
+def _density(freedom: NDArray[np.float64], t: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of Student's t."""
+    f = np.minimum(freedom, 1e6)  # the normal distribution, to six digits
+    scale = np.exp(gammaln((f + 1) / 2) - gammaln(f / 2)) / np.sqrt(np.pi * f)
+    density: NDArray[np.float64] = scale * (1 + t**2 / f) ** (-(f + 1) / 2)
+    return density
 
 
 @dataclass(frozen=True)
@@ -201,13 +229,15 @@ def seeds_needed(found: Difference, most: int = 100) -> int | None:
         of_seeds, rest = one.variance * share * found.seeds, one.variance * (1 - share)
     else:  # no more is known than the number of images
         of_seeds, rest = 0.0, one.variance
-    for seeds in range(2, most + 1):
+
+    def tell(seeds: int) -> bool:
         variance = of_seeds / seeds + rest
         parts = [(of_seeds / seeds / variance, float(seeds - 1))]
         left = [(rest / variance, f) for _, f in images] or [(rest / variance, math.inf)]
-        if Estimate(one.mean, variance, (*parts, *left)).p <= LEVEL:
-            return seeds
-    return None
+        return Estimate(one.mean, variance, (*parts, *left)).p <= LEVEL
+
+    # fewer never tell more
+    return next(filter(tell, range(2, most + 1))) if most > 1 and tell(most) else None
 
 
 def alike(one: Row, other: Row) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise, starmap
 from types import MappingProxyType
 
@@ -23,13 +24,17 @@ class Verdicts:
     `ranks` are the places that each may have, of the comparisons of that row with all others;
     `over` are the differences to the baseline, with their p values after Holm's correction, and
     `beyond` those of recovered rows to their starts;
-    `separable` of `neighbours` adjacent rows are told apart.
+    `separable` of `neighbours`, which stand beside each other, are told apart.
     """
 
+    rows: Sequence[Row]
     ranks: Mapping[str, tuple[int, int]]
     over: Mapping[str, tuple[Difference, float]]
     beyond: Mapping[str, tuple[Difference, float]]
-    neighbours: Sequence[tuple[Difference, float]]
+
+    @cached_property
+    def neighbours(self) -> Sequence[tuple[Difference, float]]:
+        return _family(pairwise(self.rows))
 
     @property
     def separable(self) -> int:
@@ -64,10 +69,10 @@ def verdicts(
     recovered = [name for name in by_name if starts.get(name) in by_name]
     to_start = _family((by_name[name], by_name[starts[name]]) for name in recovered)
     return Verdicts(
+        ordered,
         dict(zip((row.name for row in ordered), _ranks(ordered, sign), strict=True)),
         dict(zip((row.name for row in over), to_base, strict=True)),
         dict(zip(recovered, to_start, strict=True)),
-        _family(pairwise(ordered)),
     )
 
 
@@ -79,22 +84,27 @@ def _family(compared: Iterable[tuple[Row, Row]]) -> list[tuple[Difference, float
 
 def _ranks(ordered: Sequence[Row], sign: int) -> list[tuple[int, int]]:
     """The places that each row may have; `ordered` are the best first."""
-    found, ranks = pairs(ordered), []
-    for place in range(len(ordered)):
-        others = np.arange(len(ordered)) != place
-        # over the seeds that two rows share, their order may be another: that decides nothing
-        holds = sign * found.means[place] * np.sign(np.arange(len(ordered)) - place) > 0
-        certain = holds[others] & (holm(found.p[place][others]) <= LEVEL)
-        better, worse = certain[:place].sum(), certain[place:].sum()
-        ranks.append((1 + int(better), len(ordered) - int(worse)))
-    return ranks
+    found, n = pairs(ordered), len(ordered)
+    above = np.tri(n, k=-1, dtype=bool)  # [n, n]: is the row of a column a better one?
+    # over the seeds that two rows share, their order may be another: that decides nothing
+    certain = np.where(above, -sign * found.means, sign * found.means) > 0
+    others = ~np.eye(n, dtype=bool)
+    corrected = holm(found.p[others].reshape(n, max(n - 1, 0)))
+    certain[others] &= corrected.reshape(-1) <= LEVEL
+    certain &= others
+    better, worse = (certain & above).sum(1), (certain & ~above).sum(1)
+    return [*zip((1 + better).tolist(), (n - worse).tolist(), strict=True)]
 
 
 def holm(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
-    """p values of one family, corrected so that 5 % holds for all of them (Holm, 1979)."""
+    """p values of a family, corrected so that 5 % holds for all of them (Holm, 1979).
+
+    Of several families, each is a row.
+    """
     p = np.asarray(values, np.float64)
-    order = np.argsort(p, kind="stable")
+    order = np.argsort(p, axis=-1, kind="stable")
+    left = p.shape[-1] - np.arange(p.shape[-1])
+    least = np.minimum(left * np.take_along_axis(p, order, -1), 1.0)
     adjusted = np.empty_like(p)
-    left = len(p) - np.arange(len(p))
-    adjusted[order] = np.maximum.accumulate(np.minimum(left * p[order], 1.0))
+    np.put_along_axis(adjusted, order, np.maximum.accumulate(least, axis=-1), -1)
     return adjusted
