@@ -192,7 +192,6 @@ class Problem:
             ema=0.0,
             dropout=0.0,
             timesteps=denoiser.schedule.timesteps,
-            bf16=self.how.bf16,
         )
         fit(
             denoiser,
