@@ -100,7 +100,11 @@ def test_even_rounds_ask_every_class_before_any_again_and_each_time_alike():
 
 def test_embeddings_are_centred_and_what_an_image_is_told_stays():
     torch.manual_seed(0)
-    of_class, of_image, labels = torch.randn(3, 2, 4), torch.randn(5, 2, 4), torch.tensor([0] * 4 + [2])
+    of_class, of_image, labels = (
+        torch.randn(3, 2, 4),
+        torch.randn(5, 2, 4),
+        torch.tensor([0] * 4 + [2]),
+    )
     text, embedding = centred([of_class, of_image], labels)
     assert torch.allclose(text[labels] + embedding, of_class[labels] + of_image, atol=1e-6)
     assert torch.allclose(embedding[:4].mean(0), torch.zeros(2, 4), atol=1e-6)

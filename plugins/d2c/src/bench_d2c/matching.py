@@ -101,9 +101,7 @@ def denoising(
     """
 
     def loss(weights: Weights, pool: Pool) -> Tensor:
-        x, extras = (
-            (pool[0], told(pool, bank.items)) if real is None else (real, told(pool[:2]))
-        )
+        x, extras = (pool[0], told(pool, bank.items)) if real is None else (real, told(pool[:2]))
         shown = (x[bank.items], labels[bank.items], bank.time, bank.noise)
         return losses(at(denoiser, weights, bf16=bf16), *shown, extras).mean()
 

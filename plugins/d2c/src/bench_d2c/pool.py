@@ -115,11 +115,12 @@ def rounds(
         every = torch.cartesian_prod(torch.arange(classes), times)
         order = torch.randperm(len(every), generator=generator)
         return [(label, time) for label, time in every[order].tolist()]
-    shift, found = torch.randperm(classes, generator=generator), []
-    for turn in torch.randperm(len(times), generator=generator).tolist():
-        for label in torch.randperm(classes, generator=generator).tolist():
-            found.append((label, int(times[(int(shift[label]) + turn) % len(times)])))
-    return found
+    shift = torch.randperm(classes, generator=generator).tolist()
+    return [
+        (label, int(times[(shift[label] + turn) % len(times)]))
+        for turn in torch.randperm(len(times), generator=generator).tolist()
+        for label in torch.randperm(classes, generator=generator).tolist()
+    ]
 
 
 def centred(texts: Sequence[Tensor], labels: Tensor) -> list[Tensor]:
