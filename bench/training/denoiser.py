@@ -68,7 +68,9 @@ def fit(
     average = Average(parameters, recipe.ema)
     training = Training(denoiser, recipe, recipe.steps, device, {"denoising": generator}, average)
     order = _rows(count, recipe, seed)
-    loss_of = _Loss(denoiser, recipe, labels.to(device), weights, told, of_rows, seen, flip, generator)
+    loss_of = _Loss(
+        denoiser, recipe, labels.to(device), weights, told, of_rows, seen, flip, generator
+    )
 
     def keep(done: int) -> None:
         if done in recipe.checkpoints and done < recipe.steps:

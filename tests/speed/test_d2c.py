@@ -216,11 +216,13 @@ def test_agreement(name: str, benchmark: BenchmarkFixture) -> None:
 
 
 STEPS_OF = {
-    "cg": D2C(text=False, pairs=2, iterations=5),
-    "cg, fused": D2C(text=False, pairs=2, iterations=5, fused=True),
-    "cg, fused, bf16": D2C(text=False, pairs=2, iterations=5, fused=True, bf16=True),
-    "gm": D2C(text=False, pairs=2, hypergrad="gm"),
-    "gm, fused": D2C(text=False, pairs=2, hypergrad="gm", fused=True),
+    "cg": D2C(text=False, pairs=1, real_batch=16, batch=32, iterations=3),
+    "cg, fused": D2C(text=False, pairs=1, real_batch=16, batch=32, iterations=3, fused=True),
+    "cg, fused, bf16": D2C(
+        text=False, pairs=1, real_batch=16, batch=32, iterations=3, fused=True, bf16=True
+    ),
+    "gm": D2C(text=False, pairs=1, real_batch=16, hypergrad="gm"),
+    "gm, fused": D2C(text=False, pairs=1, real_batch=16, hypergrad="gm", fused=True),
 }
 
 

@@ -39,10 +39,12 @@ def sketches(
     rows = []
     for pair in pairs:
         bank = pair.bank
-        real = pair.real, *pair.shared
-        x, *drawn = real if images is None else (images[bank.items], bank.time, bank.noise)
+        if images is None:
+            x, (time, noise) = pair.real, pair.shared
+        else:
+            x, time, noise = images[bank.items], bank.time, bank.noise
         labels = torch.full((len(x),), pair.label, device=x.device)
-        loss = losses(denoiser, x, labels, *drawn, extras).mean()
+        loss = losses(denoiser, x, labels, time, noise, extras).mean()
         flat = torch.cat([g.flatten() for g in gradients(loss, parameters)]).cpu()
         rows.append(torch.zeros(SIZE).index_add_(0, places, signs * F.normalize(flat, dim=0)))
     return torch.stack(rows)

@@ -34,7 +34,7 @@ class _Gelu(Function):
         return F.gelu(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
         slope: Tensor = _Slope.apply(x)
         return gradient * slope
@@ -51,6 +51,7 @@ class _Slope(Function):
         return below.addcmul_(x, density)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (bend,) = ctx.saved_tensors
-        return gradient * bend
+        turned: Tensor = gradient * bend
+        return turned
