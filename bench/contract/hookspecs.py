@@ -70,10 +70,12 @@ def bench_architectures() -> Sequence[Any]:  # type: ignore[empty-body]
     raises Unsupported for those that it has no use for. It is called as
     `model(x, t, labels, extras)`: x [B, C, H, W] with pixels in [-1, 1] and noise, t [B] from 0
     (image) to 1 (noise), labels int64 [B] in 0..classes (the last is "no class"), and the
-    attachments to classes [classes, ...]; it gives [B, C, H, W]. Optional methods: `projected`, of
-    the same arguments, gives (the same, {"image.*": [B, ...]}) for the projection loss; `encode`
-    (images in [0, 1] to x) and `decode` (back), with an attribute `latent_shape`, give it a space
-    of its own.
+    attachments to classes [classes, ...]; it gives [B, C, H, W]. In training, an attachment to
+    images of the name of one to classes ("image.text" beside "class.text") is there as well, a row
+    for each image [B, ...], to be added to that of its class; in sampling it is not. Optional
+    methods: `projected`, of the same arguments, gives (the same, {"image.*": [B, ...]}) for the
+    projection loss; `encode` (images in [0, 1] to x) and `decode` (back), with an attribute
+    `latent_shape`, give it a space of its own.
     """
 
 

@@ -37,7 +37,8 @@ class CondensedSet:
     weights  [N] float32, positive, or None for equal weights
     classes  [N] int64, the class that each image stands for; by default the arg max of its label.
              A published soft label may lean to another class
-    extras   attachments: "image.*" with N rows, "class.*" with K rows
+    extras   attachments: "image.*" with N rows, "class.*" with K rows. One to images of the name of
+             one to classes adds to it in training, and is zero in the mean of a class
     notes    what the method would show of its work (scores, curves): kept with the set alone
     """
 

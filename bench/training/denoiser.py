@@ -19,7 +19,7 @@ from bench.contract.errors import BenchError
 from bench.contract.task import NOT_KEPT, Checkpoint
 from bench.training.average import Average
 from bench.training.classifier import Examples
-from bench.training.diffusion import Denoiser, of_classes
+from bench.training.diffusion import Denoiser, of_classes, of_images
 from bench.training.loading import loaded
 from bench.training.loop import Progress, Training, descend, generator_of
 from bench.training.networks import state
@@ -44,7 +44,8 @@ def fit(
     averages at the recipe's checkpoints short of the end, by step.
 
     `extras` are the attachments of a set: those to classes ("class.*" [K, ...]) are told to the
-    network beside the label, and dropped with it; those to images ("image.*" [N, ...]) are what the
+    network beside the label, and dropped with it; so are those to images ("image.*" [N, ...]) of
+    the same name, which add to them (see `of_images`). Other ones to images are what the
     projection loss holds the network's features against: minus their mean cosine over the second
     dimension (REPA, Yu et al., 2025). A class is the arg max of a label. `flip` says whether a
     mirror image keeps its label.
@@ -58,14 +59,18 @@ def fit(
     weights = torch.ones(count) if examples.weights is None else examples.weights.float()
     weights = (weights / weights.mean()).to(device)
     told = {name: tensor.to(device) for name, tensor in of_classes(extras).items()}
-    seen = {n: t for n, t in extras.items() if recipe.projection and n.startswith("image.")}
+    of_rows, seen = of_images(extras)
+    of_rows = {name: tensor.to(device) for name, tensor in of_rows.items()}
+    seen = seen if recipe.projection else {}
     generator = generator_of(seed, "denoising")
     denoiser.to(device).train()
     parameters = [p for p in denoiser.parameters() if p.requires_grad]
     average = Average(parameters, recipe.ema)
     training = Training(denoiser, recipe, recipe.steps, device, {"denoising": generator}, average)
     order = _rows(count, recipe, seed)
-    loss_of = _Loss(denoiser, recipe, labels.to(device), weights, told, seen, flip, generator)
+    loss_of = _Loss(
+        denoiser, recipe, labels.to(device), weights, told, of_rows, seen, flip, generator
+    )
 
     def keep(done: int) -> None:
         if done in recipe.checkpoints and done < recipe.steps:
@@ -89,6 +94,7 @@ class _Loss:
     labels: Tensor  # [N] int64
     weights: Tensor  # [N], of mean 1
     told: Mapping[str, Tensor]  # of classes [K, ...]
+    of_rows: Mapping[str, Tensor]  # of images [N, ...], to be told beside those of their classes
     seen: Mapping[str, Tensor]  # of images [N, ...]
     flip: bool
     generator: torch.Generator
@@ -103,19 +109,21 @@ class _Loss:
         time = torch.randint(recipe.timesteps, (count,), generator=generator).to(device)
         noise = torch.randn(x.shape, generator=generator).to(device)
         dropped = torch.rand(count, generator=generator) < recipe.dropout
-        asked = self.labels[rows.to(device)].masked_fill(dropped.to(device), denoiser.classes)
+        here = rows.to(device)
+        asked = self.labels[here].masked_fill(dropped.to(device), denoiser.classes)
+        told = {**self.told, **{name: tensor[here] for name, tensor in self.of_rows.items()}}
 
         schedule, projected = denoiser.schedule, {}
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16):
             noised, t = schedule.noised(x, noise, time), schedule.fraction(time)
-            said = denoiser(noised, t, asked, self.told, bool(self.seen))
+            said = denoiser(noised, t, asked, told, bool(self.seen))
             said, projected = said if self.seen else (said, {})
         error = (said.float() - schedule.target(x, noise, time)).square().flatten(1).mean(1)
         for name, tensor in self.seen.items():
             wanted = _flipped(tensor[rows].to(device).float(), mirrored)
             cosine = F.cosine_similarity(projected[name].float(), wanted, dim=1)
             error = error - recipe.projection * cosine.view(count, -1).mean(1)
-        loss: Tensor = (self.weights[rows.to(device)] * error).mean()
+        loss: Tensor = (self.weights[here] * error).mean()
         return loss
 
 

@@ -129,7 +129,8 @@ class Denoiser(nn.Module):
     ) -> Any:
         """The prediction [B, *shape] of x [B, *shape] at t (float32 [B] in [0, 1]).
 
-        `labels` are int64 [B] in 0..K; `extras` the set's attachments to classes, [K, ...] each.
+        `labels` are int64 [B] in 0..K; `extras` the set's attachments to classes, [K, ...] each,
+        and, in training, what the images are told beyond them, [B, ...] each (see `of_images`).
         With `projecting`, also what the network makes of the attachments to images, by name
         ([B, ...] each, shaped like their rows), for a projection loss.
         """
@@ -175,6 +176,19 @@ def rows_of(extras: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 def of_classes(extras: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The attachments to classes [K, ...]: what a denoiser is told beside the label."""
     return {name: tensor for name, tensor in extras.items() if name.startswith("class.")}
+
+
+def of_images(extras: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The attachments to images [N, ...]: those that a denoiser is told, and those that its
+    features are held against.
+
+    Told is what has the name of an attachment to classes ("image.text" beside "class.text"): it is
+    added to that of the image's class. In the mean of a class it is to be zero: samples, of which
+    only the class is known, are told that of the class alone.
+    """
+    images = {name: t for name, t in extras.items() if name.startswith("image.")}
+    told = {n: t for n, t in images.items() if n.replace("image.", "class.", 1) in extras}
+    return told, {name: t for name, t in images.items() if name not in told}
 
 
 def losses(

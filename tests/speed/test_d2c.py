@@ -1,4 +1,4 @@
-"""What the bilevel method of `bench_d2c` costs, and what its shortcuts are worth: four questions.
+"""What the bilevel method of `bench_d2c` costs, and what its shortcuts are worth: six questions.
 
 An outer step that matches K = 8 points in time, against one that matches all 1,000; the time and
 the peak memory of a condensation as T grows; each hypergradient against the exact one, cost and
@@ -7,6 +7,9 @@ without each part of the method.
 
 Handwritten digits, 2 images a class, a residual MLP of 30 thousand weights or `dit-xs`. Held-out
 images are carved from the training split.
+
+What a step is worth before all that: how far two gradients of the same images agree, by what is
+done about their noise; and what a step on 28x28 takes, with second derivatives in one product.
 """
 
 from __future__ import annotations
@@ -98,6 +101,16 @@ def task(network: str, seed: int = 0, timesteps: int = 1000) -> Task:
     return Task(*facts, 2, seed, networks={"denoiser": fresh})
 
 
+def wide() -> Task:
+    """18 images a class of 28x28, of noise: what a step takes does not depend on what they show."""
+    generator = torch.Generator().manual_seed(0)
+    train = TensorSplit(
+        torch.rand(400, 1, 28, 28, generator=generator), torch.arange(400) % CLASSES
+    )
+    names = [str(k) for k in range(CLASSES)]
+    return Task(train, names, (1, 28, 28), (0.5,), (0.5,), False, 18, 0)
+
+
 @pytest.mark.parametrize("times", ["K = 8", "all"])
 @pytest.mark.parametrize(
     ("network", "timesteps"),
@@ -148,6 +161,93 @@ def test_timesteps(
     D2C(text=False, outer=1, warmup=2, steps=1).condense(given)  # what is loaded once
     with memory():
         benchmark.pedantic(D2C(text=False, outer=6, warmup=10, steps=6).condense, (given,))
+
+
+FEW = D2C(pairs=10, real_batch=16, hypergrad="gm", text=False)
+NOISE = {
+    "gm, 16 images a pair": FEW,
+    "stratified": replace(FEW, stratified=True),
+    "stratified, 64 real and 16 of the pool": replace(
+        FEW, stratified=True, real_batch=64, pool_batch=16
+    ),
+    "stratified, 64 and 64": replace(FEW, stratified=True, real_batch=64),
+    "two denoisers": replace(FEW, stratified=True, averaged=2),
+    "cg": replace(FEW, stratified=True, hypergrad="cg", iterations=5),
+    "cg, 64 and 64, 256 in its Hessian": replace(
+        FEW, stratified=True, real_batch=64, hypergrad="cg", iterations=5, batch=256
+    ),
+    "head, loss, 640 real and 512": replace(
+        FEW, stratified=True, real_batch=128, hypergrad="head", objective="loss", batch=512
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOISE)
+@pytest.mark.benchmark(
+    group="a step's gradient of 100 images by dit-xs, and what it shares with another"
+)
+def test_agreement(name: str, benchmark: BenchmarkFixture) -> None:
+    """Three gradients of the same images by the same denoisers, 80 steps old: their cosines.
+
+    `signal to noise` is cos / (1 - cos), by the second: what a step brings at its price.
+    """
+    how, given = NOISE[name], replace(task("dit-xs"), ipc=10)
+    draws = torch.Generator().manual_seed(0)
+    images, labels = begin(given, "random", draws)
+    here = Problem(given, how, draws, labels, RealImages(given, draws), {})
+    pool = [(2 * images - 1).requires_grad_()]
+    denoisers = [here.fresh() for _ in range(how.averaged)]
+    for denoiser in denoisers:
+        here.train(denoiser, here.shown(denoiser, pool), 80, {})
+    times, found = torch.tensor([125, 275, 425, 575, 725, 875]), []
+
+    def step() -> None:
+        parts = [here.gradient(denoiser, times, pool)[1][0] for denoiser in denoisers]
+        found.append(torch.stack(parts).mean(0).flatten())
+
+    benchmark.pedantic(step, rounds=3)
+    cosine = float(
+        torch.stack([F.cosine_similarity(*p, 0) for p in itertools.combinations(found, 2)]).mean()
+    )
+    benchmark.extra_info["cosine"] = cosine
+    benchmark.extra_info["signal to noise, a second"] = (
+        cosine / (1 - cosine) / benchmark.stats.stats.mean
+    )
+
+
+STEPS_OF = {
+    "cg": D2C(text=False, pairs=1, real_batch=16, batch=32, iterations=3),
+    "cg, fused": D2C(text=False, pairs=1, real_batch=16, batch=32, iterations=3, fused=True),
+    "cg, fused, bf16": D2C(
+        text=False, pairs=1, real_batch=16, batch=32, iterations=3, fused=True, bf16=True
+    ),
+    "gm": D2C(text=False, pairs=1, real_batch=16, hypergrad="gm"),
+    "gm, fused": D2C(text=False, pairs=1, real_batch=16, hypergrad="gm", fused=True),
+}
+
+
+@pytest.mark.parametrize("name", STEPS_OF)
+@pytest.mark.benchmark(group="a step of dit-xs on 28x28: conjugate gradients, or none; fused; bf16")
+def test_fused(name: str, benchmark: BenchmarkFixture) -> None:
+    """The same gradient but for rounding."""
+    how, given = STEPS_OF[name], wide()
+
+    def prepared(how: D2C) -> tuple[Any, Any]:
+        draws = torch.Generator().manual_seed(0)
+        images, labels = begin(given, "random", draws)
+        here = Problem(given, how, draws, labels, RealImages(given, draws), {})
+        torch.manual_seed(0)
+        denoiser = diffusion.build(DIT_XS, given.shape, CLASSES)
+        pool = [(2 * images - 1).requires_grad_()]
+        here.train(denoiser, here.shown(denoiser, pool), 3, {})
+        return (here, denoiser, torch.tensor([200, 500, 800]), pool), {}
+
+    def step(here: Problem, *asked: Any) -> Tensor:
+        return here.gradient(*asked)[1][0].flatten()
+
+    found = benchmark.pedantic(step, setup=lambda: prepared(how), rounds=3)
+    plain = step(*prepared(replace(how, fused=False, bf16=False))[0])
+    assert F.cosine_similarity(found, plain, 0) > (0.99 if how.bf16 else 0.9999)
 
 
 METHODS = {

@@ -349,3 +349,14 @@ def test_the_global_generator_is_left_as_found() -> None:
 
 def test_a_network_comes_back_in_eval_mode() -> None:
     assert not trained().training
+
+
+def test_an_attachment_to_images_of_the_name_of_one_to_classes_is_told_row_by_row() -> None:
+    own = torch.arange(9.0).view(9, 1, 1).expand(9, 2, 4)
+    extras = {"class.text": torch.rand(K, 2, 4), "image.text": own}
+    one = trained(extras=extras)
+    for labels, told in zip(shown(one, 2), shown(one, 3), strict=True):
+        assert sorted(told) == ["class.text", "image.text"]
+        rows = told["image.text"][:, 0, 0].long()
+        known = labels < K
+        assert torch.equal(examples().labels[rows][known], labels[known])

@@ -10,7 +10,7 @@ from torch import nn
 
 from bench.contract.errors import BenchError
 from bench.training import diffusion, toy
-from bench.training.diffusion import Denoiser, Schedule, losses, of_classes, rows_of
+from bench.training.diffusion import Denoiser, Schedule, losses, of_classes, of_images, rows_of
 
 
 def x_and_noise(count: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
@@ -172,3 +172,5 @@ def test_attachments_are_told_apart() -> None:
     extras = {"class.text": torch.zeros(4, 3, 5), "image.features": torch.zeros(9, 6, 2, 2)}
     assert rows_of(extras) == {"class.text": (3, 5), "image.features": (6, 2, 2)}
     assert list(of_classes(extras)) == ["class.text"]
+    told, seen = of_images({**extras, "image.text": torch.zeros(9, 3, 5)})
+    assert (list(told), list(seen)) == (["image.text"], ["image.features"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 from dataclasses import dataclass, replace
@@ -108,6 +109,8 @@ def test_it_keeps_the_contract_of_a_method():
         {"score": "uniform", "distribution": 0.0, "pull": 0.0},
         {"denoisers": "real", "hypergrad": "gm", "variation": 0.1},
         {"scorer": "diffusion", "score": "ratio"},
+        {"stratified": True, "real_batch": 8, "pool_batch": 4},
+        {"averaged": 2, "kept": 1, "hypergrad": "gm"},
     ],
     ids=str,
 )
@@ -140,6 +143,125 @@ def test_it_leaves_a_record_of_its_work():
     assert notes["gradients.real"].shape == notes["gradients.pool"].shape == (len(steps), 8, 2)
     assert (notes["gradients.real"] == notes["gradients.real"][0]).all()
     assert (notes["gradients.pool"][-1] - notes["gradients.pool"][0]).abs().max() > 1e-3
+
+
+def test_its_notes_say_how_far_the_pool_has_moved():
+    made = short(outer=4).condense(task())
+    first, _ = begin(task(), "random", generator_of(0, "d2c"))
+    away = (made.images - first).abs()
+    assert float(made.notes["moved.mean"]) == pytest.approx(float(away.mean()), rel=1e-4)
+    assert made.notes["moved.asked"].sum() == 4 * (2 * 2 + 2)  # pairs and the inner bank
+    still = short(outer=4, pull=2.0).condense(task()).notes  # farther back than any step leads
+    assert float(still["moved.untouched"]) == 1.0
+    assert int(still["moved.asked"].sum()) > 0
+
+
+def test_stratified_steps_ask_about_every_image_alike():
+    fields = {"outer": 8, "pairs": 4, "hypergrad": "gm", "real_batch": 4}
+    asked = [
+        short(**fields, stratified=even).condense(task(ipc=3)).notes["moved.asked"]
+        for even in (False, True)
+    ]
+    assert asked[0].sum() == asked[1].sum()
+    assert asked[1].max() - asked[1].min() <= 1 < asked[0].max() - asked[0].min()
+
+
+def test_a_pair_may_have_more_real_images_than_of_the_pool(monkeypatch):
+    import bench_d2c.learning as learning
+
+    seen, plain = [], learning.matched
+
+    def watched(denoiser, pair, *args, **options):
+        seen.append((len(pair.real), len(pair.bank.items), len(pair.shared[0])))
+        return plain(denoiser, pair, *args, **options)
+
+    monkeypatch.setattr(learning, "matched", watched)
+    short(real_batch=8, pool_batch=4).condense(task())
+    assert {*seen} == {(8, 4, 8)}
+
+
+def test_a_step_by_several_denoisers_is_their_mean(monkeypatch):
+    from bench_d2c.learning import Problem
+
+    found, steps, plain, move = [], [], Problem.gradient, Problem.move
+
+    def asked(self, denoiser, *args):
+        found.append((denoiser, plain(self, denoiser, *args)[1][0]))
+        return torch.zeros(()), [found[-1][1]]
+
+    def moving(self, adam, pool, parts, *args):
+        steps.append(parts[0])
+        return move(self, adam, pool, [parts[0], *pool[1:]][: len(pool)], *args)
+
+    monkeypatch.setattr(Problem, "gradient", asked)
+    monkeypatch.setattr(Problem, "move", moving)
+    short(outer=2, averaged=2, hypergrad="gm", text=False).condense(task())
+    assert len(found) == 4
+    assert len({id(denoiser) for denoiser, _ in found}) == 2
+    for k, step in enumerate(steps):
+        assert torch.allclose(step, (found[2 * k][1] + found[2 * k + 1][1]) / 2)
+
+
+def test_bfloat16_gives_nearly_the_same_step():
+    def step(**fields):
+        made = short(outer=1, pull=0.0, real_batch=16, hypergrad="gm", **fields).condense(task())
+        return (made.images - begin(task(), "random", generator_of(0, "d2c"))[0]).flatten()
+
+    exact, rounded = step(), step(bf16=True)
+    assert not torch.equal(exact, rounded)
+    assert float(F.cosine_similarity(exact, rounded, dim=0)) > 0.8
+
+
+def test_fused_second_derivatives_give_the_same_step_but_for_rounding():
+    def step(**fields):
+        method = short(outer=1, pull=0.0, text=False, **fields)
+        return method.condense(task(architecture=DIT_NANO)).images
+
+    plain, fused = step(), step(fused=True)
+    assert not torch.equal(plain, fused)
+    assert torch.allclose(plain, fused, atol=2e-3)
+
+
+def test_each_image_may_have_an_embedding_of_its_own():
+    made = short(embeddings=True, outer=6).condense(task(architecture=DIT_NANO))
+    own, text = made.extras["image.text"], made.extras["class.text"]
+    assert own.shape == (16, *text.shape[1:])
+    assert own.flatten(1).abs().amax(1).gt(1e-4).sum() > 8
+    pairs = own.view(8, 2, *own.shape[1:])
+    assert torch.allclose(pairs.sum(1), torch.zeros_like(text), atol=1e-6)
+    one = short(embeddings=True).condense(task(architecture=DIT_NANO, ipc=1))
+    assert not one.extras["image.text"].any()  # all that an only image is told is of its class
+
+
+def test_a_student_is_trained_with_embeddings_and_asked_without(monkeypatch):
+    made = short(embeddings=True).condense(task(architecture=DIT_NANO))
+    rows = diffusion.rows_of(made.extras)
+    labels = made.labels.argmax(1)
+    examples = Examples(TensorSplit(made.images, labels), torch.arange(16), labels)
+    recipe = DiffusionRecipe(steps=30, batch=8, lr=0.01, ema=0.0)
+    found = []
+    for own in (made.extras["image.text"], -50 * made.extras["image.text"]):
+        torch.manual_seed(0)
+        student = diffusion.build(DIT_NANO, (1, 8, 8), 8, extras=rows)
+        fit(student, examples, recipe, seed=0, extras={**made.extras, "image.text": own})
+        asked = torch.randn(2, 1, 8, 8), torch.tensor([0.5, 0.5]), torch.tensor([3, 8])
+        with torch.no_grad():
+            found.append(student(*asked, diffusion.of_classes(made.extras)))
+    assert found[0].isfinite().all()
+    assert not torch.allclose(found[0], found[1])
+
+
+def test_texts_may_begin_as_those_of_a_file(tmp_path, monkeypatch):
+    from safetensors.torch import save_file
+
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    table = torch.randn(8, 3, 5)
+    save_file({"class.text": table}, tmp_path / "words.safetensors")
+    sha256 = hashlib.sha256((tmp_path / "words.safetensors").read_bytes()).hexdigest()
+    made = short(vectors="words.safetensors", sha256=sha256, pull=2.0).condense(task())
+    assert torch.equal(made.extras["class.text"], table)
+    with pytest.raises(BenchError, match=sha256):
+        short(vectors="words.safetensors").condense(task())
 
 
 def test_gradients_of_the_pool_move_onto_the_real_ones():
@@ -247,6 +369,10 @@ def test_a_denoiser_that_has_no_use_for_texts_declines():
         ({"denoisers": "both"}, "denoisers is 'both'; expected 'pool' or 'real'"),
         ({"lr_network": 0.0}, "lr_network is 0.0"),
         ({"kept": 0}, "kept is 0"),
+        ({"averaged": 0}, "averaged is 0"),
+        ({"pool_batch": 1}, "pool_batch is 1"),
+        ({"text": False, "embeddings": True}, "embeddings is True; expected nothing where text"),
+        ({"text": False, "vectors": "a.safetensors"}, "vectors is 'a.safetensors'"),
         ({"lr": math.inf}, "lr is inf"),
         ({"objective": "loss", "hypergrad": "gm"}, "does not depend on the pool"),
     ],

@@ -46,7 +46,8 @@ class Smooth(nn.Module):
     def forward(self, x, t, labels, extras):
         hidden = self.enter(torch.cat([x.flatten(1), t.to(x)[:, None]], 1)) + self.label(labels)
         if extras:
-            hidden = hidden + self.text(extras["class.text"][labels].mean(1))
+            tokens = extras["class.text"][labels] + extras.get("image.text", 0)
+            hidden = hidden + self.text(tokens.mean(1))
         return self.leave(torch.tanh(hidden)).view_as(x)
 
 
@@ -117,6 +118,25 @@ def test_matching_at_constant_weights_is_its_finite_difference(kind, total):
     value, found = hypergradient(terms, weights, pool, None)
     assert value == pytest.approx(float(summed(terms, weights, pool)))
     agrees(lambda at: summed(terms, weights, at), found, pool, 1e-4)
+
+
+@pytest.mark.parametrize("total", [False, True])
+def test_an_embedding_of_each_image_has_its_finite_difference(total):
+    denoiser, weights, pool = world()
+    text = torch.randn(ITEMS, 2, 3, generator=torch.Generator().manual_seed(5)).double() / 4
+    pool = [*pool, text.requires_grad_()]
+    terms = objective(denoiser, pool, total=total)
+    made = unrolled(denoising(denoiser, LABELS, draws(pool)), weights, pool, 2, 0.5)
+    _, found = hypergradient(terms, *(_swap(made, pool) if total else (weights, pool, None)))
+    assert found[2].flatten(1).any(1).all()
+
+    def value(at):
+        if not total:
+            return summed(terms, weights, at)
+        inner = denoising(denoiser, LABELS, draws(at))
+        return summed(terms, unrolled(inner, weights, at, 2, 0.5)[0], at)
+
+    agrees(value, found, pool, 1e-3)
 
 
 @pytest.mark.parametrize("steps", [1, 4])

@@ -7,7 +7,16 @@ import torch
 
 from bench import Task
 from bench.training import toy
-from bench_d2c.pool import begin, direction, nearest_to_means, pulled, variation
+from bench_d2c.pool import (
+    begin,
+    centred,
+    direction,
+    moved,
+    nearest_to_means,
+    pulled,
+    rounds,
+    variation,
+)
 
 
 def task(data=toy.GRAY, ipc=3):
@@ -74,3 +83,44 @@ def test_what_has_gone_a_little_way_goes_all_the_way_back():
     part = start + torch.tensor([0.05, -0.05, 0.3, 0.0])
     assert torch.allclose(pulled(part, start, 0.1), start + torch.tensor([0, 0, 0.2, 0]))
     assert torch.equal(pulled(part, start, 0.0), part)
+
+
+def test_even_rounds_ask_every_class_before_any_again_and_each_time_alike():
+    times, classes = torch.tensor([5, 50, 500]), 6
+    found = rounds(classes, times, torch.Generator().manual_seed(0), even=True)
+    assert len({*found}) == len(found) == 18
+    for turn in range(3):
+        asked = found[turn * classes : (turn + 1) * classes]
+        assert sorted(label for label, _ in asked) == [*range(classes)]
+        assert sorted(time for _, time in asked) == [5, 5, 50, 50, 500, 500]
+    plain = rounds(classes, times, torch.Generator().manual_seed(0), even=False)
+    assert sorted(plain) == sorted(found)
+    assert len({label for label, _ in plain[:classes]}) < classes
+
+
+def test_embeddings_are_centred_and_what_an_image_is_told_stays():
+    torch.manual_seed(0)
+    of_class, of_image, labels = (
+        torch.randn(3, 2, 4),
+        torch.randn(5, 2, 4),
+        torch.tensor([0] * 4 + [2]),
+    )
+    text, embedding = centred([of_class, of_image], labels)
+    assert torch.allclose(text[labels] + embedding, of_class[labels] + of_image, atol=1e-6)
+    assert torch.allclose(embedding[:4].mean(0), torch.zeros(2, 4), atol=1e-6)
+    assert not embedding[4].abs().gt(1e-6).any()  # of an only image, nothing
+    assert torch.equal(text[1], of_class[1])  # a class without images
+    assert [*centred([of_class], labels)] == [of_class]
+
+
+def test_movement_is_told_in_pixels_and_in_images():
+    first = torch.rand(4, 1, 2, 2) / 2
+    images = first.clone()
+    images[0, 0, 0, 0] += 0.4
+    images[1, 0, 0, 0] += 0.005
+    images[2] += 1e-6  # what decoding rounds
+    notes = moved(images, first, torch.tensor([3, 1, 0, 0]))
+    assert float(notes["moved.mean"]) == pytest.approx(0.405 / 16, abs=1e-5)
+    assert float(notes["moved.share"]) == 1 / 16
+    assert float(notes["moved.untouched"]) == 0.5
+    assert notes["moved.asked"].tolist() == [3, 1, 0, 0]

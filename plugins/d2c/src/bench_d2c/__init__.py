@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench import hookimpl
-from bench_d2c.bilevel import D2C
+from bench_d2c.bilevel import D2C, STEADY
 from bench_d2c.select import VARIANTS
 
 
 @hookimpl
 def bench_methods() -> Sequence[Any]:
-    return [D2C(), *VARIANTS]
+    return [D2C(), STEADY, *VARIANTS]

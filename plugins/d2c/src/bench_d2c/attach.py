@@ -22,6 +22,7 @@ from bench.training.loading import batches
 
 BATCH = 250
 TEXT, FEATURES = "class.text", "image.features"
+EMBEDDING = "image.text"  # what an image is told beyond the text of its class
 
 
 def hashed_text(classes: Sequence[str], tokens: int, size: int) -> Tensor:

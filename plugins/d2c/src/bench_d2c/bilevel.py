@@ -18,8 +18,9 @@ class D2C(Bilevel):
     loss on real images is low ("loss"); and that mean features of each class are those of real
     images. The gradient goes through the training: "unroll" its last `inner` steps, "cg" by the
     implicit function theorem, "head" by a closed form of the last layer; or the weights count as
-    constant ("gm"). Texts are by class: at sampling no more is known. This is how the method is
-    told of; the paper of that name (arXiv 2507.05914) learns no pool, it is `d2c-select`.
+    constant ("gm"). Texts are by class: at sampling no more is known; with `embeddings` each image
+    is told something of its own beside it, zero in the mean of its class. This is how the method
+    is told of; the paper of that name (arXiv 2507.05914) learns no pool, it is `d2c-select`.
     """
 
     name: str = "d2c"
@@ -36,3 +37,18 @@ class D2C(Bilevel):
         from bench_d2c.learning import learn
 
         return learn(task, self)
+
+
+STEADY = D2C(  # gradients that agree with each other: docs/d2c.md says what each field brings
+    "d2c-steady",
+    hypergrad="gm",
+    stratified=True,
+    pairs=10,
+    real_batch=64,
+    pool_batch=32,
+    score="uniform",
+    warmup=20,
+    kept=3,
+    steps=20,
+    fused=True,
+)

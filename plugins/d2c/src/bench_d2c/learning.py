@@ -6,6 +6,7 @@ This module imports torch: components import it inside their verbs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -22,7 +23,7 @@ from bench.training.diffusion import Denoiser, rows_of
 from bench.training.loop import generator_of
 from bench.training.recipe import DiffusionRecipe
 from bench_d2c import timesteps
-from bench_d2c.attach import TEXT, hashed_text
+from bench_d2c.attach import EMBEDDING, TEXT
 from bench_d2c.hypergradient import (
     Loss,
     Pool,
@@ -36,12 +37,21 @@ from bench_d2c.hypergradient import (
 )
 from bench_d2c.matching import Bank, Pair, denoising, head, last_layer, matched, told
 from bench_d2c.pictures import plane, sketches
-from bench_d2c.pool import begin, direction, pulled, variation
+from bench_d2c.pool import (
+    begin,
+    begin_texts,
+    centred,
+    direction,
+    moved,
+    pulled,
+    rounds,
+    variation,
+)
 from bench_d2c.settings import SCORED, Bilevel
+from bench_d2c.twice import Twice
 from bench_matching.matching import RealImages
 
 CLASSES, IMAGES, DRAWS = 3, 4, 4  # that times are scored by; real images of each, noises of each
-TOKENS, SIZE = 8, 32  # of the text of a class
 BETAS = (0.9, 0.99)  # of Adam on the pool
 LOOKS = 8  # at the gradients of the classes while the pool is learnt,
 SHOWN = 20  # and of how many classes, the first
@@ -50,26 +60,32 @@ SHOWN = 20  # and of how many classes, the first
 def learn(task: Task, how: Bilevel) -> CondensedSet:
     """A pool of `task.ipc` images a class and a text of each class, as `how` says.
 
+    With `how.embeddings`, also an embedding of each image, "image.text": what it is told beyond
+    the text of its class, zero in the mean of a class, which is what a student is sampled with.
+
     Notes are the scores of times ("times.grid", "times.score", "times.chosen"), the outer
-    objective by step ("loss"), and where the gradients of the first classes lie ("gradients.real"
-    and "gradients.pool" [S, K, 2]) after so many steps ("gradients.step" [S]).
+    objective by step ("loss"), how far the images have moved ("moved.*", see `pool.moved`), and
+    where the gradients of the first classes lie ("gradients.real" and "gradients.pool" [S, K, 2])
+    after so many steps ("gradients.step" [S]).
 
     Raises BenchError for a pool that is not finite; Unsupported for a denoiser that has no use for
     texts, or none for `hypergrad` = "head".
     """
     draws = generator_of(task.seed, "d2c")
     images, labels = begin(task, how.start, draws)
-    texts = [hashed_text(task.classes, TOKENS, SIZE).to(task.device)] if how.text else []
+    texts = [part.to(task.device) for part in begin_texts(task, how, labels)]
     extras = dict(zip([TEXT], texts, strict=False))
     here = Problem(task, how, draws, labels, RealImages(task, draws), extras)
 
     guide: Any = here.fresh()
+    first = images
     pool = [part.detach().clone().requires_grad_() for part in (guide.encode(images), *texts)]
     guide = here.informed(guide, pool)
     grid, score = here.scores(guide)
     times = here.chosen(grid, score, guide.schedule.timesteps)
 
     shown = [here.pair(k, times, guide, pool) for k in range(min(SHOWN, len(task.classes)))]
+    here.asked.zero_()  # that was a look
     seed = int(torch.randint(2**62, (1,), generator=draws))
     real = sketches(guide, shown, None, extras, seed)
     looks = sorted({*torch.linspace(0, how.outer, LOOKS).long().tolist()})
@@ -81,9 +97,10 @@ def learn(task: Task, how: Bilevel) -> CondensedSet:
             seen.append(sketches(guide, shown, pool[0].detach(), extras, seed))
         task.progress(done, how.outer)
 
-    there, moved = plane(real, torch.stack(seen))
+    there, path = plane(real, torch.stack(seen))
     with torch.no_grad():
         images = guide.decode(pool[0]).cpu()
+        pool = [pool[0], *centred(pool[1:], labels)]
     return CondensedSet(
         images,
         F.one_hot(labels.cpu(), len(task.classes)).float(),
@@ -95,7 +112,8 @@ def learn(task: Task, how: Bilevel) -> CondensedSet:
             "loss": torch.stack(far),
             "gradients.step": torch.tensor(looks),
             "gradients.real": there,
-            "gradients.pool": moved,
+            "gradients.pool": path,
+            **moved(images, first.cpu(), here.asked.cpu()),
         },
     )
 
@@ -111,16 +129,23 @@ class Problem:
     real: RealImages
     extras: Mapping[str, Tensor]  # the texts of the classes, before any is learnt
     waiting: list[tuple[int, int]] = field(default_factory=list)  # pairs of class and time
+    asked: Tensor = field(init=False)  # int64 [N]: how many draws of each image there have been
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "asked", torch.zeros(len(self.labels), dtype=torch.int64))
 
     def fresh(self) -> Denoiser:
         """A denoiser with new weights, which takes texts if the pool has any."""
-        found: Denoiser = self.task.denoiser(rows_of(self.extras))
+        rows = rows_of(self.extras)
+        if self.how.embeddings:
+            rows[EMBEDDING] = rows[TEXT]
+        found: Denoiser = self.task.denoiser(rows)
         return found.to(self.task.device).eval()
 
     def informed(self, fresh: Denoiser, pool: Pool) -> Denoiser:
         """A denoiser that knows the real data, a little: a fresh one, trained, or a teacher."""
         if not self.how.scorer:
-            self.train(fresh, self.task.train, self.how.warmup, pool)
+            self.train(fresh, self.task.train, self.how.warmup, told(pool[:2]))
             return fresh
         scorer: Any = self.task.scorer
         _check_alike(scorer, fresh, self.how)
@@ -128,27 +153,41 @@ class Problem:
 
     def learning(self, guide: Denoiser, times: Tensor, pool: Pool) -> Iterator[Tensor]:
         """The steps of the pool, in place: the objective before each."""
-        how = self.how
-        denoiser, trainings = guide, max(1, how.age // how.steps)  # of each denoiser
+        how, extras = self.how, told(pool if self.how.denoisers == "pool" else pool[:2])
+        trainings = max(1, how.age // how.steps)  # of each denoiser
+        denoisers = [guide] * how.averaged
         began = [part.detach().clone() for part in pool]
         adam = torch.optim.Adam(pool, how.lr, betas=BETAS)
         for step in range(how.outer):
             if step % how.kept == 0:
-                if step // how.kept % trainings == 0:
-                    denoiser = self.fresh()
-                self.train(denoiser, self.shown(denoiser, pool), how.steps, pool)
-            with sdpa_kernel(SDPBackend.MATH):  # the fused attention has no second derivative
-                weights, respond = self.response(denoiser, times, pool)
-                terms = self.outer(denoiser, times, pool, total=respond is not None)
-                value, found = hypergradient(terms, weights, pool, respond)
+                for k in range(how.averaged):  # of several ages, once the first are old
+                    age = step // how.kept + k * trainings // how.averaged
+                    if step == 0 or age % trainings == 0:
+                        denoisers[k] = self.fresh()
+                    self.train(denoisers[k], self.shown(guide, pool), how.steps, extras)
+            values, parts = zip(*(self.gradient(d, times, pool) for d in denoisers), strict=True)
+            value = torch.stack(values).mean()
+            found = [torch.stack(part).mean(0) for part in zip(*parts, strict=True)]
             self.move(adam, pool, found, began, how.lr * (1 - step / how.outer))
             if guide.shape == self.task.shape:  # pixels; latents of a network have no range
                 pool[0].data.clamp_(-1, 1)
             _check_finite(value, pool, step + 1, how)
             yield value
 
-    def train(self, denoiser: Denoiser, split: Split, steps: int, pool: Pool) -> None:
-        """Some plain steps on images of a split, at all times, with the texts of the pool."""
+    def gradient(
+        self, denoiser: Denoiser, times: Tensor, pool: Pool
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The outer objective by one denoiser, and its gradient in each part of the pool."""
+        twice = Twice() if self.how.fused else nullcontext()
+        with twice, sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
+            weights, respond = self.response(denoiser, times, pool)
+            terms = self.outer(denoiser, times, pool, total=respond is not None)
+            return hypergradient(terms, weights, pool, respond)
+
+    def train(
+        self, denoiser: Denoiser, split: Split, steps: int, extras: Mapping[str, Tensor]
+    ) -> None:
+        """Some plain steps on images of a split, at all times, with texts of a pool."""
         recipe = DiffusionRecipe(
             steps=steps,
             batch=self.how.batch,
@@ -162,7 +201,7 @@ class Problem:
             Examples(split, torch.arange(len(split.labels)), split.labels),
             recipe,
             seed=int(torch.randint(2**62, (1,), generator=self.draws)),
-            extras={name: text.detach() for name, text in told(pool).items()},
+            extras={name: text.detach() for name, text in extras.items()},
             device=self.task.device,
         )
 
@@ -204,11 +243,11 @@ class Problem:
         how, weights = self.how, dict(denoiser.named_parameters())
         if how.hypergrad == "gm":
             return weights, None
-        items = torch.randperm(len(self.labels), generator=self.draws)
-        bank = Bank.drawn(_tiled(items, how.batch // 2), times, pool[0], self.draws)
-        inner = denoising(denoiser, self.labels, bank)
+        items = self.items(torch.arange(len(self.labels)), how.batch // 2)
+        bank = self.bank(items, times, pool[0])
+        inner = denoising(denoiser, self.labels, bank, bf16=how.bf16)
         if how.hypergrad == "head":
-            layer = last_layer(denoiser, pool[0].detach(), told(pool))
+            layer = last_layer(denoiser, pool[0].detach(), told(pool[:2]))
             if not isinstance(layer, nn.Linear):
                 raise Unsupported("hypergrad = 'head' needs a denoiser that ends in a linear layer")
             return solved(head(denoiser, layer, self.labels, bank, how.damping), weights, pool)
@@ -229,15 +268,15 @@ class Problem:
         how = self.how
         if how.objective == "loss":
             x, labels = self.some_real(how.pairs * how.real_batch // 2, denoiser)
-            bank = Bank.drawn(torch.arange(len(x)), times, x, self.draws)
-            yield denoising(denoiser, labels, bank, x)
+            yield denoising(
+                denoiser, labels, self.bank(torch.arange(len(x)), times, x), x, bf16=how.bf16
+            )
             return
-        layer = last_layer(denoiser, pool[0].detach(), told(pool))
+        layer = last_layer(denoiser, pool[0].detach(), told(pool[:2]))
         for _ in range(how.pairs):
             if not self.waiting:
-                every = torch.cartesian_prod(torch.arange(len(self.task.classes)), times)
-                order = torch.randperm(len(every), generator=self.draws)
-                self.waiting.extend(every[order].tolist())
+                classes = len(self.task.classes)
+                self.waiting.extend(rounds(classes, times, self.draws, even=how.stratified))
             label, time = self.waiting.pop()
             yield matched(
                 denoiser,
@@ -247,6 +286,7 @@ class Problem:
                 distribution=how.distribution,
                 extras=self.extras,
                 total=total,
+                bf16=how.bf16,
             )
 
     def pair(self, label: int, times: Tensor, denoiser: Denoiser, pool: Pool) -> Pair:
@@ -255,8 +295,23 @@ class Problem:
             x = denoiser.encode(self.real.draw(label, self.how.real_batch))
         x = x[: 2 * (len(x) // 2)] if len(x) > 1 else x.repeat(2, 1, 1, 1)
         own = (self.labels == label).nonzero().squeeze(1).cpu()
-        own = own[torch.randperm(len(own), generator=self.draws)]
-        return Pair(label, x, Bank.drawn(_tiled(own, len(x) // 2), times, pool[0], self.draws))
+        items = self.items(own, (self.how.pool_batch or len(x)) // 2)
+        return Pair(label, x, self.bank(items, times, pool[0]))
+
+    def items(self, own: Tensor, count: int) -> Tensor:
+        """`count` of `own` images of the pool, in a random order; those least asked, if even.
+
+        Each as often as any other, or once more.
+        """
+        order = own[torch.randperm(len(own), generator=self.draws)]
+        if self.how.stratified:
+            order = order[self.asked[order].argsort(stable=True)]
+        items = order[torch.arange(count) % len(order)]
+        self.asked.index_add_(0, items, torch.ones_like(items))
+        return items
+
+    def bank(self, items: Tensor, times: Tensor, like: Tensor) -> Bank:
+        return Bank.drawn(items, times, like, self.draws, stratified=self.how.stratified)
 
     def some_real(self, count: int, denoiser: Denoiser) -> tuple[Tensor, Tensor]:
         """x [n, *shape] of real images of all classes, and their labels [n]."""
@@ -282,11 +337,6 @@ class Problem:
                 asked = part.grad.flatten(1).any(1)  # type: ignore[union-attr]
                 rows = asked.view(-1, *[1] * (part.ndim - 1))
                 part.copy_(torch.where(rows, pulled(part, start, lr * self.how.pull), was))
-
-
-def _tiled(items: Tensor, count: int) -> Tensor:
-    """`count` of `items` [n], each as often as any other, or once more."""
-    return items[torch.arange(count) % len(items)]
 
 
 def _check_alike(scorer: Denoiser, fresh: Denoiser, how: Bilevel) -> None:

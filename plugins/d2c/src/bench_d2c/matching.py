@@ -17,16 +17,16 @@ from torch.func import functional_call
 
 from bench import Unsupported
 from bench.training.diffusion import Denoiser, Schedule, losses
-from bench_d2c.attach import TEXT
+from bench_d2c.attach import EMBEDDING, TEXT
 from bench_d2c.hypergradient import Loss, Pool, Weights, leaves, ridge
 from bench_matching.distances import distance, gradients, mean_distance
 
 Head = Callable[[Weights, Pool], Weights]
 
 
-def at(denoiser: Denoiser, weights: Weights) -> Any:
+def at(denoiser: Denoiser, weights: Weights, *, bf16: bool = False) -> Any:
     """The denoiser with other weights, as `bench.training.diffusion.losses` takes one."""
-    return _At(denoiser, weights, denoiser.schedule)
+    return _At(denoiser, weights, denoiser.schedule, bf16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +34,23 @@ class _At:
     denoiser: Denoiser
     weights: Weights
     schedule: Schedule
+    bf16: bool
 
     def __call__(self, *inputs: Any) -> Any:
-        return functional_call(self.denoiser, dict(self.weights), inputs)
+        x = inputs[0]
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+            said = functional_call(self.denoiser, dict(self.weights), inputs)
+        return said.to(x)
 
 
-def told(pool: Pool) -> dict[str, Tensor]:
-    """What a denoiser is told beside the label by a pool (images, or images and texts)."""
-    return {TEXT: pool[1]} if len(pool) > 1 else {}
+def told(pool: Pool, items: Tensor | None = None) -> dict[str, Tensor]:
+    """What a denoiser is told beside the label by a pool: images; or images and texts of the
+    classes; or these and an embedding of each image, of which those of `items` are given, or all.
+    """
+    parts = dict(zip((TEXT, EMBEDDING), pool[1:], strict=False))
+    if items is not None and EMBEDDING in parts:
+        parts[EMBEDDING] = parts[EMBEDDING][items]
+    return parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,36 +62,65 @@ class Bank:
     noise: Tensor  # [B, *shape]
 
     @classmethod
-    def drawn(cls, items: Tensor, times: Tensor, like: Tensor, generator: Generator) -> Bank:
+    def drawn(
+        cls,
+        items: Tensor,
+        times: Tensor,
+        like: Tensor,
+        generator: Generator,
+        *,
+        stratified: bool = False,
+    ) -> Bank:
         """Each of `items` [B] at one of `times`, twice: with its noise, and with the opposite.
 
         Antithetic pairs: what is odd in the noise drops out of a mean. Noise is like x [N, *shape].
+        `stratified`: at each time as many, or one more.
         """
-        time = times[torch.randint(len(times), (len(items),), generator=generator)]
+        if stratified:
+            turns = torch.randperm(len(items), generator=generator) % len(times)
+        else:
+            turns = torch.randint(len(times), (len(items),), generator=generator)
+        time = times[turns]
         noise = torch.randn(len(items), *like.shape[1:], generator=generator).to(like)
         place = like.device
         both = (items.repeat(2).to(place), time.repeat(2).to(place), torch.cat([noise, -noise]))
         return cls(*both)
 
 
-def denoising(denoiser: Denoiser, labels: Tensor, bank: Bank, real: Tensor | None = None) -> Loss:
-    """The mean denoising loss on a bank, of the pool or of `real` images, with labels [N]."""
+def denoising(
+    denoiser: Denoiser,
+    labels: Tensor,
+    bank: Bank,
+    real: Tensor | None = None,
+    *,
+    bf16: bool = False,
+) -> Loss:
+    """The mean denoising loss on a bank, of the pool or of `real` images, with labels [N].
+
+    Real images have the texts of the pool's classes, as samples do.
+    """
 
     def loss(weights: Weights, pool: Pool) -> Tensor:
-        x = pool[0] if real is None else real
+        x, extras = (pool[0], told(pool, bank.items)) if real is None else (real, told(pool[:2]))
         shown = (x[bank.items], labels[bank.items], bank.time, bank.noise)
-        return losses(at(denoiser, weights), *shown, told(pool)).mean()
+        return losses(at(denoiser, weights, bf16=bf16), *shown, extras).mean()
 
     return loss
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """One class at one point in time: as many real images as of the pool, and shared noise."""
+    """One class at one point in time: real images, images of the pool, and the noise of both."""
 
     label: int
-    real: Tensor  # x [B, *shape]
-    bank: Bank  # of the pool; its times and noise are those of the real images, too
+    real: Tensor  # x [R, *shape]
+    bank: Bank  # of the pool, B draws
+
+    @property
+    def shared(self) -> tuple[Tensor, Tensor]:
+        """Times [R] and noise [R, *shape] of the real images: those of the pool, in turns."""
+        turns = torch.arange(len(self.real), device=self.real.device) % len(self.bank.time)
+        return self.bank.time[turns], self.bank.noise[turns]
 
 
 def matched(
@@ -94,6 +132,7 @@ def matched(
     distribution: float,
     extras: Mapping[str, Tensor],
     total: bool,
+    bf16: bool = False,
 ) -> Loss:
     """How far the pool's gradient is from that of real images, and so for their mean features.
 
@@ -102,21 +141,26 @@ def matched(
     pool, a text that makes the denoiser wrong on both sides alike would bring the gradients
     together, and teach nothing. With `total` both sides can be differentiated in the weights, too.
     """
-    bank, labels = pair.bank, torch.full((len(pair.real),), pair.label, device=pair.real.device)
+    bank = pair.bank
 
     def loss(weights: Weights, pool: Pool) -> Tensor:
         def seen(
-            x: Tensor, extras: Mapping[str, Tensor], differentiable: bool
+            x: Tensor,
+            time: Tensor,
+            noise: Tensor,
+            extras: Mapping[str, Tensor],
+            differentiable: bool,
         ) -> tuple[tuple[Tensor, ...], Tensor]:
+            labels = torch.full((len(x),), pair.label, device=x.device)
             with entering(layer) as inputs:
-                shown = (x, labels, bank.time, bank.noise)
-                error = losses(at(denoiser, weights), *shown, extras).mean()
-            found = gradients(error, weights.values(), differentiable=differentiable)
+                error = losses(at(denoiser, weights, bf16=bf16), x, labels, time, noise, extras)
+            found = gradients(error.mean(), weights.values(), differentiable=differentiable)
             return found, inputs[0].flatten(1) if inputs else x.flatten(1)
 
-        aim, wanted = seen(pair.real, extras, total)
+        aim, wanted = seen(pair.real, *pair.shared, extras, total)
         wanted = wanted if total else wanted.detach()  # its graph is gone
-        found, means = seen(pool[0][bank.items], told(pool), True)
+        x, extras_of_pool = pool[0][bank.items], told(pool, bank.items)
+        found, means = seen(x, bank.time, bank.noise, extras_of_pool, True)
         far = gradient_distance(found, aim, kind)
         if distribution:
             far = far + distribution * mean_distance(means, wanted) / means.shape[1]
@@ -188,7 +232,7 @@ def head(denoiser: Denoiser, layer: nn.Linear, labels: Tensor, bank: Bank, penal
                     schedule.noised(x, bank.noise, bank.time),
                     schedule.fraction(bank.time),
                     labels[bank.items],
-                    told(pool),
+                    told(pool, bank.items),
                 )
         finally:
             handle.remove()

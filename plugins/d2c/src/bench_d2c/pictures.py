@@ -38,9 +38,13 @@ def sketches(
     signs = 2 * torch.randint(2, (total,), generator=generator) - 1
     rows = []
     for pair in pairs:
-        x = pair.real if images is None else images[pair.bank.items]
+        bank = pair.bank
+        if images is None:
+            x, (time, noise) = pair.real, pair.shared
+        else:
+            x, time, noise = images[bank.items], bank.time, bank.noise
         labels = torch.full((len(x),), pair.label, device=x.device)
-        loss = losses(denoiser, x, labels, pair.bank.time, pair.bank.noise, extras).mean()
+        loss = losses(denoiser, x, labels, time, noise, extras).mean()
         flat = torch.cat([g.flatten() for g in gradients(loss, parameters)]).cpu()
         rows.append(torch.zeros(SIZE).index_add_(0, places, signs * F.normalize(flat, dim=0)))
     return torch.stack(rows)

@@ -1,17 +1,23 @@
 """What is learnt: images of each class and the texts of the classes, and where they begin.
 
-Texts belong to classes, not to images: at sampling only the class of an image is known.
+Texts belong to classes: at sampling only the class of an image is known. An embedding of an image
+is what it is told beyond the text of its class.
 This module imports torch: components import it inside their verbs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Generator, Tensor
 
 from bench import BenchError, Task
+from bench_d2c.attach import hashed_text, text_of_file
+from bench_d2c.settings import Bilevel
 from bench_matching.matching import RealImages
 
+TOKENS, SIZE = 8, 32  # of the hashed text of a class
 CANDIDATES = 2000  # real images of a class that k-means looks at
 
 
@@ -34,6 +40,22 @@ def begin(task: Task, start: str, generator: Generator) -> tuple[Tensor, Tensor]
         parts.append(images)
     counts = torch.tensor([len(part) for part in parts])
     return torch.cat(parts), torch.arange(len(parts)).repeat_interleave(counts).to(task.device)
+
+
+def begin_texts(task: Task, how: Bilevel, labels: Tensor) -> list[Tensor]:
+    """The texts of the classes [K, L, d], and embeddings [N, L, d] of the images beside them.
+
+    None, one or both. Embeddings begin at zero: an image is told its class.
+    """
+    if not how.text:
+        return []
+    count = len(task.classes)
+    texts = (
+        text_of_file(how.vectors, count, how.sha256)
+        if how.vectors
+        else hashed_text(task.classes, TOKENS, SIZE)
+    )
+    return [texts, *([texts.new_zeros(len(labels), *texts.shape[1:])] if how.embeddings else [])]
 
 
 def nearest_to_means(points: Tensor, count: int) -> Tensor:
@@ -80,3 +102,51 @@ def pulled(part: Tensor, start: Tensor, much: float) -> Tensor:
     """
     away = part - start
     return start + away.sign() * (away.abs() - much).clamp_min(0)
+
+
+def rounds(
+    classes: int, times: Tensor, generator: Generator, *, even: bool
+) -> list[tuple[int, int]]:
+    """Each of `classes` at each of `times`, once, in a random order.
+
+    If `even`, each class comes before any comes again, and each time about as often as any other.
+    """
+    if not even:
+        every = torch.cartesian_prod(torch.arange(classes), times)
+        order = torch.randperm(len(every), generator=generator)
+        return [(label, time) for label, time in every[order].tolist()]
+    shift = torch.randperm(classes, generator=generator).tolist()
+    return [
+        (label, int(times[(shift[label] + turn) % len(times)]))
+        for turn in torch.randperm(len(times), generator=generator).tolist()
+        for label in torch.randperm(classes, generator=generator).tolist()
+    ]
+
+
+def centred(texts: Sequence[Tensor], labels: Tensor) -> list[Tensor]:
+    """The same texts, with embeddings of images, if any, that are zero in the mean of a class.
+
+    What an image is told, the sum of its own and its class's, stays.
+    """
+    if len(texts) < 2:
+        return list(texts)
+    of_class, of_image = texts
+    count = torch.bincount(labels, minlength=len(of_class)).clamp_min(1).view(-1, 1, 1)
+    means = torch.zeros_like(of_class).index_add_(0, labels, of_image) / count
+    return [of_class + means, of_image - means[labels]]
+
+
+def moved(images: Tensor, first: Tensor, asked: Tensor) -> dict[str, Tensor]:
+    """How far images [N, C, H, W] in [0, 1] are from the `first` ones, for notes.
+
+    "moved.mean": the mean absolute change; "moved.share": the share of pixels that have changed by
+    more than 0.01; "moved.untouched": the share of images of which no pixel has by more than
+    0.0001; "moved.asked" [N]: draws of each image that any step asked about.
+    """
+    away = (images - first).abs()
+    return {
+        "moved.mean": away.mean(),
+        "moved.share": (away > 0.01).float().mean(),
+        "moved.untouched": (away.flatten(1).amax(1) <= 1e-4).float().mean(),
+        "moved.asked": asked.clone(),
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from bench import BenchError
+from bench import BenchError, later
 
 CHOICES = {
     "hypergrad": ("gm", "unroll", "cg", "head"),
@@ -55,14 +55,27 @@ class Bilevel:
     lr_network: float = 1e-3  # of the training
     warmup: int = 150  # steps on real images of the denoiser that times are scored by
     scorer: str = ""  # a teacher to score times by in its place
+    stratified: bool = later(False)  # each class, time and image is asked about as often as others
+    pool_batch: int = later(0)  # images of the pool in each pair; 0: as many as real ones
+    averaged: int = later(1)  # denoisers, of several ages, that each outer step is a mean over
+    bf16: bool = later(False)  # autocast of denoisers: for processors that have bf16; never exact
+    fused: bool = later(False)  # second derivatives of GELU in one product: not the same bytes
+    embeddings: bool = later(False)  # learn an embedding of each image, beside its class's text
+    vectors: str = later("")  # a file of texts, below $BENCH_DATA, to begin with; "": hashed ones
+    sha256: str = later("")  # of that file; left empty, the error says what it is
 
     def __post_init__(self) -> None:
         for field, choices in CHOICES.items():
             self._check(field, getattr(self, field) in choices, " or ".join(map(repr, choices)))
-        for field in ("outer", "pairs", "iterations", "inner", "kept", "steps", "age", "warmup"):
+        counts = ("outer", "pairs", "iterations", "inner", "kept", "steps", "age", "warmup")
+        for field in (*counts, "averaged"):
             self._check(field, getattr(self, field) >= 1, "1 or more")
         for field in ("real_batch", "batch"):
             self._check(field, getattr(self, field) >= 2, "2 or more, for pairs of noise")
+        paired = not self.pool_batch or self.pool_batch >= 2
+        self._check("pool_batch", paired, "2 or more, for pairs of noise, or 0")
+        for field in ("embeddings", "vectors"):
+            self._check(field, self.text or not getattr(self, field), "nothing where text is false")
         even = self.choose == "systematic" or self.score == "uniform"
         self._check("timesteps", self.timesteps >= 1, "1 or more")
         few = even or self.timesteps <= SCORED

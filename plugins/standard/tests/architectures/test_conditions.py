@@ -102,3 +102,24 @@ def test_features_and_texts_are_learnt_by_the_trainer_in_either_precision(archit
     after = dict(denoiser.network.named_parameters())
     for part in ("projection.mlp.0", "conditions.pool", "conditions.label"):
         assert not torch.equal(after[f"{part}.weight"], before[f"{part}.weight"])
+
+
+def test_tokens_of_an_image_are_added_to_those_of_its_class_and_dropped_with_them(extras):
+    conditions = Conditions(CLASSES, WIDTH, TEXT | {"image.text": (LENGTH, SIZE)})
+    labels, own = torch.tensor([1, 1, CLASSES]), torch.randn(3, LENGTH, SIZE)
+    said = conditions(labels, {**extras, "image.text": own})
+    for row in (0, 1):
+        table = {"class.text": extras["class.text"] + own[row]}
+        assert torch.allclose(said[row], conditions(labels[row : row + 1], table)[0], atol=1e-6)
+    alone = conditions(labels, extras)
+    assert torch.allclose(said[2], alone[2], atol=1e-6)
+    assert not torch.allclose(said[0], alone[0])
+    zeros = {**extras, "image.text": torch.zeros_like(own)}
+    assert torch.allclose(conditions(labels, zeros), alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [{}, {"class.text": (LENGTH + 1, SIZE)}])
+def test_tokens_of_an_image_need_those_of_its_class(rows):
+    check("mine", TEXT | {"image.text": (LENGTH, SIZE)})
+    with pytest.raises(Unsupported, match=r"mine adds the attachment 'image.text' to 'class.text'"):
+        check("mine", {**rows, "image.text": (LENGTH, SIZE)})

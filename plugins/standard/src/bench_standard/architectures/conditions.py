@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from bench import Unsupported
 
-TEXT, FEATURES = "class.text", "image.features"
-DIMENSIONS = {TEXT: 2, FEATURES: 3}  # of a row: [L, d] token vectors, [d, g, g] a map
+TEXT, EMBEDDING, FEATURES = "class.text", "image.text", "image.features"
+DIMENSIONS = {TEXT: 2, EMBEDDING: 2, FEATURES: 3}  # of a row: [L, d] token vectors, [d, g, g] a map
 
 
 def check(name: str, rows: Mapping[str, tuple[int, ...]]) -> None:
@@ -23,8 +23,14 @@ def check(name: str, rows: Mapping[str, tuple[int, ...]]) -> None:
         if len(row) != DIMENSIONS.get(key):
             raise Unsupported(
                 f"{name} has no use for the attachment {key!r} with rows {list(row)}; "
-                f"it takes {TEXT!r} with rows [L, d] and {FEATURES!r} with rows [d, g, g]"
+                f"it takes {TEXT!r} with rows [L, d], {EMBEDDING!r} with the same rows, and "
+                f"{FEATURES!r} with rows [d, g, g]"
             )
+    if EMBEDDING in rows and rows[EMBEDDING] != rows.get(TEXT):
+        raise Unsupported(
+            f"{name} adds the attachment {EMBEDDING!r} to {TEXT!r}; their rows are "
+            f"{list(rows[EMBEDDING])} and {list(rows.get(TEXT, ()))}, expected the same"
+        )
 
 
 class Conditions(nn.Module):
@@ -33,7 +39,9 @@ class Conditions(nn.Module):
     A learnt embedding of each class and of "no class"; where the set attaches the tokens of a
     text to each class, plus the DC-Embedding of D2C (arXiv 2507.05914): the tokens pooled by one
     linear map, and a residual MLP. "No class" has tokens of zeros. Embedding and text are dropped
-    together: one null, which is the one that guidance asks for.
+    together: one null, which is the one that guidance asks for. Tokens of an image's own, where
+    the set attaches them and training gives them ("image.text" [B, L, d]), are added to those of
+    its class.
     """
 
     def __init__(self, classes: int, width: int, rows: Mapping[str, tuple[int, ...]]) -> None:
@@ -58,6 +66,8 @@ class Conditions(nn.Module):
         if self.pool is None:
             return vector
         tokens = extras[TEXT][labels.clamp(max=self.classes - 1)].to(vector)  # [B, L, d]
+        if EMBEDDING in extras:
+            tokens = tokens + extras[EMBEDDING].to(vector)
         tokens = tokens * (labels < self.classes).view(-1, 1, 1)
         pooled: Tensor = self.pool(tokens.mT).squeeze(2)
         mixed: Tensor = self.mix(pooled)

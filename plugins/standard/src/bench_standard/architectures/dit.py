@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class DiT:
     """Diffusion transformer with adaLN-zero (Peebles & Xie, 2023); SiT's network is the same.
 
-    It takes the attachments "class.text" and "image.features". It can be differentiated twice
-    where attention is not fused: under `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`.
+    It takes the attachments "class.text", "image.text" beside it, and "image.features". It can be
+    differentiated twice where attention is not fused: under
+    `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`.
     A fresh one predicts zeros, and only its last layers have a gradient. Raises Unsupported for
     images that the patches do not tile, and for other attachments.
     """
