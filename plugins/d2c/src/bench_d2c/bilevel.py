@@ -41,8 +41,6 @@ class D2C(Bilevel):
 
 STEADY = D2C(  # gradients that agree with each other: docs/d2c.md says what each field brings
     "d2c-steady",
-    lr=0.06,
-    pull=0.1,
     hypergrad="gm",
     stratified=True,
     pairs=10,
