@@ -9,7 +9,7 @@ Handwritten digits, 2 images a class, a residual MLP of 30 thousand weights or `
 images are carved from the training split.
 
 What a step is worth before all that: how far two gradients of the same images agree, by what is
-done about their noise; and what a step on 28x28 takes, with second derivatives in one product.
+done about their noise; and what a step on 28x28 takes, in float32 and in bfloat16.
 """
 
 from __future__ import annotations
@@ -216,19 +216,17 @@ def test_agreement(name: str, benchmark: BenchmarkFixture) -> None:
 
 
 STEPS_OF = {
-    "cg": D2C(text=False, pairs=1, real_batch=16, batch=32, iterations=3),
-    "cg, fused": D2C(text=False, pairs=1, real_batch=16, batch=32, iterations=3, fused=True),
-    "cg, fused, bf16": D2C(
-        text=False, pairs=1, real_batch=16, batch=32, iterations=3, fused=True, bf16=True
-    ),
-    "gm": D2C(text=False, pairs=1, real_batch=16, hypergrad="gm"),
-    "gm, fused": D2C(text=False, pairs=1, real_batch=16, hypergrad="gm", fused=True),
+    f"{kind}, {'bf16' if bf16 else 'float32'}": D2C(
+        text=False, pairs=1, hypergrad=kind, iterations=3, bf16=bf16
+    )
+    for kind in ("cg", "gm")
+    for bf16 in (False, True)
 }
 
 
 @pytest.mark.parametrize("name", STEPS_OF)
-@pytest.mark.benchmark(group="a step of dit-xs on 28x28: conjugate gradients, or none; fused; bf16")
-def test_fused(name: str, benchmark: BenchmarkFixture) -> None:
+@pytest.mark.benchmark(group="a step of dit-xs on 28x28: conjugate gradients, or none; bf16")
+def test_rounded(name: str, benchmark: BenchmarkFixture) -> None:
     """The same gradient but for rounding."""
     how, given = STEPS_OF[name], wide()
 
@@ -246,8 +244,8 @@ def test_fused(name: str, benchmark: BenchmarkFixture) -> None:
         return here.gradient(*asked)[1][0].flatten()
 
     found = benchmark.pedantic(step, setup=lambda: prepared(how), rounds=3)
-    plain = step(*prepared(replace(how, fused=False, bf16=False))[0])
-    assert F.cosine_similarity(found, plain, 0) > (0.99 if how.bf16 else 0.9999)
+    plain = step(*prepared(replace(how, bf16=False))[0])
+    assert F.cosine_similarity(found, plain, 0) > 0.99
 
 
 METHODS = {

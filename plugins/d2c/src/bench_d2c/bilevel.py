@@ -50,5 +50,4 @@ STEADY = D2C(  # gradients that agree with each other: docs/d2c.md says what eac
     warmup=20,
     kept=3,
     steps=20,
-    fused=True,
 )

@@ -6,7 +6,6 @@ This module imports torch: components import it inside their verbs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -48,7 +47,6 @@ from bench_d2c.pool import (
     variation,
 )
 from bench_d2c.settings import SCORED, Bilevel
-from bench_d2c.twice import Twice
 from bench_matching.matching import RealImages
 
 CLASSES, IMAGES, DRAWS = 3, 4, 4  # that times are scored by; real images of each, noises of each
@@ -178,8 +176,7 @@ class Problem:
         self, denoiser: Denoiser, times: Tensor, pool: Pool
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The outer objective by one denoiser, and its gradient in each part of the pool."""
-        twice = Twice() if self.how.fused else nullcontext()
-        with twice, sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
+        with sdpa_kernel(SDPBackend.MATH):  # the fused attention has no second derivative
             weights, respond = self.response(denoiser, times, pool)
             terms = self.outer(denoiser, times, pool, total=respond is not None)
             return hypergradient(terms, weights, pool, respond)

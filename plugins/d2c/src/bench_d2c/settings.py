@@ -59,7 +59,6 @@ class Bilevel:
     pool_batch: int = later(0)  # images of the pool in each pair; 0: as many as real ones
     averaged: int = later(1)  # denoisers, of several ages, that each outer step is a mean over
     bf16: bool = later(False)  # autocast of denoisers: for processors that have bf16; never exact
-    fused: bool = later(False)  # second derivatives of GELU in one product: not the same bytes
     embeddings: bool = later(False)  # learn an embedding of each image, beside its class's text
     vectors: str = later("")  # a file of texts, below $BENCH_DATA, to begin with; "": hashed ones
     sha256: str = later("")  # of that file; left empty, the error says what it is

@@ -17,8 +17,8 @@ class UNet:
     """U-Net of DDPM (Ho et al., 2020), told the class beside the time.
 
     It takes the attachments "class.text", "image.text" beside it, and "image.features" (held
-    against its middle). It can be differentiated twice as DiT can. Raises Unsupported for images whose sides cannot be halved at
-    every level, and for other attachments.
+    against its middle). It can be differentiated twice as DiT can. Raises Unsupported for images
+    whose sides cannot be halved at every level, and for other attachments.
     """
 
     name: str = "unet-xs"
