@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
 import signal
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,12 +27,41 @@ from support import Ended, Shell, write_board  # noqa: E402
 # A shell starts what runs in its background with interrupts ignored, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Trees of test modules, and all that torch holds, live to the end: no garbage to look for.
+gc.set_threshold(100_000)
+
+COSTLIEST = 20  # test files that the summary names
+
 # Set before any worker starts: all are forked from one server, which keeps its environment.
 _MARKS = tempfile.TemporaryDirectory(prefix="bench-tests-")
 HEALED = Path(_MARKS.name) / "healed"
 os.environ["TOYPLUG_HEALED"] = str(HEALED)
 os.environ["BENCH_DATA"] = str(TESTS / "data")  # of all processes, which share stores
 os.environ["BENCH_CACHE"] = str(Path(_MARKS.name) / "cache")  # not the user's
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # what is imported and collected by now is not looked through again
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Which files take the time, so that each addition is seen to pay for itself."""
+    seconds: Counter[str] = Counter()
+    tests: Counter[str] = Counter()
+    for report in (r for reports in terminalreporter.stats.values() for r in reports):
+        if isinstance(report, pytest.TestReport):
+            file = report.nodeid.partition("::")[0]
+            seconds[file] += report.duration
+            tests[file] += report.when == "call"
+    if len(seconds) > COSTLIEST:
+        named = seconds.most_common(COSTLIEST)
+        share = sum(spent for _, spent in named) / seconds.total()
+        terminalreporter.section(
+            f"{COSTLIEST} of {len(seconds)} test files take {share:.0%} of {seconds.total():.0f} s"
+        )
+        for file, spent in named:
+            terminalreporter.write_line(f"{spent:7.1f} s {tests[file]:5} tests  {file}")
 
 
 @pytest.fixture

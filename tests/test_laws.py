@@ -6,7 +6,8 @@ import ast
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -72,8 +73,25 @@ print(json.dumps({"names": names, "packages": sorted(found.packages)}))
     return found
 
 
-def nodes(path: Path) -> Iterator[ast.AST]:
-    return ast.walk(ast.parse(path.read_bytes()))
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(ast.parse(path.read_bytes())))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forgotten() -> Iterator[None]:
+    """Trees are parsed once for all laws, and not kept for the tests of other files."""
+    yield
+    nodes.cache_clear()
+
+
+def offenders(
+    paths: Iterable[Path], found: Callable[[Path], Collection[str]]
+) -> dict[str, list[str]]:
+    """What breaks a law, by the file that it stands in: {} if nothing does."""
+    assert paths
+    told = {path.relative_to(ROOT).as_posix(): sorted(found(path)) for path in paths}
+    return {path: what for path, what in told.items() if what}
 
 
 def imported(path: Path) -> set[str]:
@@ -97,25 +115,25 @@ def strings(path: Path) -> set[str]:
 # ---- 1: bench names nobody
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.relative_to(BENCH).as_posix())
-def test_bench_names_no_installed_component(path: Path, installed: dict[str, list[str]]) -> None:
+def test_bench_names_no_installed_component(installed: dict[str, list[str]]) -> None:
     # A teacher has the first name; here it is the key of kept pictures, and part of a probe's
     # content. A method has the second, which is a function of ours; metrics have the next two,
     # which are English. The others are modules of ours.
     words = {"adversarial", "dsa", "is", "score", *(source.stem for source in SOURCES)}
-    assert not (strings(path) - words) & {*installed["names"], *installed["packages"]}
+    named = {*installed["names"], *installed["packages"]} - words
+    assert offenders(SOURCES, lambda path: strings(path) & named) == {}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.relative_to(BENCH).as_posix())
-def test_bench_imports_no_plugin(path: Path, installed: dict[str, list[str]]) -> None:
+def test_bench_imports_no_plugin(installed: dict[str, list[str]]) -> None:
     foreign = {*installed["packages"], *HEAVY} - {
         "torch",
         "PIL",  # what draws the pictures of a board
         "scipy",  # what tests figures, inside functions: the light rooms do not load it
     }
-    assert not imported(path) & foreign
+    assert offenders(SOURCES, lambda path: imported(path) & foreign) == {}
     # nor does it name a module of theirs that a server of workers should import
-    assert not {text.split(".")[0] for text in strings(path)} & foreign
+    named = offenders(SOURCES, lambda path: {t.split(".")[0] for t in strings(path)} & foreign)
+    assert named == {}
 
 
 # ---- 7: imports run down one way, and discovery is light
@@ -182,11 +200,8 @@ def long_functions(path: Path) -> list[str]:
     return [f.name for f in functions if (f.end_lineno or 0) - f.lineno >= LONGEST]
 
 
-@pytest.mark.parametrize(
-    "path", [*SOURCES, *PLUGIN_SOURCES], ids=lambda p: p.relative_to(ROOT).as_posix()
-)
-def test_no_function_is_longer_than_a_screen(path: Path) -> None:
-    assert long_functions(path) == []
+def test_no_function_is_longer_than_a_screen() -> None:
+    assert offenders([*SOURCES, *PLUGIN_SOURCES], long_functions) == {}
 
 
 @pytest.mark.parametrize(("lines", "found"), [(59, []), (60, ["f"])])
@@ -287,11 +302,8 @@ def private(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize(
-    "path", PLUGIN_SOURCES, ids=lambda p: p.relative_to(ROOT / "plugins").as_posix()
-)
-def test_our_plugins_import_what_every_author_may(path: Path) -> None:
-    assert private(path) == set()
+def test_our_plugins_import_what_every_author_may() -> None:
+    assert offenders(PLUGIN_SOURCES, private) == {}
 
 
 @pytest.mark.parametrize(
@@ -348,10 +360,10 @@ UNPICKLERS = {
 BUILTINS = {"eval", "exec", "compile", "__import__"}
 
 
-def unsafe(tree: ast.AST) -> list[str]:
+def unsafe(tree: Iterable[ast.AST]) -> list[str]:
     """Whatever runs code out of data, by the name that it is called by."""
     found = []
-    for node in ast.walk(tree):
+    for node in tree:
         if isinstance(node, ast.Import):
             found += [a.name for a in node.names if a.name.split(".")[0] in UNPICKLERS]
         elif isinstance(node, ast.ImportFrom):
@@ -368,13 +380,13 @@ def unsafe(tree: ast.AST) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(
-    "path", [*SOURCES, *PLUGIN_SOURCES], ids=lambda p: p.relative_to(ROOT).as_posix()
-)
-def test_nothing_from_outside_is_unpickled(path: Path) -> None:
-    own = path.parent == BENCH / "engine" and path.name in OWN_PIPE
-    allowed = {"pickle"} if own or path in HARMLESS else set()
-    assert set(unsafe(ast.parse(path.read_bytes()))) <= allowed
+def test_nothing_from_outside_is_unpickled() -> None:
+    allowed = {BENCH / "engine" / name for name in OWN_PIPE} | {*HARMLESS}
+
+    def opened(path: Path) -> set[str]:
+        return {*unsafe(nodes(path))} - ({"pickle"} if path in allowed else set())
+
+    assert offenders([*SOURCES, *PLUGIN_SOURCES], opened) == {}
 
 
 @pytest.mark.parametrize(
@@ -390,14 +402,14 @@ def test_nothing_from_outside_is_unpickled(path: Path) -> None:
     ],
 )
 def test_the_scan_for_unpickling_sees(source: str) -> None:
-    assert unsafe(ast.parse(source))
+    assert unsafe(ast.walk(ast.parse(source)))
 
 
 @pytest.mark.parametrize(
     "source", ["model.eval()", "re.compile(x)", "np.load(path)", "json.load(f)"]
 )
 def test_the_scan_for_unpickling_leaves_alone(source: str) -> None:
-    assert not unsafe(ast.parse(source))
+    assert not unsafe(ast.walk(ast.parse(source)))
 
 
 def test_pickles_are_read_off_the_pipe_alone() -> None:
