@@ -4,6 +4,8 @@ PYTHON ?= $(shell bash ci/python)
 BIN := .venv/bin
 # as in the workers: threads that wait for each other are slower than one
 export OMP_NUM_THREADS ?= 1
+# or each worker compiles all tests anew, and each process that they start, all of bench
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 SPEED := $(BIN)/python -m pytest tests/speed --benchmark-columns min,median,rounds
 SPEED += --benchmark-sort name --benchmark-group-by group
