@@ -7,6 +7,7 @@ of a second, starts clean, and takes nothing along when it crashes.
 from __future__ import annotations
 
 import atexit
+import gc
 import importlib
 import importlib.util
 import inspect
@@ -88,9 +89,12 @@ def _end(helper: subprocess.Popen[str]) -> None:
 
 def serve() -> None:
     """The helper: a request a line, an answer a line."""
+    gc.disable()  # what is imported stays: there is no garbage to look for
     import torch
     import torch._dynamo  # the first optimiser would load it, in every fork
 
+    gc.freeze()
+    gc.enable()
     torch.set_num_threads(1)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a component prints is no answer

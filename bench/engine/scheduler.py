@@ -142,9 +142,10 @@ class Engine:
     def job(self, stage: Stage, work: Work) -> Job:
         """A stage as an executor gets it."""
         code = work.code.modules  # also what verbs import
-        modules = (do.__module__, *self.components.preload(work.provides), *code)
-        if stage.kind != "load":  # an optimizer wants it, and it takes seconds to be imported
-            modules = ("torch._dynamo", *modules)
+        modules = (do.__module__, *code)
+        if stage.kind != "load":  # whose server ends before the others begin: it needs no more
+            # the first: an optimizer wants it, and it takes seconds to be imported
+            modules = ("torch._dynamo", *self.components.preload(work.provides), *modules)
         log = self.store.log(stage.kind, work.key)
         return Job(stage.id, do, (work,), log, work.provides, modules)
 
