@@ -347,6 +347,7 @@ def inception_of_chance(tmp_path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")
 def test_by_inception_metrics_are_those_of_torch_fidelity(
     inception_of_chance: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
