@@ -102,18 +102,19 @@ def edited(folder: Path) -> list[str]:
 
     Probes have one if any of the board has: an earlier version gave them none.
     """
-    found = []
+    wrong, probes = [], False
     for path in sorted((folder / "records").glob("*.jsonl")):
         for number, line in _lines(path):
             with suppress(msgspec.MsgspecError, RecursionError):  # that is a fault
                 one = (_NOTE if path.name == SHARED else _RECORD).decode(line)
-                found.append((f"{path}:{number}", one))
-    probes = any(isinstance(one, ProbeRecord) and one.id for _, one in found)
+                probes |= isinstance(one, ProbeRecord) and bool(one.id)
+                if not named(one) or name_of(one) != named(one):
+                    wrong.append((f"{path}:{number}", named(one)))
     return [
-        f"{where} was changed after it was written: {named(one) or 'no name'} is not the name of "
+        f"{where} was changed after it was written: {name or 'no name'} is not the name of "
         "what it says; put it back, or measure what hangs on it again"
-        for where, one in found
-        if (probes or not isinstance(one, ProbeRecord)) and name_of(one) != named(one)
+        for where, name in wrong
+        if name or probes  # sets, students and notes always have one
     ]
 
 

@@ -9,13 +9,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import numpy as np
 from msgspec import structs
 
 from bench.board.matrix import Cell
 from bench.contract import keys
 from bench.records.record import Scale
-from bench.records.result import STANDARD_ERRORS, Result, by_chance, rounded, unpack
+from bench.records.result import STANDARD_ERRORS, Result, by_chance, count, rounded, unpack
 from bench.report.relations import masks
 from bench.report.standing import SAME
 
@@ -42,7 +41,7 @@ def misstated(board: Path, results: Iterable[Result]) -> list[str]:
     shares: dict[str, list[tuple[Result, float]]] = defaultdict(list)
     for result in results:
         if result.ok and result.correct:
-            share = float(np.mean(unpack(result.correct, result.images)))
+            share = count(result.correct, result.images) / result.images
             for metric, scale in result.scales.items():
                 if metric in result.metrics and scale.rate and scale.of == "probe":
                     shares[metric].append((result, share))

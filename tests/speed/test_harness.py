@@ -41,12 +41,14 @@ FACTS = {
 }
 
 
-@pytest.mark.short
+CELLS = [*(pytest.param(n, marks=pytest.mark.short) for n in (1_000, 10_000)), 100_000]
+
+
 @pytest.mark.benchmark(group="planning: ten times the cells, ten times the time")
-@pytest.mark.parametrize("cells", [1_000, 10_000])
+@pytest.mark.parametrize("cells", CELLS)
 def test_planning(cells: int, benchmark: BenchmarkFixture) -> None:
     planned(many(1_000))  # what is slow the first time
-    made = benchmark.pedantic(planned, (many(cells),), rounds=1 if cells == 10_000 else 3)
+    made = benchmark.pedantic(planned, (many(cells),), rounds=1 if cells > 1_000 else 3)
     assert len(made.cells) == cells
     benchmark.extra_info["stages"] = len(made.stages)
 
