@@ -24,7 +24,7 @@ from bench.training import augment
 from bench.training.average import Average
 from bench.training.loading import loaded
 from bench.training.loop import Progress, Training, descend, generator_of
-from bench.training.networks import evaluating
+from bench.training.networks import evaluating, units_of
 from bench.training.recipe import DEFAULT_STEPS, Recipe
 
 Hook = Callable[[nn.Module, Tensor, Tensor], Tensor]
@@ -138,7 +138,9 @@ class _Loss:
     loss: Hook | None
 
     def __call__(self, rows: Tensor, images: Tensor) -> Tensor:
-        images, permutation, lam = _view(images, self.recipe, self.flip, self.generator)
+        images, permutation, lam = _view(
+            images, self.recipe, self.flip, self.generator, units_of(self.network)
+        )
         images = images.contiguous(memory_format=_layout(self.recipe))
         rows = rows.to(images.device)
         partner = rows if permutation is None else rows[permutation.to(images.device)]
@@ -287,7 +289,7 @@ def _boxes(recipe: Recipe, seed: int) -> Callable[[int], Tensor] | None:
 
 
 def _view(
-    images: Tensor, recipe: Recipe, flip: bool, generator: torch.Generator
+    images: Tensor, recipe: Recipe, flip: bool, generator: torch.Generator, units: augment.Units
 ) -> tuple[Tensor, Tensor | None, float]:
     """An augmented batch; and with whom each image was mixed, and how much of it was kept.
 
@@ -306,7 +308,7 @@ def _view(
     if recipe.flip and flip:
         images = augment.flip(images, generator)
     if recipe.dsa:
-        images = augment.dsa(images, recipe.dsa, generator, flip=flip)
+        images = augment.dsa(images, recipe.dsa, generator, flip=flip, units=units)
     if not recipe.cutmix and not recipe.mixup:
         return images, None, 1.0
     both = recipe.cutmix and recipe.mixup

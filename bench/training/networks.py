@@ -36,6 +36,14 @@ class Normalized(nn.Module):
         return logits
 
 
+def units_of(network: nn.Module) -> tuple[Tensor, Tensor]:
+    """The mean and standard deviation [C, 1, 1] by which a network normalises pixels; 0 and 1 for
+    one that `build` has not made."""
+    if isinstance(network, Normalized):
+        return network.mean, network.std
+    return torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
+
+
 def build(
     architecture: Any,
     shape: tuple[int, int, int],

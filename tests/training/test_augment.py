@@ -9,6 +9,7 @@ from bench.contract.errors import BenchError
 from bench.training import augment
 from bench.training.recipe import DSA_OPERATIONS
 
+PIXELS = (0.0,), (1.0,)
 seeds = st.integers(0, 2**63 - 1)
 
 
@@ -33,7 +34,7 @@ VIEWS = {
     ),
     **{
         operation: lambda images, g, operation=operation: augment.dsa(
-            images, operation, g, flip=True
+            images, operation, g, flip=True, units=PIXELS
         )
         for operation in DSA_OPERATIONS
     },
@@ -46,8 +47,7 @@ def test_views_stay_in_range_and_leave_the_images_alone(images, name):
     view = VIEWS[name](images, generator())
     assert view.shape == images.shape
     assert view.dtype == torch.float32
-    assert view.min() >= 0
-    assert view.max() <= 1
+    assert name == "color" or 0 <= view.min() <= view.max() <= 1  # colours are not cut off
     assert not torch.equal(view, images)
     assert torch.equal(images, before)
 
@@ -180,22 +180,22 @@ def test_lambda_follows_the_beta_distribution(images):
 def test_siamese_views_treat_two_batches_alike(images, operation):
     few = images[:3]
     many = torch.cat([few, images])
-    a = augment.dsa(few, operation, generator(4), flip=True, siamese=True)
-    b = augment.dsa(many, operation, generator(4), flip=True, siamese=True)
+    a = augment.dsa(few, operation, generator(4), flip=True, units=PIXELS, siamese=True)
+    b = augment.dsa(many, operation, generator(4), flip=True, units=PIXELS, siamese=True)
     torch.testing.assert_close(a, b[:3])
 
 
 @pytest.mark.parametrize("operation", DSA_OPERATIONS)
 def test_without_siamese_each_image_has_its_own_strength(images, operation):
     same = images[:1].expand(16, -1, -1, -1)
-    views = augment.dsa(same, operation, generator(), flip=True)
+    views = augment.dsa(same, operation, generator(), flip=True, units=PIXELS)
     assert not torch.allclose(views, views[:1].expand_as(views))
 
 
 def test_dsa_draws_one_operation_a_call(images):
     g, seen = generator(), set()
     for _ in range(30):
-        view = augment.dsa(images, "crop_flip", g, flip=True)
+        view = augment.dsa(images, "crop_flip", g, flip=True, units=PIXELS)
         rows = zip(view, images, strict=True)
         is_flip = all(torch.equal(a, b) or torch.equal(a, b.flip(2)) for a, b in rows)
         seen.add("flip" if is_flip else "crop")
@@ -203,13 +203,24 @@ def test_dsa_draws_one_operation_a_call(images):
 
 
 def test_dsa_never_flips_where_that_changes_the_label(images):
-    assert torch.equal(augment.dsa(images, "flip", generator(), flip=False), images)
-    a = augment.dsa(images, "flip_cutout", generator(), flip=False)
-    assert torch.equal(a, augment.dsa(images, "cutout", generator(), flip=False))
+    assert torch.equal(augment.dsa(images, "flip", generator(), flip=False, units=PIXELS), images)
+    a = augment.dsa(images, "flip_cutout", generator(), flip=False, units=PIXELS)
+    assert torch.equal(a, augment.dsa(images, "cutout", generator(), flip=False, units=PIXELS))
+
+
+def test_dsa_is_that_of_normalised_pixels_and_what_is_cut_out_is_their_mean(images):
+    mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+    m, s = (torch.tensor(v).view(-1, 1, 1) for v in (mean, std))
+    for operation in DSA_OPERATIONS:
+        view = augment.dsa(images, operation, generator(3), flip=True, units=(mean, std))
+        normal = augment.dsa((images - m) / s, operation, generator(3), flip=True, units=PIXELS)
+        torch.testing.assert_close(view, m + s * normal)
+    cut = augment.dsa(images, "cutout", generator(), flip=False, units=(m, s))
+    assert (((cut - m).abs() < 1e-6).all(1) & (cut != images).all(1)).any()
 
 
 def test_cutout_blackens_at_most_half_the_sides(images):
-    view = augment.dsa(images + 0.01, "cutout", generator(), flip=False)
+    view = augment.dsa(images + 0.01, "cutout", generator(), flip=False, units=PIXELS)
     black = (view == 0).all(1)
     assert (black.any(2).sum(1) <= 6).all()
     assert (black.any(1).sum(1) <= 5).all()

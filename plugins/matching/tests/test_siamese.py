@@ -6,6 +6,8 @@ from bench_matching.siamese import alike
 
 ALL = "_".join(DSA_OPERATIONS)
 
+PIXELS = (0.0,), (1.0,)
+
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
@@ -25,6 +27,7 @@ def test_batches_of_any_size_share_one_draw(operation):
             operation,
             generator(seed),
             flip=True,
+            units=PIXELS,
         )
         assert torch.equal(few[:1].expand_as(many), many)
         changed |= not torch.equal(many[:1], one)
@@ -33,12 +36,12 @@ def test_batches_of_any_size_share_one_draw(operation):
 
 def test_draws_differ_from_call_to_call_and_come_from_the_generator_alone():
     draws = generator()
-    views = [alike((images(),), ALL, draws, flip=True)[0] for _ in range(12)]
+    views = [alike((images(),), ALL, draws, flip=True, units=PIXELS)[0] for _ in range(12)]
     assert len({tuple(v.flatten().tolist()) for v in views}) > 9
     again = generator()
     torch.manual_seed(5)
     for view in views:
-        assert torch.equal(alike((images(),), ALL, again, flip=True)[0], view)
+        assert torch.equal(alike((images(),), ALL, again, flip=True, units=PIXELS)[0], view)
 
 
 @pytest.mark.parametrize("operation", DSA_OPERATIONS)
@@ -46,7 +49,7 @@ def test_an_augmentation_is_differentiable_in_the_images(operation):
     batch = (0.4 + 0.2 * images(2, torch.float64)).requires_grad_()
 
     def view(x):
-        return alike((x,), operation, generator(3), flip=True)[0]
+        return alike((x,), operation, generator(3), flip=True, units=PIXELS)[0]
 
     assert torch.autograd.gradcheck(view, batch, atol=1e-6)
     (given,) = torch.autograd.grad(view(batch).square().sum(), batch)
@@ -55,14 +58,18 @@ def test_an_augmentation_is_differentiable_in_the_images(operation):
 
 def test_images_are_mirrored_only_where_that_keeps_the_label():
     batch = images()
-    legal = [alike((batch,), "flip", generator(seed), flip=True)[0] for seed in range(10)]
+    legal = [
+        alike((batch,), "flip", generator(seed), flip=True, units=PIXELS)[0] for seed in range(10)
+    ]
     assert {torch.equal(v, batch.flip(3)) for v in legal} == {True, False}
     for seed in range(10):
-        assert torch.equal(alike((batch,), "flip", generator(seed), flip=False)[0], batch)
+        assert torch.equal(
+            alike((batch,), "flip", generator(seed), flip=False, units=PIXELS)[0], batch
+        )
 
 
 def test_without_operations_nothing_changes_and_nothing_is_drawn():
     draws = generator()
     one, two = images(2), images(3)
-    assert alike((one, two), "", draws, flip=True) == (one, two)
+    assert alike((one, two), "", draws, flip=True, units=PIXELS) == (one, two)
     assert torch.equal(draws.get_state(), generator().get_state())

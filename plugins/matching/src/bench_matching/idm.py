@@ -115,7 +115,9 @@ class IDM:
         from bench_matching.siamese import alike
 
         pair = real.draw(label, self.batch), tiles(images, self.factor)
-        pictures, made = alike(pair, self.augment, draws, flip=real.task.flip)
+        pictures, made = alike(
+            pair, self.augment, draws, flip=real.task.flip, units=(real.task.mean, real.task.std)
+        )
         with torch.no_grad():
             aim, _ = networks.features(network, pictures)
         found, logits = networks.features(network, made)

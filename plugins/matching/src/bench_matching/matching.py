@@ -63,6 +63,7 @@ def match(task: Task, how: Matching, distance_of: Distance) -> CondensedSet:
                 how.augment,
                 draws,
                 flip=task.flip,
+                units=(mean, std),
             )
             distance = distance_of(network, pictures, made, label)
             (z.grad[label],) = torch.autograd.grad(distance, own)

@@ -130,15 +130,16 @@ def walk(
     import torch
     from torch.nn import functional as F
 
-    from bench.training import augment
+    from bench.training import augment, networks
 
+    units = networks.units_of(student)
     weights, waiting = weights.clone().requires_grad_(), list[Any]()
     for _ in range(how.steps):
         if not waiting:
             order = torch.randperm(len(images), generator=draws).to(images.device)
             waiting = list(torch.split(order, how.batch_student or len(images)))
         rows = waiting.pop()
-        seen = augment.dsa(images[rows], how.augment, draws, flip=flip)
+        seen = augment.dsa(images[rows], how.augment, draws, flip=flip, units=units)
         logits = torch.func.functional_call(student, unflat(student, weights), (seen,))
         loss = F.cross_entropy(logits, labels[rows])
         (slope,) = torch.autograd.grad(loss, weights, create_graph=True)
