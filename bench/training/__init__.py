@@ -12,14 +12,14 @@ from types import MappingProxyType, ModuleType
 
 PUBLIC: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "augment": ("dsa", "resized_crop"),
+        "augment": ("Units", "dsa", "resized_crop"),
         "classifier": ("Examples", "Hook", "fit"),
         "denoiser": ("fit",),
         "diffusion": ("Denoiser", "Schedule", "losses", "of_classes", "rows_of"),
         "gates": ("check_condensed",),
         "loading": ("batches", "probed_images", "read"),
         "loop": ("generator_of",),
-        "networks": ("evaluating", "features", "load", "predict", "state"),
+        "networks": ("evaluating", "features", "load", "predict", "state", "units_of"),
         "recipe": ("DSA_OPERATIONS", "DiffusionRecipe", "Recipe"),
         "toy": ("COMPONENTS",),
     }

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from bench.contract.data import Subset, TensorSplit
 from bench.contract.errors import BenchError
-from bench.training import classifier
+from bench.training import classifier, networks, toy
 from bench.training.classifier import Examples, cross_entropy, distillation, fit
 from bench.training.loop import learning_rate
 from bench.training.networks import predict, state
@@ -232,13 +232,29 @@ def test_mean_weights_are_those_of_the_whole_set_not_of_a_batch():
     assert_one_step_of((weights[rows] / 5 * losses).mean(), before, network)
 
 
+def test_dsa_is_drawn_in_the_units_of_the_network(monkeypatch):
+    asked = []
+
+    def dsa(images, operations, generator, *, flip, units):
+        asked.append((units[0].flatten().tolist(), units[1].flatten().tolist()))
+        return images
+
+    monkeypatch.setattr(classifier.augment, "dsa", dsa)
+    network = networks.build(toy.ToyConvNet(), (1, 8, 8), 3, (0.25,), (0.5,))
+    images = torch.rand(6, 1, 8, 8)
+    split = TensorSplit(images, torch.arange(6) % 3)
+    examples = Examples(split, torch.arange(6), split.labels)
+    classifier.fit(network, examples, replace(PLAIN, dsa="color"), classes=3, seed=0)
+    assert set(map(str, asked)) == {"([0.25], [0.5])"}
+
+
 @pytest.mark.parametrize("operation", ["cutmix", "mixup"])
 def test_labels_are_mixed_as_the_images_are(operation):
     recipe, labels = replace(PLAIN, **{operation: 1.0}), distributions(6)
     before, after, pixels = one_step("soft", recipe, labels=labels)
     order = next(classifier._order(6, recipe, 1, 0))
     view, permutation, lam = classifier._view(
-        pixels[order], recipe, False, classifier.generator_of(0, "augment")
+        pixels[order], recipe, False, classifier.generator_of(0, "augment"), ((0.0,), (1.0,))
     )
     target = labels[order]
     logits = before(view)
