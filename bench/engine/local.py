@@ -30,11 +30,13 @@ from bench.engine.processes import (
     kill,
     private_bytes,
     proportional_bytes,
+    wants_to_run,
 )
 
 LOOK = 0.2  # seconds between two looks at the processes
 GRACE = 0.25  # seconds past the time limit, in which a hung job writes its traceback to the log
-IMPORT = 120  # seconds that a module may take to be imported, where a job has more time than that
+IMPORT = 120  # seconds that a module may take to be imported, where a job has more time than that;
+PATIENCE = 5  # so many times that while it computes: a busy machine is slow, and does not hang
 LOG, KEPT = 10_000_000, 1_000_000  # bytes: of a log, and of both its ends once it is longer
 
 DETACHED = (
@@ -263,8 +265,11 @@ class Local:
         now = time.monotonic()
         for server in tuple(self._servers.values()):
             limit = min(IMPORT, self.limits.seconds)
-            if server.importing and now - server.since > limit:
-                did = f"did not finish its import within {limit:g} s"
+            gone = now - server.since
+            if not server.importing or gone <= limit:
+                continue
+            if gone > PATIENCE * limit or not wants_to_run(server.process):
+                did = f"did not finish its import within {gone:.0f} s"
                 self._refuse(server.importing, did)
                 kill([server.process])  # its end is heard next
         if now >= self._next_search:

@@ -481,9 +481,10 @@ def test_a_module_that_cannot_be_imported_fails_nobody(modules: Write) -> None:
     ("source", "told"),
     [
         ("import time; time.sleep(60)", "did not finish its import within 2 s"),
+        ("while True: pass", "did not finish its import within 10 s"),
         ("import os; os.abort()", "ended the process that imported it"),
     ],
-    ids=["hangs", "aborts"],
+    ids=["hangs", "loops", "aborts"],
 )
 def test_an_import_that_hangs_or_crashes_costs_its_own_distribution(
     modules: Write, source: str, told: str
@@ -499,6 +500,13 @@ def test_an_import_that_hangs_or_crashes_costs_its_own_distribution(
         assert isinstance(failed, Failed)
         assert failed.reason.startswith(f"the module pre_bad of no known distribution {told}; ")
     assert time.monotonic() - since < 40
+
+
+def test_an_import_that_is_slow_since_it_computes_is_waited_for(modules: Write) -> None:
+    modules(pre_slow="import time\nwhile time.process_time() < 4: pass")
+    job = Job("x", jobs.loaded, (("pre_slow",),), None, ("slow",), ("pre_slow",))
+    limits = Limits(seconds=1.5, memory_gb=1)
+    assert [e.value for e in outcomes([job], limits=limits)] == [["pre_slow"]]
 
 
 def test_a_server_that_is_killed_is_replaced_and_its_jobs_run_once_more(tmp_path: Path) -> None:
