@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -107,13 +107,11 @@ class Components:
         """The distributions that provide the classes of some components, sorted."""
         return tuple(sorted({self._providers[type(one)] for one in components}))
 
-    def preload(self, distributions: Collection[str]) -> tuple[str, ...]:
-        """The modules of the board's components that some distributions provide, and those that
-        they ask to find loaded."""
-        bases = [(kind, self.base(kind, n)) for kind, names in named(self.matrix) for n in names]
-        chosen = [(kind, b) for kind, b in bases if self._providers[type(b)] in distributions]
-        wanted = [type(base).__module__ for _, base in chosen]
-        wanted += [module for kind, base in chosen for module in fact(kind, base, "preload")]
+    def preload(self, components: Iterable[Any]) -> tuple[str, ...]:
+        """The modules of some components, and those that they ask to find loaded."""
+        chosen = tuple(components)
+        wanted = [type(one).__module__ for one in chosen]
+        wanted += [module for one in chosen for module in getattr(one, "preload", None) or ()]
         return tuple(dict.fromkeys(wanted))
 
     @cached_property

@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from bench.commands.asked import FAILED, Asked, Interrupted
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
 
 def run(asked: Asked) -> int:
     """Do it; the exit code. Raises BenchError for bad input, and Interrupted."""
+    from bench.engine import fork
+
+    if asked.engine != "slurm" and not asked.dry_run:
+        fork.begin()
     from bench import display
     from bench.commands.draw import to_check
     from bench.commands.limited import deadline_of
@@ -38,7 +44,6 @@ def run(asked: Asked) -> int:
     from bench.engine.results import run
     from bench.engine.scheduler import Engine
     from bench.records.files import read_all
-    from bench.report.folder import check_writable, copied
     from bench.stages.kinds import kinds_of
     from bench.store.store import Store
 
@@ -57,9 +62,7 @@ def run(asked: Asked) -> int:
     cells, lost = to_check(asked, cells, records)
     if not cells:
         return 0
-    home = copied(asked.board, asked.into) if asked.into else asked.board
-    if not (asked.check or asked.dry_run):
-        check_writable(home)
+    home = _home_of(asked)
     with _store_of(asked) as root, _stoppable():
         with display.following() as listen:
             engine = Engine(components, Store(root), slots, listen, home)
@@ -103,6 +106,18 @@ def _asked_for(asked: Asked) -> tuple[Components, tuple[Cell, ...]]:
     published.read(asked.board, board_of(matrix))  # what is wrong is said before hours of work
     components = resolve(matrix, discover(), asked.board)
     return components, chosen_cells(matrix, asked.methods, asked.only)
+
+
+def _home_of(asked: Asked) -> Path:
+    """The folder that a run writes to, tried before it runs."""
+    from bench.report.home import check_writable, copied
+
+    home = copied(asked.board, asked.into) if asked.into else asked.board
+    if not (asked.check or asked.dry_run):
+        check_writable(home)
+        # what makes pages takes a second, in which workers load torch and the data
+        Thread(target=import_module, args=["bench.report.folder"]).start()
+    return home
 
 
 def _unrecorded(

@@ -7,6 +7,7 @@ no torch, and what comes over a link is JSON: nothing that a worker sends can ru
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import socket
@@ -26,9 +27,11 @@ ENVIRONMENT = {
     "MKL_NUM_THREADS": "1",
     "PYTHONHASHSEED": "0",  # or the order of a set of strings differs between two runs
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # cuBLAS is deterministic only with a fixed workspace
+    "TORCHINDUCTOR_DETERMINISTIC": "1",
     # glibc returns large blocks to the kernel at once, and each batch pays the page faults again
     "MALLOC_MMAP_THRESHOLD_": "2000000000",
     "MALLOC_TRIM_THRESHOLD_": "4000000000",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # a fork copies half as many tables of pages
 }
 """What servers and all that they fork have in their environment, whatever we have in ours."""
 
@@ -180,6 +183,11 @@ def _environment() -> dict[str, str]:
     return found
 
 
+def begin() -> None:
+    """Have torch loaded, by what `serve` will fork from, while this process does other things."""
+    _base()
+
+
 def _base() -> _Base:
     """The server that has torch loaded; it starts when it is first asked for, and ends with us."""
     if _bases and _bases[0].process.poll() is not None:
@@ -194,6 +202,7 @@ def _base() -> _Base:
                 pass_fds=[there.fileno()],
             )
         _bases.append(_Base(process, Link(here)))
+        atexit.register(process.kill)  # or it would load torch, and then see that we are gone
     return _bases[0]
 
 

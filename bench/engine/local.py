@@ -290,8 +290,8 @@ class Local:
         server.bytes = server.bytes or private_bytes([server.process])
         tree = [bundle.process, *bundle.below]
         used = private_bytes(tree) - server.bytes
-        if bundle.below:  # which that figure charges in full for what they share
-            used = min(used, proportional_bytes(tree))
+        if used > memory_gb * 1e9 and bundle.below:  # it charges each in full for what they share
+            used = proportional_bytes(tree)  # slow
         if now - bundle.since > seconds + GRACE:
             self._fail(bundle, f"exceeded its time limit of {seconds:g} s")
         elif used > memory_gb * 1e9:

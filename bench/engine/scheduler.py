@@ -150,7 +150,7 @@ class Engine:
         modules = (do.__module__, *code)
         if stage.kind != "load":  # whose server ends before the others begin: it needs no more
             # the first: an optimizer wants it, and it takes seconds to be imported
-            modules = ("torch._dynamo", *self.components.preload(work.provides), *modules)
+            modules = ("torch._dynamo", *self.components.preload(stage.components), *modules)
         log = self.store.log(stage.kind, work.key)
         return Job(stage.id, do, (work,), log, work.provides, modules)
 

@@ -47,6 +47,8 @@ def main(number: int) -> NoReturn:
     import bench.engine.worker  # noqa: F401
 
     load(HARNESS)
+    if execute := sys.modules.get("bench.stages.execute"):
+        execute.look_round()
     _settle()
     with suppress(ConnectionError):  # the process that we work for was killed meanwhile
         _serve(Link(socket.socket(fileno=number)), list(SPARE))

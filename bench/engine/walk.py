@@ -57,7 +57,7 @@ class Walk:
     worked: float = field(default_factory=time.monotonic)  # when something of ours last ran
     next_look: float = 0.0
     beaten: float = 0.0
-    measuring: bool = False  # all metrics that wait are run before anything else
+    measuring: int = 0  # so many metrics, which waited, are run before anything else
     measured: float = -math.inf  # when that has last ended
     running: dict[str, tuple[Stage, Lock]] = field(default_factory=dict)
     executor: Executor | None = None
@@ -200,14 +200,16 @@ class Walk:
         other = self.runnable.get("", [])
         metrics = [queue for name, queue in self.runnable.items() if name and queue]
         full = [queue for queue in metrics if len(queue) >= BUNDLE]
-        if self.measuring and not metrics:
-            self.measuring, self.measured = False, time.monotonic()
         due = self.measuring or time.monotonic() - self.measured >= GATHER
         if other and not full and not (metrics and due and other[0][1].kind in LONG):
             return other, 1
-        self.measuring = bool(metrics)
         queue = min(full or metrics, key=lambda queue: queue[0], default=[])
-        return queue, min(BUNDLE, -(-len(queue) // len(self.engine.slots)))
+        free = self.executor.free if self.executor else len(self.engine.slots)
+        size = min(BUNDLE, -(-len(queue) // free))
+        self.measuring = max(0, (self.measuring or sum(map(len, metrics))) - size)
+        if not self.measuring:
+            self.measured = time.monotonic()
+        return queue, size
 
     def _submit(self, bundle: list[Stage]) -> None:
         engine = self.engine

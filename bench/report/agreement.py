@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kendalltau
 
 from bench.records.result import Result
 from bench.report.gains import natural
@@ -82,6 +81,8 @@ def ranking(rows: Sequence[Row]) -> Ranking:
 
 def agreement(one: Ranking, other: Ranking) -> Agreement | None:
     """How far two rankings agree; None where they share fewer methods than `FEWEST`."""
+    from scipy.stats import kendalltau  # takes a second
+
     common = sorted({*one.names} & {*other.names})
     if len(common) < FEWEST:
         return None

@@ -64,8 +64,19 @@ def _versions(work: Work) -> dict[str, str]:
     found = dict(work.code.requires)  # `check_code` has looked
     for name in ("condensation-bench", "torch", *work.provides):
         with suppress(PackageNotFoundError):  # components that no distribution provides
-            found[name] = version(name)
+            found[name] = _version(name)
     return found
+
+
+_version = cache(version)
+
+
+def look_round() -> None:
+    """Find out what is the same for all stages, before processes are forked that would ask again:
+    some of it is asked of other programs."""
+    environment("cpu")
+    for name in ("condensation-bench", "torch"):
+        _version(name)
 
 
 @cache

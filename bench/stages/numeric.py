@@ -100,7 +100,9 @@ SETTINGS = (
     Setting(
         "deterministic algorithms",
         torch.are_deterministic_algorithms_enabled,
-        torch.use_deterministic_algorithms,
+        # `use_deterministic_algorithms` imports a compiler, for 1.2 s, to tell it the same; the
+        # environment of a worker tells it
+        lambda _: torch.set_deterministic_debug_mode("error"),
         True,
     ),
     # slow, and it would hide a read of memory that is not initialised

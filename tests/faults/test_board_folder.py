@@ -16,7 +16,8 @@ from bench.board.networks import read as networks
 from bench.contract.errors import BenchError, refusal
 from bench.records.files import read, split_valid, write
 from bench.report import pictures
-from bench.report.folder import check_writable, page_of, write_tables
+from bench.report.folder import page_of, write_tables
+from bench.report.home import check_writable
 from bench.report.numbers import board_of
 from bench.report.published import read as in_print
 

@@ -12,7 +12,8 @@ from support import BOARD, Ended, contents, snapshot, tables, write_board
 
 from bench.contract.errors import BenchError
 from bench.records.files import read
-from bench.report.folder import copied, stale, write_tables
+from bench.report.folder import stale, write_tables
+from bench.report.home import copied
 
 Bench = Callable[..., Ended]
 
