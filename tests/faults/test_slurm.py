@@ -54,7 +54,8 @@ class Cluster:
         path = os.pathsep.join([shell.path, os.environ.get("PYTHONPATH", "")])
         self.shell, self.store = Shell(shell.folder, path), folder / "store"
         self.board = write_board(folder / "board", **board)
-        (self.board / "slurm.toml").write_text(toml({"cpus_per_task": 1, **slurm}))
+        jobs = "".join(f"[[job]]\n{toml(job)}" for job in slurm.pop("job", ()))
+        (self.board / "slurm.toml").write_text(toml({"cpus_per_task": 1, **slurm}) + jobs)
 
     def submit(self) -> Ended:
         return self.shell("run", self.board, "--store", self.store, "--engine", "slurm")
@@ -84,6 +85,23 @@ def test_two_pilots_leave_the_tables_of_one_run(
     assert contents(cluster.board) == contents(reference.board)
     assert cluster.shell.calls == reference.shell.calls  # each stage by one of them
     assert Store(cluster.store).doubled == 0
+
+
+def test_kinds_of_stages_have_jobs_of_their_own(
+    reference: Any, shell: Shell, tmp_path: Path
+) -> None:
+    """Two jobs that run at a time: one makes the sets, the other waits for them."""
+    sets = {"stages": ["squeeze", "condense"]}
+    shared = {"pilots": 1, "rounds": 1, "minutes": 5}
+    cluster = Cluster(shell, tmp_path, {**shared, "job": [sets, {}]})
+    jobs = ids(cluster.submit())
+    comes(lambda: not queued(jobs))
+    assert len(jobs) == 2
+    assert states(jobs[0]) == states(jobs[1]) == {"COMPLETED"}
+    assert tables(cluster.board) == tables(reference.board)
+    assert contents(cluster.board) == contents(reference.board)
+    assert sorted(cluster.shell.calls) == sorted(reference.shell.calls)
+    assert "its stages are made" in cluster.logs(jobs[0])
 
 
 @pytest.mark.parametrize(
