@@ -25,6 +25,7 @@ from pathlib import Path
 
 from bench.contract.errors import BenchError
 from bench.contract.files import write_text
+from bench.contract.limits import hangs
 
 SECONDS = 60.0
 """For the import of one distribution: torch from a cold network disk takes half of that."""
@@ -139,15 +140,16 @@ def _lines(process: subprocess.Popen[bytes]) -> Iterator[str]:
     pipe, buffer = process.stdout.fileno(), b""
     with selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
-        until = time.monotonic() + SECONDS
+        since = time.monotonic()
         while True:
             while b"\n" in buffer:
                 line, _, buffer = buffer.partition(b"\n")
                 yield line.decode(errors="replace")
-                until = time.monotonic() + SECONDS
-            if not selector.select(max(0.0, until - time.monotonic())):
-                yield f"did not end within {SECONDS:g} s"
-                return
+                since = time.monotonic()
+            while not selector.select(1.0):
+                if hangs(process.pid, gone := time.monotonic() - since, SECONDS):
+                    yield f"did not end within {gone:.0f} s"
+                    return
             if not (more := os.read(pipe, 65536)):
                 yield _end(process)
                 return

@@ -21,7 +21,7 @@ from typing import Any
 
 from bench.contract.code import owners
 from bench.contract.errors import BenchError
-from bench.contract.limits import Limits
+from bench.contract.limits import Limits, hangs
 from bench.engine.executor import Done, Event, Failed, Job, Progress, Slot
 from bench.engine.fork import NO_SERVER, Link, base_failed, serve
 from bench.engine.processes import (
@@ -30,13 +30,11 @@ from bench.engine.processes import (
     kill,
     private_bytes,
     proportional_bytes,
-    wants_to_run,
 )
 
 LOOK = 0.2  # seconds between two looks at the processes
 GRACE = 0.25  # seconds past the time limit, in which a hung job writes its traceback to the log
-IMPORT = 120  # seconds that a module may take to be imported, where a job has more time than that;
-PATIENCE = 5  # so many times that while it computes: a busy machine is slow, and does not hang
+IMPORT = 120  # seconds that a module may take to be imported, where a job has more time than that
 LOG, KEPT = 10_000_000, 1_000_000  # bytes: of a log, and of both its ends once it is longer
 
 DETACHED = (
@@ -264,11 +262,8 @@ class Local:
         """Hold all that runs to its limits."""
         now = time.monotonic()
         for server in tuple(self._servers.values()):
-            limit = min(IMPORT, self.limits.seconds)
-            gone = now - server.since
-            if not server.importing or gone <= limit:
-                continue
-            if gone > PATIENCE * limit or not wants_to_run(server.process):
+            limit, gone = min(IMPORT, self.limits.seconds), now - server.since
+            if server.importing and hangs(server.process, gone, limit):
                 did = f"did not finish its import within {gone:.0f} s"
                 self._refuse(server.importing, did)
                 kill([server.process])  # its end is heard next

@@ -61,13 +61,6 @@ def kill(processes: Iterable[int]) -> None:
             os.kill(process, signal.SIGKILL)
 
 
-def wants_to_run(process: int) -> bool:
-    """Whether a process computes, or would if it got a core."""
-    with suppress(psutil.Error):
-        return bool(psutil.Process(process).status() == psutil.STATUS_RUNNING)
-    return False
-
-
 def private_bytes(processes: Iterable[int]) -> int:
     """Resident memory but for files and what is explicitly shared; costs microseconds."""
     total = 0

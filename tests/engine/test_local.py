@@ -489,7 +489,7 @@ def test_a_module_that_cannot_be_imported_fails_nobody(modules: Write) -> None:
 def test_an_import_that_hangs_or_crashes_costs_its_own_distribution(
     modules: Write, source: str, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "PATIENCE", 1.5)
+    monkeypatch.setattr("bench.contract.limits.PATIENCE", 1.5)
     modules(pre_bad=source)
     bad = [Job(f"bad{n}", jobs.double, (n,), None, ("bad",), ("pre_bad",)) for n in range(2)]
     good = Job("good", jobs.double, (1,), None, ("good",), ())
@@ -506,7 +506,7 @@ def test_an_import_that_hangs_or_crashes_costs_its_own_distribution(
 def test_an_import_that_is_slow_since_it_computes_is_waited_for(
     modules: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "PATIENCE", 100)  # whatever else the machine does
+    monkeypatch.setattr("bench.contract.limits.PATIENCE", 100)  # whatever else the machine does
     modules(pre_slow="import time\nwhile time.process_time() < 1: pass")
     job = Job("x", jobs.loaded, (("pre_slow",),), None, ("slow",), ("pre_slow",))
     limits = Limits(seconds=0.5, memory_gb=1)
