@@ -55,7 +55,8 @@ class Recording(MetaPathFinder):
 
 def record(packages: Collection[str]) -> None:
     """From now on, keep the digests of what this process imports of some top-level packages."""
-    sys.meta_path.insert(0, Recording(packages))
+    if not any(isinstance(finder, Recording) for finder in sys.meta_path):  # as when it was forked
+        sys.meta_path.insert(0, Recording(packages))
 
 
 def check_code(code: Code) -> None:

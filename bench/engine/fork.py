@@ -1,8 +1,9 @@
 """Links to processes that are forked from a warm server, and the first of these servers.
 
-`base` has torch loaded. A server of a set of distributions is forked from it, and a worker from
-that server: each is there in milliseconds and shares the pages of those above. This module loads
-no torch, and what comes over a link is JSON: nothing that a worker sends can run code here.
+`base` has torch loaded. A server of a set of distributions is forked from it, or from the server
+of a part of them, and a worker from that server: each is there in milliseconds and shares the
+pages of those above. This module loads no torch, and what comes over a link is JSON: nothing that
+a worker sends can run code here.
 """
 
 from __future__ import annotations
@@ -151,16 +152,21 @@ class _Base:
 _bases: list[_Base] = []  # at most one: it serves all executors of this process
 
 
-def serve(modules: Sequence[str]) -> Link:
+def serve(modules: Sequence[str], above: Link | None = None) -> Link:
     """A new server, which finds modules, variables and files where we find them now.
 
-    It will import `modules`, those of torch at once. Modules of the current folder are found only
-    if PYTHONPATH or an installation names it. Raises BenchError if there is nothing to fork from.
+    It has what the server `above` has imported, or torch alone, and will import `modules`, those
+    of torch at once. Modules of the current folder are found only if PYTHONPATH or an installation
+    names it. Raises BenchError if there is nothing to fork from.
     """
     asked = {"folder": os.getcwd(), "path": sys.path, "environment": _environment()}
+    request = {"serve": asked, "modules": list(modules)}
+    if above:
+        with suppress(OSError):
+            return above.ask(request)
     for _ in range(2):  # the base may have been killed a moment ago
         with suppress(OSError):
-            return _base().link.ask({"serve": asked, "modules": list(modules)})
+            return _base().link.ask(request)
         _drop_base()
     raise BenchError(NO_SERVER)
 

@@ -161,11 +161,21 @@ class Local:
         if server and not server.link.ended:
             with suppress(OSError):
                 return server, server.link.ask(request, data)
-        server = self._servers[provides] = _Server(serve(request["modules"]))
+        server = _Server(serve(request["modules"], self._above(provides)))
+        self._servers[provides] = server
         try:
             return server, server.link.ask(request, data)
         except OSError as error:
             raise BenchError(NO_SERVER) from error
+
+    def _above(self, provides: tuple[str, ...]) -> Link | None:
+        """The server of most of these distributions, and of no other: it has what they import."""
+        found = {
+            len(names): server.link
+            for names, server in self._servers.items()
+            if {*names} < {*provides} and not (server.importing or server.link.ended)
+        }
+        return found[max(found)] if found else None
 
     def events(self, timeout: float = 0.1) -> list[Event]:
         """What has happened, in order; waits up to `timeout` seconds for something to happen."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -250,6 +251,9 @@ def _attacked(attack: Any, components: Components, probe: Mapping[str, Any]) -> 
     }
 
 
+_version = cache(version)
+
+
 def described(components: Components, planned: Planned) -> dict[str, Any]:
     """What a record says of a cell whatever came of it."""
     cell, registry = planned.cell, components.registry
@@ -263,7 +267,7 @@ def described(components: Components, planned: Planned) -> dict[str, Any]:
     if cell.attack and (source := components.source(cell.attack)):
         parameters["attack"] = {**parameters["attack"], "source": dict(source)}
     parameters["recipe"] = {k: v for k, v in recipe.items() if keys.plain(getattr(base, k)) != v}
-    versions = {"condensation-bench": version("condensation-bench"), "torch": version("torch")}
+    versions = {name: _version(name) for name in ("condensation-bench", "torch")}
     entries = {
         kind: components.entry(_kind(kind), c.name) for kind, c in planned.components.items()
     }

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 BUNDLE = 32  # metrics are quick: so many share one process
 LONG = ("squeeze", "condense", "train")  # go on from checkpoints; before they begin, metrics run,
-GATHER = 10.0  # if the last ones were so many seconds ago: of short stages, many are gathered
+GATHER = 20.0  # if the last ones were so many seconds ago: of short stages, many are gathered
 FOR_OTHERS = "its stages are made, and the others are for other runs"
 BEAT = 1.0  # seconds between two words that a stage still runs
 RETRY = 0.5  # seconds until a stage that another run holds is looked at again

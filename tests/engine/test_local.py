@@ -471,6 +471,17 @@ def test_a_server_imports_a_module_once_for_all_its_workers(modules: Write, tmp_
     assert (tmp_path / "count").read_text() == "x"
 
 
+def test_what_a_distribution_has_imported_is_there_for_it_beside_others(
+    modules: Write, tmp_path: Path
+) -> None:
+    modules(pre_count=f"open({str(tmp_path / 'count')!r}, 'a').write('x')", pre_more="")
+    both = ("pre_count", "pre_more")
+    one = Job("1", jobs.loaded, (both,), None, ("mine",), both[:1])
+    two = Job("2", jobs.loaded, (both,), None, ("mine", "more"), both)
+    assert loaded(one, two, one) == [["pre_count"], [*both], ["pre_count"]]
+    assert (tmp_path / "count").read_text() == "x"
+
+
 def test_a_module_that_cannot_be_imported_fails_nobody(modules: Write) -> None:
     modules(pre_fine="", pre_raises="raise RuntimeError('no')", pre_leaves="raise SystemExit(1)")
     wanted = ("pre_raises", "pre_leaves", "pre_none", "pre_fine")
