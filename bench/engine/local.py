@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from bench.contract.code import owners
@@ -24,6 +23,7 @@ from bench.contract.errors import BenchError
 from bench.contract.limits import Limits, hangs
 from bench.engine.executor import Done, Event, Failed, Job, Progress, Slot
 from bench.engine.fork import NO_SERVER, Link, base_failed, serve
+from bench.engine.logs import cut, delete_if_empty
 from bench.engine.processes import (
     ADOPTS,
     descendants,
@@ -35,7 +35,6 @@ from bench.engine.processes import (
 LOOK = 0.2  # seconds between two looks at the processes
 GRACE = 0.25  # seconds past the time limit, in which a hung job writes its traceback to the log
 IMPORT = 120  # seconds that a module may take to be imported, where a job has more time than that
-LOG, KEPT = 10_000_000, 1_000_000  # bytes: of a log, and of both its ends once it is longer
 
 DETACHED = (
     "on this system, a process that a plugin detaches can outlive its stage: Linux alone has "
@@ -200,7 +199,7 @@ class Local:
         """End all that runs; its jobs have no outcome. The base stays, for other executors."""
         for bundle in tuple(self._bundles):
             self._end(bundle)
-            _delete_if_empty(bundle.jobs[0].log)
+            delete_if_empty(bundle.jobs[0].log)
         for server in self._servers.values():
             server.link.close()  # it ends, with all that is below it
         self._servers.clear()
@@ -225,7 +224,7 @@ class Local:
                 case ["failed", str(id), str(reason), bool(unsupported)]:
                     event = Failed(id, reason, unsupported)
             if event and event.id == bundle.jobs[0].id:
-                _delete_if_empty(bundle.jobs.pop(0).log)
+                delete_if_empty(bundle.jobs.pop(0).log)
                 bundle.since = time.monotonic()
                 self._events.append(event)
             if not bundle.jobs:
@@ -307,7 +306,7 @@ class Local:
         self._end(bundle)
         if log := bundle.jobs[0].log:
             cut(log)
-            _delete_if_empty(log)
+            delete_if_empty(log)
         self._events.append(Failed(bundle.jobs[0].id, reason))
         self._start(bundle.jobs[1:])
 
@@ -342,24 +341,3 @@ def _death(code: int) -> str:
     hint = " (out of memory?)" if -code == signal.SIGKILL else ""
     name = next((s.name for s in signal.Signals if s == -code), f"signal {-code}")
     return f"the process died of {name}{hint}"
-
-
-def cut(log: Path) -> None:
-    """Keep both ends of a log that is too long, and a line on what is missing between them."""
-    with suppress(OSError):
-        size = log.stat().st_size
-        if size <= LOG:
-            return
-        with open(log, "r+b") as file:
-            file.seek(size - KEPT)
-            tail = file.read()
-            file.truncate(KEPT)
-        with open(log, "ab") as file:
-            line = f"\n[bench: {size - 2 * KEPT} bytes are cut here: a log holds {LOG}]\n"
-            file.write(line.encode() + tail)
-
-
-def _delete_if_empty(log: Path | None) -> None:
-    with suppress(OSError):
-        if log and not log.stat().st_size:
-            log.unlink()

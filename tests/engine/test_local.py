@@ -19,7 +19,7 @@ import pytest
 
 from bench.contract.errors import UNWORDED, BenchError, sentence
 from bench.contract.limits import Limits
-from bench.engine import fork, local
+from bench.engine import fork, logs
 from bench.engine.executor import Done, Event, Failed, Job, Progress, Slot
 from bench.engine.local import Local
 
@@ -607,7 +607,7 @@ def test_a_long_log_keeps_both_its_ends(tmp_path: Path) -> None:
     log = tmp_path / "log"
     assert isinstance(outcome(Job("x", jobs.babble, (30,), log)), Done)
     text = log.read_bytes()
-    assert len(text) < local.LOG
+    assert len(text) < logs.LOG
     assert text.startswith(b"first")
     assert text.rstrip().endswith(b"last")
     assert b" bytes are cut here: a log holds 10000000]" in text
