@@ -317,5 +317,6 @@ def _legend(view: _View, standings: Standings) -> Items:
 
 
 def _read_by(view: _View) -> str:
-    names = " and ".join(view.beside)
+    *first, last = view.beside
+    names = f"{', '.join(first)} and {last}" if first else last
     return f"By {names} no row is the best: how {view.metric} is to be read depends on it."
