@@ -255,5 +255,9 @@ def _weights(record: Result) -> str:
 
 
 def _cost(record: Result) -> str:
-    made = record.passes.get("set")
-    return f"{made.forward:,} forward, {made.backward:,} backward" if made else ""
+    found = {what: record.passes.get(role) for what, role in (("", "set"), ("survey ", "survey"))}
+    return "; ".join(
+        f"{what}{one.forward:,} forward, {one.backward:,} backward"
+        for what, one in found.items()
+        if one
+    )
