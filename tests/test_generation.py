@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from generation_toys import Asks, Broken, Noted, Straight
+from generation_toys import Asks, Broken, Noted, Ranks, RanksItself, Straight
 from msgspec.structs import replace
 from torch import nn
 from toyplug import Seen
@@ -88,12 +88,14 @@ class OfStudent(toy.ToyDistance):
     of: ClassVar[str] = "student"
 
 
+RANKING = (Ranks(), Ranks("ranks-hard", hardest=True), RanksItself())
+
 REGISTRY = registry_of(
     {
         **toy.COMPONENTS,
         "teacher": (*toy.COMPONENTS["teacher"], Fetched()),
         "architecture": (*toy.COMPONENTS["architecture"], Untold()),
-        "method": (*toy.COMPONENTS["method"], Asks(), Noted()),
+        "method": (*toy.COMPONENTS["method"], Asks(), Noted(), *RANKING),
         "sampler": (*toy.COMPONENTS["sampler"], Straight(), Broken()),
         "metric": (*toy.COMPONENTS["metric"], Seen(), OfSet(), OfStudent()),
     }
@@ -165,6 +167,29 @@ def test_what_a_row_has_cost_is_counted(whole: Any) -> None:
     assert by_cell["asks", 0].passes["scorer"].forward > 0
     assert "student" not in by_cell["toy-real", 0].passes
     assert by_cell["toy-means", 0].passes["probe"] == Passes(forward=4 * 80)
+
+
+def test_a_survey_is_made_once_for_all_budgets_and_methods_that_ask_alike(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    methods = [method.name for method in RANKING]
+    changes = {"controls": None, "ceiling": None, "ipc": [1, 2], "metrics": ["toy-distance"]}
+    board, found = ran(store, methods=methods, **changes)
+    assert not found.failures
+    assert stages(store, "survey") == 2  # seeds
+    assert stages(store, "condense") == 3 * 2 * 2
+    known = {(r.method, r.ipc, r.seed): r for r in found.records if not r.step}
+    (data,) = (one for one in toy.COMPONENTS["dataset"] if one.name == "toy-data")
+    images = len(data.load().train.labels)
+    for ipc in (1, 2):
+        asked, itself = (known[name, ipc, 0] for name in ("ranks", "ranks-itself"))
+        assert asked.passes["survey"].forward == itself.passes["set"].forward == images
+        assert asked.passes["set"].forward == 0
+        assert asked.metrics == itself.metrics  # the same draws, so the same set
+        assert asked.content["survey"] == known["ranks-hard", 3 - ipc, 0].content["survey"]
+    assert "survey" not in known["ranks-itself", 1, 0].passes
+    page = rendered(build(board_of(board), found.records))
+    assert "A survey of the data is made once for all sets whose methods ask alike." in page
+    assert "| Survey |" in re.sub(" +", " ", page)
 
 
 def test_real_images_are_the_best_that_can_be_had(whole: Any) -> None:

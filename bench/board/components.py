@@ -104,8 +104,14 @@ class Components:
         return found
 
     def provided(self, components: Iterable[Any]) -> tuple[str, ...]:
-        """The distributions that provide the classes of some components, sorted."""
-        return tuple(sorted({self._providers[type(one)] for one in components}))
+        """The distributions that provide the classes of some components, sorted.
+
+        The class of a survey, which is no component, is its package's.
+        """
+        classes = {type(one) for one in components}
+        tops = {_top(cls): name for cls, name in self._providers.items()}
+        found = {self._providers.get(cls) or tops.get(_top(cls)) for cls in classes}
+        return tuple(sorted(filter(None, found)))
 
     def preload(self, components: Iterable[Any]) -> tuple[str, ...]:
         """The modules of some components, and those that they ask to find loaded."""
@@ -234,3 +240,8 @@ def named(matrix: Matrix) -> list[tuple[str, tuple[str, ...]]]:
         ("metric", matrix.metrics),
         ("teacher", tuple(filter(None, (matrix.teacher,)))),
     ]
+
+
+def _top(cls: type) -> str:
+    """The top-level package of a class."""
+    return cls.__module__.split(".")[0]

@@ -54,8 +54,12 @@ def bench_methods() -> Sequence[Any]:  # type: ignore[empty-body]
     `float_images = True` that its images are not to be rounded to uint8. `per_seed = True`
     lets `[[set]]` give it other fields for each seed, as of sets that others have made;
     `from_file = True` says that its set is read from the file that its fields `path` and `sha256`
-    name. On boards
-    of the generation track `samples = True` says that no student is trained: images drawn from its
+    name. `survey` (a property) is what it asks of the data whatever the budget, as scores of all
+    images: a frozen dataclass, `name` first, with the facts `teacher`, `scorer`, `fresh_networks`
+    and `fresh_denoisers` (which the method says, too) and one verb, `survey(task)`, which gives
+    tensors by name. It is a stage of its own, so that it runs once for all budgets and all methods
+    whose surveys are equal; `task.surveyed(self.survey)` is what it has found. On boards of the
+    generation track `samples = True` says that no student is trained: images drawn from its
     set are judged as samples are.
     """
 

@@ -26,6 +26,7 @@ REGIMES: tuple[str, ...] = get_args(Regime)  # of the labels that students see
 NORMS = ("linf", "l2", "")  # balls of attacks; "": none
 SEARCHES = ("", "noise", "black-box", "single-step", "iterative", "ensemble")
 LOOKS_AT = ("set", "student", "probe")  # samples are a probe of a generator
+SURVEY = "survey"  # the verb of what a method asks of the data
 CLOSE = 0.85  # likeness from which one word is taken for a slip of another
 
 
@@ -150,6 +151,13 @@ def _are_names(value: Any) -> bool:
     return isinstance(value, tuple) and all(isinstance(name, str) and name for name in value)
 
 
+def _is_survey(value: Any) -> bool:
+    """A component in all but that no board names it: its method says what it is."""
+    frozen = getattr(getattr(value, "__dataclass_params__", None), "frozen", False)
+    named = frozen and not isinstance(value, type) and [f.name for f in fields(value)][:1]
+    return named == ["name"] and callable(getattr(value, SURVEY, None))
+
+
 def _is_tolerance(value: Any) -> bool:
     """(absolute, relative), both finite and not negative."""
     return (
@@ -224,6 +232,13 @@ _ROWS = (
         scorer=_teacher("the teacher whose denoiser is `task.scorer`"),
         fresh_networks=_bool("`task.network()` gives fresh networks of the board's backbone"),
         fresh_denoisers=_bool("`task.denoiser()` gives fresh networks of the board's denoiser"),
+        survey=Fact(
+            None,
+            _is_survey,
+            "what `task.surveyed` gives it: asked of the data once for all budgets, and for all "
+            "methods that ask alike",
+            "a frozen dataclass with a verb `survey(task)`, its first field `name: str`",
+        ),
         ceiling=_bool("it is the full training set, which has no budget"),
         per_seed=_bool("its fields may differ between seeds, as of sets that others have made"),
         samples=_bool("images of its set are judged as samples are; no student is trained"),

@@ -6,7 +6,7 @@ Labels of a condensed set are distributions over the classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -96,7 +96,7 @@ class Task:
     `fresh_denoisers = True`, is the same of the board's denoiser, built for the attachments whose
     rows have the shapes that it is given (`bench.training.diffusion.rows_of`); for a teacher of the
     generation track `network()` is one. Both are a `bench.training.diffusion.Denoiser`, as is
-    `scorer`.
+    `scorer`. `surveyed` gives what the survey of a method has found.
     """
 
     train: Split
@@ -111,6 +111,7 @@ class Task:
     progress: Callable[[int, int], None] = _no_progress  # done, total
     checkpoint: Checkpoint = NOT_KEPT
     networks: Mapping[str, Callable[..., nn.Module]] = field(default_factory=dict, repr=False)
+    surveys: Mapping[Any, Mapping[str, Tensor]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def teacher(self) -> nn.Module:
@@ -125,6 +126,17 @@ class Task:
 
     def denoiser(self, extras: Mapping[str, Sequence[int]] | None = None) -> Any:
         return self._network("denoiser", *([extras] if extras else []))
+
+    def surveyed(self, survey: Any) -> Mapping[str, Tensor]:
+        """What the verb of a survey finds, which knows no budget: `survey.survey(task)`.
+
+        The harness has it from a stage of its own, made once for all budgets, if the method says
+        `survey`; else it is found here and now.
+        """
+        found: Mapping[str, Tensor] | None = self.surveys.get(survey)
+        if found is None:
+            found = survey.survey(replace(self, ipc=0))
+        return found
 
     def _network(self, role: str, *given: Any) -> nn.Module:
         if role not in self.networks:

@@ -23,7 +23,7 @@ REPEATS = ("steps", "epochs", "iterations", "restarts")
 """Fields of a component that say how often it looks at an image."""
 
 
-THEIRS = ("squeeze", "condense")
+THEIRS = ("squeeze", "survey", "condense")
 """Stages whose work is what their component does: those of another one say nothing of it."""
 
 

@@ -129,6 +129,7 @@ def _found(components: Components, planned: Planned, outcome: Outcome) -> dict[s
     stages = {
         "teacher": planned.teacher,
         "scorer": planned.condensed.scorer,
+        "survey": planned.condensed.survey,
         "set": planned.condensed,
         "student": planned.student,
         "probe": planned.probe,

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from bench.engine.scheduler import Engine
 
 BUNDLE = 32  # metrics are quick: so many share one process
-LONG = ("squeeze", "condense", "train")  # go on from checkpoints; before they begin, metrics run,
+# these go on from checkpoints, and before they begin, metrics run,
+LONG = ("squeeze", "survey", "condense", "train")
 GATHER = 20.0  # if the last ones were so many seconds ago: of short stages, many are gathered
 FOR_OTHERS = "its stages are made, and the others are for other runs"
 BEAT = 1.0  # seconds between two words that a stage still runs

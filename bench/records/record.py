@@ -31,7 +31,7 @@ Settings = dict[str, Any]
 
 LEVEL_OF = {
     **dict.fromkeys(("dataset", "method", "teacher", "scorer", "backbone", "denoiser"), "set"),
-    **dict.fromkeys(("set", "squeeze", "condense"), "set"),
+    **dict.fromkeys(("set", "squeeze", "survey", "condense"), "set"),
     **dict.fromkeys(("architecture", "recipe", "student", "train"), "student"),
 }
 """The level of what goes by the name of a role, or of a kind of stage; of others, "probe"."""

@@ -19,6 +19,9 @@ from bench.report.model import (
 )
 from bench.report.numbers import Board
 
+MADE = ("teacher", "scorer", "survey", "set")
+"""The stages, by role, that a set is made by: the first three are there once for many sets."""
+
 
 def sections(board: Board, records: Iterable[Result]) -> tuple[Section, ...]:
     """Two tables for each data set: what sets and students cost, and what attacks do."""
@@ -33,6 +36,8 @@ def sections(board: Board, records: Iterable[Result]) -> tuple[Section, ...]:
         "Images that went forward through a network / whose gradients came back, as means over "
         "the seeds; hardware has no say in it. The teacher is trained once for all that use it."
     )
+    if any("survey" in record.passes for record in counted):
+        explained += " A survey of the data is made once for all sets whose methods ask alike."
     said = Paragraph((explained,))
     return (Section("Cost, in passes", (said, *parts)),) if parts else ()
 
@@ -40,8 +45,9 @@ def sections(board: Board, records: Iterable[Result]) -> tuple[Section, ...]:
 def _sets(board: Board, records: Sequence[Result]) -> Table:
     """Rows of methods: teacher, condensation, and students by network and labels."""
     students = list(dict.fromkeys((r.architecture, r.labels) for r in records))
-    scorer = {"Scorer": "scorer"} if any("scorer" in r.passes for r in records) else {}
-    roles = {"Teacher": "teacher", **scorer, "Condensation": "set"}
+    asked = {"Scorer": "scorer", "Survey": "survey"}
+    asked = {head: r for head, r in asked.items() if any(r in one.passes for one in records)}
+    roles = {"Teacher": "teacher", **asked, "Condensation": "set"}
     names = [
         f"Student {architecture}" + (f", {labels} labels" if board.attacks else "")
         for architecture, labels in students

@@ -141,11 +141,12 @@ def scales(board: Board, records: Iterable[Result]) -> dict[str, Scale]:
 
 def qualifying(board: Board, scales: Mapping[str, Scale]) -> tuple[str, ...]:
     """The metrics of a board's probes by which no row is the best: they say how its main figure is
-    to be read, and stand beside it."""
+    to be read, and stand beside it. So do those of sets that generators are trained on."""
+    looked = ("probe", "set") if board.samplers else ("probe",)
     return tuple(
         name
         for name in board.metrics[1:]
-        if name in scales and scales[name].better == "neither" and scales[name].of == "probe"
+        if name in scales and scales[name].better == "neither" and scales[name].of in looked
     )
 
 

@@ -23,6 +23,7 @@ from bench.report import (
     latex,
     markdown,
     matched,
+    part,
     pictures,
     published,
     relations,
@@ -89,7 +90,11 @@ def build(
             *_components(board, shown),
         ),
         _frame(table),
-        (*_first_lines(board, shown), *summary.blocks(board, shown, table, scale, stand)),
+        (
+            *_first_lines(board, shown),
+            *summary.blocks(board, shown, table, scale, stand),
+            *part.blocks(board, shown, scale),
+        ),
     )
 
 

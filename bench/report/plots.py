@@ -373,7 +373,7 @@ def _radii(records: Iterable[Result]) -> tuple[str, dict[tuple[str, str], float]
 
 
 def _with_passes(shown: _Figures, records: Iterable[Result]) -> _Figures:
-    """The rows with the passes, forward and back, of teacher, scorer, set and student together."""
+    """The rows with the passes, forward and back, of a set, what it is made of and a student."""
     groups: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
     for record in records:
         if record.ok and not record.step:
@@ -381,6 +381,6 @@ def _with_passes(shown: _Figures, records: Iterable[Result]) -> _Figures:
     rows = []
     for row in shown.rows:
         group = groups[tuple(row[name] for name in ROW)]
-        spent = [costs.mean(group, role) for role in ("teacher", "scorer", "set", "student")]
+        spent = [costs.mean(group, role) for role in (*costs.MADE, "student")]
         rows.append({**row, "passes": sum(one.forward + one.backward for one in spent if one)})
     return replace(shown, rows=rows)

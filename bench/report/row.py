@@ -19,6 +19,7 @@ from bench.records.checked import CHECKED, CLAIMED
 from bench.records.checked import name as name_of
 from bench.records.result import Result
 from bench.report.consistency import Known, recipe_of, typical
+from bench.report.costs import MADE
 from bench.report.matched import Printed, pairs
 from bench.report.model import (
     COUNT,
@@ -174,7 +175,7 @@ def _facts(board: Board, records: Sequence[Result]) -> Iterator[tuple[str, str]]
 
 def _hashes(records: Sequence[Result]) -> Iterator[tuple[str, str]]:
     yield "data", _each(records, lambda r: _pairs(r.data, " "))
-    for role in ("teacher", "scorer", "set", "student"):
+    for role in (*MADE, "student"):
         found = {(r.seed, r.content[role]) for r in records if role in r.content}
         if len({content for _, content in found}) == 1:
             yield f"content of the {role}", found.pop()[1]
@@ -254,5 +255,9 @@ def _weights(record: Result) -> str:
 
 
 def _cost(record: Result) -> str:
-    made = record.passes.get("set")
-    return f"{made.forward:,} forward, {made.backward:,} backward" if made else ""
+    found = {what: record.passes.get(role) for what, role in (("", "set"), ("survey ", "survey"))}
+    return "; ".join(
+        f"{what}{one.forward:,} forward, {one.backward:,} backward"
+        for what, one in found.items()
+        if one
+    )

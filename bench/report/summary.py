@@ -21,6 +21,7 @@ import pandas as pd
 
 from bench.records.record import Scale
 from bench.records.result import Result
+from bench.report.costs import MADE
 from bench.report.model import (
     COUNT,
     KEYS,
@@ -140,7 +141,7 @@ def _passes(records: Sequence[Result]) -> dict[Made, float]:
     sets: dict[Made, set[str]] = defaultdict(set)
     for record in records:
         key = (record.dataset, record.labels, record.ipc, record.method)
-        for role in ("teacher", "scorer", "set"):
+        for role in MADE:
             if role in record.passes and role in record.content:
                 spent = record.passes[role]
                 found[key][record.content[role]] = spent.forward + spent.backward
@@ -316,5 +317,6 @@ def _legend(view: _View, standings: Standings) -> Items:
 
 
 def _read_by(view: _View) -> str:
-    names = " and ".join(view.beside)
+    *first, last = view.beside
+    names = f"{', '.join(first)} and {last}" if first else last
     return f"By {names} no row is the best: how {view.metric} is to be read depends on it."

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.contract.kinds import fact
 from bench.contract.task import CondensedSet, Task
-from bench.stages.stage import Result, Stage, Upstream
+from bench.stages.stage import Identity, Result, Stage, Upstream
 
 if TYPE_CHECKING:
     from bench.stages.io import Desk
@@ -26,6 +26,7 @@ class Condense(Stage):
     scorer: Upstream | None
     backbone: Any  # of the fresh networks that the method asks for, or None
     denoiser: Any
+    survey: Upstream | None = None  # what the method has asked of the data
 
     @property
     def words(self) -> str:
@@ -41,6 +42,10 @@ class Condense(Stage):
     def effort(self) -> int:
         return self.images
 
+    def spec(self, named: Identity) -> dict[str, Any]:
+        found = super().spec(named)
+        return found if self.survey else {k: v for k, v in found.items() if k != "survey"}
+
     def run(self, desk: Desk) -> Result:
         from bench.stages.closed import closed
         from bench.training.sets import index_bytes, to_tensors, weigh
@@ -48,6 +53,9 @@ class Condense(Stage):
         above = {"teacher": self.teacher, "scorer": self.scorer}
         fresh = {"backbone": self.backbone, "denoiser": self.denoiser}
         task = desk.task(self, self.ipc, above, **fresh)
+        if self.survey:
+            asked = fact("method", self.method, "survey")
+            task = replace(task, surveys={asked: desk.store.read(desk.found(self.survey))})
         with closed(desk.store.root):
             condensed = condense(self.method, task)
         tensors = to_tensors(condensed)

@@ -14,10 +14,12 @@ from bench.stages.load import Load
 from bench.stages.measure import Measure
 from bench.stages.sample import Sample
 from bench.stages.squeeze import Squeeze
+from bench.stages.survey import Survey
 from bench.stages.train import Train
 
 KINDS = tuple(
-    stage.kind for stage in (Load, Squeeze, Grade, Condense, Train, Sample, Attack, Probe, Measure)
+    stage.kind
+    for stage in (Load, Squeeze, Grade, Survey, Condense, Train, Sample, Attack, Probe, Measure)
 )
 """In the order in which a row goes through them."""
 

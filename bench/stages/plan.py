@@ -30,6 +30,7 @@ from bench.stages.measure import Looked, Measure
 from bench.stages.sample import Sample
 from bench.stages.squeeze import Squeeze, settings_of
 from bench.stages.stage import Dataset, Stage, identity_of
+from bench.stages.survey import Survey
 from bench.stages.train import Train
 
 SET = ("dataset", "method", "ipc", "seed")
@@ -211,24 +212,29 @@ class Questions:
 
     @per(*SET)
     def condense(self, cell: Cell) -> Condense:
-        method, matrix = self.get("method", cell.method, cell), self.matrix
+        method, data = self.get("method", cell.method, cell), self.datasets[cell.dataset]
+        networks, survey = self._asked(cell, method), fact("method", method, "survey")
+        if survey:
+            asked = self._asked(cell, survey)
+            networks["survey"] = self.one(Survey(data, cell.seed, survey, **asked))
+        return self.one(Condense(data, cell.seed, method, cell.ipc, **networks))
+
+    def _asked(self, cell: Cell, by: Any) -> dict[str, Any]:
+        """The networks that a method, or its survey, asks for, by role."""
+
+        def asks(name: str) -> Any:
+            return fact("method", by, name)
 
         def fresh(what: str, network: str) -> Any:
-            asked = fact("method", method, f"fresh_{what}")
-            return self.get("architecture", network, cell) if asked else None
+            return self.get("architecture", network, cell) if asks(f"fresh_{what}") else None
 
-        return self.one(
-            Condense(
-                self.datasets[cell.dataset],
-                cell.seed,
-                method,
-                cell.ipc,
-                teacher=self.squeeze(cell, fact("method", method, "teacher"), matrix.backbone),
-                scorer=self.squeeze(cell, fact("method", method, "scorer"), matrix.denoiser),
-                backbone=fresh("networks", matrix.backbone),
-                denoiser=fresh("denoisers", matrix.denoiser),
-            )
-        )
+        backbone, denoiser = self.matrix.backbone, self.matrix.denoiser
+        return {
+            "teacher": self.squeeze(cell, asks("teacher"), backbone),
+            "scorer": self.squeeze(cell, asks("scorer"), denoiser),
+            "backbone": fresh("networks", backbone),
+            "denoiser": fresh("denoisers", denoiser),
+        }
 
     @per(*SET, "labels")
     def labelling(self, cell: Cell) -> Squeeze | None:

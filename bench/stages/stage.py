@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
     from bench.stages.io import Desk
 
-STAGES = ("load", "squeeze", "condense", "train", "attack", "probe", "sample", "measure", "grade")
+STAGES = (
+    *("load", "squeeze", "survey", "condense", "train"),
+    *("attack", "probe", "sample", "measure", "grade"),
+)
 """The kinds, in the order in which people are told of them."""
 
 PLAIN = (str, int, float, type(None))  # a field that is JSON already

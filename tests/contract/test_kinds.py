@@ -104,6 +104,12 @@ FAULTS = [
     ("method", "teacher", ("a", "b"), "its field `teacher` is ('a', 'b'); expected the name of a"),
     ("method", "track", "video", "its track is 'video'; expected 'classification' or 'gener"),
     ("teacher", "track", "", "its track is ''; expected 'classification' or 'generation'"),
+    (
+        "method",
+        "survey",
+        "scores",
+        "its class variable `survey` is 'scores'; expected a frozen",
+    ),
     ("teacher", "download", "url", "its verb `download` is 'url'; expected a method"),
     ("attack", "search", "white-box", "its class variable `search` is 'white-box'; expected one"),
     ("attack", "block", True, "its class variable `block` is True; expected images a stage, or 0"),

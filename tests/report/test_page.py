@@ -635,6 +635,14 @@ def test_what_has_no_best_row_stands_beside_the_main_metric_on_the_first_screen(
     assert header[3:5] == ["distance, few", "right, %"]
     assert (alpha[4], dice[4]) == ("65.0", "–")
     assert "By right no row is the best: how distance is to be read depends on it." in text
+    of_set = {"lies": {"better": "neither", "of": "set"}} | scales
+    figures = {"metrics": {"distance": 2.0, "right": 0.65, "lies": 0.5}, "scales": of_set}
+    text = page(
+        [sampled("alpha", 1, "few", 0, 2.0, **figures)],
+        **SAMPLED | {"metrics": ("distance", "right", "lies")},
+    )
+    assert "| right, % | lies |" in " ".join(text.split())  # how the set itself lies, too
+    assert "By right and lies no row is the best" in text
     ranked = {name: one | {"better": "lower"} for name, one in scales.items()}
     same = page([one | {"scales": ranked} for one in made], **SAMPLED)
     assert "no row is the best" not in same

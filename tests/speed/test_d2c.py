@@ -28,6 +28,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench import CondensedSet, Task
 from bench.contract.data import Data, TensorSplit
@@ -246,6 +247,64 @@ def test_rounded(name: str, benchmark: BenchmarkFixture) -> None:
     found = benchmark.pedantic(step, setup=lambda: prepared(how), rounds=3)
     plain = step(*prepared(replace(how, bf16=False))[0])
     assert F.cosine_similarity(found, plain, 0) > 0.99
+
+
+class Products(TorchDispatchMode):
+    """The shapes of the matrix products that run inside, those of fused attention among them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: list[tuple[torch.Size, torch.Size]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func._overloadpacket.__name__
+        if name in ("mm", "bmm"):
+            self.shapes.append((args[0].shape, args[1].shape))
+        elif name == "addmm":
+            self.shapes.append((args[1].shape, args[2].shape))
+        elif name.startswith("_scaled_dot_product_flash_attention_for_cpu"):
+            back = name.endswith("backward")
+            q = args[1 if back else 0].flatten(0, 1)  # [B * heads, N, d]
+            for _ in range(5 if back else 2):
+                self.shapes.append((q.shape, q.mT.shape))
+        return func(*args, **(kwargs or {}))
+
+
+STEPS_AND_PRODUCTS = [
+    (what, alone) for what in ("a training step", "an outer step") for alone in (False, True)
+]
+
+
+@pytest.mark.parametrize(("what", "alone"), STEPS_AND_PRODUCTS)
+def test_products(what: str, alone: bool, benchmark: BenchmarkFixture) -> None:
+    """What a step of dit-xs takes, and what its matrix products take alone."""
+    benchmark.group = f"{what} of dit-xs on 28x28 (64 images), and its matrix products alone"
+    how, given = D2C(text=False, pairs=1, real_batch=32, iterations=5), wide()
+    draws = torch.Generator().manual_seed(0)
+    images, labels = begin(given, "random", draws)
+    here = Problem(given, how, draws, labels, RealImages(given, draws), {})
+    torch.manual_seed(0)
+    denoiser = diffusion.build(DIT_XS, given.shape, CLASSES)
+    pool = [(2 * images - 1).requires_grad_()]
+    shown = here.shown(denoiser, pool)
+    here.train(denoiser, shown, 3, {})
+
+    def step() -> None:
+        if what == "a training step":
+            here.train(denoiser, shown, 10, {})
+        else:
+            here.gradient(denoiser, torch.tensor([200, 500, 800]), pool)
+
+    seen = Products()
+    with seen:
+        step()
+    given_to = [(torch.rand(a), torch.rand(b)) for a, b in seen.shapes]
+
+    def products() -> None:
+        for a, b in given_to:
+            a @ b
+
+    benchmark.pedantic(products if alone else step, rounds=5, warmup_rounds=1)
 
 
 METHODS = {

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -164,6 +166,22 @@ def test_select_and_attach_are_the_two_halves_of_d2c():
     assert select.extras == {}
     shapes = {name: list(tensor.shape) for name, tensor in both.extras.items()}
     assert shapes == {"class.text": [3, 8, 64], "image.features": [6, 5, 4, 4]}
+
+
+def test_images_are_scored_once_for_all_budgets_and_all_variants():
+    """The survey of one is that of the others, and a task that knows it needs no scorer."""
+    surveys = {variant.survey for variant in VARIANTS if variant.scorer}
+    assert len(surveys) == 1
+    assert {BY_NAME[name].survey for name in ("random-attach", "full-attach")} == {None}
+    (survey,) = surveys
+    known = {survey: survey.survey(task(ipc=0))}
+    for name in ("d2c-select-only", "d2c-min"):
+        method = replace(BY_NAME[name], visual=False)
+        for ipc in (1, 4):
+            made = method.condense(replace(task(ipc=ipc, networks={}), surveys=known))
+            alone = method.condense(task(ipc=ipc))
+            assert torch.equal(made.images.indices, alone.images.indices)
+            assert torch.equal(made.notes["difficulty"], alone.notes["difficulty"])
 
 
 @pytest.mark.parametrize("seed", [0, 3])

@@ -75,6 +75,15 @@ def test_each_class_gets_its_own_budget_of_images_that_differ(method, ipc):
     assert len(set(index.tolist())) == CLASSES * ipc
 
 
+def test_methods_that_ask_alike_share_their_trainings():
+    assert EL2N().survey == EL2N_EASY.survey
+    assert Forgetting().survey == FORGETTING_EASY.survey != EL2N().survey
+    given = replace(EL2N(), **FAST)
+    known = {given.survey: given.survey.survey(task())}
+    made = given.condense(replace(task(), surveys=known, networks={}))  # trains nothing
+    assert torch.equal(made.images.indices, given.condense(task()).images.indices)
+
+
 # ---- scores
 
 

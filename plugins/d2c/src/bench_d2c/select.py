@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench import BenchError, CondensedSet, Selection, Task
+from bench_d2c.survey import Difficulty
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,6 +64,13 @@ class Select:
             if needed and not getattr(self, field):
                 raise BenchError(f"{self.name}: {field} is empty; expected the name of a teacher")
 
+    @property
+    def survey(self) -> Difficulty | None:
+        """What ranks images: found once for all budgets, and for all methods that choose by it."""
+        if self.choose == "random":
+            return None
+        return Difficulty(scorer=self.scorer, times=self.times, noises=self.noises)
+
     def condense(self, task: Task) -> CondensedSet:
         import torch
 
@@ -74,7 +82,7 @@ class Select:
                     f"ipc is {task.ipc} but class {name!r} has {len(of_class)} training images; "
                     "expected 1 or more, and no more than the smallest class holds; change `ipc`"
                 )
-        text = self._text(task)  # first: a missing file is said before hours of scoring
+        text = self._text(task)
         orders, notes = self._orders(task, members)
         ranks = [self.places(len(order), task.ipc) for order in orders]
         index = torch.cat(
@@ -113,12 +121,12 @@ class Select:
         """The order [n] of each class, and what is to be noted of it."""
         import torch
 
-        from bench_d2c.difficulty import difficulty, reliability
+        from bench_d2c.difficulty import reliability
 
-        if self.choose == "random":  # the draws of `random`: the same images, so rows are paired
+        if not self.survey:  # the draws of `random`: the same images, so rows are paired
             generator = torch.Generator().manual_seed(task.seed)
             return [torch.randperm(len(m), generator=generator) for m in members], {}
-        losses = difficulty(task, self.times, self.noises)
+        losses = task.surveyed(self.survey)["losses"]
         scores = losses.double().mean(1)
         notes = {
             "difficulty": scores.float(),

@@ -7,11 +7,12 @@ are mostly odd ones, which is why each method also stands with `keep = "easy"`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench import BenchError, CondensedSet, Task
 from bench_standard.coresets import coreset
+from bench_standard.trainings import Trainings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,6 +47,10 @@ class EL2N:
     def __post_init__(self) -> None:
         check(self)
 
+    @property
+    def survey(self) -> Trainings:
+        return trainings_of(self)
+
     def condense(self, task: Task) -> CondensedSet:
         return ordered(self, task, lambda seen: seen.error)
 
@@ -75,6 +80,10 @@ class Forgetting:
     def __post_init__(self) -> None:
         check(self)
 
+    @property
+    def survey(self) -> Trainings:
+        return trainings_of(self)
+
     def condense(self, task: Task) -> CondensedSet:
         return ordered(self, task, difficulty_by_forgetting)
 
@@ -103,12 +112,14 @@ class CCS:
     def __post_init__(self) -> None:
         check(self)
 
+    @property
+    def survey(self) -> Trainings:
+        return trainings_of(self)
+
     def condense(self, task: Task) -> CondensedSet:
         import torch
 
-        from bench_standard.dynamics import dynamics
-
-        seen = dynamics(task, self)
+        seen = seen_of(task, self)
         scores = {
             "margin": -seen.margin,
             "error": seen.error,
@@ -141,6 +152,19 @@ def check(method: Any) -> None:
             raise BenchError(f"{method.name}: {field} is {value!r}; expected {expected}")
 
 
+def trainings_of(method: Any) -> Trainings:
+    """The trainings that a method asks for: one survey for all budgets, and for all like it."""
+    asked = (f.name for f in fields(Trainings) if f.name != "name")
+    return Trainings(**{name: getattr(method, name) for name in asked})
+
+
+def seen_of(task: Task, method: Any) -> Dynamics:
+    """What has been seen of the training images."""
+    from bench_standard.dynamics import Dynamics
+
+    return Dynamics(**task.surveyed(method.survey))
+
+
 def difficulty_by_forgetting(seen: Dynamics) -> Tensor:
     """How often each image was forgotten: float [T]; what was never learnt leads."""
     counts = seen.forgotten.float()
@@ -151,9 +175,7 @@ def ordered(method: Any, task: Task, difficulty: Any) -> CondensedSet:
     """The hardest, or the easiest, of each class; those as hard as each other in random order."""
     import torch
 
-    from bench_standard.dynamics import dynamics
-
-    hard = difficulty(dynamics(task, method))
+    hard = difficulty(seen_of(task, method))
     generator = torch.Generator().manual_seed(task.seed)
 
     def order(members: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from bench.checks import checks_for, run_checks
 from bench.contract.kinds import fact
 from bench_standard import files
 from bench_standard.generative import METRICS, extractors
+from bench_standard.generative.copies import OfSet, Uncopied
 from bench_standard.generative.coverage import (
     Density,
     Memorisation,
@@ -257,6 +258,75 @@ def test_memorisation_is_the_mean_over_draws_of_what_is_held_out() -> None:
     assert len({*map(float, shares)}) > 1
 
 
+# ---- beside a distance
+
+
+def set_of(pixels: torch.Tensor) -> CondensedSet:
+    return CondensedSet(pixels, nn.functional.one_hot(torch.arange(len(pixels)) % 3, 3).float())
+
+
+def flat(pixels: torch.Tensor) -> np.ndarray:
+    return pixels.flatten(1).double().numpy()
+
+
+def test_only_samples_that_lie_no_nearer_to_the_set_than_to_held_out_images_count() -> None:
+    """The copies, half of the samples, are found by brute force; the rest is held against the test
+    images of the same rows."""
+    pool, real = images(30, 3, 0.2), images(90, 4)
+    samples = torch.cat([pool[:15].repeat(3, 1, 1, 1), images(45, 5)])
+    one = trial(samples, real, set_of(pool))
+    expected, left = [], set()
+    for of_set, of_test in drawn_alike(one, 2):
+        far = [
+            np.linalg.norm(flat(samples)[:, None] - flat(others)[None], axis=2).min(1)
+            for others in (pool[of_set], real[of_test])
+        ]
+        kept = far[1] < far[0]
+        assert not kept[:45].any()
+        left.add(int(kept.sum()))
+        expected.append(unbiased(flat(samples)[kept], flat(real)[kept]))
+    assert len(left) == 2  # the draws differ
+    found = Uncopied(draws=2, least=10).measure(one)
+    assert found == pytest.approx(sum(expected) / 2, rel=1e-5, abs=1e-7)
+    assert found < Kernel(subsets=1, size=90).measure(one)  # the copies lie far away here
+
+
+def test_where_too_few_samples_are_no_copies_nothing_is_said() -> None:
+    pool, real = images(90, 3), images(90, 4)
+    with pytest.raises(Unsupported, match="0 of 90 samples are no copies; expected 50 or more"):
+        Uncopied().measure(trial(pool, real, set_of(pool)))
+
+
+def test_without_copies_it_is_the_kernel_distance() -> None:
+    real, far = images(90, 4), set_of(images(90, 3, 0.5))
+    one = trial(images(90, 5), real, far)
+    assert Uncopied().measure(one) == pytest.approx(Kernel(subsets=1, size=90).measure(one))
+
+
+def test_the_distance_of_a_set_is_that_of_its_images_whatever_the_samples() -> None:
+    pool, real = images(30, 3, 0.1), images(90, 4)
+    expected = []
+    for of_set, of_test in drawn_alike(trial(real, real, set_of(pool)), 3):
+        assert torch.equal(of_set.sort().values, torch.arange(30))
+        expected.append(unbiased(flat(pool[of_set]), flat(real[of_test])))
+    for samples in (real, images(90, 5)):
+        found = OfSet(draws=3).measure(trial(samples, real, set_of(pool)))
+        assert found == pytest.approx(sum(expected) / 3, rel=1e-5)
+
+
+def test_a_few_real_images_lie_where_real_ones_do_and_learnt_ones_elsewhere() -> None:
+    real = images(900, 4)
+    near = [OfSet().measure(trial(real, real, set_of(images(30, s)))) for s in range(10, 22)]
+    assert abs(np.mean(near)) < 3 * np.std(near) / len(near) ** 0.5  # unbiased, however few
+    assert OfSet().measure(trial(real, real, set_of(images(30, 10, 0.3)))) > max(near)
+
+
+def test_one_image_has_no_distance() -> None:
+    real = images(90, 4)
+    with pytest.raises(Unsupported, match="wants two images or more; there are 1"):
+        OfSet().measure(trial(real, real, set_of(images(1, 3))))
+
+
 def test_a_sample_is_recovered_if_the_classifier_gives_it_its_label() -> None:
     said = Linear()(SAMPLES).argmax(1)
     one = trial(SAMPLES, REAL)
@@ -417,6 +487,9 @@ def test_the_denoising_loss_is_one_bank_for_all_students() -> None:
         (lambda: Score(splits=0), "splits is 0; expected 1 or more"),
         (lambda: Neighbours(kind="x"), "kind is 'x'; expected precision or recall"),
         (lambda: Neighbours(k=0), "k is 0; expected 1 or more"),
+        (lambda: Uncopied(draws=0), "kd-uncopied: draws is 0; expected 1 or more"),
+        (lambda: Uncopied(least=1), "kd-uncopied: least is 1; expected 2 or more"),
+        (lambda: OfSet(draws=0), "kd-set: draws is 0; expected 1 or more"),
         (lambda: Memorisation(space="x"), "space is 'x'; expected features or pixels"),
         (lambda: DenoisingLoss(times=0), "times is 0; expected 1 or more"),
     ],

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from bench_standard.generative.copies import OfSet, Uncopied
 from bench_standard.generative.coverage import Density, Memorisation, Neighbours
 from bench_standard.generative.denoising import DenoisingLoss
 from bench_standard.generative.distances import (
@@ -37,6 +38,8 @@ METRICS = (
     SampleAccuracy(),
     Memorisation(),
     Memorisation("memorisation-pixels", features="", space="pixels"),
+    Uncopied(),
+    OfSet(),
     DenoisingLoss(),
     Frechet("fd-efflite0", features="", eye=EFFICIENTNET),
     Kernel("kd-efflite0", features="", eye=EFFICIENTNET),
