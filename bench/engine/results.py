@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -236,7 +237,8 @@ def _attacked(attack: Any, components: Components, probe: Mapping[str, Any]) -> 
     source = components.source(attack.name)
     flat, right = probe["flat"]
     return {
-        **{name: probe[name] for name in ("correct", "norm", "eps")},
+        "correct": b64decode(probe["correct"]),
+        **{name: probe[name] for name in ("norm", "eps")},
         "perturbation": {norm: Moved(**moved) for norm, moved in probe["perturbation"].items()},
         "attack_search": "black-box" if source else str(fact("attack", attack, "search")),
         "attack_family": keys.digest([{**identity, "fields": fields}, source]),

@@ -146,7 +146,7 @@ class ProbeRecord(Level, frozen=True, kw_only=True, tag_field="level", tag="prob
     peak_mb: Amount = 0.0
     images: Count = 0
     images_hash: str = ""
-    correct: str = ""
+    correct: bytes = b""
     norm: Literal["linf", "l2", ""] = ""
     eps: Radius | None = None
     perturbation: dict[str, Moved] = {}

@@ -22,7 +22,7 @@ from msgspec import structs
 
 from bench.board.matrix import Matrix
 from bench.records.record import Scale
-from bench.records.result import Result, at_step, both_of, count
+from bench.records.result import Result, at_step, both_of
 
 
 @dataclass(frozen=True)
@@ -223,12 +223,11 @@ def robust(board: Board, records: Sequence[Result]) -> list[Result]:
     attacks has.
     """
     shown = [record for record in records if record.correct]
-    right = {id(record): count(record.correct, record.images) / record.images for record in shown}
     metrics = [
         metric
         for metric in board.metrics
         if all(
-            abs(record.metrics.get(metric, right[id(record)]) - right[id(record)]) < 1e-5
+            metric not in record.metrics or abs(record.metrics[metric] - record.share) < 1e-5
             for record in shown
         )
     ]
@@ -249,9 +248,9 @@ def robust(board: Board, records: Sequence[Result]) -> list[Result]:
             whole = len(found) == len(asked) and any(ball(record) for record in found)
             if whole and len(seen) == 1 and joined:
                 correct = both_of(*(record.correct for record in found))
-                mean = count(correct, found[0].images) / found[0].images
-                both = {"metrics": dict.fromkeys(joined, mean), "correct": correct}
-                derived.append(structs.replace(found[0], **both, attack=joint))
+                right = structs.replace(found[0], correct=correct, attack=joint)
+                metrics_of = dict.fromkeys(joined, right.share)
+                derived.append(structs.replace(right, metrics=metrics_of))
     return derived
 
 

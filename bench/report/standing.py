@@ -7,7 +7,7 @@ compete, and which of them share seeds, test images and teachers.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from bench.records.record import Scale
-from bench.records.result import Result, count, unpacked
+from bench.records.result import Result, unpack
 from bench.report import consistency
 from bench.report.numbers import FIGURE, Board, behind_figures, rows_of
 from bench.report.statistics import Bits, Difference, Row, all_alike, estimate, intervals
@@ -76,13 +76,7 @@ class Standings:
 class Known:
     """What has been read out of records, by their `id`: they stand behind several figures each."""
 
-    shares: dict[int, float] = field(default_factory=dict)  # of images that were right
     common: consistency.Known = field(default_factory=consistency.Known)
-
-    def share_of(self, record: Result) -> float:
-        if id(record) not in self.shares:
-            self.shares[id(record)] = count(record.correct, record.images) / record.images
-        return self.shares[id(record)]
 
     def made_by(self, record: Result) -> dict[str, str]:
         shared = {"protocol": str(record.protocol), "images": record.images_hash}
@@ -167,21 +161,17 @@ def row_for(name: str, metric: str, records: Iterable[Result], known: Known) -> 
     found = by_seed.values()
     images = {(record.images_hash, record.images) for record in found}
     shares = len(images) == 1 and all(
-        record.correct and abs(known.share_of(record) - values[record.seed]) <= SAME
-        for record in found
+        record.correct and abs(record.share - values[record.seed]) <= SAME for record in found
     )
     return Row(
         name,
         values,
-        _bits(found) if shares else None,
+        _bits(found, min(images)[1]) if shares else None,
         min(images)[0],
         {seed: known.made_by(record) for seed, record in by_seed.items()},
     )
 
 
-def _bits(records: Collection[Result]) -> Bits:
+def _bits(records: Iterable[Result], images: int) -> Bits:
     """Which images were right, [S, P], of records that have looked at the same ones."""
-    images = next(iter(records)).images
-    data = b"".join(unpacked(record.correct, record.images) for record in records)
-    packed = np.frombuffer(data, np.uint8).reshape(len(records), -1)
-    return np.unpackbits(packed, axis=1, count=images).view(np.int8)
+    return unpack([record.correct for record in records], images).view(np.int8)
