@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import tee
@@ -22,9 +22,9 @@ from msgspec import structs
 
 from bench.contract.errors import BenchError
 from bench.contract.files import own, write_bytes
-from bench.contract.keys import canonical
+from bench.contract.keys import canonical, digest
 from bench.records.check import checked, decoded, sound
-from bench.records.levels import AnyLevel, Notes, joined, name_of, named, split, valued
+from bench.records.levels import AnyLevel, Notes, joined, measured, name_of, named, split, valued
 from bench.records.record import (
     FORMAT,
     Head,
@@ -63,10 +63,11 @@ class Board:
     """The results of a board, sorted, and the lines that are none.
 
     `preserved` are lines that stay where they are: those at fault, and sets and students that
-    only they may name.
+    only they may name. `measured` has the digest of what was measured of each result, by its `id`.
     """
 
     results: list[Result]
+    measured: Mapping[int, str]
     faults: tuple[Fault, ...] = ()
     preserved: tuple[Fault, ...] = ()
 
@@ -74,13 +75,23 @@ class Board:
         """What is wrong, with file and line."""
         return [f"{folder / str(fault)}; mend the line, or delete it" for fault in self.faults]
 
+    def version(self, results: Iterable[Result]) -> str:
+        """The digest of what was measured of some of the results, in any order; "" of none."""
+        names = sorted(self.measured[id(result)] for result in results)
+        return digest(names) if names else ""
+
 
 def read(folder: Path) -> list[Result]:
     """All results of the board at `folder`, sorted. Raises BenchError for the first fault."""
+    return read_whole(folder).results
+
+
+def read_whole(folder: Path) -> Board:
+    """The board at `folder`. Raises BenchError for the first fault."""
     found = read_all(folder)
     for sentence in found.sentences(folder):
         raise BenchError(sentence)
-    return found.results
+    return found
 
 
 def read_all(folder: Path) -> Board:
@@ -94,7 +105,7 @@ def read_all(folder: Path) -> Board:
     reading = _Reading([path for path in paths if path.name != SHARED], notes, faults)
     results = sorted(reading.results(), key=order)
     faults.sort(key=lambda fault: (fault.file, fault.line))
-    return Board(results, tuple(faults), (*faults, *reading.unnamed()))
+    return Board(results, reading.measured, tuple(faults), (*faults, *reading.unnamed()))
 
 
 def edited(folder: Path) -> list[str]:
@@ -143,6 +154,7 @@ class _Reading:
         self.students: dict[str, StudentRecord] = {}
         self.above: list[tuple[str, int, str]] = []  # file, line and id of sets and students
         self.named: set[str] = set()  # those of results
+        self.measured: dict[int, str] = {}
 
     def results(self) -> Iterator[Result]:
         """Results of the probes whose sets and students are there, each of a cell of its own."""
@@ -153,6 +165,7 @@ class _Reading:
             first = cells.setdefault(result.coordinate, (place.file, place.line))
             if first == (place.file, place.line):
                 self.named |= {probe.student, self.students[probe.student].set}
+                self.measured[id(result)] = measured(probe)
                 yield result
             else:
                 at = f"records/{first[0]}:{first[1]}"

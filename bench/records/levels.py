@@ -49,7 +49,9 @@ def split(results: Iterable[Result]) -> tuple[list[Record], list[Note]]:
     are some.
     """
     notes: dict[str, Note] = {}
-    chains = _chains(results, notes)
+    known = _Known(notes)
+    ordered = sorted(results, key=lambda result: (not result.ok, order(result)))
+    chains = [(result, known.chain(result)) for result in ordered]
     seen = set()
     records: list[Record] = []
     for _, (of_set, student, probe) in sorted(chains, key=lambda pair: _nested(pair[0])):
@@ -68,28 +70,25 @@ def name_of(one: Record | Note) -> str:
     return _name(structs.replace(one, id="?", seconds={}))
 
 
-def version(results: Iterable[Result]) -> str:
-    """The digest of what was measured, in any order: not of where, how long, in how much memory.
+def measured(probe: ProbeRecord) -> str:
+    """The digest of what was measured: not of where, how long, in how much memory.
 
-    A probe names its student, and that its set. "" where there are no results, which are those of
-    `bench.records.files.read`: rounded.
+    A probe names its student, and that its set.
     """
-    probes = (probe for _, (_, _, probe) in _chains(results, {}))
     without = {"id": "?", "seconds": {}, "environment": "", "peak_mb": 0.0}
-    names = sorted(_name(structs.replace(one, **without)) for one in probes)
-    return digest(names) if names else ""
+    return _name(structs.replace(probe, **without))
 
 
 def _name(record: Record) -> str:
     """`digest` of what a record says, whose JSON is written by msgspec: five times as fast, and
     the same but for numbers that have an exponent and characters that are not ASCII."""
     text = msgspec.json.encode(record, order="sorted")
-    if text.isascii() and b"\x7f" not in text and not _EXPONENT.search(text):
+    if text.isascii() and not _OTHERWISE.search(text):
         return sha256(text).hexdigest()[:16]
     return digest(msgspec.to_builtins(record))
 
 
-_EXPONENT = re.compile(rb"[:,[]-?(0\.0000|[0-9.]+e)")
+_OTHERWISE = re.compile(rb"\x7f|0\.0000|e-?\d+[],}]")  # it may be
 
 
 def named(one: Record | Note) -> str:
@@ -101,13 +100,6 @@ def _nested(result: Result) -> tuple[Any, ...]:
     """Sort key of results: by set, student and probe."""
     place = order(result)
     return (*place[:4], place[-1], place[4], *place[6:-1], place[5])
-
-
-def _chains(results: Iterable[Result], notes: dict[str, Note]) -> Iterator[tuple[Result, Chain]]:
-    """Each result with its three records, those that were declined last; `notes` are added."""
-    ordered = sorted(results, key=lambda result: (not result.ok, order(result)))
-    known = _Known(notes)
-    yield from ((result, known.chain(result)) for result in ordered)
 
 
 class _Known:

@@ -28,6 +28,7 @@ Amount = Annotated[float, Meta(ge=0, le=1e100)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Radius = Annotated[float, Meta(ge=0, le=1e6)]  # in pixels of [0, 1]
 Settings = dict[str, Any]
+Bits = bytes  # packed, one an image; base64 in JSON
 
 LEVEL_OF = {
     **dict.fromkeys(("dataset", "method", "teacher", "scorer", "backbone", "denoiser"), "set"),
@@ -146,7 +147,7 @@ class ProbeRecord(Level, frozen=True, kw_only=True, tag_field="level", tag="prob
     peak_mb: Amount = 0.0
     images: Count = 0
     images_hash: str = ""
-    correct: bytes = b""
+    correct: Bits = b""
     norm: Literal["linf", "l2", ""] = ""
     eps: Radius | None = None
     perturbation: dict[str, Moved] = {}

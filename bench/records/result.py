@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 from numpy.typing import NDArray
 
 from bench.contract.keys import PROTOCOL
-from bench.records.record import NOTHING, Moved, Part, Passes, Scale
+from bench.records.record import NOTHING, Bits, Moved, Part, Passes, Scale
 
 COORDINATES = {
     "classification": ("dataset", "method", "ipc", "labels", "architecture", "attack", "seed"),
@@ -66,7 +66,7 @@ class Result(Struct, frozen=True, kw_only=True, gc=False):
     pictured: bool = False
     images: int = 0
     images_hash: str = ""
-    correct: bytes = b""  # see `pack`
+    correct: Bits = b""
     norm: str = ""
     eps: float | None = None
     perturbation: dict[str, Moved] = {}
@@ -204,18 +204,18 @@ def by_chance(a: float, b: float, images: int) -> float:
     return STANDARD_ERRORS * math.sqrt(2 * middle * (1 - middle) / images)
 
 
-def pack(bits: NDArray[np.bool_]) -> bytes:
-    """Which of P images were right (bool [P]), one bit an image; base64 in records."""
+def pack(bits: NDArray[np.bool_]) -> Bits:
+    """Which of P images were right (bool [P])."""
     return np.packbits(np.asarray(bits, dtype=bool)).tobytes()
 
 
-def unpack(rows: Sequence[bytes], n: int) -> NDArray[np.uint8]:
+def unpack(rows: Sequence[Bits], n: int) -> NDArray[np.uint8]:
     """The bits that `pack` made rows of, `n` in each: 0 or 1, [S, n]."""
     packed = np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), -1)
     return np.unpackbits(packed, axis=1, count=n)
 
 
-def both_of(*rows: bytes) -> bytes:
+def both_of(*rows: Bits) -> Bits:
     """Of bits that `pack` made rows of, as many in each: those that are set in all."""
     numbers = (int.from_bytes(one, "big") for one in rows)
     return reduce(and_, numbers).to_bytes(len(rows[0]), "big")

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.records.levels import version
 from bench.records.result import Result
 from bench.report import (
     agreement,
@@ -62,10 +61,11 @@ def build(
     records: Iterable[Result],
     in_print: InPrint = NOTHING,
     faults: Sequence[str] = (),
+    version: str = "",
 ) -> Page:
-    """The page of a board; `faults` are lines of its records that could not be read."""
-    found = on_board(board, records)
-    shown = relations.flagged(on_one_scale(board, found))
+    """The page of a board; `faults` are lines of its records that could not be read, `version` is
+    that of those that could."""
+    shown = relations.flagged(on_one_scale(board, on_board(board, records)))
     scale = scales(board, shown)
     behind = behind_figures(board, shown)
     stand = standings(board, shown, scale, behind)
@@ -74,7 +74,7 @@ def build(
     return Page(
         board.title,
         (
-            *_introduction(board, version(found)),
+            *_introduction(board, version),
             *_left_out(faults),
             *(() if measured else [Paragraph(("No records yet.",))]),
         ),

@@ -18,7 +18,7 @@ from bench.records.record import Scale
 from bench.records.result import Result, unpack
 from bench.report import consistency
 from bench.report.numbers import FIGURE, Board, behind_figures, rows_of
-from bench.report.statistics import Bits, Difference, Row, all_alike, estimate, intervals
+from bench.report.statistics import Bits, Difference, Row, all_alike, estimates, intervals
 from bench.report.verdicts import verdicts
 
 Key = tuple[str, str, str, int, str, str, str]
@@ -77,10 +77,16 @@ class Known:
     """What has been read out of records, by their `id`: they stand behind several figures each."""
 
     common: consistency.Known = field(default_factory=consistency.Known)
+    made: dict[tuple[Any, ...], Mapping[str, str]] = field(default_factory=dict)
 
-    def made_by(self, record: Result) -> dict[str, str]:
-        shared = {"protocol": str(record.protocol), "images": record.images_hash}
-        return {**shared, **record.data, **self.common.teachers(record)}
+    def made_by(self, record: Result) -> Mapping[str, str]:
+        """What rows may share of it, by name; one object for all that say the same."""
+        teachers = self.common.teachers(record)
+        place = (record.protocol, record.images_hash, id(record.data), id(teachers))
+        if place not in self.made:
+            shared = {"protocol": str(record.protocol), "images": record.images_hash}
+            self.made[place] = {**shared, **record.data, **teachers}
+        return self.made[place]
 
 
 def standings(
@@ -102,15 +108,14 @@ def standings(
     known = Known()
     for group, methods in groups.items():
         rows = {name: row_for(name, group[5], of_row, known) for name, of_row in methods.items()}
-        estimates = {name: estimate(row) for name, row in rows.items()}
-        within = dict(zip(estimates, intervals([*estimates.values()]), strict=True))
+        within = dict(zip(rows, intervals(estimates([*rows.values()])), strict=True))
         better = scale[group[5]].better
         competing = [
             row
             for name, row in rows.items()
             if board.role(name) != "ceiling"
             and better != "neither"
-            and estimates[name].variance is not None  # one seed says nothing of others
+            and within[name]  # one seed says nothing of others
         ]
         mixed = not all_alike(competing)
         said = verdicts(
