@@ -247,8 +247,8 @@ def _attacked(attack: Any, components: Components, probe: Mapping[str, Any]) -> 
         "not_finite": probe.get("odd", 0) / right if right else 0.0,
         "slope": probe.get("slope"),
         "fell_further": probe.get("fell_further") or 0.0,
-        "parts": [Part(name=n, search=s, standing=k) for n, s, k in probe.get("parts", ())],
-        "sampled": [*probe.get("sampled", ())] if any(probe.get("sampled", ())) else [],
+        "parts": tuple(Part(name=n, search=s, standing=k) for n, s, k in probe.get("parts", ())),
+        "sampled": tuple(probe.get("sampled", ())) if any(probe.get("sampled", ())) else (),
     }
 
 

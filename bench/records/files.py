@@ -44,6 +44,10 @@ _HEAD = msgspec.json.Decoder(Head)
 _OLD = (b'"status":', b'"about":{')  # what each line of the first form has
 
 
+Place = tuple[str, int, bytes]
+"""The name of a file, the number of a line in it, and what it says."""
+
+
 @dataclass(frozen=True)
 class Fault:
     """A line that is not read, and why."""
@@ -68,8 +72,8 @@ class Board:
 
     results: list[Result]
     measured: Mapping[int, str]
-    faults: tuple[Fault, ...] = ()
-    preserved: tuple[Fault, ...] = ()
+    faults: tuple[Place, ...] = ()
+    preserved: tuple[Place, ...] = ()
 
     def sentences(self, folder: Path) -> list[str]:
         """What is wrong, with file and line."""
@@ -153,7 +157,7 @@ class _Reading:
         self.sets: dict[str, SetRecord] = {}
         self.students: dict[str, StudentRecord] = {}
         self.above: list[tuple[str, int, str]] = []  # file, line and id of sets and students
-        self.named: set[str] = set()  # those of results
+        self.named: set[str] = set()  # students of results
         self.measured: dict[int, str] = {}
 
     def results(self) -> Iterator[Result]:
@@ -162,30 +166,32 @@ class _Reading:
         every = joined(self.sets, self.students, (probe for _, probe in again), self.notes)
         cells: dict[tuple[Any, ...], tuple[str, int]] = {}
         for (place, probe), result in zip(found, every, strict=True):
-            first = cells.setdefault(result.coordinate, (place.file, place.line))
-            if first == (place.file, place.line):
-                self.named |= {probe.student, self.students[probe.student].set}
+            at = place[:2]
+            first = cells.setdefault(result.coordinate, at)
+            if first is at:
+                self.named.add(probe.student)
                 self.measured[id(result)] = measured(probe)
                 yield result
             else:
-                at = f"records/{first[0]}:{first[1]}"
-                said = f"{result.words} stands at {at} already; expected one probe a cell"
+                there = f"records/{first[0]}:{first[1]}"
+                said = f"{result.words} stands at {there} already; expected one probe a cell"
                 self._fault(place, said)
 
     def unnamed(self) -> list[Fault]:
         """Sets and students without a result, in files with a fault."""
         files = {fault.file for fault in self.faults}
+        named = self.named | {self.students[name].set for name in self.named}
         lines = {path.name: dict(_lines(path)) for path in self.paths if path.name in files}
         return [
             Fault(file, line, "", lines[file][line])
             for file, line, name in self.above
-            if file in files and name not in self.named
+            if file in files and name not in named
         ]
 
-    def _probes(self) -> Iterator[tuple[Fault, ProbeRecord]]:
+    def _probes(self) -> Iterator[tuple[Place, ProbeRecord]]:
         """Sound probes of measured sets, as they are read; those before their students at last."""
-        students: list[tuple[Fault, StudentRecord]] = []
-        probes: list[tuple[Fault, ProbeRecord]] = []
+        students: list[tuple[Place, StudentRecord]] = []
+        probes: list[tuple[Place, ProbeRecord]] = []
         for place, record in self._records():
             if isinstance(record, ProbeRecord):
                 if record.student not in self.students:
@@ -209,11 +215,11 @@ class _Reading:
             elif self._measured(place, probe):
                 yield place, probe
 
-    def _records(self) -> Iterator[tuple[Fault, Record]]:
-        """Each record with its place, as a fault that it may turn out to be."""
+    def _records(self) -> Iterator[tuple[Place, Record]]:
+        """Each record with its place."""
         for path in self.paths:
             for number, line in _lines(path):
-                place = Fault(path.name, number, "", line)
+                place = (path.name, number, line)
                 try:
                     record = decoded(_RECORD, line, Record)
                     sound(record, self.notes)
@@ -226,23 +232,24 @@ class _Reading:
                     self._fault(place, str(error))
                 else:
                     if not isinstance(record, ProbeRecord):
-                        self.above.append((place.file, place.line, record.id))
+                        self.above.append((*place[:2], record.id))
                     yield place, record
 
-    def _measured(self, place: Fault, probe: ProbeRecord) -> bool:
+    def _measured(self, place: Place, probe: ProbeRecord) -> bool:
         of_set = self.sets[self.students[probe.student].set]
         if measured := bool(probe.reason) or "set" in of_set.content:
             return measured
         self._fault(place, "its set holds no content; expected that of a measured set")
         return False
 
-    def _add(self, place: Fault, record: AnyLevel, known: dict[str, AnyLevel]) -> None:
+    def _add(self, place: Place, record: AnyLevel, known: dict[str, AnyLevel]) -> None:
         first = known.setdefault(record.id, record)
         if first is not record and first != record:
             self._fault(place, f"id is {record.id!r}, which another line has")
 
-    def _fault(self, place: Fault, said: str) -> None:
-        self.faults.append(Fault(place.file, place.line, said, place.text))
+    def _fault(self, place: Place, said: str) -> None:
+        file, line, text = place
+        self.faults.append(Fault(file, line, said, text))
 
 
 def split_valid(results: Iterable[Result]) -> tuple[list[Result], list[str]]:

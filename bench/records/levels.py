@@ -258,7 +258,7 @@ def joined(
 
     What many of them say alike is one object: of a large board, most of its memory.
     """
-    above: dict[tuple[str, bool], dict[str, Any]] = {}
+    above: dict[tuple[str, bool], Result] = {}
     same: dict[Any, Any] = {}
     for probe in probes:
         key = (probe.student, not probe.reason)
@@ -267,26 +267,29 @@ def joined(
             above[key] = _above(sets[student.set], student, notes, not probe.reason, same)
         shared = above[key]
         fields = dict(zip(OF_PROBE, _of_probe(probe), strict=True))
-        fields |= {name: same.setdefault(fields[name], fields[name]) for name in WORDS}
+        for name in WORDS:
+            fields[name] = same.setdefault(fields[name], fields[name])
         for name in ("versions", "environment"):
             if named := getattr(probe, name):
                 fields[name] = notes[named]
         for name in BLOCKS:
             if own := getattr(probe, name):
-                both = {**shared[name], **own} if shared.get(name) else own
+                others = getattr(shared, name)
+                both = {**others, **own} if others else own
                 fields[name] = _once(both, same) if name in ALIKE else both
         for name in BY_DIGEST:
             if named := getattr(probe, name):
-                place = (name, id(shared.get(name)), named)  # `above` keeps it alive
+                others = getattr(shared, name)
+                place = (name, id(others), named)  # `above` keeps it alive
                 if place not in same:
-                    same[place] = {**shared.get(name, {}), **notes[named]}
+                    same[place] = {**others, **notes[named]}
                 fields[name] = same[place]
-        yield Result(**{**shared, **fields})
+        yield structs.replace(shared, **fields)
 
 
 def _above(
     of_set: SetRecord, student: StudentRecord, notes: Notes, ok: bool, same: dict[Any, Any]
-) -> dict[str, Any]:
+) -> Result:
     """What the results of one student share; of those that were declined, what describes them."""
 
     def both(name: str) -> Any:
@@ -295,14 +298,14 @@ def _above(
 
     names = (*WHERE, "evaluate", *(OF_SET if ok else ()))
     fields = {name: getattr(of_set, name) for name in names}
-    return {
+    return Result(
         **{name: _once(v, same) if name == "bytes" else v for name, v in fields.items()},
-        "data": _once(of_set.data, same),
-        "architecture": same.setdefault(student.architecture, student.architecture),
-        "step": student.step,
-        "recipe": notes[student.recipe] if student.recipe else {},
+        data=_once(of_set.data, same),
+        architecture=same.setdefault(student.architecture, student.architecture),
+        step=student.step,
+        recipe=notes[student.recipe] if student.recipe else {},
         **{name: both(name) for name in (*BLOCKS, *BY_DIGEST) if ok or name in DESCRIBED},
-    }
+    )
 
 
 def _once(value: Any, same: dict[Any, Any]) -> Any:

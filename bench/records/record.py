@@ -157,8 +157,8 @@ class ProbeRecord(Level, frozen=True, kw_only=True, tag_field="level", tag="prob
     not_finite: Fraction = NOTHING
     slope: Figure | None = None
     fell_further: Fraction = NOTHING
-    parts: list[Part] = []
-    sampled: list[Count] = []
+    parts: tuple[Part, ...] = ()
+    sampled: tuple[Count, ...] = ()
 
 
 Record = SetRecord | StudentRecord | ProbeRecord

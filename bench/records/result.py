@@ -76,8 +76,8 @@ class Result(Struct, frozen=True, kw_only=True, gc=False):
     not_finite: float = NOTHING
     slope: float | None = None
     fell_further: float = NOTHING
-    parts: list[Part] = []
-    sampled: list[int] = []
+    parts: tuple[Part, ...] = ()
+    sampled: tuple[int, ...] = ()
     flags: tuple[str, ...] = ()  # what `relations` find; never written
 
     @property

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from operator import attrgetter
 from statistics import fmean
 from typing import Any
@@ -127,11 +128,13 @@ def on_board(board: Board, records: Iterable[Result]) -> list[Result]:
 def scales(board: Board, records: Iterable[Result]) -> dict[str, Scale]:
     """How to read each measured metric; where results disagree, as most of them have it."""
     counts: dict[str, Counter[Scale]] = defaultdict(Counter)
-    for record in records:
-        for metric in record.metrics:
-            scale = record.scales[metric]
+    every = [*records]
+    said = {id(record.scales): record.scales for record in every}  # a few, of a whole board
+    for (number, *metrics), n in Counter((id(r.scales), *r.metrics) for r in every).items():
+        for metric in metrics:
+            scale = said[number][metric]
             read = Scale(better=scale.better, unit=scale.unit, of=scale.of)
-            counts[metric][read] += 1
+            counts[metric][read] += n
     return {
         metric: max(found, key=lambda read: (found[read], read.better, read.unit, read.of))
         for metric in board.metrics
@@ -270,12 +273,16 @@ def columns(board: Board, records: Iterable[Result]) -> dict[str, dict[str, tupl
 
 def behind_figures(board: Board, records: Sequence[Result]) -> dict[tuple[Any, ...], list[Result]]:
     """The results behind each figure, also behind the robust ones, by what it is of: `FIGURE`."""
-    found: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
-    for record in [*(r for r in records if r.ok), *robust(board, records)]:
-        for metric in record.metrics:
-            if metric in board.metrics:
-                found[(*row_of(record), record.column, metric)].append(record)
-    return found
+    cells: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
+    for record in chain(records, robust(board, records)):
+        if record.ok:
+            cells[(*row_of(record), record.column)].append(record)
+    return {
+        (*cell, metric): found
+        for cell, group in cells.items()
+        for metric in board.metrics
+        if (found := [record for record in group if metric in record.metrics])
+    }
 
 
 def place_in(board: Board) -> Callable[[Iterable[Any]], tuple[int, ...]]:
@@ -330,9 +337,9 @@ def _row(board: Board, key: tuple[Any, ...], group: list[Result]) -> dict[str, A
         "mean": mean,
         "sd": math.sqrt(squares / (n - 1)) if n > 1 else math.nan,
         "n": n,
-        "images": min(record.images for record in group),
-        "size": round(fmean(record.size for record in group)),
-        "bytes": round(fmean(sum(record.bytes.values()) for record in group)),
+        "images": min([record.images for record in group]),
+        "size": round(fmean([record.size for record in group])),
+        "bytes": round(fmean([sum(record.bytes.values()) for record in group])),
     }
 
 

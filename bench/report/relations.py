@@ -14,8 +14,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
+from statistics import fmean
 
-import numpy as np
 from msgspec import structs
 
 from bench.records.result import Result
@@ -190,7 +190,7 @@ def _attacked(group: Sequence[Result]) -> Attacked:
         first.norm,
         first.eps or 0.0,
         first.attack_family,
-        float(np.mean([record.share for record in group])),
+        fmean([record.share for record in group]),
     )
 
 

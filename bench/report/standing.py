@@ -31,7 +31,7 @@ ASKED = 10  # seeds that a board could have
 SAME = 1e-5  # how far a share of right images, which is rounded, may lie from its bits
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Standing:
     """Of one figure: its 95 % interval, and its place among those that it competes with.
 

@@ -60,7 +60,7 @@ class Row:
         return self.right[[self.seeds.index(seed) for seed in seeds]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """A mean, its variance, and of which sources that is: (share, degrees of freedom).
 
@@ -124,7 +124,7 @@ def _density(
     return lambda t: scale * (1 + t**2 / f) ** (-(f + 1) / 2)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Difference:
     """One row minus another; `paired` where seeds and teachers are shared."""
 
