@@ -72,8 +72,8 @@ class Board:
 
     results: list[Result]
     measured: Mapping[int, str]
-    faults: tuple[Place, ...] = ()
-    preserved: tuple[Place, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    preserved: tuple[Fault, ...] = ()
 
     def sentences(self, folder: Path) -> list[str]:
         """What is wrong, with file and line."""

@@ -130,7 +130,7 @@ def scales(board: Board, records: Iterable[Result]) -> dict[str, Scale]:
     counts: dict[str, Counter[Scale]] = defaultdict(Counter)
     every = [*records]
     said = {id(record.scales): record.scales for record in every}  # a few, of a whole board
-    for (number, *metrics), n in Counter((id(r.scales), *r.metrics) for r in every).items():
+    for (number, metrics), n in Counter((id(r.scales), (*r.metrics,)) for r in every).items():
         for metric in metrics:
             scale = said[number][metric]
             read = Scale(better=scale.better, unit=scale.unit, of=scale.of)
@@ -343,8 +343,12 @@ def _row(board: Board, key: tuple[Any, ...], group: list[Result]) -> dict[str, A
     }
 
 
-def by_figure(table: pd.DataFrame) -> dict[tuple[Any, ...], dict[Any, Any]]:
-    """The rows of `tidy` by what each is of, as `FIGURE` has it."""
+Figures = Mapping[tuple[Any, ...], Mapping[Any, Any]]
+"""The rows of `tidy` by what each is of, as `FIGURE` has it."""
+
+
+def by_figure(table: pd.DataFrame) -> Figures:
+    """The rows of a table as `Figures`."""
     names = [*table.columns]
     rows = (dict(zip(names, row, strict=True)) for row in rows_of(table))
     return dict(zip(rows_of(table[[*FIGURE]]), rows, strict=True))

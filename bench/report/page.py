@@ -43,6 +43,7 @@ from bench.report.model import (
 from bench.report.numbers import (
     Board,
     behind_figures,
+    by_figure,
     on_board,
     on_one_scale,
     rows_of,
@@ -70,7 +71,8 @@ def build(
     behind = behind_figures(board, shown)
     stand = standings(board, shown, scale, behind)
     table = with_standings(tidy(board, shown, behind), stand)
-    measured = results.sections(board, shown, table)
+    figures = by_figure(table)
+    measured = results.sections(board, shown, figures, scale)
     return Page(
         board.title,
         (
@@ -89,7 +91,7 @@ def build(
             *_components(board, shown),
         ),
         _frame(table),
-        (*_first_lines(board, shown), *summary.blocks(board, shown, table, scale, stand)),
+        (*_first_lines(board, shown), *summary.blocks(board, shown, figures, scale, stand)),
     )
 
 
