@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from sound_results import alpha, files, lines, put, unsupported, variants
 
 from bench.contract.errors import BenchError
-from bench.records.files import SHARED, Fault, edited, read, read_all, split_valid, write
+from bench.records.files import SHARED, edited, read, read_all, split_valid, write
+from bench.records.reading import Fault
 from bench.records.result import merge
 from bench.report.markdown import rendered
 from bench.report.numbers import Board
