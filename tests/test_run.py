@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -456,7 +457,7 @@ def test_records_say_how_a_cell_came_about(reference: Any) -> None:
     assert record["norm"] == "linf"
     assert record["perturbation"]["linf"]["max"] == pytest.approx(8 / 255, abs=1e-5)
     assert {r["images_hash"] for r in found.values()} == {record["images_hash"]}
-    right = unpack(record["correct"], 64)
+    right = unpack([b64decode(record["correct"])], 64)
     assert record["metrics"]["toy-accuracy"] == pytest.approx(right.mean(), abs=1e-6)
 
 

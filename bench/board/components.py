@@ -55,16 +55,23 @@ class Components:
     _known: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def get(self, kind: str, name: str, **coordinate: Any) -> Any:
-        depends = depends_on(kind, self.base(kind, name))
-        coordinate = {k: v for k, v in coordinate.items() if k in depends}
-        coordinate[kind] = name
-        key = (kind, *sorted(coordinate.items()))
+        axes = self._axes(kind, name)
+        key = (kind, name, *map(coordinate.get, axes))
         if key not in self._known:
             component = self.base(kind, name)
-            for override, values in self._matching(kind, coordinate):
+            asked = {axis: coordinate[axis] for axis in axes if axis in coordinate}
+            for override, values in self._matching(kind, asked | {kind: name}):
                 component = replace(kind, component, values, override.place)
             self._known[key] = component
         return self._known[key]
+
+    def _axes(self, kind: str, name: str) -> tuple[str, ...]:
+        """The coordinates that its fields may depend on, beside its name."""
+        if ("axes", kind, name) not in self._known:
+            axes = depends_on(kind, self.base(kind, name)) - {kind}
+            self._known["axes", kind, name] = tuple(sorted(axes))
+        found: tuple[str, ...] = self._known["axes", kind, name]
+        return found
 
     def base(self, kind: str, name: str) -> Any:
         """The component of that name before `[[set]]`: defined by the board, or installed."""

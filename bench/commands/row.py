@@ -21,8 +21,7 @@ def row(folder: Path, method: str, where: Mapping[str, Any]) -> None:
     from bench.board.matrix import read
     from bench.display import console
     from bench.records import checked
-    from bench.records.files import read as read_records
-    from bench.records.levels import version
+    from bench.records.files import read_whole
     from bench.report import published
     from bench.report.console import show
     from bench.report.numbers import board_of, on_board
@@ -48,18 +47,18 @@ def row(folder: Path, method: str, where: Mapping[str, Any]) -> None:
             f"{method} has no row of ipc {asked['ipc']}; expected {' or '.join(budgets)}"
             + (" (the full set)" if budgets == ["0"] else "")
         )
-    in_print, records = published.read(folder, board).values, read_records(folder)
+    in_print, found = published.read(folder, board).values, read_whole(folder)
     held, provider = checked.read(folder), _provider(matrix, method)
     where = {"method": method, **asked}
-    found = rows(board, records, str(folder), in_print, held, provider, **where)
-    if not found:
+    shown = rows(board, found.results, str(folder), in_print, held, provider, **where)
+    if not shown:
         only = "".join(f" --only {name}={value}" for name, value in asked.items())
         raise BenchError(
             f"{folder} has no record of {method} there; run: bench run {folder} --methods "
             f"{method}{only}"
         )
-    show(console, found)
-    console.print(f"version of {folder}: {version(on_board(board, records))}")
+    show(console, shown)
+    console.print(f"version of {folder}: {found.version(on_board(board, found.results))}")
 
 
 def _provider(matrix: Matrix, method: str) -> str:

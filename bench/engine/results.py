@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -238,7 +239,8 @@ def _attacked(attack: Any, components: Components, probe: Mapping[str, Any]) -> 
     source = components.source(attack.name)
     flat, right = probe["flat"]
     return {
-        **{name: probe[name] for name in ("correct", "norm", "eps")},
+        "correct": b64decode(probe["correct"]),
+        **{name: probe[name] for name in ("norm", "eps")},
         "perturbation": {norm: Moved(**moved) for norm, moved in probe["perturbation"].items()},
         "attack_search": "black-box" if source else str(fact("attack", attack, "search")),
         "attack_family": keys.digest([{**identity, "fields": fields}, source]),
@@ -247,8 +249,8 @@ def _attacked(attack: Any, components: Components, probe: Mapping[str, Any]) -> 
         "not_finite": probe.get("odd", 0) / right if right else 0.0,
         "slope": probe.get("slope"),
         "fell_further": probe.get("fell_further") or 0.0,
-        "parts": [Part(name=n, search=s, standing=k) for n, s, k in probe.get("parts", ())],
-        "sampled": [*probe.get("sampled", ())] if any(probe.get("sampled", ())) else [],
+        "parts": tuple(Part(name=n, search=s, standing=k) for n, s, k in probe.get("parts", ())),
+        "sampled": tuple(probe.get("sampled", ())) if any(probe.get("sampled", ())) else (),
     }
 
 

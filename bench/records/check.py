@@ -15,7 +15,6 @@ from bench.contract.fields import shown, suggest
 from bench.records import record as types
 from bench.records.levels import Notes
 from bench.records.record import Level, ProbeRecord, Record
-from bench.records.result import unpacked
 
 Typed = TypeVar("Typed")
 DEEPEST = 20  # of lists and tables in each other, in a setting
@@ -29,6 +28,7 @@ WORDS = {
     "list": "a list",
 }
 TOO_DEEP = "nested too deeply; expected one JSON object a line"
+NO_BASE64 = ("Invalid base64 encoded string", "packed bits in base64")
 OUT_OF_RANGE = ("Number out of range", "a number that 64 bits can hold")
 
 
@@ -101,10 +101,19 @@ def _check_probe(probe: ProbeRecord) -> None:
     if probe.norm and probe.eps is None:
         _wrong("eps", probe.eps, 'a radius of 0 or more (null only where norm is "")')
     if probe.correct:
-        try:
-            unpacked(probe.correct, probe.images)
-        except BenchError as error:
-            raise BenchError(f"correct: {error}") from None
+        _check_bits(probe.correct, probe.images)
+
+
+def _check_bits(packed: bytes, n: int) -> None:
+    if len(packed) != (n + 7) // 8:
+        raise BenchError(
+            f"correct: packed bits fill {len(packed)} bytes; expected {(n + 7) // 8} bytes for {n} "
+            "images"
+        )
+    if n % 8 and packed[-1] & (0xFF >> n % 8):
+        raise BenchError(
+            f"correct: packed bits go on after image {n}; expected zeros in the last byte"
+        )
 
 
 def _depth(value: Any) -> int:
@@ -146,7 +155,8 @@ def _sentence(message: str, raw: Any, kind: Any) -> str:
     if said.startswith(("Invalid enum value", "Invalid value")):
         choices = _choices(path.split(".")[-1])
         return f"{path} is {shown(value)}; expected {' or '.join(map(repr, choices))}"
-    expected = re.sub(r"Expected |, got .*", "", said).replace(*OUT_OF_RANGE)
+    expected = re.sub(r"Expected |, got .*", "", said)
+    expected = expected.replace(*OUT_OF_RANGE).replace(*NO_BASE64)
     expected = re.sub(r"`(\w+)( \| null)?`", lambda m: WORDS.get(m[1], m[1]), expected)
     expected = expected.replace(">=", "of at least").replace("<=", "of at most")
     return f"{path} is {shown(value)}; expected {expected}"

@@ -10,21 +10,20 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import tee
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec import structs
 
 from bench.contract.errors import BenchError
 from bench.contract.files import own, write_bytes
-from bench.contract.keys import canonical
-from bench.records.check import checked, decoded, sound
-from bench.records.levels import AnyLevel, Notes, joined, name_of, named, split, valued
+from bench.contract.keys import canonical, digest
+from bench.records.check import checked, sound
+from bench.records.levels import name_of, named, split, valued
+from bench.records.reading import NOTE, RECORD, Fault, Reading, lines_of, notes_of
 from bench.records.record import (
     FORMAT,
     Head,
@@ -38,24 +37,6 @@ from bench.records.result import Result, merge, order, rounded
 
 SHARED = "_shared.jsonl"
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-_RECORD = msgspec.json.Decoder(Record)
-_NOTE = msgspec.json.Decoder(Note)
-_HEAD = msgspec.json.Decoder(Head)
-_OLD = (b'"status":', b'"about":{')  # what each line of the first form has
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A line that is not read, and why."""
-
-    file: str  # its name
-    line: int
-    said: str
-    text: bytes = b""
-
-    def __str__(self) -> str:
-        said = re.sub(r"\s", " ", self.said)  # a name in it may hold a line break
-        return f"records/{self.file}:{self.line}: {said}"
 
 
 @dataclass(frozen=True)
@@ -63,10 +44,11 @@ class Board:
     """The results of a board, sorted, and the lines that are none.
 
     `preserved` are lines that stay where they are: those at fault, and sets and students that
-    only they may name.
+    only they may name. `measured` has the digest of what was measured of each result, by its `id`.
     """
 
     results: list[Result]
+    measured: Mapping[int, str]
     faults: tuple[Fault, ...] = ()
     preserved: tuple[Fault, ...] = ()
 
@@ -74,13 +56,23 @@ class Board:
         """What is wrong, with file and line."""
         return [f"{folder / str(fault)}; mend the line, or delete it" for fault in self.faults]
 
+    def version(self, results: Iterable[Result]) -> str:
+        """The digest of what was measured of some of the results, in any order; "" of none."""
+        names = sorted(self.measured[id(result)] for result in results)
+        return digest(names) if names else ""
+
 
 def read(folder: Path) -> list[Result]:
     """All results of the board at `folder`, sorted. Raises BenchError for the first fault."""
+    return read_whole(folder).results
+
+
+def read_whole(folder: Path) -> Board:
+    """The board at `folder`. Raises BenchError for the first fault."""
     found = read_all(folder)
     for sentence in found.sentences(folder):
         raise BenchError(sentence)
-    return found.results
+    return found
 
 
 def read_all(folder: Path) -> Board:
@@ -89,12 +81,12 @@ def read_all(folder: Path) -> Board:
     Raises BenchError for files of another form.
     """
     faults: list[Fault] = []
-    notes = _notes(folder / "records" / SHARED, faults)
+    notes = notes_of(folder / "records" / SHARED, faults)
     paths = sorted((folder / "records").glob("*.jsonl"))
-    reading = _Reading([path for path in paths if path.name != SHARED], notes, faults)
+    reading = Reading([path for path in paths if path.name != SHARED], notes, faults)
     results = sorted(reading.results(), key=order)
     faults.sort(key=lambda fault: (fault.file, fault.line))
-    return Board(results, tuple(faults), (*faults, *reading.unnamed()))
+    return Board(results, reading.measured, tuple(faults), (*faults, *reading.unnamed()))
 
 
 def edited(folder: Path) -> list[str]:
@@ -104,9 +96,9 @@ def edited(folder: Path) -> list[str]:
     """
     wrong, probes = [], False
     for path in sorted((folder / "records").glob("*.jsonl")):
-        for number, line in _lines(path):
+        for number, line in lines_of(path):
             with suppress(msgspec.MsgspecError, RecursionError):  # that is a fault
-                one = (_NOTE if path.name == SHARED else _RECORD).decode(line)
+                one = (NOTE if path.name == SHARED else RECORD).decode(line)
                 probes |= isinstance(one, ProbeRecord) and bool(one.id)
                 if not named(one) or name_of(one) != named(one):
                     wrong.append((f"{path}:{number}", named(one)))
@@ -116,120 +108,6 @@ def edited(folder: Path) -> list[str]:
         for where, name in wrong
         if name or probes  # sets, students and notes always have one
     ]
-
-
-def _notes(path: Path, faults: list[Fault]) -> Notes:
-    """What records share, by digest."""
-    notes: Notes = {}
-    for number, line in _lines(path):
-        try:
-            note = decoded(_NOTE, line, Note)
-            notes[note.digest] = valued(note)
-        except (BenchError, msgspec.ValidationError) as error:
-            faults.append(Fault(path.name, number, str(error), line))
-    return notes
-
-
-class _Reading:
-    """The records of one file after another, as far as they are sound.
-
-    A probe is a result as soon as it is read, if its student was: of a large board, no more than
-    its results is held at once.
-    """
-
-    def __init__(self, paths: Sequence[Path], notes: Notes, faults: list[Fault]) -> None:
-        self.paths, self.notes, self.faults = paths, notes, faults
-        self.sets: dict[str, SetRecord] = {}
-        self.students: dict[str, StudentRecord] = {}
-        self.above: list[tuple[str, int, str]] = []  # file, line and id of sets and students
-        self.named: set[str] = set()  # those of results
-
-    def results(self) -> Iterator[Result]:
-        """Results of the probes whose sets and students are there, each of a cell of its own."""
-        found, again = tee(self._probes())
-        every = joined(self.sets, self.students, (probe for _, probe in again), self.notes)
-        cells: dict[tuple[Any, ...], tuple[str, int]] = {}
-        for (place, probe), result in zip(found, every, strict=True):
-            first = cells.setdefault(result.coordinate, (place.file, place.line))
-            if first == (place.file, place.line):
-                self.named |= {probe.student, self.students[probe.student].set}
-                yield result
-            else:
-                at = f"records/{first[0]}:{first[1]}"
-                said = f"{result.words} stands at {at} already; expected one probe a cell"
-                self._fault(place, said)
-
-    def unnamed(self) -> list[Fault]:
-        """Sets and students without a result, in files with a fault."""
-        files = {fault.file for fault in self.faults}
-        lines = {path.name: dict(_lines(path)) for path in self.paths if path.name in files}
-        return [
-            Fault(file, line, "", lines[file][line])
-            for file, line, name in self.above
-            if file in files and name not in self.named
-        ]
-
-    def _probes(self) -> Iterator[tuple[Fault, ProbeRecord]]:
-        """Sound probes of measured sets, as they are read; those before their students at last."""
-        students: list[tuple[Fault, StudentRecord]] = []
-        probes: list[tuple[Fault, ProbeRecord]] = []
-        for place, record in self._records():
-            if isinstance(record, ProbeRecord):
-                if record.student not in self.students:
-                    probes.append((place, record))
-                elif self._measured(place, record):
-                    yield place, record
-            elif isinstance(record, SetRecord):
-                self._add(place, record, self.sets)
-            elif record.set in self.sets:
-                self._add(place, record, self.students)
-            else:
-                students.append((place, record))
-        for place, student in students:
-            if student.set in self.sets:
-                self._add(place, student, self.students)
-            else:
-                self._fault(place, f"set is {student.set!r}; expected the id of one")
-        for place, probe in probes:
-            if probe.student not in self.students:
-                self._fault(place, f"student is {probe.student!r}; expected the id of one")
-            elif self._measured(place, probe):
-                yield place, probe
-
-    def _records(self) -> Iterator[tuple[Fault, Record]]:
-        """Each record with its place, as a fault that it may turn out to be."""
-        for path in self.paths:
-            for number, line in _lines(path):
-                place = Fault(path.name, number, "", line)
-                try:
-                    record = decoded(_RECORD, line, Record)
-                    sound(record, self.notes)
-                    if isinstance(record, SetRecord) and path.name != f"{record.method}.jsonl":
-                        raise BenchError(
-                            f"a set of method {record.method!r}; expected only sets of "
-                            f"{path.stem!r} in this file; move its lines to {record.method}.jsonl"
-                        )
-                except BenchError as error:
-                    self._fault(place, str(error))
-                else:
-                    if not isinstance(record, ProbeRecord):
-                        self.above.append((place.file, place.line, record.id))
-                    yield place, record
-
-    def _measured(self, place: Fault, probe: ProbeRecord) -> bool:
-        of_set = self.sets[self.students[probe.student].set]
-        if measured := bool(probe.reason) or "set" in of_set.content:
-            return measured
-        self._fault(place, "its set holds no content; expected that of a measured set")
-        return False
-
-    def _add(self, place: Fault, record: AnyLevel, known: dict[str, AnyLevel]) -> None:
-        first = known.setdefault(record.id, record)
-        if first is not record and first != record:
-            self._fault(place, f"id is {record.id!r}, which another line has")
-
-    def _fault(self, place: Fault, said: str) -> None:
-        self.faults.append(Fault(place.file, place.line, said, place.text))
 
 
 def split_valid(results: Iterable[Result]) -> tuple[list[Result], list[str]]:
@@ -303,9 +181,9 @@ def _shared(
     ]
     named = {*re.findall(rb'"([0-9a-f]{16})"', b"".join([*others, *texts.values()]))}
     lines = {note.digest: _line(note) for note in notes}
-    for _, line in _lines(folder / SHARED):
+    for _, line in lines_of(folder / SHARED):
         try:
-            digest = _NOTE.decode(line).digest
+            digest = NOTE.decode(line).digest
         except msgspec.MsgspecError:
             continue  # a fault
         if digest.encode() in named:
@@ -340,36 +218,6 @@ def _check(result: Result) -> None:
         raise BenchError(f"{result.words}: {error}") from None
     except (TypeError, ValueError, RecursionError) as error:  # msgspec's are ValueErrors
         raise BenchError(f"{result.words}: {error}; expected what JSON can hold") from None
-
-
-def _lines(path: Path) -> Iterable[tuple[int, bytes]]:
-    """The lines of a file but for its head, counted from 1. Raises BenchError for another form."""
-    if not path.is_file():
-        return
-    lines = path.read_bytes().split(b"\n")
-    for number, line in enumerate(lines[:-1] if lines[-1] == b"" else lines, start=1):
-        if number == 1 and line.startswith(b'{"format":'):
-            try:
-                form = _HEAD.decode(line).format
-            except (msgspec.MsgspecError, RecursionError):
-                form = None
-            if form and form != FORMAT:
-                raise BenchError(
-                    f"{path} is of format {form}; this version reads format {FORMAT}; "
-                    + ("upgrade condensation-bench" if form > FORMAT else _convert(path))
-                )
-            if form:
-                continue
-        if all(mark in line for mark in _OLD):
-            raise BenchError(
-                f"{path}:{number}: a record of format 1; this version reads format {FORMAT}; "
-                + _convert(path)
-            )
-        yield number, line
-
-
-def _convert(path: Path) -> str:
-    return f"run: bench convert {path.parent.parent}"
 
 
 def _file_name(method: str) -> str:

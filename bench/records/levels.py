@@ -49,7 +49,9 @@ def split(results: Iterable[Result]) -> tuple[list[Record], list[Note]]:
     are some.
     """
     notes: dict[str, Note] = {}
-    chains = _chains(results, notes)
+    known = _Known(notes)
+    ordered = sorted(results, key=lambda result: (not result.ok, order(result)))
+    chains = [(result, known.chain(result)) for result in ordered]
     seen = set()
     records: list[Record] = []
     for _, (of_set, student, probe) in sorted(chains, key=lambda pair: _nested(pair[0])):
@@ -68,28 +70,26 @@ def name_of(one: Record | Note) -> str:
     return _name(structs.replace(one, id="?", seconds={}))
 
 
-def version(results: Iterable[Result]) -> str:
-    """The digest of what was measured, in any order: not of where, how long, in how much memory.
+def measured(probe: ProbeRecord) -> str:
+    """The digest of what was measured: not of where, how long, in how much memory.
 
-    A probe names its student, and that its set. "" where there are no results, which are those of
-    `bench.records.files.read`: rounded.
+    A probe names its student, and that its set.
     """
-    probes = (probe for _, (_, _, probe) in _chains(results, {}))
     without = {"id": "?", "seconds": {}, "environment": "", "peak_mb": 0.0}
-    names = sorted(_name(structs.replace(one, **without)) for one in probes)
-    return digest(names) if names else ""
+    return _name(structs.replace(probe, **without))
 
 
 def _name(record: Record) -> str:
     """`digest` of what a record says, whose JSON is written by msgspec: five times as fast, and
     the same but for numbers that have an exponent and characters that are not ASCII."""
     text = msgspec.json.encode(record, order="sorted")
-    if text.isascii() and b"\x7f" not in text and not _EXPONENT.search(text):
+    other = b"\x7f" in text or b"0.0000" in text or _EXPONENT.search(text)
+    if text.isascii() and not other:
         return sha256(text).hexdigest()[:16]
     return digest(msgspec.to_builtins(record))
 
 
-_EXPONENT = re.compile(rb"[:,[]-?(0\.0000|[0-9.]+e)")
+_EXPONENT = re.compile(rb"e-?\d+[],}]")  # or what looks like one
 
 
 def named(one: Record | Note) -> str:
@@ -101,13 +101,6 @@ def _nested(result: Result) -> tuple[Any, ...]:
     """Sort key of results: by set, student and probe."""
     place = order(result)
     return (*place[:4], place[-1], place[4], *place[6:-1], place[5])
-
-
-def _chains(results: Iterable[Result], notes: dict[str, Note]) -> Iterator[tuple[Result, Chain]]:
-    """Each result with its three records, those that were declined last; `notes` are added."""
-    ordered = sorted(results, key=lambda result: (not result.ok, order(result)))
-    known = _Known(notes)
-    yield from ((result, known.chain(result)) for result in ordered)
 
 
 class _Known:
@@ -266,7 +259,7 @@ def joined(
 
     What many of them say alike is one object: of a large board, most of its memory.
     """
-    above: dict[tuple[str, bool], dict[str, Any]] = {}
+    above: dict[tuple[str, bool], Result] = {}
     same: dict[Any, Any] = {}
     for probe in probes:
         key = (probe.student, not probe.reason)
@@ -275,26 +268,29 @@ def joined(
             above[key] = _above(sets[student.set], student, notes, not probe.reason, same)
         shared = above[key]
         fields = dict(zip(OF_PROBE, _of_probe(probe), strict=True))
-        fields |= {name: same.setdefault(fields[name], fields[name]) for name in WORDS}
+        for name in WORDS:
+            fields[name] = same.setdefault(fields[name], fields[name])
         for name in ("versions", "environment"):
             if named := getattr(probe, name):
                 fields[name] = notes[named]
         for name in BLOCKS:
             if own := getattr(probe, name):
-                both = {**shared[name], **own} if shared.get(name) else own
+                others = getattr(shared, name)
+                both = {**others, **own} if others else own
                 fields[name] = _once(both, same) if name in ALIKE else both
         for name in BY_DIGEST:
             if named := getattr(probe, name):
-                place = (name, id(shared.get(name)), named)  # `above` keeps it alive
+                others = getattr(shared, name)
+                place = (name, id(others), named)  # `above` keeps it alive
                 if place not in same:
-                    same[place] = {**shared.get(name, {}), **notes[named]}
+                    same[place] = {**others, **notes[named]}
                 fields[name] = same[place]
-        yield Result(**{**shared, **fields})
+        yield structs.replace(shared, **fields)
 
 
 def _above(
     of_set: SetRecord, student: StudentRecord, notes: Notes, ok: bool, same: dict[Any, Any]
-) -> dict[str, Any]:
+) -> Result:
     """What the results of one student share; of those that were declined, what describes them."""
 
     def both(name: str) -> Any:
@@ -303,14 +299,14 @@ def _above(
 
     names = (*WHERE, "evaluate", *(OF_SET if ok else ()))
     fields = {name: getattr(of_set, name) for name in names}
-    return {
+    return Result(
         **{name: _once(v, same) if name == "bytes" else v for name, v in fields.items()},
-        "data": _once(of_set.data, same),
-        "architecture": same.setdefault(student.architecture, student.architecture),
-        "step": student.step,
-        "recipe": notes[student.recipe] if student.recipe else {},
+        data=_once(of_set.data, same),
+        architecture=same.setdefault(student.architecture, student.architecture),
+        step=student.step,
+        recipe=notes[student.recipe] if student.recipe else {},
         **{name: both(name) for name in (*BLOCKS, *BY_DIGEST) if ok or name in DESCRIBED},
-    }
+    )
 
 
 def _once(value: Any, same: dict[Any, Any]) -> Any:

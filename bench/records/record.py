@@ -28,6 +28,7 @@ Amount = Annotated[float, Meta(ge=0, le=1e100)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Radius = Annotated[float, Meta(ge=0, le=1e6)]  # in pixels of [0, 1]
 Settings = dict[str, Any]
+Bits = bytes  # packed, one an image; base64 in JSON
 
 LEVEL_OF = {
     **dict.fromkeys(("dataset", "method", "teacher", "scorer", "backbone", "denoiser"), "set"),
@@ -146,7 +147,7 @@ class ProbeRecord(Level, frozen=True, kw_only=True, tag_field="level", tag="prob
     peak_mb: Amount = 0.0
     images: Count = 0
     images_hash: str = ""
-    correct: str = ""
+    correct: Bits = b""
     norm: Literal["linf", "l2", ""] = ""
     eps: Radius | None = None
     perturbation: dict[str, Moved] = {}
@@ -156,8 +157,8 @@ class ProbeRecord(Level, frozen=True, kw_only=True, tag_field="level", tag="prob
     not_finite: Fraction = NOTHING
     slope: Figure | None = None
     fell_further: Fraction = NOTHING
-    parts: list[Part] = []
-    sampled: list[Count] = []
+    parts: tuple[Part, ...] = ()
+    sampled: tuple[Count, ...] = ()
 
 
 Record = SetRecord | StudentRecord | ProbeRecord

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache, reduce
 from operator import and_, attrgetter
 from typing import Any
@@ -14,9 +13,8 @@ import numpy as np
 from msgspec import Struct, structs
 from numpy.typing import NDArray
 
-from bench.contract.errors import BenchError
 from bench.contract.keys import PROTOCOL
-from bench.records.record import NOTHING, Moved, Part, Passes, Scale
+from bench.records.record import NOTHING, Bits, Moved, Part, Passes, Scale
 
 COORDINATES = {
     "classification": ("dataset", "method", "ipc", "labels", "architecture", "attack", "seed"),
@@ -68,7 +66,7 @@ class Result(Struct, frozen=True, kw_only=True, gc=False):
     pictured: bool = False
     images: int = 0
     images_hash: str = ""
-    correct: str = ""
+    correct: Bits = b""
     norm: str = ""
     eps: float | None = None
     perturbation: dict[str, Moved] = {}
@@ -78,8 +76,8 @@ class Result(Struct, frozen=True, kw_only=True, gc=False):
     not_finite: float = NOTHING
     slope: float | None = None
     fell_further: float = NOTHING
-    parts: list[Part] = []
-    sampled: list[int] = []
+    parts: tuple[Part, ...] = ()
+    sampled: tuple[int, ...] = ()
     flags: tuple[str, ...] = ()  # what `relations` find; never written
 
     @property
@@ -105,6 +103,11 @@ class Result(Struct, frozen=True, kw_only=True, gc=False):
     def column(self) -> str:
         """Its column in the tables: its attack, or its sampler and the step of training."""
         return self.attack or at_step(self.sampler, self.step)
+
+    @property
+    def share(self) -> float:
+        """The share of its images that were right, of a result with `correct`."""
+        return int.from_bytes(self.correct, "big").bit_count() / self.images
 
     @property
     def words(self) -> str:
@@ -201,39 +204,18 @@ def by_chance(a: float, b: float, images: int) -> float:
     return STANDARD_ERRORS * math.sqrt(2 * middle * (1 - middle) / images)
 
 
-def pack(bits: NDArray[np.bool_]) -> str:
-    """Correctness of P images (bool [P]) as base64 of one bit an image."""
-    return base64.b64encode(np.packbits(np.asarray(bits, dtype=bool)).tobytes()).decode()
+def pack(bits: NDArray[np.bool_]) -> Bits:
+    """Which of P images were right (bool [P])."""
+    return np.packbits(np.asarray(bits, dtype=bool)).tobytes()
 
 
-def unpack(text: str, n: int) -> NDArray[np.bool_]:
-    """The `n` bits (bool [n]) that `pack` made `text` of. Raises BenchError if it has others."""
-    data = np.frombuffer(unpacked(text, n), dtype=np.uint8)
-    return np.unpackbits(data, count=n).astype(bool)
+def unpack(rows: Sequence[Bits], n: int) -> NDArray[np.uint8]:
+    """The bits that `pack` made rows of, `n` in each: 0 or 1, [S, n]."""
+    packed = np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), -1)
+    return np.unpackbits(packed, axis=1, count=n)
 
 
-def both_of(*texts: str) -> str:
-    """Of bits that `pack` made texts of, as many in each: those that are set in all."""
-    data = [base64.b64decode(text) for text in texts]
-    numbers = (int.from_bytes(one, "big") for one in data)
-    return base64.b64encode(reduce(and_, numbers).to_bytes(len(data[0]), "big")).decode()
-
-
-def count(text: str, n: int) -> int:
-    """How many of the `n` bits are set that `pack` made `text` of. Raises as `unpack` does."""
-    return int.from_bytes(unpacked(text, n), "big").bit_count()
-
-
-def unpacked(text: str, n: int) -> bytes:
-    """The bytes of `n` packed bits. Raises BenchError where `text` holds anything else."""
-    try:
-        data = base64.b64decode(text, validate=True)
-    except ValueError as error:
-        raise BenchError(f"packed bits are no base64 ({error}); expected those of `pack`") from None
-    if len(data) != (n + 7) // 8:
-        raise BenchError(
-            f"packed bits fill {len(data)} bytes; expected {(n + 7) // 8} bytes for {n} images"
-        )
-    if n % 8 and data[-1] & (0xFF >> n % 8):
-        raise BenchError(f"packed bits go on after image {n}; expected zeros in the last byte")
-    return data
+def both_of(*rows: Bits) -> Bits:
+    """Of bits that `pack` made rows of, as many in each: those that are set in all."""
+    numbers = (int.from_bytes(one, "big") for one in rows)
+    return reduce(and_, numbers).to_bytes(len(rows[0]), "big")

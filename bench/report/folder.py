@@ -80,8 +80,9 @@ def page_of(board: Path, read: Records | None = None) -> Page:
     the pictures of sets it has."""
     found, axes = read or read_all(board), board_of(read_matrix(board))
     faults = tuple(map(str, found.faults))
-    built = page.build(axes, found.results, published.read(board, axes), faults)
     results = on_board(axes, found.results)
+    in_print = published.read(board, axes)
+    built = page.build(axes, results, in_print, faults, found.version(results))
     shown = galleries.sections(board, axes, results)
     return replace(
         built,

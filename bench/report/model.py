@@ -95,7 +95,7 @@ PERCENT = Form(".1f", ".1f", percent=True)
 COUNT = Form(",.0f")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Value:
     """A figure: a mean and its spread `sd` over `n` seeds (0: not known), and what is said of it.
 
@@ -112,7 +112,7 @@ class Value:
     interval: tuple[float, float] | None = None  # 95 %
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Name:
     """A text in a cell; of a method, which "role" it has: "method", "control" or "ceiling".
 

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from operator import attrgetter
 from statistics import fmean
 from typing import Any
@@ -22,7 +23,7 @@ from msgspec import structs
 
 from bench.board.matrix import Matrix
 from bench.records.record import Scale
-from bench.records.result import Result, at_step, both_of, count
+from bench.records.result import Result, at_step, both_of
 
 
 @dataclass(frozen=True)
@@ -127,11 +128,13 @@ def on_board(board: Board, records: Iterable[Result]) -> list[Result]:
 def scales(board: Board, records: Iterable[Result]) -> dict[str, Scale]:
     """How to read each measured metric; where results disagree, as most of them have it."""
     counts: dict[str, Counter[Scale]] = defaultdict(Counter)
-    for record in records:
-        for metric in record.metrics:
-            scale = record.scales[metric]
+    every = [*records]
+    said = {id(record.scales): record.scales for record in every}  # a few, of a whole board
+    for (number, metrics), n in Counter((id(r.scales), (*r.metrics,)) for r in every).items():
+        for metric in metrics:
+            scale = said[number][metric]
             read = Scale(better=scale.better, unit=scale.unit, of=scale.of)
-            counts[metric][read] += 1
+            counts[metric][read] += n
     return {
         metric: max(found, key=lambda read: (found[read], read.better, read.unit, read.of))
         for metric in board.metrics
@@ -224,12 +227,11 @@ def robust(board: Board, records: Sequence[Result]) -> list[Result]:
     attacks has.
     """
     shown = [record for record in records if record.correct]
-    right = {id(record): count(record.correct, record.images) / record.images for record in shown}
     metrics = [
         metric
         for metric in board.metrics
         if all(
-            abs(record.metrics.get(metric, right[id(record)]) - right[id(record)]) < 1e-5
+            metric not in record.metrics or abs(record.metrics[metric] - record.share) < 1e-5
             for record in shown
         )
     ]
@@ -250,9 +252,9 @@ def robust(board: Board, records: Sequence[Result]) -> list[Result]:
             whole = len(found) == len(asked) and any(ball(record) for record in found)
             if whole and len(seen) == 1 and joined:
                 correct = both_of(*(record.correct for record in found))
-                mean = count(correct, found[0].images) / found[0].images
-                both = {"metrics": dict.fromkeys(joined, mean), "correct": correct}
-                derived.append(structs.replace(found[0], **both, attack=joint))
+                right = structs.replace(found[0], correct=correct, attack=joint)
+                metrics_of = dict.fromkeys(joined, right.share)
+                derived.append(structs.replace(right, metrics=metrics_of))
     return derived
 
 
@@ -272,12 +274,16 @@ def columns(board: Board, records: Iterable[Result]) -> dict[str, dict[str, tupl
 
 def behind_figures(board: Board, records: Sequence[Result]) -> dict[tuple[Any, ...], list[Result]]:
     """The results behind each figure, also behind the robust ones, by what it is of: `FIGURE`."""
-    found: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
-    for record in [*(r for r in records if r.ok), *robust(board, records)]:
-        for metric in record.metrics:
-            if metric in board.metrics:
-                found[(*row_of(record), record.column, metric)].append(record)
-    return found
+    cells: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
+    for record in chain(records, robust(board, records)):
+        if record.ok:
+            cells[(*row_of(record), record.column)].append(record)
+    return {
+        (*cell, metric): found
+        for cell, group in cells.items()
+        for metric in board.metrics
+        if (found := [record for record in group if metric in record.metrics])
+    }
 
 
 def place_in(board: Board) -> Callable[[Iterable[Any]], tuple[int, ...]]:
@@ -332,14 +338,18 @@ def _row(board: Board, key: tuple[Any, ...], group: list[Result]) -> dict[str, A
         "mean": mean,
         "sd": math.sqrt(squares / (n - 1)) if n > 1 else math.nan,
         "n": n,
-        "images": min(record.images for record in group),
-        "size": round(fmean(record.size for record in group)),
-        "bytes": round(fmean(sum(record.bytes.values()) for record in group)),
+        "images": min([record.images for record in group]),
+        "size": round(fmean([record.size for record in group])),
+        "bytes": round(fmean([sum(record.bytes.values()) for record in group])),
     }
 
 
-def by_figure(table: pd.DataFrame) -> dict[tuple[Any, ...], dict[Any, Any]]:
-    """The rows of `tidy` by what each is of, as `FIGURE` has it."""
+Figures = Mapping[tuple[Any, ...], Mapping[Any, Any]]
+"""The rows of `tidy` by what each is of, as `FIGURE` has it."""
+
+
+def by_figure(table: pd.DataFrame) -> Figures:
+    """The rows of a table as `Figures`."""
     names = [*table.columns]
     rows = (dict(zip(names, row, strict=True)) for row in rows_of(table))
     return dict(zip(rows_of(table[[*FIGURE]]), rows, strict=True))

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.records.levels import version
 from bench.records.result import Result
 from bench.report import (
     agreement,
@@ -45,6 +44,7 @@ from bench.report.model import (
 from bench.report.numbers import (
     Board,
     behind_figures,
+    by_figure,
     on_board,
     on_one_scale,
     rows_of,
@@ -63,19 +63,21 @@ def build(
     records: Iterable[Result],
     in_print: InPrint = NOTHING,
     faults: Sequence[str] = (),
+    version: str = "",
 ) -> Page:
-    """The page of a board; `faults` are lines of its records that could not be read."""
-    found = on_board(board, records)
-    shown = relations.flagged(on_one_scale(board, found))
+    """The page of a board; `faults` are lines of its records that could not be read, `version` is
+    that of those that could."""
+    shown = relations.flagged(on_one_scale(board, on_board(board, records)))
     scale = scales(board, shown)
     behind = behind_figures(board, shown)
     stand = standings(board, shown, scale, behind)
     table = with_standings(tidy(board, shown, behind), stand)
-    measured = results.sections(board, shown, table)
+    figures = by_figure(table)
+    measured = results.sections(board, shown, figures, scale)
     return Page(
         board.title,
         (
-            *_introduction(board, version(found)),
+            *_introduction(board, version),
             *_left_out(faults),
             *(() if measured else [Paragraph(("No records yet.",))]),
         ),
@@ -92,7 +94,7 @@ def build(
         _frame(table),
         (
             *_first_lines(board, shown),
-            *summary.blocks(board, shown, table, scale, stand),
+            *summary.blocks(board, shown, figures, scale, stand),
             *part.blocks(board, shown, scale),
         ),
     )

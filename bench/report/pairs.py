@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ from bench.report.statistics import FLOOR, LEVEL, ROUNDING, Row, difference
 
 NORMAL = 1.9599  # standard deviations: a little less than those of 5 %
 Matrix = NDArray[np.float64]  # [n, n]
+Vector = NDArray[np.float64]  # [k], of k pairs
+Index = NDArray[np.intp]  # [k], which rows they are of
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class Pairs:
     means: Matrix
     p: Matrix
 
+    def put(self, i: Any, j: Any, means: Any, p: Any) -> None:
+        """Note what is known of some pairs, both ways round."""
+        self.means[i, j], self.means[j, i] = means, -means
+        self.p[i, j] = self.p[j, i] = np.where(p > LEVEL, 1.0, p)
+
 
 def pairs(rows: Sequence[Row]) -> Pairs:
     """Each row compared with each other one, as `difference` does."""
@@ -41,17 +48,14 @@ def pairs(rows: Sequence[Row]) -> Pairs:
     for number, row in enumerate(rows):
         groups[_like(row)].append(number)
     for group in groups.values():
-        block = np.ix_(group, group)
-        members = [rows[number] for number in group]
-        found.means[block], found.p[block] = (_figures if members[0].right is None else _shares)(
-            members
-        )
-    for one, other in combinations(groups.values(), 2):
-        for i in one:
-            for j in other:
-                estimate = difference(rows[i], rows[j]).estimate
-                found.means[i, j], found.means[j, i] = estimate.mean, -estimate.mean
-                found.p[i, j] = found.p[j, i] = estimate.p if estimate.p <= LEVEL else 1.0
+        members, place = [rows[number] for number in group], np.array(group)
+        i, j = np.triu_indices(len(group), 1)
+        compared = _figures if members[0].right is None else _shares
+        found.put(place[i], place[j], *compared(members, i, j))
+    for some, others in combinations(groups.values(), 2):
+        for one, other in product(some, others):
+            estimate = difference(rows[one], rows[other]).estimate
+            found.put(one, other, estimate.mean, estimate.p)
     return found
 
 
@@ -62,34 +66,35 @@ def _like(row: Row) -> object:
     return tuple(row.seeds), row.images if shape else "", shape, tuple(made_by)
 
 
-def _figures(rows: Sequence[Row]) -> tuple[Matrix, Matrix]:
-    """Of paired figures [n, S]: `statistics.of_seeds` of all their differences."""
-    values = np.array([list(row.values.values()) for row in rows])
-    gaps = values[:, None] - values[None]  # [n, n, S]
-    means, seeds = gaps.mean(2), gaps.shape[2]
+def _figures(rows: Sequence[Row], i: Index, j: Index) -> tuple[Vector, Vector]:
+    """Of paired figures, S a row: `statistics.of_seeds` of differences."""
+    values = np.array([list(row.values.values()) for row in rows]).T
+    gaps = values[:, i] - values[:, j]  # [S, k]
+    means, seeds = gaps.mean(0), len(gaps)
     if seeds < 2:
         return means, np.ones_like(means)
-    variances = gaps.var(2, ddof=1) / seeds
+    variances = gaps.var(0, ddof=1) / seeds
     variances[variances * (seeds - 1) <= (ROUNDING * means) ** 2] = 0.0  # they do not differ
     return means, _p(means, variances, [(np.ones_like(means), seeds - 1)])
 
 
-def _shares(rows: Sequence[Row]) -> tuple[Matrix, Matrix]:
-    """Of paired tables of bits [n, S, P]: `statistics.crossed` of all their differences."""
+def _shares(rows: Sequence[Row], i: Index, j: Index) -> tuple[Vector, Vector]:
+    """Of paired tables of bits, [S, P] a row: `statistics.crossed` of differences."""
     bits = np.stack([row.right for row in rows if row.right is not None]).astype(np.float64)
     _, seeds, images = bits.shape
     cells = seeds * images
     by_seed, by_image = bits.sum(2), bits.sum(1)  # [n, S], [n, P]
     totals = by_seed.sum(1)
-    means = (totals[:, None] - totals[None]) / cells
+    gaps = totals[i] - totals[j]
+    means = gaps / cells
     if seeds < 2 or images < 2:
         return means, np.ones_like(means)
-    shared = (totals[:, None] - totals[None]) ** 2 / cells
+    shared = gaps**2 / cells
     # products of bits are exact in 32 bits as long as there are fewer than 2^24
     exact = np.float32 if cells < 2**24 else np.float64
-    squares = _squares(bits.reshape(len(rows), cells).astype(exact)) - shared
-    ss_seeds = _squares(by_seed) / images - shared
-    ss_images = _squares(by_image) / seeds - shared
+    squares = _squares(bits.reshape(len(rows), cells).astype(exact), i, j) - shared
+    ss_seeds = _squares(by_seed, i, j) / images - shared
+    ss_images = _squares(by_image, i, j) / seeds - shared
     rest = np.maximum(squares - ss_seeds - ss_images, 0.0) / (seeds - 1) / (images - 1)
     of_seed, of_image = ss_seeds / (seeds - 1), ss_images / (images - 1)
     variances = np.maximum.reduce([of_seed + of_image - rest, of_seed, of_image]) / cells
@@ -101,21 +106,20 @@ def _shares(rows: Sequence[Row]) -> tuple[Matrix, Matrix]:
     return means, _p(means, np.where(floored, least, variances), parts)
 
 
-def _squares(rows: NDArray[np.floating[Any]]) -> Matrix:
-    """The squared distances of rows [n, k] of whole numbers from each other: exact, as products."""
+def _squares(rows: NDArray[np.floating[Any]], i: Index, j: Index) -> Vector:
+    """Squared distances between rows [n, k] of whole numbers: exact, as products."""
     products = (rows @ rows.T).astype(np.float64)
     own = np.diag(products)
-    squares: Matrix = own[:, None] + own[None] - 2 * products
+    squares: Vector = own[i] + own[j] - 2 * products[i, j]
     return squares
 
 
-def _p(means: Matrix, variances: Matrix, parts: Sequence[tuple[Matrix, float]]) -> Matrix:
+def _p(means: Vector, variances: Vector, parts: Sequence[tuple[Vector, float]]) -> Vector:
     """As `Estimate.p`: two-sided, under a mixture of Student's t by shares."""
     deviations = np.sqrt(np.where(variances > 0, variances, np.inf))
     # no tail is lighter than the normal distribution's
-    i, j = np.nonzero(np.triu(np.abs(means) > NORMAL * deviations, 1))
-    t = np.abs(means[i, j]) / deviations[i, j]
+    asked = np.abs(means) > NORMAL * deviations
+    t = np.abs(means[asked]) / deviations[asked]
     p = np.ones_like(means)
-    p[i, j] = p[j, i] = sum(share[i, j] * 2 * stdtr(freedom, -t) for share, freedom in parts)
-    p[p > LEVEL] = 1.0
+    p[asked] = sum(share[asked] * 2 * stdtr(freedom, -t) for share, freedom in parts)
     return p

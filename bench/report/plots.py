@@ -6,18 +6,15 @@ nothing, and is left out.
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
-from bench.records.record import Scale
 from bench.records.result import Result
-from bench.report import costs, matched
+from bench.report import matched
 from bench.report.charts import (
     COLOURS,
     LINE,
@@ -33,11 +30,18 @@ from bench.report.charts import (
     points,
 )
 from bench.report.model import Plot, Section, budget_named, capital
-from bench.report.numbers import ROW, Board, ball, row_of, scales
-
-LINES = 20  # in one chart, at most
-
-Row = dict[str, Any]
+from bench.report.numbers import ROW, Board, row_of, scales
+from bench.report.plotted import (
+    Figures,
+    Row,
+    best_few,
+    by_place,
+    front_of,
+    main_rows,
+    methods_of,
+    radii_of,
+    with_passes,
+)
 
 
 def sections(
@@ -55,80 +59,27 @@ def sections(
     scale = scales(board, records).get(board.metrics[0])
     drawn: list[Plot | None] = []
     if scale:
-        shown = _Figures(board, scale, list(_rows(board, table)), "low" in table.columns)
+        shown = Figures(board, scale, list(main_rows(board, table)), "low" in table.columns)
         drawn += [against_ipc(shown), against_passes(shown, records)]
-        drawn += [rank_intervals(shown, *one) for one in _by_place(shown.of_column)]
+        drawn += [rank_intervals(shown, *one) for one in by_place(shown.of_column)]
         drawn += [against_radius(shown, records), pareto(shown, "bytes", "bytes of the set")]
-        drawn += [pareto(_with_passes(shown, records), "passes", "images through networks")]
-        drawn += [heat_map(shown, *one) for one in _by_place(shown.rows)]
+        drawn += [pareto(with_passes(shown, records), "passes", "images through networks")]
+        drawn += [heat_map(shown, *one) for one in by_place(shown.rows)]
     drawn += [published(*one) for one in matched.pairs(in_print, table)]
     plots = tuple(plot for plot in drawn if plot)
     return (Section("Plots", plots),) if plots else ()
 
 
-@dataclass(frozen=True)
-class _Figures:
-    """Rows of the main metric; `low` and `high` of each are ends of what `interval` says."""
-
-    board: Board
-    scale: Scale
-    rows: list[Row]
-    interval: bool
-
-    @property
-    def metric(self) -> str:
-        return self.board.metrics[0]
-
-    @property
-    def column(self) -> str:
-        """The first attack, or the first sampler at the end of the training."""
-        return (self.board.attacks or self.board.samplers)[0]
-
-    def merit(self, row: Row) -> float:
-        """The figure, more of which is better."""
-        return float(-row["mean"] if self.scale.better == "lower" else row["mean"])
-
-    @property
-    def of_column(self) -> list[Row]:
-        return [row for row in self.rows if row["column"] == self.column]
-
-    @property
-    def title(self) -> str:
-        return f"{self.metric} (%)" if self.scale.rate else self.metric
-
-    @property
-    def whiskers(self) -> str:
-        return "95 % intervals" if self.interval else "± one standard deviation over seeds"
-
-    def y(self, title: str = "") -> Any:
-        axis = alt.Axis(format="%") if self.scale.rate else alt.Axis()
-        ends = [end for row in self.of_column for end in (row["low"], row["high"])]
-        far = not self.scale.rate and ends and 0 < 5 * min(ends) < max(ends)
-        scale = alt.Scale(type="log", nice=False) if far else alt.Scale(zero=False)
-        return alt.Y("mean:Q", title=title or self.title, axis=axis, scale=scale)
-
-
-def _rows(board: Board, table: pd.DataFrame) -> Iterator[Row]:
-    """The rows of the main metric, with `place`, `low` and `high`, in the order of the board."""
-    for row in table[table["metric"] == board.metrics[0]].to_dict("records"):
-        low, high = row.get("low", math.nan), row.get("high", math.nan)
-        if pd.isna(low) or pd.isna(high):
-            spread = 0.0 if pd.isna(row["sd"]) else row["sd"]
-            low, high = row["mean"] - spread, row["mean"] + spread
-        place = board.heading(row["dataset"], row["architecture"], row["labels"])
-        yield {str(k): v for k, v in row.items()} | {"place": place, "low": low, "high": high}
-
-
 # ---- charts
 
 
-def against_ipc(shown: _Figures) -> Plot | None:
+def against_ipc(shown: Figures) -> Plot | None:
     """The main metric against images per class: one line a method, one panel a place."""
     rows = [row for row in shown.of_column if row["ipc"]]
     budgets = sorted({row["ipc"] for row in rows})
     if len(budgets) < 2:
         return None
-    rows, names = _few(shown, rows)
+    rows, names = best_few(shown, rows)
     x = alt.X(
         "ipc:Q",
         title="images per class",
@@ -155,7 +106,7 @@ def _with_whiskers(rows: list[Row], names: list[str], axes: tuple[Any, Any], alo
     return panels(alt.layer(whiskers, *curves(base, names)), rows, wanted)
 
 
-def against_passes(shown: _Figures, records: Iterable[Result]) -> Plot | None:
+def against_passes(shown: Figures, records: Iterable[Result]) -> Plot | None:
     """The main metric against the images that a student has been shown, checkpoint by checkpoint:
     a panel a place and budget, in each of them the students of the full set, too."""
     if not shown.board.checkpoints:
@@ -172,7 +123,7 @@ def against_passes(shown: _Figures, records: Iterable[Result]) -> Plot | None:
             rows += [{**row, "place": place, "shown": fmean(found)} for place in places]
     if len(rows) < 2:
         return None
-    rows, names = _few(shown, rows)
+    rows, names = best_few(shown, rows)
     said, least = shown.whiskers, min(row["mean"] for row in rows) / 2
     if far := not shown.scale.rate and 0 < 10 * least < max(row["mean"] for row in rows):
         rows = [{**row, "low": max(row["low"], least)} for row in rows]
@@ -185,7 +136,7 @@ def against_passes(shown: _Figures, records: Iterable[Result]) -> Plot | None:
     return plot(chart, f"{capital(what)}.", f"{capital(what)}; {said}.")
 
 
-def rank_intervals(shown: _Figures, place: str, rows: list[Row]) -> Plot | None:
+def rank_intervals(shown: Figures, place: str, rows: list[Row]) -> Plot | None:
     """Between which ranks each method of a place may stand: a panel for each budget."""
     rows = [row for row in rows if row["ipc"] and (row.get("rank_low") or 0) > 0]
     counts = Counter(row["ipc"] for row in rows)
@@ -215,9 +166,9 @@ def rank_intervals(shown: _Figures, place: str, rows: list[Row]) -> Plot | None:
     return plot(chart, f"{capital(what)}. {instead}.", f"{capital(what)} (95 %).")
 
 
-def against_radius(shown: _Figures, records: Iterable[Result]) -> Plot | None:
+def against_radius(shown: Figures, records: Iterable[Result]) -> Plot | None:
     """The lowest figure at each radius of one norm: a line a method, a panel a place and budget."""
-    norm, radii = _radii(records)
+    norm, radii = radii_of(records)
     lowest: dict[tuple[Any, ...], Row] = {}
     for row in shown.rows:
         radius = radii.get((row["dataset"], row["column"]))
@@ -234,7 +185,7 @@ def against_radius(shown: _Figures, records: Iterable[Result]) -> Plot | None:
     rows = [row for row in lowest.values() if len(counts[row["place"]]) > 2]
     if not rows or shown.scale.better != "higher":
         return None
-    rows, names = _few(shown, rows)
+    rows, names = best_few(shown, rows)
     x = alt.X("radius:Q", title=f"radius of the {norm} ball (pixels of 0 to 1)")
     layers = alt.layer(*curves(alt.Chart().encode(x, shown.y(f"lowest {shown.title}")), names))
     chart = panels(layers, rows, ("place", "radius", "method", "mean"))
@@ -242,13 +193,13 @@ def against_radius(shown: _Figures, records: Iterable[Result]) -> Plot | None:
     return plot(chart, f"{capital(what)}.", f"{capital(what)} ({norm}; 0: {shown.column}).")
 
 
-def pareto(shown: _Figures, cost: str, said: str) -> Plot | None:
+def pareto(shown: Figures, cost: str, said: str) -> Plot | None:
     """The main metric against a cost: what nothing cheaper beats is joined by a line."""
     rows = [row for row in shown.of_column if row.get(cost) and row["ipc"]]
     if len(rows) < 2 or len({row[cost] for row in rows}) < 2 or shown.scale.better == "neither":
         return None
-    rows, names = _few(shown, rows)
-    front = _front(shown, rows, cost)
+    rows, names = best_few(shown, rows)
+    front = front_of(shown, rows, cost)
     rows = [
         {**row, "front": id(row) in front, "label": f"{row['method']} {row['ipc']}"} for row in rows
     ]
@@ -267,11 +218,11 @@ def pareto(shown: _Figures, cost: str, said: str) -> Plot | None:
     return plot(chart, f"{what}. Not beaten: {first}.", f"{capital(what)}; {words}.")
 
 
-def heat_map(shown: _Figures, place: str, rows: list[Row]) -> Plot | None:
+def heat_map(shown: Figures, place: str, rows: list[Row]) -> Plot | None:
     """Methods by columns at a place: a panel for each budget."""
     columns = list(dict.fromkeys(row["column"] for row in rows))
     rows = [row for row in rows if row["ipc"]]
-    names = _names(shown, rows)
+    names = methods_of(shown, rows)
     if len(columns) < 2 or len(names) < 2 or not shown.scale.rate:
         return None
     columns.sort(key=lambda name: (name not in shown.board.columns,))
@@ -323,64 +274,3 @@ def published(entry: matched.Printed, pairs: Sequence[matched.Pair]) -> Plot | N
     said = "; ".join(f"{p.method} IPC {p.ipc or 'all'}: {100 * p.difference:+.1f}" for p in found)
     words = f"Published and measured {entry.metric}, with the difference in points"
     return plot(chart, f"{words}: {said}.", f"{words}: {entry.source}.")
-
-
-# ---- figures
-
-
-def _by_place(rows: Iterable[Row]) -> Iterable[tuple[str, list[Row]]]:
-    found: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        found[row["place"]].append(row)
-    return found.items()
-
-
-def _few(shown: _Figures, rows: list[Row]) -> tuple[list[Row], list[str]]:
-    """The rows of the `LINES` methods whose best figures are best, and these methods."""
-    best: dict[str, float] = {}
-    for row in rows:
-        best[row["method"]] = max(best.get(row["method"], -math.inf), shown.merit(row))
-    kept = sorted(best, key=lambda name: (-best[name], name))[:LINES]
-    rows = [row for row in rows if row["method"] in kept]
-    return rows, _names(shown, rows)
-
-
-def _names(shown: _Figures, rows: Iterable[Row]) -> list[str]:
-    """The methods of rows, in the order of the board."""
-    found = {row["method"] for row in rows}
-    return [method for method in shown.board.every_method if method in found]
-
-
-def _front(shown: _Figures, rows: Iterable[Row], cost: str) -> set[int]:
-    """Of each place, the rows (by `id`) that are better than all that cost no more."""
-    found, best = set(), defaultdict[str, float](lambda: -math.inf)
-    for row in sorted(rows, key=lambda row: (row[cost], -shown.merit(row))):
-        if shown.merit(row) > best[row["place"]]:
-            best[row["place"]] = shown.merit(row)
-            found.add(id(row))
-    return found
-
-
-def _radii(records: Iterable[Result]) -> tuple[str, dict[tuple[str, str], float]]:
-    """The norm of most radii, and the radius in it of each column, robust ones too."""
-    found: dict[str, dict[tuple[str, str], float]] = defaultdict(dict)
-    for record in records:
-        if record.ok and record.norm and record.eps:
-            for column in (record.column, f"robust {ball(record)}"):
-                found[record.norm][record.dataset, column] = record.eps
-    norm = max(sorted(found), key=lambda name: len({*found[name].values()}), default="")
-    return norm, found.get(norm, {})
-
-
-def _with_passes(shown: _Figures, records: Iterable[Result]) -> _Figures:
-    """The rows with the passes, forward and back, of a set, what it is made of and a student."""
-    groups: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
-    for record in records:
-        if record.ok and not record.step:
-            groups[row_of(record)].append(record)
-    rows = []
-    for row in shown.rows:
-        group = groups[tuple(row[name] for name in ROW)]
-        spent = [costs.mean(group, role) for role in (*costs.MADE, "student")]
-        rows.append({**row, "passes": sum(one.forward + one.backward for one in spent if one)})
-    return replace(shown, rows=rows)

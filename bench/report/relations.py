@@ -14,11 +14,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
+from statistics import fmean
 
-import numpy as np
 from msgspec import structs
 
-from bench.records.result import Result, count
+from bench.records.result import Result
 from bench.report.numbers import row_of
 
 TOLERANCE = 0.01  # of the images: what seeds and random starts may do
@@ -110,14 +110,12 @@ def flags(records: Iterable[Result]) -> dict[tuple[object, ...], tuple[str, ...]
         if record.ok and record.norm and record.correct:
             cells[row_of(record)].setdefault(record.attack, {})[record.seed] = record
     found: dict[tuple[object, ...], list[str]] = defaultdict(list)
-    probes = (group for by_attack in cells.values() for group in by_attack.values())
-    shares = {id(record): _right(record) for group in probes for record in group.values()}
     for place, by_attack in cells.items():
         for (name, one), (other_name, other) in permutations(by_attack.items(), 2):
             seeds = [s for s in sorted({*one} & {*other}) if _seen(one[s]) == _seen(other[s])]
             if not seeds:
                 continue
-            mine, theirs = (_attacked([group[s] for s in seeds], shares) for group in (one, other))
+            mine, theirs = (_attacked([group[s] for s in seeds]) for group in (one, other))
             if said := breach(mine, theirs, other_name):
                 found[*place, name].append(said)
         for name, group in by_attack.items():
@@ -185,19 +183,14 @@ def _seen(record: Result) -> tuple[object, ...]:
     return record.images_hash, record.content.get("student")
 
 
-def _right(record: Result) -> float:
-    """The share of the images that stay right."""
-    return count(record.correct, record.images) / record.images
-
-
-def _attacked(group: Sequence[Result], shares: Mapping[int, float]) -> Attacked:
+def _attacked(group: Sequence[Result]) -> Attacked:
     first = group[0]
     return Attacked(
         first.attack_search,
         first.norm,
         first.eps or 0.0,
         first.attack_family,
-        float(np.mean([shares[id(record)] for record in group])),
+        fmean([record.share for record in group]),
     )
 
 

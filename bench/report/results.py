@@ -14,8 +14,6 @@ from functools import cached_property
 from itertools import chain, product
 from typing import Any
 
-import pandas as pd
-
 from bench.records.record import Scale
 from bench.records.result import Result
 from bench.report.consistency import (
@@ -44,7 +42,7 @@ from bench.report.model import (
     budget,
     budget_named,
 )
-from bench.report.numbers import Board, ball, by_figure, columns, row_of, scales
+from bench.report.numbers import Board, Figures, ball, columns, row_of
 from bench.report.relations import noted
 
 UNKNOWN = Scale(better="neither")  # of a metric without a figure
@@ -80,14 +78,16 @@ class _Shown:
         return settings
 
 
-def sections(board: Board, records: Sequence[Result], table: pd.DataFrame) -> tuple[Section, ...]:
+def sections(
+    board: Board, records: Sequence[Result], figures: Figures, scale: Mapping[str, Scale]
+) -> tuple[Section, ...]:
     """The sections of all metrics; none if there is nothing to show.
 
-    `table` is that of `tidy`, with `standing.with_standings`.
+    `figures` are the rows of `tidy`, with `standing.with_standings`; `scale` is that of
+    `numbers.scales`.
     """
-    scale = scales(board, records)
     measured: dict[tuple[str, ...], dict[Spot, Any]] = defaultdict(dict)
-    for (*place, ipc, method, column, metric), row in by_figure(table).items():
+    for (*place, ipc, method, column, metric), row in figures.items():
         measured[metric, *place][ipc, method, column] = row
     evidence: dict[Place, list[Result]] = defaultdict(list)
     for record in records:
@@ -113,10 +113,10 @@ def sections(board: Board, records: Sequence[Result], table: pd.DataFrame) -> tu
                 filled = {*board.columns, *(column for _, _, column in cells)}
                 drawn = {c: attacks for c, attacks in heads[at[0]].items() if c in filled}
                 read = scale.get(metric, UNKNOWN)
-                figures = (drawn, cells, spots[at])
+                of_place = (drawn, cells, spots[at])
                 if board.attacks and read.of != "probe":
-                    figures = _once(*figures)
-                one = _Shown(board, metric, read, *figures, usual.get(at, {}), odd)
+                    of_place = _once(*of_place)
+                one = _Shown(board, metric, read, *of_place, usual.get(at, {}), odd)
                 parts.append(Section(board.heading(*at), _blocks(one)))
         if parts:
             looked = {u[EVALUATOR + metric] for u in usual.values() if EVALUATOR + metric in u}

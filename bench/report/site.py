@@ -72,7 +72,7 @@ def _board(folder: Path, out: Path) -> index.Entry:
     """Write what a board shows; its entry on the index."""
     found, board = read_all(folder), board_of(read_matrix(folder))
     records = on_board(board, found.results)
-    made = _with_plots(page_of(folder), board, records, published.read(folder, board).values)
+    made = _with_plots(page_of(folder, found), board, records, published.read(folder, board).values)
     shown = [block for _, block in blocks(made)]
     drawn = _draw([block for block in shown if isinstance(block, Plot)], out)
     for block in shown:

@@ -7,7 +7,7 @@ compete, and which of them share seeds, test images and teachers.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from bench.records.record import Scale
-from bench.records.result import Result, count, unpacked
+from bench.records.result import Result, unpack
 from bench.report import consistency
 from bench.report.numbers import FIGURE, Board, behind_figures, rows_of
-from bench.report.statistics import Bits, Difference, Row, all_alike, estimate, intervals
+from bench.report.statistics import Bits, Difference, Row, all_alike, estimates, intervals
 from bench.report.verdicts import verdicts
 
 Key = tuple[str, str, str, int, str, str, str]
@@ -31,7 +31,7 @@ ASKED = 10  # seeds that a board could have
 SAME = 1e-5  # how far a share of right images, which is rounded, may lie from its bits
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Standing:
     """Of one figure: its 95 % interval, and its place among those that it competes with.
 
@@ -76,17 +76,17 @@ class Standings:
 class Known:
     """What has been read out of records, by their `id`: they stand behind several figures each."""
 
-    shares: dict[int, float] = field(default_factory=dict)  # of images that were right
     common: consistency.Known = field(default_factory=consistency.Known)
+    made: dict[tuple[Any, ...], Mapping[str, str]] = field(default_factory=dict)
 
-    def share_of(self, record: Result) -> float:
-        if id(record) not in self.shares:
-            self.shares[id(record)] = count(record.correct, record.images) / record.images
-        return self.shares[id(record)]
-
-    def made_by(self, record: Result) -> dict[str, str]:
-        shared = {"protocol": str(record.protocol), "images": record.images_hash}
-        return {**shared, **record.data, **self.common.teachers(record)}
+    def made_by(self, record: Result) -> Mapping[str, str]:
+        """What rows may share of it, by name; one object for all that say the same."""
+        teachers = self.common.teachers(record)
+        place = (record.protocol, record.images_hash, id(record.data), id(teachers))
+        if place not in self.made:
+            shared = {"protocol": str(record.protocol), "images": record.images_hash}
+            self.made[place] = {**shared, **record.data, **teachers}
+        return self.made[place]
 
 
 def standings(
@@ -108,15 +108,14 @@ def standings(
     known = Known()
     for group, methods in groups.items():
         rows = {name: row_for(name, group[5], of_row, known) for name, of_row in methods.items()}
-        estimates = {name: estimate(row) for name, row in rows.items()}
-        within = dict(zip(estimates, intervals([*estimates.values()]), strict=True))
+        within = dict(zip(rows, intervals(estimates([*rows.values()])), strict=True))
         better = scale[group[5]].better
         competing = [
             row
             for name, row in rows.items()
             if board.role(name) != "ceiling"
             and better != "neither"
-            and estimates[name].variance is not None  # one seed says nothing of others
+            and within[name]  # one seed says nothing of others
         ]
         mixed = not all_alike(competing)
         said = verdicts(
@@ -167,21 +166,17 @@ def row_for(name: str, metric: str, records: Iterable[Result], known: Known) -> 
     found = by_seed.values()
     images = {(record.images_hash, record.images) for record in found}
     shares = len(images) == 1 and all(
-        record.correct and abs(known.share_of(record) - values[record.seed]) <= SAME
-        for record in found
+        record.correct and abs(record.share - values[record.seed]) <= SAME for record in found
     )
     return Row(
         name,
         values,
-        _bits(found) if shares else None,
+        _bits(found, min(images)[1]) if shares else None,
         min(images)[0],
         {seed: known.made_by(record) for seed, record in by_seed.items()},
     )
 
 
-def _bits(records: Collection[Result]) -> Bits:
+def _bits(records: Iterable[Result], images: int) -> Bits:
     """Which images were right, [S, P], of records that have looked at the same ones."""
-    images = next(iter(records)).images
-    data = b"".join(unpacked(record.correct, record.images) for record in records)
-    packed = np.frombuffer(data, np.uint8).reshape(len(records), -1)
-    return np.unpackbits(packed, axis=1, count=images).view(np.int8)
+    return unpack([record.correct for record in records], images).view(np.int8)

@@ -11,7 +11,8 @@ Pure functions of arrays; sums of bits are whole numbers, so no order can change
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import fmean
@@ -51,13 +52,15 @@ class Row:
     def mean(self) -> float:
         return fmean(self.values.values())
 
-    def at(self, seeds: Sequence[int]) -> Bits:
+    def at(self, seeds: tuple[int, ...]) -> Bits:
         """The bits of some seeds."""
         assert self.right is not None
+        if self.seeds == seeds:
+            return self.right
         return self.right[[self.seeds.index(seed) for seed in seeds]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """A mean, its variance, and of which sources that is: (share, degrees of freedom).
 
@@ -99,9 +102,10 @@ def intervals(estimates: Sequence[Estimate]) -> list[tuple[float, float] | None]
     padded = [(*one.sources, *[(0.0, math.inf)] * (most - len(one.sources))) for one in known]
     shares, freedom = np.moveaxis(np.array(padded), 2, 0)  # [N, most] each
     t = stdtrit(np.where(shares > 0, freedom, 0.0).max(1), 1 - LEVEL / 2)
+    density = _density(freedom)
     for _ in range(STEPS):
         over = (shares * 2 * stdtr(freedom, -t[:, None])).sum(1) - LEVEL
-        t = t + over / (shares * 2 * _density(freedom, t[:, None])).sum(1)
+        t = t + over / (shares * 2 * density(t[:, None])).sum(1)
     half = t * np.sqrt([one.variance or 0.0 for one in known])
     found = zip((one.mean for one in known), half.tolist(), strict=True)
     return [None if one.variance is None else _around(*next(found)) for one in estimates]
@@ -111,15 +115,16 @@ def _around(mean: float, half: float) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-def _density(freedom: NDArray[np.float64], t: NDArray[np.float64]) -> NDArray[np.float64]:
+def _density(
+    freedom: NDArray[np.float64],
+) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
     """Of Student's t."""
     f = np.minimum(freedom, 1e6)  # the normal distribution, to six digits
     scale = np.exp(gammaln((f + 1) / 2) - gammaln(f / 2)) / np.sqrt(np.pi * f)
-    density: NDArray[np.float64] = scale * (1 + t**2 / f) ** (-(f + 1) / 2)
-    return density
+    return lambda t: scale * (1 + t**2 / f) ** (-(f + 1) / 2)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Difference:
     """One row minus another; `paired` where seeds and teachers are shared."""
 
@@ -131,11 +136,12 @@ class Difference:
 # ---- one row
 
 
-def estimate(row: Row) -> Estimate:
-    """The mean of a row and its variance."""
-    if row.right is None:
-        return of_seeds(list(row.values.values()))
-    return crossed(row.right)
+def estimates(rows: Sequence[Row]) -> list[Estimate]:
+    """The mean of each row and its variance."""
+    of_bits = iter(crossed([row.right for row in rows if row.right is not None]))
+    return [
+        of_seeds([*row.values.values()]) if row.right is None else next(of_bits) for row in rows
+    ]
 
 
 def of_seeds(values: Sequence[float]) -> Estimate:
@@ -148,26 +154,41 @@ def of_seeds(values: Sequence[float]) -> Estimate:
     return Estimate(mean, squares / (n - 1) / n, ((1.0, n - 1),))
 
 
-def crossed(table: NDArray[np.int8]) -> Estimate:
-    """Of a table [S, P] of whole numbers, whose rows are seeds and whose columns are images.
+def crossed(tables: Sequence[Bits]) -> list[Estimate]:
+    """Of tables [S, P] of -1, 0 and 1, whose rows are seeds and whose columns are images.
 
     Var = (MS_seeds + MS_images - MS_rest) / (S P), where MS are the mean squares of a two-way
     analysis of variance without repetition; never less than what seeds or images alone say, nor
     than `FLOOR` images: of no failure in P, no more is known than that their rate is under 3 / P.
     """
-    seeds, images = table.shape
-    by_seed = table.sum(1, dtype=np.int64)
-    by_image = table.sum(0, dtype=np.int64)
-    total, cells = int(by_seed.sum()), seeds * images
+    by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for number, table in enumerate(tables):
+        by_shape[table.shape].append(number)
+    found: dict[int, Estimate] = {}
+    for numbers in by_shape.values():
+        stack = np.stack([tables[number] for number in numbers])
+        found.update(zip(numbers, _crossed(stack), strict=True))
+    return [found[number] for number in range(len(tables))]
+
+
+def _crossed(stack: Bits) -> Iterable[Estimate]:
+    """Of tables of one shape, [n, S, P]."""
+    _, seeds, images = stack.shape
+    by_seed, by_image = stack.sum(2, dtype=np.int64), stack.sum(1, dtype=np.int64)
+    totals, cells = by_seed.sum(1), seeds * images
+    means = (totals / cells).tolist()
     if seeds < 2 or images < 2:
-        return Estimate(total / cells, None)
-    shared = total**2 / cells
-    squares = int(np.count_nonzero(table)) - shared  # of -1, 0 and 1
-    ss_seeds = int((by_seed**2).sum()) / images - shared
-    ss_images = int((by_image**2).sum()) / seeds - shared
-    rest = max(squares - ss_seeds - ss_images, 0.0) / (seeds - 1) / (images - 1)
-    of_seed, of_image = ss_seeds / (seeds - 1), ss_images / (images - 1)
-    return _of(total / cells, [(of_seed, seeds - 1)], of_image, rest, cells, images)
+        return [Estimate(mean, None) for mean in means]
+    shared = totals**2 / cells
+    squares = np.count_nonzero(stack, axis=(1, 2)) - shared
+    ss_seeds = (by_seed**2).sum(1) / images - shared
+    ss_images = (by_image**2).sum(1) / seeds - shared
+    rest = np.maximum(squares - ss_seeds - ss_images, 0.0) / (seeds - 1) / (images - 1)
+    parts = (ss_seeds / (seeds - 1), ss_images / (images - 1), rest)
+    return [
+        _of(mean, [(of_seed, seeds - 1)], of_image, left, cells, images)
+        for mean, of_seed, of_image, left in zip(means, *(p.tolist() for p in parts), strict=True)
+    ]
 
 
 def _of(
@@ -192,26 +213,56 @@ def _of(
 
 
 def difference(one: Row, other: Row) -> Difference:
-    """`one` minus `other`: paired at the seeds and images that they share, as far as they do.
+    """`differences` of two rows."""
+    return differences([(one, other)])[0]
+
+
+def differences(pairs: Sequence[tuple[Row, Row]]) -> list[Difference]:
+    """Of each pair, one minus the other: paired at the seeds and images that they share, as far as
+    they do.
 
     Where a seed's teacher differs, seeds are independent, and test images pair all the same;
     where images differ, nothing pairs (Welch, 1947).
     """
-    shared = [seed for seed in one.seeds if seed in other.values]
-    paired = bool(shared) and alike(one, other)
+    gaps = [_gaps(one, other) for one, other in pairs]
+    of_bits = iter(crossed([found for found in gaps if isinstance(found, np.ndarray)]))
+    return [
+        _unpaired(*pair)
+        if found is None
+        else Difference(
+            of_seeds(found) if isinstance(found, list) else next(of_bits), True, len(found)
+        )
+        for pair, found in zip(pairs, gaps, strict=True)
+    ]
+
+
+def _gaps(one: Row, other: Row) -> Bits | list[float] | None:
+    """One minus the other, a table or a figure a seed; None where they are not paired."""
+    shared = tuple(seed for seed in one.seeds if seed in other.values)
+    if not shared or not alike(one, other):
+        return None
     if one.right is None or other.right is None:
-        if paired:
-            gaps = [one.values[seed] - other.values[seed] for seed in shared]
-            return Difference(of_seeds(gaps), True, len(shared))
-        both = [of_seeds(list(row.values.values())) for row in (one, other)]
-        return Difference(_welch(*both), False, min(len(one.values), len(other.values)))
-    same_images = one.images == other.images and one.right.shape[1] == other.right.shape[1]
-    if paired and same_images:
-        return Difference(crossed(one.at(shared) - other.at(shared)), True, len(shared))
+        return [one.values[seed] - other.values[seed] for seed in shared]
+    return one.at(shared) - other.at(shared) if _same_images(one, other) else None
+
+
+def _same_images(one: Row, other: Row) -> tuple[Bits, Bits] | None:
+    """The tables of two rows, if they are of the same images."""
+    mine, theirs = one.right, other.right
+    if mine is None or theirs is None or one.images != other.images:
+        return None
+    return (mine, theirs) if mine.shape[1] == theirs.shape[1] else None
+
+
+def _unpaired(one: Row, other: Row) -> Difference:
     fewest = min(len(one.values), len(other.values))
-    if not same_images:
-        return Difference(_welch(crossed(one.right), crossed(other.right)), False, fewest)
-    return Difference(_images_alone(one.right, other.right), False, fewest)
+    if tables := _same_images(one, other):
+        return Difference(_images_alone(*tables), False, fewest)
+    if one.right is None or other.right is None:
+        both = [of_seeds([*row.values.values()]) for row in (one, other)]
+    else:
+        both = crossed([one.right, other.right])
+    return Difference(_welch(*both), False, fewest)
 
 
 def seeds_needed(found: Difference, most: int = 100) -> int | None:
@@ -244,7 +295,10 @@ def alike(one: Row, other: Row) -> bool:
     """Is what made two rows the same at each seed that they share, as far as both name it?"""
     seeds = one.made_by.keys() & other.made_by.keys()
     both = [(one.made_by[seed], other.made_by[seed]) for seed in seeds]
-    return all(mine[k] == theirs[k] for mine, theirs in both for k in mine.keys() & theirs.keys())
+    return all(
+        mine is theirs or all(mine[k] == theirs[k] for k in mine.keys() & theirs.keys())
+        for mine, theirs in both
+    )
 
 
 def all_alike(rows: Iterable[Row]) -> bool:

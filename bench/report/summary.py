@@ -17,8 +17,6 @@ from itertools import product
 from statistics import fmean
 from typing import Any
 
-import pandas as pd
-
 from bench.records.record import Scale
 from bench.records.result import Result
 from bench.report.costs import MADE
@@ -42,7 +40,7 @@ from bench.report.model import (
     budget_named,
     few,
 )
-from bench.report.numbers import Board, by_figure, columns, qualifying
+from bench.report.numbers import Board, Figures, columns, qualifying
 from bench.report.relations import noted
 from bench.report.standing import ASKED, Key, Standing, Standings
 from bench.report.statistics import LEVEL, Difference
@@ -59,7 +57,6 @@ UNPAIRED = "not paired: another teacher, protocol or seeds"
 
 Place = tuple[str, str, str]
 Made = tuple[str, str, int, str]  # a set: data set, labels, IPC, method
-Figures = Mapping[Any, Mapping[Any, Any]]  # rows of `tidy`, by `Key`
 
 
 @dataclass(frozen=True)
@@ -88,12 +85,11 @@ class _View:
 def blocks(
     board: Board,
     records: Sequence[Result],
-    table: pd.DataFrame,
+    figures: Figures,
     scale: Mapping[str, Scale],
     standings: Standings,
 ) -> tuple[Block, ...]:
     """The blocks of the first screen; none where the main metric has no figure."""
-    figures = by_figure(table)
     metric = board.metrics[0]
     if metric not in scale or not (main := _main(board, figures)):
         return ()

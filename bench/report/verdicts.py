@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise, starmap
+from itertools import pairwise
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.report.pairs import pairs
-from bench.report.statistics import LEVEL, Difference, Row, difference, seeds_needed
+from bench.report.statistics import LEVEL, Difference, Row, differences, seeds_needed
 
 NO_STARTS: Mapping[str, str] = MappingProxyType({})
 
@@ -78,7 +78,7 @@ def verdicts(
 
 def _family(compared: Iterable[tuple[Row, Row]]) -> list[tuple[Difference, float]]:
     """Differences of rows, with the p values of this family of comparisons."""
-    found = list(starmap(difference, compared))
+    found = differences([*compared])
     return list(zip(found, holm([one.estimate.p for one in found]).tolist(), strict=True))
 
 

@@ -14,7 +14,7 @@ from msgspec import structs
 from bench.board.matrix import Cell
 from bench.contract import keys
 from bench.records.record import Scale
-from bench.records.result import STANDARD_ERRORS, Result, by_chance, count, rounded, unpack
+from bench.records.result import STANDARD_ERRORS, Result, by_chance, rounded
 from bench.report.relations import masks
 from bench.report.standing import SAME
 
@@ -41,7 +41,7 @@ def misstated(board: Path, results: Iterable[Result]) -> list[str]:
     shares: dict[str, list[tuple[Result, float]]] = defaultdict(list)
     for result in results:
         if result.ok and result.correct:
-            share = count(result.correct, result.images) / result.images
+            share = result.share
             for metric, scale in result.scales.items():
                 if metric in result.metrics and scale.rate and scale.of == "probe":
                     shares[metric].append((result, share))
@@ -181,8 +181,7 @@ def _over(old: Result, new: Result, metric: str) -> str:
     """What is odd about a rate that is held to nothing: it lies on another side of its share."""
     if not (old.correct and new.correct and new.scales[metric].rate):
         return ""
-    shares = [float(unpack(one.correct, one.images).mean()) for one in (old, new)]
-    off = [one.metrics[metric] - share for one, share in zip((old, new), shares, strict=True)]
+    off = [one.metrics[metric] - one.share for one in (old, new)]
     if off[0] * off[1] < 0 and abs(off[0]) > SAME:
         side = "above" if off[0] > 0 else "below"
         return f"{side} the share of its right images; recomputed, it is not"
@@ -191,10 +190,7 @@ def _over(old: Result, new: Result, metric: str) -> str:
 
 def _is_share(record: Result, metric: str) -> bool:
     """Does the metric equal the share of the images that are right?"""
-    if not record.correct:
-        return False
-    share = float(unpack(record.correct, record.images).mean())
-    return bool(abs(record.metrics[metric] - share) < 1e-5)
+    return bool(record.correct) and abs(record.metrics[metric] - record.share) < 1e-5
 
 
 def _facts_differ(old: Result, new: Result) -> list[str]:

@@ -11,9 +11,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
+from hashlib import sha256
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar, cast
+
+import msgspec
 
 from bench.board import networks
 from bench.board.components import Components, labeller
@@ -163,7 +166,9 @@ class Questions:
         def named(part: Any) -> Any:
             return part.id if isinstance(part, Stage) else self.identity(part)
 
-        key = digest([stage.kind, stage.spec(named)])
+        # no key of the store, and ten times as fast as `digest`
+        said = msgspec.json.encode([stage.kind, stage.spec(named)], order="sorted")
+        key = sha256(said).hexdigest()[:16]
         if key not in self.stages:
             object.__setattr__(stage, "id", key)  # it is new: nobody else has it yet
             self.stages[key] = stage
@@ -306,7 +311,6 @@ class Questions:
             "probe": self.probe(cell) if of == "probe" else None,
         }
 
-    @per(*CELL)
     def measure(self, cell: Cell, name: str) -> Measure | None:
         metric = self.get("metric", name, cell)
         of, teacher = fact("metric", metric, "of"), fact("metric", metric, "features")

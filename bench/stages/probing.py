@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -183,7 +184,7 @@ def _scored(tensors: Mapping[str, Tensor], test: Split, value: dict[str, Any]) -
         norm=value["norm"],
     )
     return {
-        "correct": pack(trial.correct.numpy()),
+        "correct": b64encode(pack(trial.correct.numpy())).decode(),
         "images": len(index),
         "images_hash": digest_of_tensors(index, labels),
         **value,

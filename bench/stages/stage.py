@@ -127,15 +127,15 @@ class Stage(ABC):
         """Images times steps, as far as the harness knows: likely in proportion to the time."""
         return 1
 
-    @cached_property
+    @property
     def inputs(self) -> dict[str, Any]:
         """The fields of the kind: all but those that every stage has."""
         return {name: getattr(self, name) for name in _own(type(self))}
 
     def spec(self, named: Identity) -> dict[str, Any]:
         """JSON of all inputs; `named` names what is no JSON: a stage, a component."""
-        hashed = _own(type(self))
-        plain = {k: _each(v, named) for k, v in self.inputs.items() if hashed[k]}
+        own = _own(type(self)).items()
+        plain = {k: _each(getattr(self, k), named) for k, hashed in own if hashed}
         return {**self.dataset.identity, "seed": self.seed, **plain}
 
     def hashed(

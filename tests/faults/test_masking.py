@@ -21,7 +21,6 @@ from torch.nn import functional as F
 from bench.contract.data import TensorSplit
 from bench.contract.errors import BenchError
 from bench.contract.task import Perturbed
-from bench.records.result import unpack
 from bench.report.relations import flagged
 from bench.stages import judge, probing
 from bench.training import networks
@@ -101,7 +100,7 @@ def verdict(student: nn.Module, attack: Any = ATTACK, classes: int = 10) -> tupl
         }
     )
     [record] = flagged([record])
-    return float(unpack(record.correct, record.images).mean()), list(record.flags)
+    return record.share, list(record.flags)
 
 
 def verdict_or_block(student: nn.Module) -> tuple[float, list[str]]:

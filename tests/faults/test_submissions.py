@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import pickle
@@ -109,7 +108,7 @@ def test_a_rival_that_is_taken_off_the_axes_is_missed(told: Any, board: Path) ->
 
 def test_one_image_of_a_rival_that_turns_wrong_is_found(told: Any, board: Path) -> None:
     one = next(one for one in read(board) if one.method == "toy-first")
-    bits = np.unpackbits(np.frombuffer(base64.b64decode(one.correct), np.uint8))
+    bits = np.unpackbits(np.frombuffer(one.correct, np.uint8))
     bits = bits[: one.images].astype(bool)
     bits[np.flatnonzero(bits)[0]] = False
     worse = {"toy-accuracy": round(float(bits.mean()), 6)}
@@ -388,7 +387,7 @@ def metric(value: Any) -> Callable[[dict[str, Any]], None]:
         (metric("0.75"), "metrics.toy-accuracy is '0.75'; expected a number"),
         (metric([0.75]), "metrics.toy-accuracy is [0.75]; expected a number"),
         (lambda r: r.update(correct="AAAA"), "packed bits fill 3 bytes; expected 8"),
-        (lambda r: r.update(correct="§"), "packed bits are no base64"),
+        (lambda r: r.update(correct="§"), "correct is '§'; expected packed bits in base64"),
         (lambda r: r.update(images=4), "packed bits fill 8 bytes; expected 1"),
         (lambda r: r.update(images=-4), "images is -4; expected"),
         (lambda r: r.update(images=2**70), "images is "),

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from sound_results import alpha, files, lines, put, unsupported, variants
 
 from bench.contract.errors import BenchError
-from bench.records.files import SHARED, Fault, edited, read, read_all, split_valid, write
+from bench.records.files import SHARED, edited, read, read_all, split_valid, write
+from bench.records.reading import Fault
 from bench.records.result import merge
 from bench.report.markdown import rendered
 from bench.report.numbers import Board
@@ -131,8 +132,8 @@ PROBE, STUDENT, SET = 3, 2, 1  # lines of a file, its head being line 0
         (PROBE, {"sampler": "ddim"}, "expected either an attack or a sampler"),
         (PROBE, {"images": 9}, "correct: packed bits fill 1 bytes; expected 2 bytes for 9 images"),
         (PROBE, {"images": 1}, "correct: packed bits go on after image 1"),
-        (PROBE, {"correct": "*"}, "correct: packed bits are no base64"),
-        (PROBE, {"correct": "é"}, "correct: packed bits are no base64"),
+        (PROBE, {"correct": "*"}, "correct is '*'; expected packed bits in base64"),
+        (PROBE, {"correct": "é"}, "correct is 'é'; expected packed bits in base64"),
         (PROBE, {"attck": "x"}, "unknown field 'attck'; did you mean 'attack'?"),
         (PROBE, {"student": "none"}, "student is 'none'; expected the id of one"),
         (PROBE, {"about": "none"}, "about is 'none'; expected the digest of a note"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -10,10 +12,24 @@ from hypothesis import strategies as st
 from support import a_result, changed
 
 from bench.contract.keys import digest
-from bench.records.levels import name_of, version
+from bench.records.files import read_all, write
+from bench.records.levels import name_of
 from bench.records.record import ProbeRecord
+from bench.records.result import Result
 
-RESULTS = [a_result(seed=0), a_result(seed=1), a_result(attack="y", reason="declined")]
+MADE = {"set": "1", "student": "2", "probe": "3"}
+RESULTS = [
+    *(a_result(seed=seed, content=MADE) for seed in (0, 1)),
+    a_result(attack="y", reason="declined"),
+]
+
+
+def version(results: list[Result]) -> str:
+    """That of a board with these results."""
+    with TemporaryDirectory() as folder:
+        write(Path(folder), results)
+        found = read_all(Path(folder))
+    return found.version(found.results)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from small_board import ABOUT, BOARD, record
 from support import as_result
 
 from bench.contract.files import write_text
-from bench.records.levels import version
 from bench.report.model import (
     COUNT,
     PERCENT,
@@ -26,9 +25,9 @@ from bench.report.page import build as build_page
 from bench.report.page import check, files
 
 
-def build(board, made):
+def build(board, made, **known):
     """The page of results given as JSON values."""
-    return build_page(board, [as_result(one) for one in made])
+    return build_page(board, [as_result(one) for one in made], **known)
 
 
 def render(board, made):
@@ -168,8 +167,7 @@ blobs,small,hard,0,all,ceiling,none,right,1.000000,0.000000,2,8,1797,234,0.63250
 
 
 def test_a_small_board_has_this_page():
-    said = version(as_result(one) for one in records())
-    assert render(BOARD, records())["README.md"] == README.replace("VERSION", said)
+    assert files(build(BOARD, records(), version="VERSION"))["README.md"] == README
 
 
 def test_a_small_board_has_this_table():

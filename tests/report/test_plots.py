@@ -10,7 +10,7 @@ import pytest
 from support import as_result, changed
 
 from bench.records.record import Scale
-from bench.report import matched, plots
+from bench.report import matched, plots, plotted
 from bench.report.model import Plot
 from bench.report.numbers import Board, on_board, tidy
 
@@ -149,8 +149,8 @@ def test_the_order_of_the_records_changes_no_byte() -> None:
 def test_a_chart_has_no_more_than_twenty_lines_and_keeps_the_best() -> None:
     rows = [{"method": f"m{k}", "mean": k / 100} for k in range(30)]
     for better, kept in (("higher", range(10, 30)), ("lower", range(20))):
-        shown = plots._Figures(BOARD, Scale(better=better), rows, False)
-        few, _ = plots._few(shown, rows)
+        shown = plotted.Figures(BOARD, Scale(better=better), rows, False)
+        few, _ = plotted.best_few(shown, rows)
         assert {row["method"] for row in few} == {f"m{k}" for k in kept}
 
 

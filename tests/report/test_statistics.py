@@ -15,7 +15,7 @@ from bench.report.statistics import (
     Row,
     crossed,
     difference,
-    estimate,
+    estimates,
     of_seeds,
     seeds_needed,
 )
@@ -37,7 +37,7 @@ def test_one_seed_without_bits_has_no_interval_and_decides_nothing():
 
 def test_one_seed_with_bits_says_nothing_of_other_seeds():
     bits = np.array([[1] * 60 + [0] * 40], dtype=np.int8)
-    assert crossed(bits).interval is None
+    assert crossed([bits])[0].interval is None
     assert difference(row("a", bits), row("b", 1 - bits)).estimate.p == 1
 
 
@@ -55,15 +55,15 @@ def test_mean_squares_are_those_of_a_two_way_analysis_of_variance():
     rest = bits - by_seed[:, None] - by_image[None] + mean
     ms_rest = (rest**2).sum() / (3 * 49)
     variance = max(ms_seeds + ms_images - ms_rest, ms_seeds, ms_images) / 200
-    assert crossed(bits).variance == pytest.approx(variance)
-    assert crossed(bits).mean == pytest.approx(mean)
+    assert crossed([bits])[0].variance == pytest.approx(variance)
+    assert crossed([bits])[0].mean == pytest.approx(mean)
 
 
 @pytest.mark.parametrize("right", [0, 1])
 def test_a_rate_without_a_failure_is_no_point(right):
     """Of 100 images without a failure, a rate of 3 % is not excluded: the rule of three."""
     bits = np.full((3, 100), right, dtype=np.int8)
-    low, high = crossed(bits).interval
+    low, high = crossed([bits])[0].interval
     assert high - low == pytest.approx(2 * 1.96 * 0.015, rel=1e-3)
 
 
@@ -145,7 +145,7 @@ def test_differences_are_antisymmetric_and_know_no_order(seed, seeds, images):
 @given(st.integers(0, 10**6), st.integers(2, 5), st.integers(2, 30))
 def test_an_interval_leaves_out_0_where_p_is_below_5_in_100(seed, seeds, images):
     rng = np.random.default_rng(seed)
-    found = crossed(drawn(rng, seeds, images) - drawn(rng, seeds, images, 1.0))
+    found = crossed([drawn(rng, seeds, images) - drawn(rng, seeds, images, 1.0)])[0]
     low, high = found.interval
     if abs(found.p - LEVEL) > 1e-6:
         assert (low > 0 or high < 0) == (found.p < LEVEL)
@@ -175,7 +175,7 @@ def test_intervals_cover_the_rate_of_the_population_in_95_of_100_boards(seeds):
     truth, images, tries = population.mean(), 300, 800
     held = []
     for _ in range(tries):
-        low, high = estimate(row("a", drawn(rng, seeds, images, 0.5))).interval
+        low, high = estimates([row("a", drawn(rng, seeds, images, 0.5))])[0].interval
         held.append(low <= truth <= high)
     assert np.mean(held) >= 0.95 - 2 * math.sqrt(0.05 * 0.95 / tries)
 

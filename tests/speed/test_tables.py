@@ -24,7 +24,7 @@ import pandas as pd
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.records.files import edited, read, write
+from bench.records.files import edited, read, read_whole, write
 from bench.records.record import Moved, Scale
 from bench.records.result import COORDINATES, Result, pack
 from bench.report import numbers
@@ -85,7 +85,8 @@ def test_import(module: str, benchmark: BenchmarkFixture) -> None:
 
 def ours(folder: Path) -> pd.Series:
     """The mean of `right` in every cell, from the table that is made."""
-    made = files(build(BOARD, read(folder)))
+    found = read_whole(folder)
+    made = files(build(BOARD, found.results, version=found.version(found.results)))
     tidy = pd.read_csv(io.StringIO(made["table.csv"]))
     tidy = tidy[(tidy["metric"] == "right") & tidy["column"].isin(BOARD.attacks)]
     return tidy.set_index([*AXES, "column"])["mean"].sort_index()

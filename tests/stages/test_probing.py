@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +72,7 @@ def test_a_probe_keeps_logits_and_says_who_is_right() -> None:
     torch.testing.assert_close(kept["logits"], attacked)
     assert torch.equal(kept["index"], INDEX)
     right = (clean.argmax(1) == labels) & (attacked.argmax(1) == labels)
-    assert unpack(value["correct"], len(INDEX)).tolist() == right.tolist()
+    assert unpack([b64decode(value["correct"])], len(INDEX))[0].tolist() == right.tolist()
     assert value["images"] == len(INDEX)
     assert value["perturbation"]["linf"]["max"] == pytest.approx(0.1, abs=1e-6)
 
