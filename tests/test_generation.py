@@ -135,7 +135,7 @@ def test_its_cells_are_samplers_and_checkpoints(whole: Any) -> None:
     assert len(sound) == len(board.cells()) == 4 * 2 * 2
     assert {r.column for r in sound} == {"toy-sampler @ 4", "toy-sampler"}
     assert sound[0].coordinate == board.cells()[0].coordinate
-    assert (sound[0].attack, sound[0].norm, sound[0].correct) == ("", "", "")
+    assert (sound[0].attack, sound[0].norm, sound[0].correct) == ("", "", b"")
 
 
 def test_a_student_is_trained_once_for_all_its_checkpoints_and_none_for_real_images(

@@ -115,21 +115,23 @@ class Components:
 
         The class of a survey, which is no component, is its package's.
         """
+        tops = {_top(cls): entry for cls, entry in self._entries.items()}
         classes = {type(one) for one in components}
-        tops = {_top(cls): name for cls, name in self._providers.items()}
-        found = {self._providers.get(cls) or tops.get(_top(cls)) for cls in classes}
-        return tuple(sorted(filter(None, found)))
+        found = (self._entries.get(cls) or tops.get(_top(cls)) for cls in classes)
+        return tuple(sorted({entry.distribution for entry in found if entry}))
 
     def preload(self, components: Iterable[Any]) -> tuple[str, ...]:
         """The modules of some components, and those that they ask to find loaded."""
-        chosen = tuple(components)
-        wanted = [type(one).__module__ for one in chosen]
-        wanted += [module for one in chosen for module in getattr(one, "preload", None) or ()]
+        wanted: list[str] = []
+        for one in components:
+            wanted.append(type(one).__module__)
+            if entry := self._entries.get(type(one)):  # none for a survey
+                wanted += fact(entry.kind, one, "preload")
         return tuple(dict.fromkeys(wanted))
 
     @cached_property
-    def _providers(self) -> dict[type, str]:
-        return {type(entry.component): entry.distribution for entry in self.registry.entries}
+    def _entries(self) -> dict[type, Entry]:
+        return {type(entry.component): entry for entry in self.registry.entries}
 
     def differs(self, kind: str, component: Any) -> dict[str, Any]:
         """Fields that differ from those of the installed component it comes from.

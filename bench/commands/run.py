@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import tempfile
 import time
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
 def run(asked: Asked) -> int:
     """Do it; the exit code. Raises BenchError for bad input, and Interrupted."""
     from bench.engine import fork
+    from bench.store.store import Store, place
 
-    if asked.engine != "slurm" and not asked.dry_run:
-        fork.begin()
+    if not (asked.dry_run or asked.engine == "slurm" or os.path.exists(place(asked.store))):
+        fork.begin()  # nothing is made yet
     from bench import display
     from bench.commands.draw import to_check
     from bench.commands.limited import deadline_of
@@ -45,7 +47,6 @@ def run(asked: Asked) -> int:
     from bench.engine.scheduler import Engine
     from bench.records.files import read_all
     from bench.stages.kinds import kinds_of
-    from bench.store.store import Store
 
     began = time.monotonic()
     components, cells = _asked_for(asked)

@@ -103,7 +103,7 @@ def test_kinds_of_stages_have_jobs_of_their_own_and_one_that_names_none_makes_th
     assert [array["options"]["mem"] for array in submitted] == ["16G", "4G"]
     assert [command[-4:] for array in submitted for _, command in array["calls"][-1:]] == [
         ["--minutes", "600", "--stages", "squeeze,condense"],
-        ["--minutes", "60", "--stages", "grade,train,sample,attack,probe,measure"],
+        ["--minutes", "60", "--stages", "grade,survey,train,sample,attack,probe,measure"],
     ]
 
 
@@ -132,7 +132,7 @@ def test_what_a_user_asks_of_every_cluster_stands_in_their_folder(
         ('stages = ["trian"]', "there are no stages 'trian'; did you mean 'train'?"),
         (
             '[[job]]\nstages = ["train", "probe", "measure"]',
-            "no job makes the stages squeeze, grade, condense, sample, attack; add a [[job]]",
+            "no job makes the stages squeeze, grade, survey, condense, sample, attack; add a [[job",
         ),
     ],
 )

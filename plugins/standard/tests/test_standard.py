@@ -82,7 +82,7 @@ HOOKS = {
         *("from-real", "share-from-real"),
         *("fd", "kd", "kd-sd", "score"),
         *("precision", "recall", "density", "coverage", "sample-accuracy"),
-        *("memorisation", "memorisation-pixels", "denoising-loss"),
+        *("memorisation", "memorisation-pixels", "kd-uncopied", "kd-set", "denoising-loss"),
         *("fd-efflite0", "kd-efflite0", "kd-efflite0-sd", "score-efflite0"),
         *(f"{kind}-efflite0" for kind in ("precision", "recall", "density", "coverage")),
         *("fid", "kid", "kid-sd", "is"),
