@@ -318,7 +318,7 @@ DEMO = Path(__file__).parents[2] / "leaderboards" / "demo"
         ("random.jsonl", '"level":"student"', ('"forward":', '"forward":1')),
         ("random.jsonl", '"level":"probe"', ('"eps":0.1', '"eps":0.5')),
         ("random.jsonl", '"level":"probe"', ('"accuracy":0.', '"accuracy":0.9')),
-        ("_shared.jsonl", '"kind":"recipe"', ('"steps":1200', '"steps":400')),
+        ("_shared.jsonl", '"kind":"recipe"', ('"steps":1500', '"steps":400')),
     ],
 )
 def test_what_was_changed_by_hand_is_found_by_its_name(

@@ -45,7 +45,7 @@ def test_a_row_says_all_that_its_records_say_of_it() -> None:
     assert section.title == "wmdd, IPC 10: digits, convnet-32, teacher labels"
     assert said["role"] == "method"
     assert said["settings of the method"] == "iterations = 600, roll = 1"
-    assert said["recipe"].startswith("steps = 1200, batch = 64, lr = 0.02, crop = 1")
+    assert said["recipe"].startswith("steps = 1500, batch = 64, lr = 0.02, crop = 1")
     whole = " ".join(said.values())
     for record in records:
         for role in ("teacher", "set", "student"):
