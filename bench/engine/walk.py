@@ -59,7 +59,7 @@ class Walk:
     next_look: float = 0.0
     beaten: float = 0.0
     measuring: int = 0  # so many metrics, which waited, are run before anything else
-    measured: float = -math.inf  # when that has last ended
+    measured: float = -math.inf  # when the last of these were begun
     running: dict[str, tuple[Stage, Lock]] = field(default_factory=dict)
     executor: Executor | None = None
 
@@ -204,7 +204,9 @@ class Walk:
         due = self.measuring or time.monotonic() - self.measured >= GATHER
         if other and not full and not (metrics and due and other[0][1].kind in LONG):
             return other, 1
-        queue = min(full or metrics, key=lambda queue: queue[0], default=[])
+        if not metrics:
+            return [], 0
+        queue = min(full or metrics, key=lambda queue: queue[0])
         free = self.executor.free if self.executor else len(self.engine.slots)
         size = min(BUNDLE, -(-len(queue) // free))
         self.measuring = max(0, (self.measuring or sum(map(len, metrics))) - size)

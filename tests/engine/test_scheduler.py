@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import subprocess
@@ -26,7 +27,7 @@ from bench.engine.estimate import look
 from bench.engine.executor import Done, Event, Job, Slot
 from bench.engine.outcome import Outcome, Step
 from bench.engine.scheduler import Engine
-from bench.engine.walk import FOR_OTHERS
+from bench.engine.walk import FOR_OTHERS, Walk
 from bench.records.record import Scale
 from bench.stages.plan import Plan
 from bench.store.store import Store
@@ -489,6 +490,13 @@ def test_no_metric_waits_behind_a_set_or_a_student(
         if (step.stage.kind, step.status) == ("condense", "started"):
             assert waiting == 0
     assert measured == 10
+
+
+def test_an_idle_moment_is_no_gathering_of_metrics(tmp_path: Path) -> None:
+    """Else those that come next wait behind a set of hours, as if some had just been run."""
+    walk = Walk(engine(tmp_path), ())
+    assert walk._next() == ([], 0)
+    assert walk.measured == -math.inf
 
 
 def test_a_failure_tells_where_its_log_lies(tmp_path: Path) -> None:
