@@ -117,11 +117,10 @@ def _check_bits(packed: bytes, n: int) -> None:
 
 
 def _depth(value: Any) -> int:
-    if isinstance(value, dict):
-        value = [*value.values()]
-    if not isinstance(value, list):
+    inside = value.values() if isinstance(value, dict) else value
+    if not isinstance(value, dict | list):
         return 0
-    return 1 + max(map(_depth, value), default=0)
+    return 1 + max(map(_depth, inside), default=0)
 
 
 def _wrong(name: str, value: Any, expected: str) -> None:

@@ -245,6 +245,7 @@ OF_PROBE = tuple(
     if name not in (*Level.__struct_fields__, "id", "student", "versions", "environment")
 )
 _of_probe = attrgetter(*OF_PROBE)
+_blocks, _by_digest = attrgetter(*BLOCKS), attrgetter(*BY_DIGEST)
 _where = attrgetter(*WHERE, "evaluate", "architecture", "step", "size", "pictured")
 _shared = attrgetter("parameters", "about", "code", "scales", "data", "recipe", "bytes")
 
@@ -270,16 +271,17 @@ def joined(
         fields = dict(zip(OF_PROBE, _of_probe(probe), strict=True))
         for name in WORDS:
             fields[name] = same.setdefault(fields[name], fields[name])
-        for name in ("versions", "environment"):
-            if named := getattr(probe, name):
-                fields[name] = notes[named]
-        for name in BLOCKS:
-            if own := getattr(probe, name):
+        fields["versions"] = notes[probe.versions] if probe.versions else shared.versions
+        fields["environment"] = (
+            notes[probe.environment] if probe.environment else shared.environment
+        )
+        for name, own in zip(BLOCKS, _blocks(probe), strict=True):
+            if own:
                 others = getattr(shared, name)
                 both = {**others, **own} if others else own
                 fields[name] = _once(both, same) if name in ALIKE else both
-        for name in BY_DIGEST:
-            if named := getattr(probe, name):
+        for name, named in zip(BY_DIGEST, _by_digest(probe), strict=True):
+            if named:
                 others = getattr(shared, name)
                 place = (name, id(others), named)  # `above` keeps it alive
                 if place not in same:

@@ -185,7 +185,7 @@ def lines_of(path: Path) -> Iterable[tuple[int, bytes]]:
                 )
             if form:
                 continue
-        if all(mark in line for mark in _OLD):
+        if _OLD[0] in line and _OLD[1] in line:
             raise BenchError(
                 f"{path}:{number}: a record of format 1; this version reads format {FORMAT}; "
                 + _convert(path)

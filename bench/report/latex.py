@@ -90,7 +90,7 @@ def rendered(page: Page) -> str:
 
 def escaped(text: str) -> str:
     """Foreign text as one line of LaTeX that means itself, in ASCII."""
-    shown = "".join(map(_character, unicodedata.normalize("NFC", flat(text))))
+    shown = unicodedata.normalize("NFC", flat(text)).translate(CHARACTERS)
     return re.sub(r"-(?=-)", "-{}", shown) if "--" in text else shown
 
 
@@ -108,6 +108,16 @@ def _character(char: str) -> str:
     if marks in ACCENTS and base.isascii() and base.isalpha():
         return f"\\{ACCENTS[marks]}{{{base}}}"
     return f"{{[}}U+{ord(char):04X}{{]}}"
+
+
+class _Characters(dict[int, str]):
+    """What stands for each character, found when it first occurs: for `str.translate`."""
+
+    def __missing__(self, code: int) -> str:
+        return self.setdefault(code, _character(chr(code)))
+
+
+CHARACTERS = _Characters()
 
 
 def _piece(piece: str | Span) -> str:

@@ -183,7 +183,11 @@ def moves(record: Result) -> bool:
 
 def ball(record: Result) -> str:
     """The ball of a record's attack, as in "linf 8/255", or "" if it stays in none."""
-    return f"{record.norm} {radius(record.eps)}" if record.norm else ""
+    return _ball(record.norm, record.eps)
+
+
+def _ball(norm: str, eps: float | None) -> str:
+    return f"{norm} {radius(eps)}" if norm else ""
 
 
 @cache
@@ -202,9 +206,11 @@ def balls(board: Board, records: Iterable[Result]) -> dict[tuple[str, str], tupl
     attack's own.
     """
     members: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for record in records:
-        if record.ok and (ball(record) or not moves(record)):
-            members[record.dataset][ball(record)].add(record.column)
+    seen = (
+        (r.dataset, r.norm, r.eps, r.column) for r in records if r.ok and (r.norm or not moves(r))
+    )
+    for dataset, norm, eps, column in dict.fromkeys(seen):  # a few, in the order of the records
+        members[dataset][_ball(norm, eps)].add(column)
     return {
         (dataset, f"robust {name}"): tuple(
             attack for attack in board.columns if attack in attacks | of_dataset.get("", set())

@@ -60,10 +60,13 @@ def pairs(rows: Sequence[Row]) -> Pairs:
 
 
 def _like(row: Row) -> object:
-    """Rows of one value are paired with each other in the same way."""
-    made_by = [(seed, tuple(sorted(made.items()))) for seed, made in sorted(row.made_by.items())]
+    """Rows of one value are paired with each other in the same way.
+
+    What made them is told by `id`: where it is the same, `standing.Known` gives one object.
+    """
+    made_by = {(seed, id(made)) for seed, made in row.made_by.items()}
     shape = None if row.right is None else row.right.shape
-    return tuple(row.seeds), row.images if shape else "", shape, tuple(made_by)
+    return row.seeds, row.images if shape else "", shape, frozenset(made_by)
 
 
 def _figures(rows: Sequence[Row], i: Index, j: Index) -> tuple[Vector, Vector]:
@@ -80,19 +83,20 @@ def _figures(rows: Sequence[Row], i: Index, j: Index) -> tuple[Vector, Vector]:
 
 def _shares(rows: Sequence[Row], i: Index, j: Index) -> tuple[Vector, Vector]:
     """Of paired tables of bits, [S, P] a row: `statistics.crossed` of differences."""
-    bits = np.stack([row.right for row in rows if row.right is not None]).astype(np.float64)
-    _, seeds, images = bits.shape
+    right = np.stack([row.right for row in rows if row.right is not None])
+    _, seeds, images = right.shape
     cells = seeds * images
-    by_seed, by_image = bits.sum(2), bits.sum(1)  # [n, S], [n, P]
+    # sums and products of bits are exact in 32 bits as long as there are fewer than 2^24
+    bits = right.astype(np.float32 if cells < 2**24 else np.float64)
+    by_seed = (bits @ np.ones(images, bits.dtype)).astype(np.float64)  # [n, S]
+    by_image = bits.sum(1).astype(np.float64)  # [n, P]
     totals = by_seed.sum(1)
     gaps = totals[i] - totals[j]
     means = gaps / cells
     if seeds < 2 or images < 2:
         return means, np.ones_like(means)
     shared = gaps**2 / cells
-    # products of bits are exact in 32 bits as long as there are fewer than 2^24
-    exact = np.float32 if cells < 2**24 else np.float64
-    squares = _squares(bits.reshape(len(rows), cells).astype(exact), i, j) - shared
+    squares = _squares(bits.reshape(-1, cells), i, j) - shared
     ss_seeds = _squares(by_seed, i, j) / images - shared
     ss_images = _squares(by_image, i, j) / seeds - shared
     rest = np.maximum(squares - ss_seeds - ss_images, 0.0) / (seeds - 1) / (images - 1)
@@ -106,7 +110,7 @@ def _shares(rows: Sequence[Row], i: Index, j: Index) -> tuple[Vector, Vector]:
     return means, _p(means, np.where(floored, least, variances), parts)
 
 
-def _squares(rows: NDArray[np.floating[Any]], i: Index, j: Index) -> Vector:
+def _squares(rows: NDArray[Any], i: Index, j: Index) -> Vector:
     """Squared distances between rows [n, k] of whole numbers: exact, as products."""
     products = (rows @ rows.T).astype(np.float64)
     own = np.diag(products)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import combinations, permutations
 from statistics import fmean
 
 from msgspec import structs
@@ -111,13 +111,15 @@ def flags(records: Iterable[Result]) -> dict[tuple[object, ...], tuple[str, ...]
             cells[row_of(record)].setdefault(record.attack, {})[record.seed] = record
     found: dict[tuple[object, ...], list[str]] = defaultdict(list)
     for place, by_attack in cells.items():
-        for (name, one), (other_name, other) in permutations(by_attack.items(), 2):
+        for (name, one), (other_name, other) in combinations(by_attack.items(), 2):
             seeds = [s for s in sorted({*one} & {*other}) if _seen(one[s]) == _seen(other[s])]
             if not seeds:
                 continue
             mine, theirs = (_attacked([group[s] for s in seeds]) for group in (one, other))
             if said := breach(mine, theirs, other_name):
                 found[*place, name].append(said)
+            if said := breach(theirs, mine, name):
+                found[*place, other_name].append(said)
         for name, group in by_attack.items():
             if doubts := _suspicions([*group.values()]):
                 found[*place, name] += doubts

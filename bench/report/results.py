@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, product
+from operator import attrgetter
 from typing import Any
 
 from bench.records.record import Scale
@@ -71,10 +72,13 @@ class _Shown:
     def settings(self) -> dict[str, set[str]]:
         """The settings of each attack or sampler that ran; several where cells differ."""
         settings: dict[str, set[str]] = {column: set() for column in self.board.columns}
+        seen: dict[str, dict[Any, Result]] = {column: {} for column in settings}  # a few of each
         for (_, _, column), group in self.found.items():
-            ran = (r for r in group if r.ok and r.about.keys() & {*OF_COLUMN})
-            distinct = {(id(r.parameters), r.norm, r.eps): r for r in ran}
-            settings[column] |= {_attack(record) for record in distinct.values()}
+            for r in group:
+                seen[column].setdefault((r.ok, id(r.about), id(r.parameters), r.norm, r.eps), r)
+        for column, distinct in seen.items():
+            ran = (r for r in distinct.values() if r.ok and r.about.keys() & {*OF_COLUMN})
+            settings[column] |= {*map(_attack, ran)}
         return settings
 
 
@@ -281,18 +285,18 @@ def _of_ball(behind: Mapping[str, Sequence[Result]]) -> tuple[str, ...]:
 
 
 def _flags(records: Iterable[Result]) -> tuple[str, ...]:
-    return _distinct(chain.from_iterable(map(noted, records)))
+    return _distinct(note for record in records if record.flags for note in noted(record))
 
 
 def _reasons(group: Iterable[Result], metric: str) -> tuple[str, ...]:
     """Why a cell, or one metric of it, has no figure."""
-    refused = [record.refused.get(metric, "") for record in group]
-    return _distinct([*(record.reason for record in group), *refused])
+    reasons = [record.reason for record in group if record.reason]
+    return _distinct([*reasons, *(r.refused[metric] for r in group if metric in r.refused)])
 
 
 def _with(metric: str, group: Iterable[Result]) -> list[Result]:
     """The records that have a metric, in an order of their own."""
-    return sorted((r for r in group if metric in r.metrics), key=lambda r: r.seed)
+    return sorted([r for r in group if metric in r.metrics], key=attrgetter("seed"))
 
 
 def _attack(record: Result) -> str:
@@ -316,4 +320,5 @@ def _settings(parameters: Mapping[str, Any], kinds: Iterable[str], without: str 
 
 def _distinct(texts: Iterable[str]) -> tuple[str, ...]:
     """The texts that say something, sorted, each once: records come in any order."""
-    return tuple(sorted({text for text in texts if text}))
+    found = {text for text in texts if text}
+    return tuple(sorted(found)) if found else ()

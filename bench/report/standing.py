@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -161,7 +162,7 @@ def _interval(row: Row, found: tuple[float, float] | None) -> tuple[float, float
 
 def row_for(name: str, metric: str, records: Iterable[Result], known: Known) -> Row:
     """The records of a row; `known` keeps what was read out of them, for other metrics."""
-    by_seed = {record.seed: record for record in sorted(records, key=lambda r: r.seed)}
+    by_seed = {record.seed: record for record in sorted(records, key=attrgetter("seed"))}
     values = {seed: float(record.metrics[metric]) for seed, record in by_seed.items()}
     found = by_seed.values()
     images = {(record.images_hash, record.images) for record in found}

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paired import a_board, measured
 from rows import figures
+from scipy.stats import kendalltau
 
 from bench.records.result import Result
 from bench.report.agreement import FEWEST, Ranking, agreement, ranking, sections
@@ -47,6 +48,18 @@ def test_tau_is_the_share_of_pairs_in_the_same_order_minus_that_of_the_others(on
     assert agreed.tau == pytest.approx(2 * alike / len(pairs) - 1)
     assert len(agreed.against) == agreed.told - alike
     assert agreed.told == len(pairs)
+
+
+@given(st.data(), st.integers(FEWEST, 8))
+def test_tau_is_that_of_scipy_also_where_figures_are_tied(data, n):
+    tied = st.lists(st.integers(0, 3).map(float), min_size=n, max_size=n)
+    sides = [data.draw(tied) for _ in range(2)]
+    one, other = (
+        Ranking(tuple("abcdefgh"[:n]), np.array(means), np.zeros((n, n))) for means in sides
+    )
+    agreed = agreement(one, other)
+    assert agreed
+    assert agreed.tau == pytest.approx(kendalltau(*sides).statistic, nan_ok=True)
 
 
 def test_what_chance_may_have_turned_is_not_held_against_a_ranked():
