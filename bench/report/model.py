@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from msgspec import Struct
+
 MISSING, DECLINED = "–", "n/a"  # what stands for a figure that is not there
 
 # ---- text
@@ -95,8 +97,7 @@ PERCENT = Form(".1f", ".1f", percent=True)
 COUNT = Form(",.0f")
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(Struct, frozen=True):
     """A figure: a mean and its spread `sd` over `n` seeds (0: not known), and what is said of it.
 
     Without a mean it was not measured, or was `declined` for the reason in its notes.
@@ -112,8 +113,7 @@ class Value:
     interval: tuple[float, float] | None = None  # 95 %
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(Struct, frozen=True):
     """A text in a cell; of a method, which "role" it has: "method", "control" or "ceiling".
 
     `url` is where it leads on a page that can be clicked.

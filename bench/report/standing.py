@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from msgspec import Struct
 
 from bench.records.record import Scale
 from bench.records.result import Result, unpack
@@ -32,8 +33,7 @@ ASKED = 10  # seeds that a board could have
 SAME = 1e-5  # how far a share of right images, which is rounded, may lie from its bits
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """Of one figure: its 95 % interval, and its place among those that it competes with.
 
     `ranks` are the first and the last place that it may have; () where it does not compete. `over`

@@ -18,6 +18,7 @@ from functools import cached_property
 from statistics import fmean
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 from scipy.special import gammaln, stdtr, stdtrit
 
@@ -60,8 +61,7 @@ class Row:
         return self.right[[self.seeds.index(seed) for seed in seeds]]
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(Struct, frozen=True):
     """A mean, its variance, and of which sources that is: (share, degrees of freedom).
 
     A variance of None is not known: one seed says nothing of others. Its distribution is a mixture
@@ -124,8 +124,7 @@ def _density(
     return lambda t: scale * (1 + t**2 / f) ** (-(f + 1) / 2)
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Struct, frozen=True):
     """One row minus another; `paired` where seeds and teachers are shared."""
 
     estimate: Estimate
