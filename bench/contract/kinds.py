@@ -39,7 +39,7 @@ class Fact:
     meaning: str
     words: str = ""  # `takes` in words, where it does not speak for itself
     by: Literal["class variable", "field", "verb"] = "class variable"
-    must: bool = False  # `bench check` refuses a component that does not say it
+    must: bool = False  # a component that does not say it is refused
 
     @property
     def expected(self) -> str:
@@ -90,17 +90,37 @@ def check_facts(kind: str, component: Any) -> None:
             raise BenchError(f"its class variable `{name}` is unknown; did you mean '{close[0]}'?")
 
 
-def check_perturb(attack: Any) -> None:
-    """Raise BenchError for an attack that takes no generator, as attacks did at first."""
-    given = KINDS["attack"].given
+def check_said(kind: str, component: Any) -> None:
+    """Raise BenchError for a fact that must be said and is not."""
+    for name, one in KINDS[kind].facts.items():
+        if one.must and not says(component, name):
+            raise BenchError(f"its {one.by} `{name}` is missing; expected {one.expected}")
+
+
+def check_verb(kind: str, component: Any) -> None:
+    """Raise BenchError for a verb that does not take what it is given."""
+    row = KINDS[kind]
+    given = row.given.split(", ") if row.given else []
+    if kind == "architecture" and fact(kind, component, "track") == "generation":
+        given.append("extras")
+    siblings = fact(kind, component, "needs") if kind == "metric" else ()
     try:
-        inspect.signature(attack.perturb).bind(*given.split(", "))
+        signature = inspect.signature(getattr(component, row.verb))
+    except ValueError:  # it is not written in Python, and does not say
+        return
+    try:
+        signature.bind(*(name for name in given if not name.startswith("*")), *siblings)
     except TypeError:
         raise BenchError(
-            f"its verb is perturb{inspect.signature(attack.perturb)}; expected perturb({given}): "
-            "attacks now draw from the torch.Generator that they are given, and those that draw "
-            "nothing ignore it"
+            f"its verb is {row.verb}{signature}; expected {row.verb}({', '.join(given)})"
+            + _CHANGED.get(kind, "")
         ) from None
+
+
+_CHANGED = {
+    "attack": ": attacks now draw from the torch.Generator that they are given, and those that "
+    "draw nothing ignore it"
+}  # until 0.2.0: what the verb was not given before
 
 
 def _class_variables(component: Any) -> Iterator[str]:

@@ -26,9 +26,9 @@ from bench.contract.kinds import (
     KINDS,
     LONGEST_NAME,
     NAME,
-    NORMS,
     check_facts,
-    check_perturb,
+    check_said,
+    check_verb,
     fact,
     says,
 )
@@ -97,11 +97,19 @@ class Registry:
         for broken in self.broken:
             if (kind, name) in broken.names:
                 raise BenchError(f"{kind} '{name}' cannot be used: {broken.reason}")
-        message = f"there is no {kind} '{name}'{suggest(name, self.of(kind))}"
-        if self.broken:
-            which = "; ".join(f"{b.distribution} ({b.reason})" for b in self.broken)
-            message += f"; perhaps it is in a plugin that is broken: {which}"
-        raise BenchError(f"{message} (`bench plugins` lists what is installed)")
+        raise BenchError(f"there is no {kind} '{name}'{self.hint(name, self.of(kind))}")
+
+    def hint(self, name: str, known: Iterable[str]) -> str:
+        """What to say after a name that nothing has: what is near, or where it may be."""
+        found = f"{suggest(name, known)} (`bench plugins` lists what is installed)"
+        match sorted({b.distribution for b in self.broken}):
+            case []:
+                return found
+            case [one]:
+                which = f"{one} ({'; '.join(b.reason for b in self.broken)})"
+            case several:
+                which = f"{', '.join(several)} (`bench plugins` says why)"
+        return f"{found}; perhaps it is in a plugin that is broken: {which}"
 
     def identity(self, component: Any) -> dict[str, Any]:
         """See `code.identity`."""
@@ -222,8 +230,9 @@ def _check(kind: str, component: Any) -> None:
     if not callable(getattr(component, verb, None)):
         raise BenchError(f"it has no method `{verb}`, the verb of a {kind}")
     check_facts(kind, component)
+    check_said(kind, component)
+    check_verb(kind, component)
     if kind == "attack":
-        check_perturb(component)
         _check_ball(component)
     if not _is_importable(cls):
         raise BenchError(
@@ -260,7 +269,6 @@ def _check_fields(component: Any) -> None:
 
 def _check_ball(attack: Any) -> None:
     norm, eps = (fact("attack", attack, name) for name in ("norm", "eps"))
-    expect(says(attack, "norm"), "its class variable `norm`", None, f"one of {NORMS}")
     if norm and not says(attack, "eps"):
         raise BenchError(f"it has norm {norm!r} and no field `eps`, the radius of its ball")
     if not norm and eps:

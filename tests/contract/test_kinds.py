@@ -14,7 +14,7 @@ import pytest
 import bench
 from bench.contract import hookspecs
 from bench.contract.errors import BenchError
-from bench.contract.kinds import KINDS, Fact, check_facts, fact, says
+from bench.contract.kinds import KINDS, Fact, check_facts, check_verb, fact, says
 from bench.training import toy
 
 CONTRIBUTING = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -248,3 +248,50 @@ def code(value: Any) -> str:
 @pytest.mark.parametrize("table", [kinds_table, facts_table])
 def test_contributing_shows_the_table_of_the_code(table: Any) -> None:
     assert table() in CONTRIBUTING, f"CONTRIBUTING.md lacks this table:\n\n{table()}"
+
+
+@dataclass(frozen=True)
+class Old:
+    """A sampler and a denoiser as they were written before they were given rows of extras."""
+
+    name: str = "old"
+    track: ClassVar[str] = "generation"
+
+    def sample(self, model: Any, labels: Any, shape: Any, generator: Any) -> Any: ...
+
+    def build(self, shape: Any, classes: int) -> Any: ...
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("sampler", r"sample\(.*\) -> .*; expected sample\(model, labels, extras, shape, gen"),
+        ("architecture", r"build\(.*\) -> .*; expected build\(shape, classes, extras\)"),
+    ],
+)
+def test_a_verb_that_does_not_take_what_it_is_given_is_refused(kind: str, said: str) -> None:
+    with pytest.raises(BenchError, match=said):
+        check_verb(kind, Old())
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A metric beside as many siblings as it says."""
+
+    name: str = "gap"
+    needs: ClassVar = ({"attack": "clean"},)
+
+    def measure(self, trial: Any, clean: Any) -> float: ...
+
+
+@dataclass(frozen=True)
+class Alone(Gap):
+    """One that is given a sibling more than it takes."""
+
+    def measure(self, trial: Any) -> float: ...  # type: ignore[override]
+
+
+def test_a_metric_takes_the_siblings_that_it_needs() -> None:
+    check_verb("metric", Gap())
+    with pytest.raises(BenchError, match=r"expected measure\(trial, \*siblings\)"):
+        check_verb("metric", Alone())
