@@ -127,8 +127,10 @@ def check_verb(kind: str, component: Any) -> None:
     try:
         signature.bind(*(name for name in given if not name.startswith("*")), *siblings)
     except TypeError:
+        names = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+        bare = signature.replace(parameters=names, return_annotation=signature.empty)
         raise BenchError(
-            f"its verb is {row.verb}{signature}; expected {row.verb}({', '.join(given)})"
+            f"its verb is {row.verb}{bare}; expected {row.verb}({', '.join(given)})"
             + CHANGED.get(kind, "")
         ) from None
 
