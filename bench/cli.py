@@ -361,9 +361,11 @@ def convert(
     """Bring records of an older form into that of today; others stay as they are."""
     from bench.display import console
     from bench.records.convert import convert as converted
+    from bench.records.files import read
 
     for board in boards:
         count = converted(board)
+        read(board)  # what is of a newer form, or damaged, is no record of today
         said = f"{count} records converted" if count else "nothing to convert"
         console.print(f"{board}: {said}")
 

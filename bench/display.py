@@ -198,10 +198,12 @@ def show_estimates(
     least = "at least" if unpriced else "about"
     said = f"{len(plan.cells)} cells; {least} {duration(seconds / slots)} with {slots} jobs"
     if unpriced:
-        said += f": {unpriced} stages have no price, since nothing like them has run yet"
+        no = _counted(unpriced, "stage has", "stages have")
+        said += f": {no} no price, since nothing similar has run yet"
     if guesses := sum(e.guesses for e in estimates):
+        priced = _counted(guesses, "stage is", "stages are")
         said += (
-            f"; a guess: {guesses} stages are priced by stages that differ in data, network, "
+            f"; a guess: {priced} priced by stages that differ in data, network, "
             "components or steps"
         )
     console.print(said)
@@ -219,10 +221,16 @@ def _why(reasons: Reasons) -> Iterator[str]:
 def show_failures(failed: Sequence[Step], ran: Ran) -> None:
     """What failed, why, and where what it printed lies: one line a stage."""
     if ran.cells_failed:
-        console.print(f"{len(failed)} stages and with them {ran.cells_failed} cells failed:")
+        stages = _counted(len(failed), "stage and with it", "stages and with them")
+        cells = _counted(ran.cells_failed, "cell", "cells")
+        console.print(f"{stages} {cells} failed:")
     for step in failed:
         log = f"; log: {step.log}" if step.log else "; it printed nothing"
         console.print(f"  {step.stage.title}: {step.reason}{log}")
+
+
+def _counted(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
 
 
 def show_rooms(held: Mapping[str, Room], useless: Mapping[str, Room], doubled: int) -> None:

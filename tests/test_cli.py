@@ -338,7 +338,7 @@ def test_data_that_cannot_be_loaded_cost_their_own_cells(
     ended = bench("run", folder, "--store", tmp_path / "store")
     assert ended.code == 1
     assert "failed: load closed: RuntimeError: the test split was opened (toyplug" in ended.out
-    assert "1 stages and with them 2 cells failed:\n  load closed: RuntimeError" in ended.out
+    assert "1 stage and with it 2 cells failed:\n  load closed: RuntimeError" in ended.out
     assert {record["dataset"] for record in records(folder)} == {"toy-data"}
     folder = board(datasets=["closed"], **SMALL)
     said = one_line(bench("run", folder, "--store", tmp_path / "store"))
@@ -414,6 +414,16 @@ def test_records_of_format_1_are_converted_by_a_command(
     ended = bench("convert", reference.board)
     assert (ended.code, ended.out) == (0, f"{reference.board}: nothing to convert\n")
     assert snapshot(reference.board) == before
+
+
+def test_records_of_a_newer_format_are_not_passed_over_by_the_converter(
+    bench: Bench, reference: Any, tmp_path: Path
+) -> None:
+    folder = reference.copied(tmp_path)
+    path = next(path for path in (folder / "records").glob("*.jsonl") if path.name[0] != "_")
+    path.write_text(path.read_text().replace('{"format":2', '{"format":9', 1))
+    said = one_line(bench("convert", folder))
+    assert "is of format 9; this version reads format 2; upgrade condensation-bench" in said
 
 
 # ---- part of a board

@@ -102,7 +102,7 @@ def test_a_run_that_is_told_to_end_publishes_what_is_finished_and_says_how_to_go
         stopped = ended(process)
     assert stopped.code == 130
     assert stopped.err == (
-        f"bench: interrupted; 1 of 2 cells are published in {folder}, and what else has finished "
+        f"bench: interrupted; 1 of 2 cells is published in {folder}, and what else has finished "
         f"is kept in {store}; run the same command to go on\n"
     )
     assert "Traceback" not in stopped.out + stopped.err

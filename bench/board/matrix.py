@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -277,7 +278,12 @@ def _definitions(table: Any) -> dict[tuple[str, str], Mapping[str, Any]]:
             )
         kinds = [k for k in KINDS if isinstance(body, Mapping) and k in body]
         if not kinds:
-            raise BenchError(f'{where} does not say what it derives; add e.g. attack = "..."')
+            keys = body if isinstance(body, Mapping) else ()
+            [*near] = itertools.chain.from_iterable(
+                get_close_matches(key, KINDS, n=1) for key in keys
+            )
+            kind = near[0] if near else "attack"
+            raise BenchError(f'{where} does not say what it derives; add e.g. {kind} = "..."')
         # a method has a field `teacher`, so the two may stand side by side
         kind = "method" if "method" in kinds else kinds[0]
         expect(isinstance(body[kind], str), f"{where} {kind}", body[kind], f"the name of a {kind}")

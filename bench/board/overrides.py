@@ -102,7 +102,9 @@ def _check_where(components: Components, override: Override) -> None:
     for key, chosen in override.where.items():
         for value in chosen:
             if value not in axes[key]:
-                known = ", ".join(map(str, axes[key])) or "nothing"
+                here = [*map(str, axes[key])]
+                known = ", ".join(here) or "nothing"
+                known += "; write the number without quotes" if value in here else ""
                 raise BenchError(
                     f"{override.place}: where {key} = {value!r} selects no cell; this board "
                     f"has {known}"

@@ -13,7 +13,7 @@ from bench.checks.check import Claims, naming, on_each, once
 from bench.checks.determinism import check_same, elsewhere
 from bench.checks.side_effects import Watched, watch
 from bench.contract.errors import Unsupported, require
-from bench.contract.kinds import KINDS, fact, says
+from bench.contract.kinds import KINDS, fact
 from bench.contract.task import Trial
 from bench.training import gates, sets, toy
 
@@ -94,16 +94,9 @@ def _measured(metric: Any, predictions: str) -> Watched:
 def check_declared(metric: Any) -> None:
     """The class variables by which a board memoises, renders and ranks."""
     facts = KINDS["metric"].facts
-    for name in ("of", "higher_is_better", "unit"):
-        require(
-            says(metric, name),
-            f"its `{name}` is None; expected a class variable, {facts[name].expected}",
-        )
     bounds, needs = (fact("metric", metric, name) for name in ("bounds", "needs"))
     require(
-        bounds is not None
-        and len(bounds) == 2
-        and all(b is None or isinstance(b, int | float) for b in bounds),
+        len(bounds) == 2 and all(b is None or isinstance(b, int | float) for b in bounds),
         f"its `bounds` are {bounds!r}; expected {facts['bounds'].expected}",
     )
     unit = fact("metric", metric, "unit")

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from bench.checks.check import Claims
 from bench.contract.data import digest_of_tensors
 from bench.contract.errors import BenchError, require
-from bench.training import gates
+from bench.training import untouched
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def watch(
         modules = len(sys.modules)
         states = [shared.get() for shared in SHARED]
         digests = {name: digest_of_tensors(tensor) for name, tensor in tensors.items()}
-        prints = {name: gates.fingerprint(model) for name, model in models.items()}
+        prints = {name: untouched.fingerprint(model) for name, model in models.items()}
         with _offline() as tried:
             try:
                 result = verb()
@@ -153,7 +153,7 @@ def _touched(
     ]
     for name, before in prints.items():
         try:
-            gates.check_untouched(before, models[name], "it")
+            untouched.check_untouched(before, models[name], "it")
         except BenchError as error:
             faults.append(f"{error} ({name}); expected as found; put it back, or work on a copy")
     return faults

@@ -57,14 +57,8 @@ def configured(board: Path, registry: Registry) -> Registry:
 
 def check_names(names: Collection[str], registry: Registry) -> None:
     """Raise BenchError for a name that no component has, not even a broken one."""
-    from bench.contract.fields import suggest
-
     known = {entry.name for entry in registry.entries}
     known |= {name for broken in registry.broken for _, name in broken.names}
     for name in names:
         if name not in known:
-            hint = f"{suggest(name, known)} (`bench plugins` lists what is installed)"
-            if registry.broken:
-                which = "; ".join(f"{b.distribution} ({b.reason})" for b in registry.broken)
-                hint += f"; perhaps it is in a plugin that is broken: {which}"
-            raise BenchError(f"there is no component '{name}'{hint}")
+            raise BenchError(f"there is no component '{name}'{registry.hint(name, known)}")

@@ -218,7 +218,8 @@ def _published(
         console.print(f"failed: {sentence}", style="red")
     names = _write(home, engine, plan, ran, valid) if valid else []
     if ran.interrupted:
-        done = f"{len(valid)} of {len(plan.cells)} cells are published in {home}"
+        are = "is" if len(valid) == 1 else "are"
+        done = f"{len(valid)} of {len(plan.cells)} cells {are} published in {home}"
         raise Interrupted(
             f"interrupted; {done if valid else 'no cell was complete'}, and what else has finished "
             f"is kept in {engine.store.root}; run the same command to go on"

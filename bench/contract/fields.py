@@ -11,6 +11,7 @@ from typing import Any
 from bench.contract.errors import BenchError, said
 
 LONGEST = 200  # characters of a value in a sentence
+LISTED = 40  # names in a sentence
 
 
 def expect(ok: bool, what: str, value: Any, expected: str) -> None:
@@ -33,7 +34,8 @@ def suggest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1)
     if close:
         return f"; did you mean '{close[0]}'?"
-    return f"; expected one of: {', '.join(names)}" if names else ""
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"; expected one of: {', '.join(names[:LISTED])}{more}" if names else ""
 
 
 def about(component: Any) -> str:

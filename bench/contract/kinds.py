@@ -6,17 +6,12 @@ A fact is a class variable (`of`), a field (`teacher`, which a board may set) or
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from numbers import Real
 from types import MappingProxyType
 from typing import Any, Literal, get_args
-
-from bench.contract.errors import BenchError
-from bench.contract.fields import expect
 
 NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 LONGEST_NAME = 48  # characters; the name of a picture holds three, and a file's may have 255
@@ -27,7 +22,6 @@ NORMS = ("linf", "l2", "")  # balls of attacks; "": none
 SEARCHES = ("", "noise", "black-box", "single-step", "iterative", "ensemble")
 LOOKS_AT = ("set", "student", "probe")  # samples are a probe of a generator
 SURVEY = "survey"  # the verb of what a method asks of the data
-CLOSE = 0.85  # likeness from which one word is taken for a slip of another
 
 
 @dataclass(frozen=True)
@@ -39,7 +33,7 @@ class Fact:
     meaning: str
     words: str = ""  # `takes` in words, where it does not speak for itself
     by: Literal["class variable", "field", "verb"] = "class variable"
-    must: bool = False  # `bench check` refuses a component that does not say it
+    must: bool = False  # a component that does not say it is refused
 
     @property
     def expected(self) -> str:
@@ -74,43 +68,6 @@ def fact(kind: str, component: Any, name: str) -> Any:
 def says(component: Any, name: str) -> bool:
     """Does a component say this of itself? None says nothing."""
     return getattr(component, name, None) is not None
-
-
-def check_facts(kind: str, component: Any) -> None:
-    """Raise BenchError for a fact of another type or choice, and for one that looks misspelt."""
-    facts = KINDS[kind].facts
-    for name, one in facts.items():
-        if says(component, name):
-            value = getattr(component, name)
-            what = "its track" if name == "track" else f"its {one.by} `{name}`"
-            expect(one.fits(value), what, value, one.expected)
-    for name in _class_variables(component):
-        close = difflib.get_close_matches(name, facts, n=1, cutoff=CLOSE)
-        if close and name not in facts:
-            raise BenchError(f"its class variable `{name}` is unknown; did you mean '{close[0]}'?")
-
-
-def check_perturb(attack: Any) -> None:
-    """Raise BenchError for an attack that takes no generator, as attacks did at first."""
-    given = KINDS["attack"].given
-    try:
-        inspect.signature(attack.perturb).bind(*given.split(", "))
-    except TypeError:
-        raise BenchError(
-            f"its verb is perturb{inspect.signature(attack.perturb)}; expected perturb({given}): "
-            "attacks now draw from the torch.Generator that they are given, and those that draw "
-            "nothing ignore it"
-        ) from None
-
-
-def _class_variables(component: Any) -> Iterator[str]:
-    """The names of plain values of its class: no fields, methods or properties."""
-    known = {f.name for f in fields(component)}
-    for cls in type(component).__mro__[:-1]:
-        for name, value in vars(cls).items():
-            plain = not callable(value) and not hasattr(value, "__get__")
-            if plain and name not in known and not name.startswith("_"):
-                yield name
 
 
 # ---- the table

@@ -21,6 +21,10 @@ MOVED = {
 
 
 def moved(error: BaseException) -> str:
-    """The sentence for an import from an old place, or ""."""
+    """The sentence for an import from an old place of `bench`, or from none, or ""."""
     name = error.name if isinstance(error, ImportError) else None
-    return f"{name} has moved; import from {MOVED[name]} instead" if name in MOVED else ""
+    if name in MOVED:
+        return f"{name} has moved; import from {MOVED[name]} instead"
+    if name and name.startswith("bench.") and isinstance(error, ModuleNotFoundError):
+        return f"there is no {name}; CONTRIBUTING.md lists what a plugin may import of bench"
+    return ""

@@ -8,7 +8,6 @@ raised. `discover()` returns a value; there is no global state.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,19 +19,10 @@ from typing import Any
 import pluggy
 
 from bench.contract import code, hookspecs, vetting
+from bench.contract.component import check_component, raised
 from bench.contract.errors import BenchError, said
-from bench.contract.fields import about, expect, is_plain, suggest, values_of
-from bench.contract.kinds import (
-    KINDS,
-    LONGEST_NAME,
-    NAME,
-    NORMS,
-    check_facts,
-    check_perturb,
-    fact,
-    says,
-)
-from bench.contract.moved import moved
+from bench.contract.fields import about, suggest, values_of
+from bench.contract.kinds import KINDS, LONGEST_NAME
 from bench.contract.unnoticed import unnoticed
 
 
@@ -97,11 +87,19 @@ class Registry:
         for broken in self.broken:
             if (kind, name) in broken.names:
                 raise BenchError(f"{kind} '{name}' cannot be used: {broken.reason}")
-        message = f"there is no {kind} '{name}'{suggest(name, self.of(kind))}"
-        if self.broken:
-            which = "; ".join(f"{b.distribution} ({b.reason})" for b in self.broken)
-            message += f"; perhaps it is in a plugin that is broken: {which}"
-        raise BenchError(f"{message} (`bench plugins` lists what is installed)")
+        raise BenchError(f"there is no {kind} '{name}'{self.hint(name, self.of(kind))}")
+
+    def hint(self, name: str, known: Iterable[str]) -> str:
+        """What to say after a name that nothing has: what is near, or where it may be."""
+        found = f"{suggest(name, known)} (`bench plugins` lists what is installed)"
+        match sorted({b.distribution for b in self.broken}):
+            case []:
+                return found
+            case [one]:
+                which = f"{one} ({'; '.join(b.reason for b in self.broken)})"
+            case several:
+                which = f"{', '.join(several)} (`bench plugins` says why)"
+        return f"{found}; perhaps it is in a plugin that is broken: {which}"
 
     def identity(self, component: Any) -> dict[str, Any]:
         """See `code.identity`."""
@@ -173,7 +171,7 @@ def load(point: EntryPoint, name: str, version: str, found: Found) -> None:
         manager.register(plugin, name=point.name)
         manager.check_pending()
     except (Exception, SystemExit) as error:
-        found.refuse(name, version, f"{place}: {_raised(error)}")
+        found.refuse(name, version, f"{place}: {raised(error)}")
         return
     if not manager.get_hookcallers(plugin):
         reason = f"{place} has no hooks; expected functions with @hookimpl, as bench_methods"
@@ -186,93 +184,21 @@ def load(point: EntryPoint, name: str, version: str, found: Found) -> None:
                 for component in list(implementation.function()):
                     _admit(kind, component, name, version, found)
         except (Exception, SystemExit) as error:
-            found.refuse(name, version, f"{hook}() of {name} raised {_raised(error)}")
-
-
-def _raised(error: BaseException) -> str:
-    return moved(error) or ": ".join(filter(None, (type(error).__name__, said(error))))
+            found.refuse(name, version, f"{hook}() of {name} raised {raised(error)}")
 
 
 def _admit(kind: str, component: Any, distribution: str, version: str, found: Found) -> None:
     try:
-        _check(kind, component)
+        check_component(kind, component)
         found.entries.append(Entry(kind, component.name, component, distribution, version))
     except Exception as error:  # properties of a component may raise anything
         name = vars(component).get("name") if hasattr(component, "__dict__") else None
-        fault = str(error) if isinstance(error, BenchError) else _raised(error)
+        fault = str(error) if isinstance(error, BenchError) else raised(error)
         if not isinstance(name, str):
             found.refuse(distribution, version, f"a {kind} of {distribution}: {fault}")
             return
         place = f"{kind} {said(name, LONGEST_NAME)!r} of {distribution}"
         found.refuse(distribution, version, f"{place}: {fault}", (kind, name))
-
-
-def _check(kind: str, component: Any) -> None:
-    """Raise BenchError for what is wrong with a component as such."""
-    cls, verb = type(component), KINDS[kind].verb
-    if isinstance(component, type):
-        raise BenchError(
-            f"{component.__name__} is a class; expected an instance: {component.__name__}()"
-        )
-    if not dataclasses.is_dataclass(cls) or not _is_frozen(cls):
-        raise BenchError(
-            f"{cls.__name__} is not a frozen dataclass; decorate it with @dataclass(frozen=True)"
-        )
-    _check_fields(component)
-    if not callable(getattr(component, verb, None)):
-        raise BenchError(f"it has no method `{verb}`, the verb of a {kind}")
-    check_facts(kind, component)
-    if kind == "attack":
-        check_perturb(component)
-        _check_ball(component)
-    if not _is_importable(cls):
-        raise BenchError(
-            f"class {cls.__qualname__} must stand at the top level of an importable module"
-        )
-
-
-def _check_fields(component: Any) -> None:
-    """Raise BenchError unless `name` comes first, and each field has a default and plain values."""
-    members = dataclasses.fields(component)
-    if not members or members[0].name != "name" or not isinstance(component.name, str):
-        raise BenchError("its first field must be `name: str`")
-    if len(component.name) > LONGEST_NAME:
-        raise BenchError(
-            f"its name has {len(component.name)} characters; expected at most {LONGEST_NAME}, "
-            "since names of files are made of several"
-        )
-    if not NAME.fullmatch(component.name):
-        raise BenchError(
-            f"its name {component.name!r} must be lower-case letters, digits, '-', '+' or '.'"
-        )
-    for member in members:
-        if member.default is dataclasses.MISSING:
-            raise BenchError(f"its field `{member.name}` has no default")
-        value = getattr(component, member.name)
-        expect(is_plain(value), f"its field `{member.name}`", value, "a JSON scalar or a tuple")
-    try:
-        alike = hash(component) == hash(dataclasses.replace(component))
-    except Exception as error:
-        raise BenchError(f"it cannot be copied and hashed ({_raised(error)})") from None
-    if not alike or component != dataclasses.replace(component):
-        raise BenchError("it does not equal a copy of itself; leave `__eq__` to @dataclass")
-
-
-def _check_ball(attack: Any) -> None:
-    norm, eps = (fact("attack", attack, name) for name in ("norm", "eps"))
-    expect(says(attack, "norm"), "its class variable `norm`", None, f"one of {NORMS}")
-    if norm and not says(attack, "eps"):
-        raise BenchError(f"it has norm {norm!r} and no field `eps`, the radius of its ball")
-    if not norm and eps:
-        raise BenchError(f'it has eps = {eps!r} and no `norm`; name the ball, as in norm = "linf"')
-
-
-def _is_importable(cls: type) -> bool:
-    """Can a worker process find the class by its module and name?"""
-    try:
-        return getattr(importlib.import_module(cls.__module__), cls.__qualname__, None) is cls
-    except ImportError:
-        return False
 
 
 def _without_clashes(entries: list[Entry]) -> tuple[list[Entry], list[Broken]]:
@@ -290,7 +216,3 @@ def _without_clashes(entries: list[Entry]) -> tuple[list[Entry], list[Broken]]:
             )
     kept = [group[0] for group in owners.values() if len(group) == 1]
     return kept, clashes
-
-
-def _is_frozen(cls: type) -> bool:
-    return bool(getattr(cls, "__dataclass_params__").frozen)  # noqa: B009  (typeshed hides it)

@@ -92,10 +92,12 @@ def page_of(board: Path, read: Records | None = None) -> Page:
 
 
 def _beside(board: Path, axes: Board, results: list[Result]) -> tuple[Section, ...]:
-    """The ranks of its sets here and on its twin, if it has one and that lies beside it."""
+    """The ranks of its sets here and on its twin, if it has one; or that there is no such board."""
     other = resolved(board).parent / axes.twin
-    if not axes.twin or not (other / "matrix.toml").is_file():
+    if not axes.twin:
         return ()
+    if not (other / "matrix.toml").is_file():
+        return (twins.absent(axes.twin),)
     theirs = board_of(read_matrix(other))
     there = on_board(theirs, read_all(other).results)
     return twins.sections(twins.Side(axes, results), twins.Side(theirs, there), axes.twin)

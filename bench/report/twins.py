@@ -41,6 +41,7 @@ from bench.report.verdicts import verdicts
 
 Set = tuple[str, int, str, int]  # data set, IPC, method, seed
 Place = tuple[str, str]  # architecture, labels
+TITLE = "The same sets on both tracks"
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +123,13 @@ def sections(here: Side, there: Side, folder: str) -> tuple[Section, ...]:
     left = few([f"{method} ({budget_named(ipc)})" for ipc, method in apart])
     notes = [Items(((f"Other sets on the two boards, so not compared here: {left}.",),))]
     blocks: list[Block] = [Paragraph(said), *parts, *(notes if apart else [])]
-    return (Section("The same sets on both tracks", tuple(blocks)),)
+    return (Section(TITLE, tuple(blocks)),)
+
+
+def absent(folder: str) -> Section:
+    """What a page says of a twin that does not lie beside its board."""
+    said = "Not compared: matrix.toml names the twin ", Span(folder, "code"), ", and there is no "
+    return Section(TITLE, (Paragraph((*said, "such board in the folder beside this one.")),))
 
 
 def _parts(here: Side, there: Side, same: set[Set]) -> Iterator[Section]:

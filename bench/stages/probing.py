@@ -16,7 +16,7 @@ from bench.contract.kinds import fact
 from bench.contract.task import Trial
 from bench.records.result import pack
 from bench.stages.judge import Says
-from bench.training import answers, gates, masking
+from bench.training import answers, gates, masking, untouched
 from bench.training.loading import batches
 from bench.training.loop import seeded
 from bench.training.masking import Ball
@@ -53,7 +53,7 @@ def probe(
     the student says the same of an image twice, to the attack, to the judge and afterwards.
     """
     target = student if source is None else source
-    before = gates.fingerprint(target)
+    before = untouched.fingerprint(target)
     ball = Ball(str(fact("attack", attack, "norm")), float(fact("attack", attack, "eps")))
     found: list[Probed] = []
     blocks = torch.split(index, BLOCK)
@@ -88,7 +88,7 @@ def probe(
         found.append((tensors, value))
         if progress:
             progress(number + 1, len(blocks))
-    gates.check_untouched(before, target, "the attack")
+    untouched.check_untouched(before, target, "the attack")
     answers.check_as_before(said, _said(student, first), "the attack")
     return joined(found, test)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from bench.contract.data import Split, digest_of_tensors
 from bench.contract.errors import BenchError
 from bench.contract.keys import seed_of
-from bench.training import gates
+from bench.training import gates, untouched
 from bench.training.classifier import Examples
 from bench.training.diffusion import Denoiser
 from bench.training.loading import batches
@@ -42,7 +42,7 @@ def sample(
     of its own, seeded by `seed` and its number, so that the first are the same however many there
     are. Gates: x of the student's shape and finite, the network left alone.
     """
-    before = gates.fingerprint(student)
+    before = untouched.fingerprint(student)
     labels = test.labels[index]
     extras = {name: tensor.to(device) for name, tensor in extras.items()}
     parts = torch.split(labels, BLOCK)
@@ -58,7 +58,7 @@ def sample(
             found.append((images * 255).round().to(torch.uint8))
             if progress:
                 progress(number + 1, len(parts))
-    gates.check_untouched(before, student, "the sampler")
+    untouched.check_untouched(before, student, "the sampler")
     return _result(torch.cat(found), index, labels, passes.as_json())
 
 

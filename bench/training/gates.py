@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.contract.data import Data, TensorSplit
 from bench.contract.errors import BenchError, require
@@ -23,7 +23,6 @@ Standing = tuple[str, str, int]  # a part of an attack: its name, its search, an
 BALL_TOLERANCE = 1e-6  # float32 rounding of x + delta, in pixels of [0, 1]
 CHUNK = 2**22  # values looked at at once
 INSPECTED = 4  # images of a split that is not in memory
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def check_data(data: Data, splits: Sequence[str] = ("train", "test")) -> None:
@@ -295,33 +294,6 @@ def check_samples(x: Any, count: int, shape: tuple[int, ...]) -> None:
         f"sample() returned {_named(x)}; expected float32 {[count, *shape]}",
     )
     require(bool(x.isfinite().all()), "the samples hold NaN or infinity")
-
-
-def fingerprint(model: nn.Module) -> tuple[Any, ...]:
-    """What an attack or a metric must leave alone: weights, buffers, modes, gradients, hooks."""
-    return (
-        tuple(m.training for m in model.modules()),
-        tuple(p.requires_grad for p in model.parameters()),
-        tuple(p.grad is None for p in model.parameters()),
-        tuple(len(getattr(m, hooks)) for m in model.modules() for hooks in HOOKS),
-        tuple(t.detach().clone() for t in (*model.parameters(), *model.buffers())),
-    )
-
-
-def check_untouched(before: tuple[Any, ...], model: nn.Module, who: str) -> None:
-    """Raise unless `model` is as it was when `fingerprint(model)` gave `before`."""
-    *facts, tensors = before
-    *facts_now, tensors_now = fingerprint(model)
-    names = (
-        "train or eval mode",
-        "requires_grad of parameters",
-        "gradients of parameters",
-        "hooks",
-    )
-    for name, old, new in zip(names, facts, facts_now, strict=True):
-        require(old == new, f"{who} changed the model: its {name}")
-    same = all(torch.equal(a, b) for a, b in zip(tensors, tensors_now, strict=True))
-    require(same, f"{who} changed the model: its weights or buffers")
 
 
 def check_logits(logits: Tensor, count: int, classes: int) -> None:

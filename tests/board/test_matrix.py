@@ -230,6 +230,7 @@ def test_what_a_board_cannot_do_without_is_asked_for(key: str) -> None:
         # definitions
         ({"define": ["x"]}, "define is ['x']; expected a table"),
         ({"define": {"x": 3}}, "[define.x] does not say what it derives; add e.g. attack ="),
+        ({"define": {"x": {"archtecture": "y"}}}, "it derives; add e.g. architecture = "),
         ({"define": {"x": {"eps": 0.1}}}, "[define.x] does not say what it derives"),
         ({"define": {"x": {"defence": "y"}}}, "[define.x] does not say what it derives"),
         ({"define": {"x": {"attack": 3}}}, "[define.x] attack is 3; expected the name of a"),

@@ -261,7 +261,7 @@ class NoRadius:
 
 def test_a_ball_needs_a_known_norm_and_a_radius(verdict) -> None:
     assert "`norm` is 'l7'; expected one of" in verdict("attack", Nowhere(), FORM).detail
-    assert "`norm` is None; expected one of" in verdict("attack", NoBall(), FORM).detail
+    assert "`norm` is missing; expected one of" in verdict("attack", NoBall(), FORM).detail
     assert "no field `eps`, the radius" in verdict("attack", NoRadius(), FORM).detail
     inside_out = verdict("attack", toy.ToyStep(eps=-0.1), BALL).detail
     assert "its eps is -0.1; expected a field `eps: float`" in inside_out

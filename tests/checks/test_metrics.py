@@ -9,6 +9,7 @@ from bench.checks import checks_for, run_checks
 from bench.contract.task import Trial
 from bench.training import toy
 
+FORM = "is well formed"
 DECLARED = "declares what it looks at"
 SCORES = "inside its bounds"
 ORDER = "ranks perfect predictions"
@@ -93,6 +94,9 @@ class BadNeeds(toy.ToyAccuracy):
     name: str = "bad-needs"
     needs: ClassVar = ("a sibling",)
 
+    def measure(self, trial: Trial, sibling: Trial) -> float:
+        return super().measure(trial)
+
 
 @dataclass(frozen=True)
 class Errors(toy.ToyAccuracy):
@@ -170,10 +174,10 @@ class ByProcess(toy.ToyAccuracy):
     [
         (Percent(), SCORES, "on perfect predictions: measure() returned 100; the metric declares"),
         (OpenPercent(), DECLARED, "expected a rate as a fraction in [0, 1]"),
-        (Undecided(), DECLARED, "`higher_is_better` is None"),
-        (Aimless(), DECLARED, "its `of` is None"),
-        (Unbounded(), DECLARED, "its `bounds` are None"),
-        (Unitless(), DECLARED, "its `unit` is None; expected a class variable, a string"),
+        (Undecided(), FORM, "its class variable `higher_is_better` is missing; expected True or"),
+        (Aimless(), FORM, "its class variable `of` is missing; expected one of ('set', "),
+        (Unbounded(), FORM, "its class variable `bounds` is missing; expected (lowest, highest)"),
+        (Unitless(), FORM, "its class variable `unit` is missing; expected a string: "),
         (OpenRate(), DECLARED, "its unit is 'fraction' and its bounds are (0.0, None); expected"),
         (InPercent(), DECLARED, "expected a rate as a fraction in [0, 1]"),
         (BadNeeds(), DECLARED, "its `needs` are ('a sibling',)"),

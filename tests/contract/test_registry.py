@@ -16,7 +16,7 @@ import pytest
 
 from bench.contract import vetting
 from bench.contract.errors import BenchError, sentence
-from bench.contract.fields import about, as_type_of, replace, suggest
+from bench.contract.fields import LISTED, about, as_type_of, replace, suggest
 from bench.contract.kinds import KINDS
 from bench.contract.moved import MOVED
 from bench.contract.registry import Registry, discover, registry_of
@@ -283,6 +283,10 @@ FAULTS = {
         component('name: str = "bad"'),
         "it has no method `condense`, the verb of a method",
     ),
+    "a verb that takes something else": (
+        component('name: str = "bad"\n    def condense(self, data, budget): ...'),
+        "its verb is condense(data, budget); expected condense(task)",
+    ),
     "the verb of another kind": (
         component(
             'name: str = "bad"\n    def perturb(self, model, images, labels, generator): ...'
@@ -450,6 +454,18 @@ def test_an_unknown_name_mentions_the_plugins_that_are_broken(install: Install) 
         registry.get("method", "acme-method")
 
 
+def test_of_several_broken_plugins_a_sentence_has_the_names_alone(install: Install) -> None:
+    absent = (install(name, "import acme_that_is_absent") for name in ("acme", "zeta"))
+    with pytest.raises(BenchError) as caught:
+        discover([*itertools.chain(*absent)]).get("method", "acme-method")
+    assert str(caught.value).endswith("is broken: acme, zeta (`bench plugins` says why)")
+
+
+def test_a_suggestion_is_no_endless_list() -> None:
+    said = suggest("x", [f"n{number:03}" for number in range(300)])
+    assert said.endswith(f"n{LISTED - 1:03} and {300 - LISTED} more")
+
+
 def test_suggestions_are_made_of_what_there_is() -> None:
     assert suggest("x", []) == ""
     assert suggest("lamda", ["lambda", "rho"]) == "; did you mean 'lambda'?"
@@ -492,7 +508,7 @@ class Knobs:
         if self.mode == "boom":
             raise LookupError("no such mode")
 
-    def condense(self) -> None: ...
+    def condense(self, task: Any) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -601,6 +617,13 @@ def test_a_plugin_that_imports_from_an_old_place_is_told_the_new_one(
     (broken,) = discover(install("acme", f"{line}\n{GOOD}")).broken
     assert broken.reason.endswith(
         "bench.loading has moved; import from bench.training.loading instead"
+    )
+
+
+def test_a_plugin_that_imports_what_bench_never_had_is_told_where_to_look(install: Install) -> None:
+    (broken,) = discover(install("acme", f"from bench.errors import BenchError\n{GOOD}")).broken
+    assert broken.reason.endswith(
+        "there is no bench.errors; CONTRIBUTING.md lists what a plugin may import of bench"
     )
 
 

@@ -145,7 +145,7 @@ def test_a_board_renders_whatever_value_of_an_axis_it_has_lost(
         assert read(folder) == results  # of what the board has lost, nothing is forgotten
 
 
-def test_the_page_of_a_board_follows_from_its_twin_if_that_lies_beside_it(
+def test_the_page_of_a_board_follows_from_its_twin_or_says_that_there_is_none(
     reference: Any, tmp_path: Path
 ) -> None:
     board = reference.copied(tmp_path)
@@ -162,4 +162,4 @@ def test_the_page_of_a_board_follows_from_its_twin_if_that_lies_beside_it(
     assert [fault for fault in stale(board) if "README.md is not what the records say" in fault]
     shutil.rmtree(twin)
     write_tables(board)
-    assert title not in (board / "README.md").read_text()
+    assert "twin `twin`, and there is no such board" in (board / "README.md").read_text()
