@@ -21,6 +21,7 @@ import pandas as pd
 from bench.contract.errors import BenchError
 from bench.contract.keys import canonical
 from bench.records.result import Result
+from bench.report.figures import rows_of
 from bench.report.gains import HARD, Gain, gains, natural
 from bench.report.model import (
     COUNT,
@@ -37,7 +38,7 @@ from bench.report.model import (
     Value,
     budget,
 )
-from bench.report.numbers import ROW, Board, ball, row_of, rows_of, scales
+from bench.report.numbers import ROW, Board, ball, row_of, scales
 
 CONDENSED = "accuracy on the condensed set"
 AUGMENTATION = ("crop", "flip", "resized_crop", "cutmix", "mixup", "dsa")  # fields of a recipe
@@ -143,7 +144,7 @@ def _difference(value: float, name: str) -> float:
 def sections(board: Board, records: Sequence[Result], table: pd.DataFrame) -> tuple[Section, ...]:
     """ "Composite scores", with a table for each place that has the inputs; nothing without any.
 
-    `table` is that of `numbers.tidy`, of the same records. The full set is the board's first
+    `table` is that of `figures.tidy`, of the same records. The full set is the board's first
     ceiling that was measured.
     """
     metric, column = board.metrics[0], natural(board, records)

@@ -20,6 +20,7 @@ from bench.contract.errors import BenchError
 from bench.contract.fields import suggest
 from bench.contract.typed import Text
 from bench.contract.typed import read as typed
+from bench.report.figures import by_figure
 from bench.report.model import (
     Block,
     Cell,
@@ -36,7 +37,7 @@ from bench.report.model import (
     budget,
     capital,
 )
-from bench.report.numbers import Board, by_figure
+from bench.report.numbers import Board
 
 Source = Annotated[
     str, Meta(pattern=r"\S", description="text: the article, and which of its tables")
@@ -175,7 +176,7 @@ def _on_axis(name: str, names: Iterable[str], what: str) -> None:
 def section(board: Board, printed: tuple[Printed, ...], table: pd.DataFrame) -> tuple[Section, ...]:
     """The part of a page that says which values stand; none if none is in print.
 
-    `table` is that of `numbers.tidy`.
+    `table` is that of `figures.tidy`.
     """
     if not printed:
         return ()
@@ -190,7 +191,7 @@ def section(board: Board, printed: tuple[Printed, ...], table: pd.DataFrame) -> 
 
 
 def pairs(printed: Iterable[Printed], table: pd.DataFrame) -> Iterator[tuple[Printed, list[Pair]]]:
-    """Each entry, and its values beside those of a frame of `numbers.tidy`."""
+    """Each entry, and its values beside those of a frame of `figures.tidy`."""
     known = by_figure(table)
     for entry in printed:
         yield entry, list(_pairs(entry, known))

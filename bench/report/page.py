@@ -29,6 +29,7 @@ from bench.report import (
     results,
     summary,
 )
+from bench.report.figures import behind_figures, by_figure, rows_of, tidy
 from bench.report.model import (
     MISSING,
     Block,
@@ -41,16 +42,7 @@ from bench.report.model import (
     Span,
     Words,
 )
-from bench.report.numbers import (
-    Board,
-    behind_figures,
-    by_figure,
-    on_board,
-    on_one_scale,
-    rows_of,
-    scales,
-    tidy,
-)
+from bench.report.numbers import Board, on_board, on_one_scale, scales
 from bench.report.published import InPrint
 from bench.report.standing import standings, with_standings
 from bench.tracks import TRACKS

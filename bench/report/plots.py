@@ -52,7 +52,7 @@ def sections(
 ) -> tuple[Section, ...]:
     """The plots of a board, of its main metric; none without altair, or where none says something.
 
-    `table` is that of `numbers.tidy`, with the columns of `standing.with_standings` or without.
+    `table` is that of `figures.tidy`, with the columns of `standing.with_standings` or without.
     """
     if not alt:
         return ()

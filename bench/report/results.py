@@ -27,6 +27,7 @@ from bench.report.consistency import (
     typical,
     unusual,
 )
+from bench.report.figures import Figures
 from bench.report.model import (
     COUNT,
     KEYS,
@@ -43,7 +44,7 @@ from bench.report.model import (
     budget,
     budget_named,
 )
-from bench.report.numbers import Board, Figures, ball, columns, row_of
+from bench.report.numbers import Board, ball, columns, row_of
 from bench.report.relations import noted
 
 UNKNOWN = Scale(better="neither")  # of a metric without a figure

@@ -12,6 +12,7 @@ import pandas as pd
 from bench.board.networks import BoardNetwork
 from bench.report import matched
 from bench.report.against import Side, edits, new, told
+from bench.report.figures import behind_figures, by_figure, tidy
 from bench.report.model import (
     PERCENT,
     PLAIN,
@@ -29,15 +30,7 @@ from bench.report.model import (
     budget_named,
     few,
 )
-from bench.report.numbers import (
-    Board,
-    behind_figures,
-    by_figure,
-    on_board,
-    on_one_scale,
-    scales,
-    tidy,
-)
+from bench.report.numbers import Board, on_board, on_one_scale, scales
 from bench.report.published import InPrint
 from bench.report.relations import flagged
 from bench.report.standing import Key, Standings, standings
@@ -57,7 +50,7 @@ HEADS = (
 class _View:
     """The figures of a board at one commit, and where they stand."""
 
-    table: pd.DataFrame  # that of `numbers.tidy`
+    table: pd.DataFrame  # that of `figures.tidy`
     figures: Mapping[Key, Mapping[Any, Any]]  # its rows
     places: Standings
     scale: Mapping[str, Any]

@@ -20,6 +20,7 @@ from bench.records.checked import name as name_of
 from bench.records.result import Result
 from bench.report.consistency import Known, recipe_of, typical
 from bench.report.costs import MADE
+from bench.report.figures import place_in, tidy
 from bench.report.matched import Printed, pairs
 from bench.report.model import (
     COUNT,
@@ -38,7 +39,7 @@ from bench.report.model import (
     Value,
     budget_named,
 )
-from bench.report.numbers import Board, on_board, on_one_scale, place_in, row_of, scales, tidy
+from bench.report.numbers import Board, on_board, on_one_scale, row_of, scales
 from bench.report.relations import flagged
 from bench.tracks import TRACKS
 

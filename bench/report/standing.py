@@ -19,7 +19,8 @@ from msgspec import Struct
 from bench.records.record import Scale
 from bench.records.result import Result, unpack
 from bench.report import consistency
-from bench.report.numbers import FIGURE, Board, behind_figures, rows_of
+from bench.report.figures import FIGURE, behind_figures, rows_of
+from bench.report.numbers import Board
 from bench.report.statistics import Bits, Difference, Row, all_alike, estimates, intervals
 from bench.report.verdicts import verdicts
 
@@ -98,7 +99,7 @@ def standings(
 ) -> Standings:
     """Compare all rows of a board that compete; `scale` is that of `numbers.scales`.
 
-    `behind` is what `numbers.behind_figures` says, where that is known.
+    `behind` is what `figures.behind_figures` says, where that is known.
     """
     groups: dict[Group, dict[str, list[Result]]] = defaultdict(dict)
     figures = behind_figures(board, records) if behind is None else behind

@@ -20,6 +20,7 @@ from typing import Any
 from bench.records.record import Scale
 from bench.records.result import Result
 from bench.report.costs import MADE
+from bench.report.figures import Figures
 from bench.report.model import (
     COUNT,
     KEYS,
@@ -40,7 +41,7 @@ from bench.report.model import (
     budget_named,
     few,
 )
-from bench.report.numbers import Board, Figures, columns, qualifying
+from bench.report.numbers import Board, columns, qualifying
 from bench.report.relations import noted
 from bench.report.standing import ASKED, Key, Standing, Standings
 from bench.report.statistics import LEVEL, Difference

@@ -17,8 +17,9 @@ from bench.contract.errors import BenchError
 from bench.records.result import Result
 from bench.report import composite, model
 from bench.report.composite import ae, ars, crei, hlr, ior, lrs, rr
+from bench.report.figures import tidy
 from bench.report.model import Section, Table
-from bench.report.numbers import Board, tidy
+from bench.report.numbers import Board
 from bench.training.recipe import Recipe
 
 # HLR and IOR of CIFAR-10 at IPC 10, in points, from the board of DD-Ranking, and their LRS

@@ -1,21 +1,18 @@
-"""Records -> numbers: means, spreads, and robustness per image."""
+"""What stands on a board, how it is read, and robustness image by image."""
 
 import math
 from dataclasses import replace
 
-import numpy as np
-import pandas as pd
 import pytest
+from blobs import BOARD, record
 from hypothesis import given
 from hypothesis import strategies as st
-from support import as_result, changed
+from support import changed
 
 from bench.records.record import Scale
-from bench.records.result import pack
+from bench.report.figures import tidy
 from bench.report.model import PERCENT, PLAIN
 from bench.report.numbers import (
-    COLUMNS,
-    Board,
     balls,
     columns,
     on_board,
@@ -23,55 +20,7 @@ from bench.report.numbers import (
     radius,
     robust,
     scales,
-    tidy,
 )
-
-BOARD = Board(
-    title="Toy",
-    track="classification",
-    datasets=("blobs", "rings"),
-    methods=("alpha", "beta"),
-    controls=("dice",),
-    ceiling=("all",),
-    ipc=(1, 10),
-    labels=("hard", "soft"),
-    architectures=("small", "large"),
-    attacks=("none", "weak", "strong", "round"),
-    metrics=("right", "distance"),
-    seeds=(0, 1, 2),
-)
-BALLS = {"none": ("", None), "weak": ("linf", 8 / 255), "strong": ("linf", 8 / 255)}
-
-
-def record(bits="1110", attack="none", **changes):
-    """A record whose images are right where `bits` is 1."""
-    correct = np.array([bit == "1" for bit in bits])
-    norm, eps = BALLS.get(attack, ("l2", 0.5))
-    found = {
-        "dataset": "blobs",
-        "method": "alpha",
-        "ipc": 1,
-        "labels": "hard",
-        "architecture": "small",
-        "attack": attack,
-        "seed": 0,
-        "status": "ok",
-        "reason": "",
-        "metrics": {"right": float(correct.mean()), "distance": 2.0},
-        "scales": {
-            "right": {"better": "higher", "unit": "fraction"},
-            "distance": {"better": "lower"},
-        },
-        "correct": pack(correct),
-        "images": len(bits),
-        "images_hash": "abc",
-        "norm": norm,
-        "eps": eps,
-        "bytes": {"images": 60, "labels": 4},
-        "size": 2,
-    }
-    return as_result(found | changes)
-
 
 FALLING = {"right": {"better": "lower", "unit": "fraction"}, "distance": {"better": "lower"}}
 
@@ -79,22 +28,6 @@ FALLING = {"right": {"better": "lower", "unit": "fraction"}, "distance": {"bette
 def figures(table, metric="right"):
     of_metric = table[table["metric"] == metric]
     return dict(zip(of_metric["column"], of_metric["mean"], strict=True))
-
-
-def test_a_cell_is_the_mean_and_sample_deviation_over_seeds():
-    table = tidy(BOARD, [record(b, seed=s) for s, b in enumerate(("1110", "1100", "1000"))])
-    row = table.iloc[0]
-    assert tuple(table.columns) == COLUMNS
-    assert (row["dataset"], row["method"], row["role"]) == ("blobs", "alpha", "method")
-    assert row["mean"] == 0.5
-    assert row["sd"] == 0.25  # squares .0625 + 0 + .0625, over n - 1 = 2
-    assert (row["n"], row["images"], row["size"], row["bytes"]) == (3, 4, 2, 64)
-
-
-def test_one_seed_has_no_deviation():
-    row = tidy(BOARD, [record()]).iloc[0]
-    assert row["n"] == 1
-    assert math.isnan(row["sd"])
 
 
 def test_only_cells_on_the_axes_are_shown():
@@ -111,36 +44,6 @@ def test_only_cells_on_the_axes_are_shown():
     ]
     on = [record(), record(method="all", ipc=0), record(method="dice", ipc=10)]
     assert on_board(BOARD, [*off, *on]) == on
-
-
-def test_metrics_off_the_board_are_not_shown():
-    table = tidy(replace(BOARD, metrics=("distance",)), [record()])
-    assert table["metric"].tolist() == ["distance"]
-
-
-def test_rows_are_in_the_order_of_the_board():
-    records = [
-        record(method=method, ipc=ipc, dataset=dataset)
-        for dataset in ("rings", "blobs")
-        for method, ipc in [("all", 0), ("dice", 1), ("alpha", 10), ("beta", 1), ("alpha", 1)]
-    ]
-    table = tidy(BOARD, records)
-    found = table[table["metric"] == "right"]
-    rows = [("alpha", 1), ("beta", 1), ("dice", 1), ("alpha", 10), ("all", 0)]
-    assert list(zip(found["method"], found["ipc"], strict=True)) == rows * 2
-    assert found["dataset"].tolist() == ["blobs"] * 5 + ["rings"] * 5
-    assert found["role"].tolist()[:5] == ["method", "method", "control", "method", "ceiling"]
-
-
-def test_no_records_make_an_empty_table():
-    table = tidy(BOARD, [])
-    assert tuple(table.columns) == COLUMNS
-    assert len(table) == 0
-
-
-def test_unsupported_cells_have_no_figure():
-    declined = record(attack="weak", reason="no", metrics={}, norm="", eps=None, correct="")
-    assert set(figures(tidy(BOARD, [record(), declined]))) == {"none"}
 
 
 def test_robust_is_the_and_of_all_attacks_of_a_ball_image_by_image():
@@ -328,25 +231,6 @@ def test_of_two_scales_as_common_the_order_of_records_does_not_choose():
 )
 def test_a_figure_is_displayed_in_percent_or_four_digits(value, rate, text):
     assert (PERCENT if rate else PLAIN).shown(value) == text
-
-
-@given(
-    st.lists(
-        st.builds(
-            lambda bits, attack, method, seed: record(bits, attack, method=method, seed=seed),
-            st.text("01", min_size=4, max_size=4),
-            st.sampled_from(BOARD.attacks),
-            st.sampled_from(("alpha", "beta")),
-            st.integers(0, 2),
-        ),
-        unique_by=lambda r: (r.attack, r.method, r.seed),
-    ),
-    st.randoms(),
-)
-def test_the_order_of_records_changes_no_number(records, rng):
-    table = tidy(BOARD, records)
-    rng.shuffle(records)
-    pd.testing.assert_frame_equal(tidy(BOARD, records), table, check_exact=True)
 
 
 @given(st.lists(st.text("01", min_size=9, max_size=9), min_size=3, max_size=3))

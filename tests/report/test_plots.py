@@ -11,8 +11,9 @@ from support import as_result, changed
 
 from bench.records.record import Scale
 from bench.report import matched, plots, plotted
+from bench.report.figures import tidy
 from bench.report.model import Plot
-from bench.report.numbers import Board, on_board, tidy
+from bench.report.numbers import Board, on_board
 
 pytest.importorskip("altair")
 

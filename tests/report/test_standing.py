@@ -5,7 +5,8 @@ import pytest
 from small_board import BOARD, record
 from support import as_result
 
-from bench.report.numbers import Board, scales, tidy
+from bench.report.figures import tidy
+from bench.report.numbers import Board, scales
 from bench.report.standing import standings, with_standings
 
 RATES = {"alpha": 392, "beta": 390, "dice": 200}
