@@ -112,7 +112,7 @@ def _told(
     other: Mapping[str, list[Any]], read: Mapping[str, Any], published: Mapping[str, Any]
 ) -> str:
     """What is wrong with data under a published name, and what to do."""
-    end = "get it again; or begin matrix.toml with `partial = true`, and its page says what was read"
+    end = "get it again; or begin matrix.toml with `partial = true`: the page says what was read"
     found = [read.get(name) for name in BOTH]
     if other.keys() >= set(BOTH) and found == [published[name] for name in reversed(BOTH)]:
         return (
