@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.board.sets import KeptSet
@@ -42,6 +42,7 @@ class Entry:
     records: tuple[Result, ...]
     changed: str = ""  # the day of its last commit, where that is known
     sets: tuple[KeptSet, ...] = ()  # that it keeps
+    version: str = ""  # of its records, as its page names it
 
     @property
     def state(self) -> str:
@@ -77,15 +78,19 @@ def build(entries: Iterable[Entry], about: Mapping[str, str]) -> Page:
         "What dataset-condensation methods give on each board, measured by one harness. "
         "A board's page has every table, with its settings, costs and pictures."
     )
-    return Page(TITLE, (Paragraph((said,)), *sections), (), (), Frame((), ()))
+    cite = "To cite a figure, name its board, the board's version, and the day of its last change."
+    intro = (Paragraph((said,)), Paragraph((cite,)))
+    return Page(TITLE, (*intro, *sections), (), (), Frame((), ()))
 
 
-def _boards(entries: Iterable[Entry], about: Mapping[str, str]) -> Section:
+def _boards(entries: Sequence[Entry], about: Mapping[str, str]) -> Section:
+    dated = any(one.changed for one in entries)
     columns = (
         Column("Board", key=True, left=True),
         *(Column(name, left=True) for name in ("Asks", "Answer", "Scale")),
-        *(Column("Rows"), Column("Seeds"), Column("State", left=True)),
-        *([Column("Last change", left=True)] if any(one.changed for one in entries) else []),
+        *(Column("Rows"), Column("Seeds")),
+        *(Column(name, left=True) for name in ("State", "Version")),
+        *([Column("Last change", left=True)] if dated else []),
     )
     rows: list[tuple[Cell, ...]] = []
     for entry in sorted(entries, key=lambda one: (STATES.index(one.state), one.name)):
@@ -96,8 +101,8 @@ def _boards(entries: Iterable[Entry], about: Mapping[str, str]) -> Section:
                 *(Name(t) for t in (board.question or board.title, answer, board.scale)),
                 Value(entry.rows, form=COUNT),
                 Value(len(entry.board.seeds), form=COUNT),
-                Name(entry.state),
-                *([Name(entry.changed)] if any(one.changed for one in entries) else []),
+                *(Name(entry.state), Name(entry.version)),
+                *([Name(entry.changed)] if dated else []),
             )
         )
     caption = (("Rows have a figure: a method at an IPC, on a data set, network and labels.",),)

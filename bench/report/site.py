@@ -85,7 +85,8 @@ def _board(folder: Path, out: Path) -> index.Entry:
     kept = sets.read(folder)
     for one in kept:
         _copy(folder, f"{sets.FOLDER}/{one.file}", out)
-    return index.Entry(out.name, board, made, tuple(records), _changed(folder), kept)
+    version = found.version(records)
+    return index.Entry(out.name, board, made, tuple(records), _changed(folder), kept, version)
 
 
 def _changed(folder: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -42,7 +43,7 @@ def boards_of(*entries: index.Entry, **about: str) -> Table:
 def test_boards_with_figures_come_first_and_those_not_run_last() -> None:
     table = boards_of(entry("a", measured=False), entry("b", frozen="old"), entry("d"), entry("c"))
     assert [row[0].text for row in table.rows] == ["c", "d", "b", "a"]
-    assert [row[-1].text for row in table.rows] == ["open", "open", "frozen", "not run yet"]
+    assert [row[6].text for row in table.rows] == ["open", "open", "frozen", "not run yet"]
 
 
 def test_a_board_says_what_it_asks_what_came_of_it_and_how_much_it_has() -> None:
@@ -64,6 +65,16 @@ def test_the_day_of_the_last_commit_stands_there_where_git_knows_it(tmp_path: Pa
     text = build_site(tmp_path / "site", [board]).read_text("utf-8")
     assert "Last change" in text
     assert "2020-02-03" in text
+
+
+def test_a_figure_can_be_cited_by_the_version_that_the_page_of_its_board_names(
+    tmp_path: Path,
+) -> None:
+    board = ROOT / "leaderboards" / "demo"
+    first = build_site(tmp_path, [board]).read_text("utf-8")
+    [version] = re.findall(r"version `([0-9a-f]{16})`", (board / "README.md").read_text("utf-8"))
+    assert version in first
+    assert "To cite a figure" in first
 
 
 def test_answers_are_read_from_the_table_of_the_readme() -> None:
