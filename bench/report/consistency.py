@@ -151,11 +151,9 @@ _notes = attrgetter("recipe", "code", "scales", "environment")
 
 def _of_teachers(record: Result) -> tuple[Any, ...]:
     """What `_teachers` looks at."""
-    content = record.content
-    return (
-        *(record.seed, record.evaluate, content.get("teacher"), content.get("scorer")),
-        *(id(record.data), id(record.about), id(record.parameters)),
-    )
+    networks = (record.content.get("teacher"), record.content.get("scorer"))
+    said = (record.data, record.about, record.parameters)
+    return (record.seed, record.evaluate, *networks, *map(id, said))
 
 
 def _shared_by(record: Result, networks: Mapping[str, str]) -> dict[str, Any]:
