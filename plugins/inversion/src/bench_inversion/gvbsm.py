@@ -153,11 +153,12 @@ def several(how: GVBSM, task: Task, kept: Mapping[str, Tensor]) -> list[nn.Modul
 
     found, labels = [copy.deepcopy(task.teacher)], task.train.labels
     for number in range(1, how.networks):
-        network = task.network()
         own = {k.partition("/")[2]: v for k, v in kept.items() if k.startswith(f"{number}/")}
-        if own:
+        if own:  # and the checkpoint has counted it: one more would give the next other weights
+            network = copy.deepcopy(task.teacher)
             networks.load(network, own)
         else:
+            network = task.network()
             fit(
                 network,
                 Examples(task.train, torch.arange(len(labels)), labels),
