@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from statistics import fmean
@@ -149,13 +149,9 @@ def _ranked(side: Side, chosen: set[Set]) -> Iterator[_Ranked]:
         if behind:
             rows = {name: row_for(name, metric, of_row, known) for name, of_row in behind.items()}
             if side.scales[metric].better == "lower":
-                rows = {name: _turned(row) for name, row in rows.items()}
+                rows = {name: agreement.turned(row) for name, row in rows.items()}
             beside = {name: (_means(name, behind), side.scales[name]) for name in more}
             yield _Ranked(side.named(place), rows, side.scales[metric], len(board.seeds), beside)
-
-
-def _turned(row: Row) -> Row:
-    return replace(row, values={seed: -value for seed, value in row.values.items()})
 
 
 def _means(metric: str, behind: Mapping[str, Sequence[Result]]) -> dict[str, float]:
