@@ -111,13 +111,15 @@ def sections(here: Side, there: Side, folder: str) -> tuple[Section, ...]:
     parts = [*_parts(here, there, same)]
     if not both:
         return ()
-    said: Words = (
-        "Sets that this board and ",
-        Span(there.board.title, "link", f"../{folder}/"),
-        " have both judged, byte for byte the same. ",
-        "Rank: by mean, and in brackets the places that a row may have at 5 % (Holm). ",
-        "Kendall's tau: 1 is the same order, -1 the opposite one.",
-    )
+    title = Span(there.board.title, "link", f"../{folder}/")
+    said: Words = ("No set of this board and of ", title, " is byte for byte the same.")
+    if same:
+        said = (
+            *("Sets that this board and ", title),
+            " have both judged, byte for byte the same. ",
+            "Rank: by mean, and in brackets the places that a row may have at 5 % (Holm). ",
+            "Kendall's tau: 1 is the same order, -1 the opposite one.",
+        )
     apart = sorted({(ipc, method) for _, ipc, method, _ in {*both} - same})
     left = few([f"{method} ({budget_named(ipc)})" for ipc, method in apart])
     notes = [Items(((f"Other sets on the two boards, so not compared here: {left}.",),))]
