@@ -10,6 +10,7 @@ from typing import Any
 from bench.board import overrides
 from bench.board.components import Components, labeller, named
 from bench.board.matrix import NO_BUDGET, Matrix
+from bench.contract.component import check_survey
 from bench.contract.errors import BenchError
 from bench.contract.fields import suggest
 from bench.contract.kinds import fact, says
@@ -159,6 +160,10 @@ def _check_every_field(components: Components) -> None:
         for seed in matrix.seeds if per_seed else ():
             components.get("method", name, dataset=dataset, ipc=ipc, seed=seed)
         method = components.get("method", name, dataset=dataset, ipc=ipc)
+        try:
+            check_survey(method)
+        except BenchError as error:
+            raise BenchError(f"method '{name}': {error}") from None
         if fact("method", method, "fresh_networks") and not matrix.backbone:
             raise BenchError(
                 f"method '{name}' trains networks of its own; add backbone = \"<architecture>\" to "

@@ -104,6 +104,21 @@ def check_facts(kind: str, component: Any) -> None:
         close = difflib.get_close_matches(name, facts, n=1, cutoff=CLOSE)
         if close and name not in facts:
             raise BenchError(f"its class variable `{name}` is unknown; did you mean '{close[0]}'?")
+    if kind == "method":
+        check_survey(component)
+
+
+def check_survey(method: Any) -> None:
+    """Raise BenchError where a survey asks for a network that its method does not say: nobody would
+    plan for it, nor count what it costs."""
+    survey = fact("method", method, "survey")
+    for name in ("teacher", "scorer", "fresh_networks", "fresh_denoisers") if survey else ():
+        asked, said = (fact("method", one, name) for one in (survey, method))
+        if asked and asked != said:
+            raise BenchError(
+                f"its survey asks for {name} = {asked!r}, and the method says {said!r}; expected "
+                f"the same; give the method {name} = {asked!r}, or the survey that of the method"
+            )
 
 
 def check_said(kind: str, component: Any) -> None:

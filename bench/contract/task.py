@@ -68,7 +68,10 @@ class Checkpoint(Protocol):
     """
 
     def load(self) -> Mapping[str, Tensor]:
-        """What was last kept of this stage; empty at first."""
+        """What was last kept of this stage; empty at first.
+
+        The networks that a task had drawn by then count as drawn: the next one is the next.
+        """
 
     def save(self, state: Callable[[], Mapping[str, Tensor]]) -> None:
         """Keep what `state()` returns. Call it after every step: it is asked once a minute."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 from typing import Any
 
@@ -32,7 +32,7 @@ from bench.report.model import (
     budget_named,
     few,
 )
-from bench.report.numbers import Board, row_of
+from bench.report.numbers import Board, row_of, scales
 from bench.report.pairs import pairs
 from bench.report.standing import Known, row_for
 from bench.report.statistics import LEVEL, Row
@@ -62,16 +62,23 @@ class Agreement:
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """The rows of a place; `told` [n, n] is 1 where row i has certainly more than row j, -1 where
-    it has certainly less (5 %, Holm over all pairs), else 0."""
+    """The rows of a place, of figures more of which is better; `told` [n, n] is 1 where row i is
+    certainly better than row j, -1 where it is certainly worse (5 %, Holm over all pairs), else 0.
+    """
 
     names: tuple[str, ...]
     means: NDArray[np.float64]
     told: NDArray[np.float64]
 
 
+def turned(row: Row) -> Row:
+    """A row of a metric that is to be low, as one of figures more of which is better."""
+    right = None if row.right is None else -row.right
+    return replace(row, values={seed: -value for seed, value in row.values.items()}, right=right)
+
+
 def ranking(rows: Sequence[Row]) -> Ranking:
-    """Each row of a place compared with each other one."""
+    """Each row of a place compared with each other one: figures more of which is better."""
     found = pairs(rows)
     upper = np.triu_indices(len(rows), 1)
     certain = np.zeros_like(found.p)
@@ -125,10 +132,11 @@ def sections(board: Board, records: Sequence[Result]) -> tuple[Section, ...]:
         ):
             behind[row_of(r)].append(r)
     ranked: dict[tuple[str, int], dict[Place, list[Row]]] = defaultdict(dict)
-    known = Known()
+    known, low = Known(), behind and scales(board, records)[metric].better == "lower"
     for (dataset, architecture, labels, ipc, method), of_row in behind.items():
         place = ranked[dataset, ipc].setdefault((architecture, labels), [])
-        place.append(row_for(method, metric, of_row, known))
+        row = row_for(method, metric, of_row, known)
+        place.append(turned(row) if low else row)
     parts = []
     for dataset, ipc in product(board.datasets, board.ipc):
         of_places = ranked.get((dataset, ipc), {})
@@ -166,6 +174,8 @@ def table(rows: Mapping[str, Ranking]) -> Table | None:
 def _cell(agreed: Agreement | None) -> Value:
     if not agreed:
         return Value(notes=(f"fewer than {FEWEST} methods in common",))
+    if math.isnan(agreed.tau):
+        return Value(notes=("all figures of one of the two are the same",))
     return Value(agreed.tau, form=TAU, notes=(f"{len(agreed.methods)} methods",))
 
 

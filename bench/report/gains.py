@@ -88,13 +88,14 @@ def gains(board: Board, records: Sequence[Result], baseline: str) -> tuple[Gain,
 
 
 def natural(board: Board, records: Sequence[Result]) -> str:
-    """The first column whose images are as they are; "" if there is none."""
+    """The first column whose images are as they are, of a training its end; "" if there is none."""
     measured = {record.column for record in records if record.ok}
     moved: set[str] = set()
     for record in records:
         if record.column not in moved and moves(record):
             moved.add(record.column)
-    return next((c for c in board.columns if c in measured and c not in moved), "")
+    ends = (*board.attacks, *board.samplers)  # not the checkpoints before them
+    return next((c for c in ends if c in measured and c not in moved), "")
 
 
 def _twins(cell: Mapping[str, Result], baseline: str) -> dict[str, Result]:

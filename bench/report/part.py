@@ -102,7 +102,7 @@ def _line(
         interval = found.estimate.interval
         signed = replace(form, number=f"+{form.number}")
         minus = Value(found.estimate.mean, None, found.seeds, signed, interval=interval)
-        verdict = _verdict(interval, higher=scale.better == "higher")
+        verdict = _verdict(interval, found.seeds, higher=scale.better == "higher")
     made = sum(p.forward + p.backward for p in (mean(of_row, role) for role in MADE) if p)
     trained = mean(of_row, "student")
     return (
@@ -117,10 +117,10 @@ def _line(
     )
 
 
-def _verdict(interval: tuple[float, float] | None, *, higher: bool) -> str:
-    """What an interval of a difference says."""
+def _verdict(interval: tuple[float, float] | None, seeds: int, *, higher: bool) -> str:
+    """What an interval of a difference says; seeds that do not differ have none, either."""
     if interval is None:
-        return "one seed says nothing"
+        return "one seed says nothing" if seeds < 2 else "seeds do not differ"
     low, high = interval
     if low <= 0 <= high:
         return "not told apart"

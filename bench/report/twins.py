@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from statistics import fmean
@@ -112,13 +112,15 @@ def sections(here: Side, there: Side, folder: str) -> tuple[Section, ...]:
     parts = [*_parts(here, there, same)]
     if not both:
         return ()
-    said: Words = (
-        "Sets that this board and ",
-        Span(there.board.title, "link", f"../{folder}/"),
-        " have both judged, byte for byte the same. ",
-        "Rank: by mean, and in brackets the places that a row may have at 5 % (Holm). ",
-        "Kendall's tau: 1 is the same order, -1 the opposite one.",
-    )
+    title = Span(there.board.title, "link", f"../{folder}/")
+    said: Words = ("No set of this board and of ", title, " is byte for byte the same.")
+    if same:
+        said = (
+            *("Sets that this board and ", title),
+            " have both judged, byte for byte the same. ",
+            "Rank: by mean, and in brackets the places that a row may have at 5 % (Holm). ",
+            "Kendall's tau: 1 is the same order, -1 the opposite one.",
+        )
     apart = sorted({(ipc, method) for _, ipc, method, _ in {*both} - same})
     left = few([f"{method} ({budget_named(ipc)})" for ipc, method in apart])
     notes = [Items(((f"Other sets on the two boards, so not compared here: {left}.",),))]
@@ -156,13 +158,9 @@ def _ranked(side: Side, chosen: set[Set]) -> Iterator[_Ranked]:
         if behind:
             rows = {name: row_for(name, metric, of_row, known) for name, of_row in behind.items()}
             if side.scales[metric].better == "lower":
-                rows = {name: _turned(row) for name, row in rows.items()}
+                rows = {name: agreement.turned(row) for name, row in rows.items()}
             beside = {name: (_means(name, behind), side.scales[name]) for name in more}
             yield _Ranked(side.named(place), rows, side.scales[metric], len(board.seeds), beside)
-
-
-def _turned(row: Row) -> Row:
-    return replace(row, values={seed: -value for seed, value in row.values.items()})
 
 
 def _means(metric: str, behind: Mapping[str, Sequence[Result]]) -> dict[str, float]:

@@ -50,6 +50,24 @@ class Fresh(toy.ToyMeans):
 
 
 @dataclass(frozen=True)
+class Survey:
+    """What a method asks of the data, with the one scorer that it knows."""
+
+    name: str = "survey"
+    scorer: str = "scorer"
+
+    def survey(self, task: Task) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Surveyed(Scored):
+    """A method whose survey does not follow its field."""
+
+    name: str = "surveyed"
+    survey: ClassVar[Any] = Survey()
+
+
+@dataclass(frozen=True)
 class FreshDenoisers(toy.ToyMeans):
     """A method that trains denoisers of its own."""
 
@@ -105,7 +123,7 @@ class Fidelity(toy.ToyAccuracy):
 TOYS = registry_of(
     {
         **toy.COMPONENTS,
-        "method": (*toy.COMPONENTS["method"], Scored(), Fresh(), FreshDenoisers()),
+        "method": (*toy.COMPONENTS["method"], Scored(), Fresh(), FreshDenoisers(), Surveyed()),
         "teacher": (*toy.COMPONENTS["teacher"], Scorer(), Untold()),
         "metric": (*toy.COMPONENTS["metric"], Gain(), Fidelity(), Looks()),
     }
@@ -225,6 +243,13 @@ def test_a_board_of_classifiers_may_have_a_denoiser_for_scorers() -> None:
             "method 'fresh' trains networks of its own; add backbone = ",
         ),
         ({"methods": ["scored"]}, "asks for scorer 'scorer', which needs a network; add denoiser"),
+        (
+            {
+                "methods": ["surveyed"],
+                "set": [override({"method": "surveyed"}, scorer="toy-diffusion")],
+            },
+            "method 'surveyed': its survey asks for scorer = 'scorer', and the method says 'toy-",
+        ),
         (
             {"methods": ["fresh-denoisers"]},
             "method 'fresh-denoisers' trains denoisers of its own; add denoiser = ",

@@ -65,6 +65,26 @@ def test_a_fact_that_its_kind_does_not_take_is_refused(
     assert said in str(caught.value)
 
 
+@dataclass(frozen=True)
+class Asks:
+    """A survey that wants two networks."""
+
+    name: str = "asks"
+    scorer: str = "diffusion"
+    fresh_networks: ClassVar[bool] = True
+
+    def survey(self, task: Any) -> Any: ...
+
+
+def test_a_survey_asks_for_no_network_that_its_method_does_not_say() -> None:
+    alike = {"survey": Asks(), "scorer": "diffusion", "fresh_networks": True}
+    check_facts("method", saying(**alike))
+    with pytest.raises(BenchError, match="survey asks for scorer = 'diffusion', and the method"):
+        check_facts("method", saying(**alike | {"scorer": "other"}))
+    with pytest.raises(BenchError, match="asks for fresh_networks = True, and the method"):
+        check_facts("method", saying(**alike | {"fresh_networks": False}))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_toy_components_say_what_their_kind_takes(kind: str) -> None:
     for component in toy.COMPONENTS[kind]:

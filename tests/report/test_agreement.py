@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from paired import a_board, measured
 from rows import figures
 from scipy.stats import kendalltau
@@ -123,6 +124,33 @@ def test_a_page_names_methods_that_certainly_stand_the_other_way_round():
         "stand in the opposite order: made above made-otherwise by small, teacher labels, below it "
         "by small, hard labels."
     )
+
+
+def test_where_less_is_better_the_better_method_stands_above_the_other():
+    scales = {"right": {"better": "lower", "unit": ""}}
+    places = {"hard": (0.1, 0.2, 0.3, 0.4), "teacher": (0.2, 0.1, 0.3, 0.4)}
+    records = [
+        record
+        for labels, means in places.items()
+        for n, (name, mean) in enumerate(zip(METHODS, means, strict=True))
+        for record in measured(name, mean, mean + 1e-5 * n * n, labels=labels, scales=scales)
+    ]
+    (line,) = the_table(records).caption
+    said = "".join(map(str, line))
+    assert "made-otherwise above made by small, teacher labels, below it by small, hard" in said
+
+
+def test_a_ranking_in_which_all_figures_are_the_same_has_no_tau():
+    records = [
+        *of_place(0.5, 0.5, 0.5, 0.5, labels="teacher"),
+        *of_place(0.1, 0.2, 0.3, 0.4),
+    ]
+    same = [
+        structs.replace(r, metrics={"right": 0.5}) if r.labels != "hard" else r for r in records
+    ]
+    table = the_table(same)
+    assert [text_of(cell) for cell in table.rows[0]] == ["small, hard labels", "–"]
+    assert [*table.footnotes] == ["all figures of one of the two are the same"]
 
 
 def test_one_place_or_too_few_methods_make_no_section():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,13 @@ def test_the_natural_column_is_the_first_that_moves_no_pixel():
     assert natural(a_board(), both) == "plain"
     assert natural(a_board(attacks=["strong", "plain"]), both) == "plain"
     assert natural(a_board(), both[1:]) == ""
+
+
+def test_of_a_training_the_natural_column_is_its_end_and_no_checkpoint():
+    board = replace(a_board(), attacks=(), samplers=("walk",), checkpoints=(5,))
+    at = [measured("dice", 0.4, attack="", sampler="walk", step=step) for step in (5, 0)]
+    assert natural(board, [*at[0], *at[1]]) == "walk"
+    assert natural(board, at[0]) == ""
 
 
 def test_the_section_has_a_column_for_each_regime_hard_first():

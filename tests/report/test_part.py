@@ -107,6 +107,8 @@ def test_the_verdict_is_that_of_the_interval() -> None:
     assert said == ["better", "worse", "not told apart", "worse", "not told apart", ""]
     one = [r for r in RECORDS if r.seed == 0]
     assert {line["At 5 %"].text for line in lines(one)} == {"one seed says nothing", ""}
+    alike = [*made("full", 0, (1.0, 1.0, 1.0), 400), *made("random", 1, (2.0, 2.0, 2.0), 4)]
+    assert [line["At 5 %"].text for line in lines(alike)] == ["seeds do not differ", ""]
 
 
 def test_costs_are_those_of_the_set_with_all_that_it_is_made_by_and_of_the_training() -> None:

@@ -130,6 +130,15 @@ def test_of_a_set_that_differs_in_one_seed_the_others_count():
     assert isinstance(left, Items)
 
 
+def test_where_every_set_differs_no_set_is_called_the_same():
+    here, there = opposite()
+    other = [changed(r, content={"set": f"another {r.method} {r.seed}"}) for r in here]
+    said, left = the_section(other, there).blocks
+    assert isinstance(said, Paragraph)
+    assert isinstance(left, Items)
+    assert said.words[0] == "No set of this board and of "
+
+
 @pytest.mark.parametrize("side", [0, 1])
 def test_boards_that_share_no_set_have_no_section(side):
     both = [*opposite()]

@@ -26,18 +26,16 @@ def test_the_contract_holds():
 # ---- statistics
 
 
-def test_convolutions_are_watched_where_they_end_and_batchnorm_where_it_begins():
+def test_convolutions_and_batchnorm_are_watched_where_they_begin():
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Conv2d(2, 3, 3)).eval()
     images = torch.rand(4, 1, 8, 8)
     with recording(net) as seen:
         net(images)
-    first = net[0](images)
-    assert torch.equal(seen[0], first)
-    assert torch.equal(seen[1], first)
-    assert torch.equal(seen[2], net(images))
+    first, last = net[0](images), net[:3](images)
+    assert all(torch.equal(a, b) for a, b in zip(seen, (images, first, last), strict=True))
     mean, square = moments(seen)
-    assert mean.shape == square.shape == (4, 2 + 2 + 3)
-    torch.testing.assert_close(square[:, 4:], net(images).square().mean((2, 3)))
+    assert mean.shape == square.shape == (4, 1 + 2 + 2)
+    torch.testing.assert_close(square[:, 3:], last.square().mean((2, 3)))
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
 
 
@@ -116,12 +114,12 @@ def test_the_first_network_is_the_teacher_and_the_others_differ():
     assert not any(torch.equal(states[1][k], states[2][k]) for k in states[1] if "weight" in k)
 
 
-def test_labels_are_the_mean_of_the_networks_distributions():
+def test_labels_come_from_the_mean_of_the_networks_logits():
     given = task()
     found, images = several(QUICK, given, {}), torch.rand(16, *toy.GRAY.load().shape)
     with torch.no_grad():
-        wanted = torch.stack([one(images).softmax(1) for one in found]).mean(0)
-    torch.testing.assert_close(ensemble(found, images, given, 1.0), wanted)
+        wanted = (torch.stack([one(images) for one in found]).mean(0) / 2).softmax(1)
+    torch.testing.assert_close(ensemble(found, images, given, 2.0), wanted)
 
 
 class Killed(Exception):
@@ -129,20 +127,23 @@ class Killed(Exception):
 
 
 class Memory:
-    """A checkpoint after every network and every batch; it kills after `last` of them."""
+    """A checkpoint after every network and every batch; it kills after `last` of them.
+
+    As that of the store, it counts the networks that were drawn before a kill.
+    """
 
     def __init__(self, last):
-        self.last, self.times, self.kept = last, 0, {}
+        self.last, self.times, self.drawn, self.kept = last, 0, 0, ({}, 0)
 
     def load(self):
-        self.drawn = 0
-        return self.kept
+        tensors, self.drawn = self.kept
+        return tensors
 
     def save(self, state):
         self.times += 1
         if self.times > self.last:
             raise Killed
-        self.kept = {name: one.clone() for name, one in state().items()}
+        self.kept = ({name: one.clone() for name, one in state().items()}, self.drawn)
 
     def network(self):
         self.drawn += 1

@@ -115,6 +115,13 @@ def test_networks_come_in_and_the_oldest_leave():
     assert first not in learners.networks
 
 
+def test_the_first_step_chooses_among_four_networks_as_released():
+    method = quick()
+    learners = Learners(method, task(method), torch.Generator().manual_seed(0))
+    learners.draw(0)
+    assert len(learners.networks) == 4
+
+
 def test_a_learner_learns_from_real_images_and_says_how_well_it_does():
     method = quick()
     learner = Learner(method, task(method, toy.COLOR))

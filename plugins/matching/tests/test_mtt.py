@@ -142,20 +142,23 @@ class Killed(Exception):
 
 
 class Memory:
-    """A checkpoint after every step, with how many networks were drawn; it kills after `last`."""
+    """A checkpoint after every step; it kills after `last` of them.
+
+    As that of the store, it counts the networks that were drawn before a kill.
+    """
 
     def __init__(self, last):
-        self.last, self.times, self.kept = last, 0, {}
+        self.last, self.times, self.drawn, self.kept = last, 0, 0, ({}, 0)
 
     def load(self):
-        self.drawn = 0
-        return self.kept
+        tensors, self.drawn = self.kept
+        return tensors
 
     def save(self, state):
         self.times += 1
         if self.times > self.last:
             raise Killed
-        self.kept = {name: one.clone() for name, one in state().items()}
+        self.kept = ({name: one.clone() for name, one in state().items()}, self.drawn)
 
     def network(self):
         self.drawn += 1

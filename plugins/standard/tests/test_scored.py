@@ -202,29 +202,43 @@ class Killed(Exception):
 
 
 class Memory:
-    """A checkpoint after every epoch, whose process dies after `last` of them."""
+    """A checkpoint after every epoch, whose process dies after `last` of them.
+
+    As that of the store, it counts the networks that were drawn before a kill.
+    """
 
     def __init__(self, last):
-        self.last, self.kept, self.times = last, {}, 0
+        self.last, self.times, self.drawn, self.kept = last, 0, 0, ({}, 0)
 
     def load(self):
-        return self.kept
+        tensors, self.drawn = self.kept
+        return tensors
 
     def save(self, state):
         self.times += 1
         if self.times > self.last:
             raise Killed
-        self.kept = {name: one.clone() for name, one in state().items()}
+        self.kept = ({name: one.clone() for name, one in state().items()}, self.drawn)
+
+    def network(self):
+        torch.manual_seed(self.drawn)
+        self.drawn += 1
+        return network()
 
 
 @pytest.mark.parametrize("last", [1, 3, 4])
 def test_a_run_that_was_killed_ends_with_the_scores_of_one_that_was_not(last):
     method, memory = replace(EL2N(), **FAST), Memory(last)
-    whole = dynamics(task(checkpoint=Memory(99)), method)
+
+    def seen(memory):
+        given = replace(task(checkpoint=memory), networks={"backbone": memory.network})
+        return dynamics(given, method)
+
+    whole = seen(Memory(99))
     with pytest.raises(Killed):
-        dynamics(task(checkpoint=memory), method)
+        seen(memory)
     memory.last = 99
-    again = dynamics(task(checkpoint=memory), method)
+    again = seen(memory)
     assert all(
         torch.equal(a, b) for a, b in zip(vars(whole).values(), vars(again).values(), strict=True)
     )

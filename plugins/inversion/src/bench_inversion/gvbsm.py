@@ -27,10 +27,10 @@ class GVBSM:
     """Generalised matching of statistics, after G-VBSM (Shao et al., CVPR 2024).
 
     In each step one of `networks` networks gives the loss: cross-entropy, plus `lam` times the
-    distance of means and variances to those of all real images, at the outputs of convolutions and
-    at the inputs of BatchNorm; so backbones without BatchNorm will do. `densify` spreads the images
-    of a class out: it flattens the spectrum of their inner products, as released not scaled by
-    their number or size. The labels are the mean of all networks' distributions.
+    distance of means and variances to those of all real images, at the inputs of convolutions (of
+    the first: the pixels) and of BatchNorm; so backbones without BatchNorm will do. `densify`
+    spreads the images of a class out: it flattens the spectrum of their inner products, as released
+    not scaled by their number or size. The labels come from the mean of all networks' logits.
 
     Smaller than in print: the networks are the labelling teacher and others of the board's backbone
     with other initial weights, where the authors have five architectures; statistics of patches and
@@ -153,11 +153,12 @@ def several(how: GVBSM, task: Task, kept: Mapping[str, Tensor]) -> list[nn.Modul
 
     found, labels = [copy.deepcopy(task.teacher)], task.train.labels
     for number in range(1, how.networks):
-        network = task.network()
         own = {k.partition("/")[2]: v for k, v in kept.items() if k.startswith(f"{number}/")}
-        if own:
+        if own:  # and the checkpoint has counted it: one more would give the next other weights
+            network = copy.deepcopy(task.teacher)
             networks.load(network, own)
         else:
+            network = task.network()
             fit(
                 network,
                 Examples(task.train, torch.arange(len(labels)), labels),
@@ -199,7 +200,7 @@ def _recipe(how: GVBSM) -> Recipe:
 
 @contextmanager
 def recording(network: nn.Module) -> Iterator[list[Tensor]]:
-    """What convolutions put out and BatchNorm takes in [B, ch, ...] inside the block, in order."""
+    """What convolutions and BatchNorm take in [B, ch, ...] inside the block, in order."""
     from torch import nn
     from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -208,13 +209,8 @@ def recording(network: nn.Module) -> Iterator[list[Tensor]]:
     def into(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         seen.append(inputs[0])
 
-    def out_of(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        seen.append(output)
-
     handles = [
         module.register_forward_pre_hook(into)
-        if isinstance(module, _BatchNorm)
-        else module.register_forward_hook(out_of)
         for module in network.modules()
         if isinstance(module, _BatchNorm | nn.Conv2d)
     ]
@@ -282,7 +278,7 @@ def crowding(images: Tensor, labels: Tensor, tau: float) -> Tensor:
 def ensemble(
     networks: Sequence[nn.Module], images: Tensor, task: Task, temperature: float
 ) -> Tensor:
-    """The mean of the networks' distributions [N, K], of images [N, C, H, W]."""
+    """Distributions [N, K] by the mean of the networks' logits, of images [N, C, H, W]."""
     import torch
 
     from bench import TensorSplit
@@ -291,5 +287,5 @@ def ensemble(
 
     index = torch.arange(len(images))
     split = TensorSplit(images, owners(task, len(images)))
-    said = [predict(one, split, index, device=task.device) / temperature for one in networks]
-    return torch.stack([logits.softmax(1) for logits in said]).mean(0)
+    logits = [predict(one, split, index, device=task.device) for one in networks]
+    return (torch.stack(logits).mean(0) / temperature).softmax(1)

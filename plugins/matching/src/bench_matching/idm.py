@@ -131,7 +131,7 @@ class Learners:
     def __init__(self, how: IDM, task: Task, draws: Generator) -> None:
         self.how, self.task, self.draws = how, task, draws
         self.networks: deque[Learner] = deque(maxlen=how.queue)
-        for _ in range(2):
+        for _ in range(3):  # as released, and one more in the first step
             self.networks.append(Learner(how, task))
 
     def draw(self, step: int) -> tuple[nn.Module, float]:

@@ -158,6 +158,7 @@ def trajectories(
     from bench.training.recipe import Recipe
 
     real, paths = task.train.labels, list[Any]()
+    expert: nn.Module | None = None
     recipe = Recipe(
         epochs=1,
         batch=how.batch,
@@ -168,10 +169,10 @@ def trajectories(
         dsa=how.augment,
     )
     for number in range(how.experts):
-        expert = task.network().to(task.device)
-        if (name := f"expert/{number}") in kept:
+        if (name := f"expert/{number}") in kept:  # and the checkpoint has counted its network
             paths.append(kept[name])
             continue
+        expert = task.network().to(task.device)
         path = [flat(expert)]
         for epoch in range(how.start - 1 + how.ahead):
             fit(
@@ -188,7 +189,7 @@ def trajectories(
         if how.experts > 1:
             task.progress(0, how.iterations)
         task.checkpoint.save(lambda: {f"expert/{i}": p for i, p in enumerate(paths)})
-    return paths, expert.train()
+    return paths, (expert or task.network().to(task.device)).train()
 
 
 def flat(network: nn.Module) -> Tensor:

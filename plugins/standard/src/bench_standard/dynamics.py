@@ -68,13 +68,14 @@ def dynamics(task: Task, how: Any) -> Dynamics:
     taken under the same weights.
     """
     seen, index = Dynamics.of(task.train.labels), torch.arange(len(task.train.labels))
+    # all are drawn before the checkpoint is loaded: it counts those that were drawn before a kill
+    drawn = [task.network().to(task.device) for _ in range(how.networks)]
     kept = task.checkpoint.load()
     if kept:
         seen.restore(kept)
     start, total, done = int(kept["done"]) if kept else 0, how.networks * how.epochs, 0
-    for _ in range(how.networks):
-        network = task.network().to(task.device)  # also one that was done before a kill: the next
-        for epoch in range(how.epochs):  # gets the weights that it would have had
+    for network in drawn:
+        for epoch in range(how.epochs):
             done += 1
             if done == start:
                 networks.load(network, _without("network/", kept))
