@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.board import networks, sets
 from bench.board.matrix import read as read_matrix
+from bench.contract.errors import BenchError
 from bench.contract.files import resolved, write_text
 from bench.records.files import Board as Records
 from bench.records.files import edited, read_all, write
@@ -92,12 +93,20 @@ def page_of(board: Path, read: Records | None = None) -> Page:
 
 
 def _beside(board: Path, axes: Board, results: list[Result]) -> tuple[Section, ...]:
-    """The ranks of its sets here and on its twin, if it has one; or that there is no such board."""
+    """The ranks of its sets here and on its twin, if it has one; or that there is no such board.
+
+    Raises BenchError for a twin of the same track.
+    """
     other = resolved(board).parent / axes.twin
     if not axes.twin:
         return ()
     if not (other / "matrix.toml").is_file():
         return (twins.absent(axes.twin),)
     theirs = board_of(read_matrix(other))
+    if theirs.track == axes.track:
+        raise BenchError(
+            f"{board}: twin is {axes.twin!r}, whose track is {theirs.track!r}, too; expected a board "
+            "of the other track"
+        )
     there = on_board(theirs, read_all(other).results)
     return twins.sections(twins.Side(axes, results), twins.Side(theirs, there), axes.twin)

@@ -212,7 +212,7 @@ def _table(
     better = "" if scale.better == "neither" else f" ({scale.better} is better)"
     caption = (
         f"{board.metrics[0]}{unit}{better}: method minus {baseline}, at the seeds "
-        "that both have; in brackets: 95 % intervals, over seeds and test images."
+        f"that both have; in brackets: 95 % intervals, over {board.drawn}."
     )
     return Table(heads, tuple(rows), ((caption,),))
 

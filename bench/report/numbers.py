@@ -65,6 +65,11 @@ class Board:
         )
 
     @property
+    def drawn(self) -> str:
+        """What the intervals of its main metric are over: samples have no right or wrong."""
+        return "seeds" if self.samplers else "seeds and test images"
+
+    @property
     def every_method(self) -> tuple[str, ...]:
         """The methods of all roles."""
         return (*self.methods, *self.controls, *self.ceiling)

@@ -298,7 +298,7 @@ def _legend(view: _View, standings: Standings) -> Items:
     return Items(
         (
             (
-                "In brackets: 95 % intervals, over seeds and test images. ",
+                f"In brackets: 95 % intervals, over {view.board.drawn}. ",
                 *(Span("Bold", "strong"), ": not distinguishable from the best at 5 %. "),
                 *(Span("Italics", "emphasis"), ": controls."),
             ),

@@ -16,6 +16,7 @@ from bench.report.folder import stale, write_tables
 from bench.report.home import copied
 
 Bench = Callable[..., Ended]
+BOARDS = Path(__file__).parents[2] / "leaderboards"
 
 
 def test_a_run_into_another_folder_only_reads_the_board(
@@ -146,20 +147,23 @@ def test_a_board_renders_whatever_value_of_an_axis_it_has_lost(
 
 
 def test_the_page_of_a_board_follows_from_its_twin_or_says_that_there_is_none(
-    reference: Any, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    board = reference.copied(tmp_path)
-    twin = board.with_name("twin")
-    shutil.copytree(board, twin)
-    path = board / "matrix.toml"
-    path.write_text('twin = "twin"\n' + path.read_text())
-    title = "The same sets on both tracks"
-    assert title not in (board / "README.md").read_text()
-    write_tables(board)
-    assert f"## {title}" in (board / "README.md").read_text()
+    names = ("digits-classified", "digits-both")
+    board, twin = (shutil.copytree(BOARDS / name, tmp_path / name) for name in names)
+    assert "## The same sets on both tracks" in (board / "README.md").read_text()
     assert not [fault for fault in stale(board) if "README" in fault]
-    (twin / "records" / "toy-first.jsonl").unlink()
+    (twin / "records" / "kcenter.jsonl").unlink()
     assert [fault for fault in stale(board) if "README.md is not what the records say" in fault]
     shutil.rmtree(twin)
     write_tables(board)
-    assert "twin `twin`, and there is no such board" in (board / "README.md").read_text()
+    assert "twin `digits-both`, and there is no such board" in (board / "README.md").read_text()
+
+
+def test_a_twin_of_the_same_track_is_refused(reference: Any, tmp_path: Path) -> None:
+    board = reference.copied(tmp_path)
+    shutil.copytree(board, board.with_name("twin"))
+    path = board / "matrix.toml"
+    path.write_text('twin = "twin"\n' + path.read_text())
+    with pytest.raises(BenchError, match="whose track is 'classification', too; expected a board"):
+        write_tables(board)

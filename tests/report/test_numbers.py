@@ -274,3 +274,7 @@ def test_samples_off_the_axes_are_not_shown():
     off = [sampled("other"), sampled(step=250), record()]
     assert on_board(SAMPLED, [*on, *off]) == on
     assert on_board(BOARD, [*on, record()]) == [record()]
+
+
+def test_intervals_of_samples_are_said_to_be_over_seeds_alone():
+    assert (BOARD.drawn, SAMPLED.drawn) == ("seeds and test images", "seeds")
