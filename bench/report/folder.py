@@ -105,8 +105,8 @@ def _beside(board: Path, axes: Board, results: list[Result]) -> tuple[Section, .
     theirs = board_of(read_matrix(other))
     if theirs.track == axes.track:
         raise BenchError(
-            f"{board}: twin is {axes.twin!r}, whose track is {theirs.track!r}, too; expected a board "
-            "of the other track"
+            f"{board}: twin is {axes.twin!r}, whose track is {theirs.track!r}, too; expected "
+            "a board of the other track"
         )
     there = on_board(theirs, read_all(other).results)
     return twins.sections(twins.Side(axes, results), twins.Side(theirs, there), axes.twin)
