@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from bench import BenchError, Task, Unsupported, crop_and_resize
 from bench.checks import fixtures
-from bench.training import gates, networks, toy
+from bench.training import networks, toy, untouched
 from bench.training.passes import counting
 from bench_inversion import recovery
 from bench_inversion.recovery import recover
@@ -203,11 +203,11 @@ def test_more_classes_than_a_batch_holds_are_optimised_in_parts():
 @pytest.mark.parametrize("how", [WMDD, SRE2L])
 def test_each_step_is_one_pass_of_each_image_and_the_teacher_is_left_alone(how):
     given = task()
-    before = gates.fingerprint(given.teacher)
+    before = untouched.fingerprint(given.teacher)
     with counting(given.teacher) as counted:
         recover(given, running(given.teacher), how)
         assert (counted.forward, counted.backward) == (16 * 60, 16 * 60)
-    gates.check_untouched(before, given.teacher, "recover")
+    untouched.check_untouched(before, given.teacher, "recover")
 
 
 def test_progress_is_told_in_steps_of_all_batches():

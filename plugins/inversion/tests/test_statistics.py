@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from bench import BenchError, TensorSplit, Unsupported
-from bench.training import gates, networks
+from bench.training import networks, untouched
 from bench_inversion import statistics
 from bench_inversion.statistics import Statistics, distance, of_classes, recording, running, survey
 from bench_standard.architectures.convnet import CONVNET, ConvNet
@@ -95,9 +95,9 @@ def test_a_survey_returns_what_enters_the_classifier_row_by_row():
 
 def test_a_survey_looks_in_eval_mode_and_leaves_the_network_as_found():
     net, real = network().train(), split()
-    before = gates.fingerprint(net)
+    before = untouched.fingerprint(net)
     found = survey(net, real, torch.arange(20))[0]
-    gates.check_untouched(before, net, "survey")
+    untouched.check_untouched(before, net, "survey")
     assert torch.equal(found.mean, survey(network(), real, torch.arange(20))[0].mean)
 
 
