@@ -319,8 +319,8 @@ def _stoppable() -> Iterator[None]:
     numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) == signal.SIG_DFL]
 
     def stop(number: int, frame: object) -> None:
-        for one in numbers:
-            signal.signal(one, signal.SIG_IGN)
+        for one in numbers:  # not SIG_IGN: of one that is on its way Python would print a traceback
+            signal.signal(one, lambda *_: None)
         raise KeyboardInterrupt
 
     for number in numbers:  # not what `nohup` has had ignored

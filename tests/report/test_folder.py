@@ -157,7 +157,9 @@ def test_the_page_of_a_board_follows_from_its_twin_or_says_that_there_is_none(
     assert [fault for fault in stale(board) if "README.md is not what the records say" in fault]
     shutil.rmtree(twin)
     write_tables(board)
-    assert "twin `digits-classified`, and there is no such board" in (board / "README.md").read_text()
+    assert (
+        "twin `digits-classified`, and there is no such board" in (board / "README.md").read_text()
+    )
 
 
 def test_a_twin_of_the_same_track_is_refused(reference: Any, tmp_path: Path) -> None:
