@@ -217,6 +217,7 @@ def leaderboard(
     """Write the pages of boards from their records."""
     from bench.commands import leaderboard as command
 
+    gc.disable()  # records and pages live to the end, and hold no circles
     asked = command.Asked(boards, check, against, _listed(remeasured), review)
     if code := command.leaderboard(asked):
         raise typer.Exit(code)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,6 @@ def leaderboard(asked: Asked) -> int:
     from bench import display
     from bench.report.folder import stale, write_tables
 
-    gc.disable()  # records and pages live to the end, and hold no circles
     if not asked.check:
         for board in asked.boards:
             for name in write_tables(board):

@@ -97,8 +97,8 @@ def agreement(one: Ranking, other: Ranking) -> Agreement | None:
     tau = _tau(*(side.means[index] for side, index in sides))
     first, second = (side.told[np.ix_(index, index)] for side, index in sides)
     both = [*zip(*np.nonzero(np.triu(first * second)), strict=True)]
-    turned = [(i, j) for i, j in both if first[i, j] != second[i, j]]
-    against = [(i, j) if first[i, j] > 0 else (j, i) for i, j in turned]
+    opposite = [(i, j) for i, j in both if first[i, j] != second[i, j]]
+    against = [(i, j) if first[i, j] > 0 else (j, i) for i, j in opposite]
     named = tuple((common[i], common[j]) for i, j in against)
     return Agreement(tau, tuple(common), len(both), named)
 
